@@ -1,0 +1,60 @@
+"""Errors that a user can act on: each names the thing, the rule, what was received and the remedy."""
+
+from __future__ import annotations
+
+
+class DietError(Exception):
+  """Base of every error that DIET-TF raises on purpose.
+
+  Args:
+    subject: the thing that is wrong, as the user knows it (a file, a config key, a field).
+    rule: what must hold for it.
+    received: what was found instead.
+    remedy: what to do about it.
+  """
+
+  exit_code = 1
+
+  def __init__(self, subject: str, *, rule: str, received: str, remedy: str) -> None:
+    self.subject = subject
+    self.rule = rule
+    self.received = received
+    self.remedy = remedy
+    super().__init__(f"{subject}: {rule} Received: {received} Remedy: {remedy}")
+
+  def __reduce__(self):  # noqa: ANN204 - signature fixed by pickle, which Beam uses to carry errors
+    return (_rebuild, (type(self), self.subject, self.rule, self.received, self.remedy))
+
+
+def _rebuild(kind: type[DietError], subject: str, rule: str, received: str, remedy: str) -> DietError:
+  return kind(subject, rule=rule, received=received, remedy=remedy)
+
+
+class ConfigError(DietError):
+  """A setting, a config file or a command-line argument is not usable."""
+
+  exit_code = 2
+
+
+class DataError(DietError):
+  """A log span, a side table or an example breaks the declared schema."""
+
+  exit_code = 3
+
+
+class FormatError(DietError):
+  """A file of ours is damaged, of a newer format, or of another feature spec."""
+
+  exit_code = 4
+
+
+class StoreError(DietError):
+  """The memory store refuses an operation, or cannot be read or written."""
+
+  exit_code = 5
+
+
+class NumericsError(DietError):
+  """A learned tensor or a loss is not finite."""
+
+  exit_code = 6
