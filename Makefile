@@ -1,0 +1,36 @@
+# The two commands are `make demo` and `make test`; both begin with `make setup`, which returns at once when nothing
+# that it depends on has changed.
+
+VENV_PYTHON := .venv/bin/python
+# Passed on, as in: make demo ARGS="--json out.json"; make test ARGS="-k features"
+ARGS ?=
+
+.PHONY: help setup demo test lint lock clean
+
+help:
+	@echo "make demo    set up, then run the main job on a built-in simulated click log (ARGS: arguments of 'diet demo')"
+	@echo "make test    set up, then lint, type-check and run every test (ARGS: arguments of pytest)"
+	@echo "make setup   find Python 3.10 and make .venv with the locked packages"
+	@echo "make lint    ruff and mypy"
+	@echo "make lock    resolve setup.py and requirements.in into requirements.lock anew"
+	@echo "make clean   remove .venv and .bootstrap"
+
+setup:
+	@scripts/setup.sh
+
+demo: setup
+	@$(VENV_PYTHON) -m diet_tf.cli demo $(ARGS)
+
+lint: setup
+	@$(VENV_PYTHON) -m ruff check .
+	@$(VENV_PYTHON) -m mypy
+
+test: lint
+	@$(VENV_PYTHON) -m pytest $(ARGS)
+
+# Versions that still satisfy the requirements are kept; for newer ones add UPGRADE=--upgrade.
+lock: setup
+	@scripts/setup.sh lock $(UPGRADE)
+
+clean:
+	rm -rf .venv .bootstrap
