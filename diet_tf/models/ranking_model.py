@@ -1,0 +1,138 @@
+"""What all panel models share: inputs, the split into embed, hidden and head, and the settings."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any, ClassVar, Mapping
+
+import tensorflow as tf
+
+from diet_tf.errors import ConfigError
+from diet_tf.features import FeatureSpec
+from diet_tf.models.bag_embedding import PACKED_IDS, BagEmbedding
+from diet_tf.models.tower import Head, Tower
+
+
+@dataclasses.dataclass(frozen=True)
+class ModelSettings:
+  """The settings that every family takes; one without embeddings or tower has no use for theirs.
+
+  Attributes:
+    embedding_dim: D, the width of an embedding.
+    hidden_units: widths of the tower's layers.
+    dropout: rate after each of them, in training.
+    l2: factor of the penalty on dense kernels. Tables carry none: its gradient would be as large as the id space.
+    seed: fixes all initial weights.
+    embedding_stddev: standard deviation of the initial embeddings.
+  """
+
+  embedding_dim: int = 8
+  hidden_units: tuple[int, ...] = (64, 32)
+  dropout: float = 0.0
+  l2: float = 0.0
+  seed: int = 0
+  embedding_stddev: float = 0.01
+
+  def __post_init__(self) -> None:
+    object.__setattr__(self, "hidden_units", tuple(self.hidden_units))
+    _require(self.embedding_dim >= 1, "embedding_dim", "it is at least 1.", self.embedding_dim)
+    _require(all(units >= 1 for units in self.hidden_units), "hidden_units", "every width is at least 1.",
+             self.hidden_units)
+    _require(0.0 <= self.dropout < 1.0, "dropout", "the rate lies in [0, 1).", self.dropout)
+    _require(self.l2 >= 0.0, "l2", "it is not negative.", self.l2)
+    _require(self.embedding_stddev >= 0.0, "embedding_stddev", "it is not negative.", self.embedding_stddev)
+
+
+def _require(holds: bool, name: str, rule: str, received: Any) -> None:
+  if not holds:
+    raise ConfigError(f"model setting {name!r}", rule=rule, received=repr(received), remedy=f"change {name}.")
+
+
+class RankingModel(tf.keras.Model):
+  """A click model over weighted bags of ids: `logits = head(hidden(embed(features)))`, `[B]`.
+
+  A family overrides `hidden`, makes its own layers in `__init__` and ends that with `complete`. All variables exist
+  from then on. Logits, not probabilities, are returned: use `from_logits=True` in losses and metrics.
+
+  Args:
+    spec: names the fields and sizes their id spaces.
+    dtype: of all variables and computations; None takes Keras' floatx at the time of the call.
+    others: see `ModelSettings`.
+  """
+
+  from_logits = True
+  family: ClassVar[str] = "ranking_model"
+  has_embeddings: ClassVar[bool] = True
+  has_linear: ClassVar[bool] = False
+
+  def __init__(self, spec: FeatureSpec, *, embedding_dim: int = 8, hidden_units: tuple[int, ...] = (64, 32),
+               dropout: float = 0.0, l2: float = 0.0, seed: int = 0, embedding_stddev: float = 0.01,
+               name: str | None = None, dtype: Any = None) -> None:
+    super().__init__(name=name or self.family, dtype=dtype or tf.keras.backend.floatx())
+    self.settings = ModelSettings(embedding_dim, hidden_units, dropout, l2, seed, embedding_stddev)
+    self.spec = spec
+    self.embedding = BagEmbedding(spec, embedding_dim if self.has_embeddings else 0, linear=self.has_linear,
+                                  embedding_stddev=embedding_stddev, seed=seed, dtype=self.dtype)
+    self.head: Head | None = None
+
+  def complete(self, fixed_columns: int | None = 0) -> None:
+    """Adds the head (see `Head` for `fixed_columns`) and creates all variables, by one call on a row of missing ids."""
+    self.head = Head(fixed_columns, l2=self.settings.l2, seed=self.settings.seed, dtype=self.dtype)
+    with tf.init_scope():
+      embeddings, linear = self.embed({PACKED_IDS: tf.zeros([1, len(self.spec.fields)], tf.int64)})
+      self.logits_from(embeddings, linear)
+    self.built = True
+
+  def tower(self) -> Tower:
+    """A new tower with this model's settings."""
+    return Tower(self.settings.hidden_units, dropout=self.settings.dropout, l2=self.settings.l2,
+                 seed=self.settings.seed, dtype=self.dtype)
+
+  def call(self, features: Mapping[str, tf.Tensor], training: bool = False) -> tf.Tensor:
+    """`[B]` logits of features in any form of `BagEmbedding`."""
+    embeddings, linear = self.embed(features)
+    return self.logits_from(embeddings, linear, training)
+
+  def embed(self, features: Mapping[str, tf.Tensor]) -> tuple[tf.Tensor, tf.Tensor]:
+    """`(embeddings [B, F, D], linear [B])`; D is 0 without embeddings, `linear` 0 without linear weights."""
+    return self.embedding(features)
+
+  def hidden(self, embeddings: tf.Tensor, linear: tf.Tensor, training: bool = False) -> tf.Tensor:
+    """`[B, H]`, the inputs of the head; the fixed columns come last."""
+    raise NotImplementedError
+
+  def logits_from(self, embeddings: tf.Tensor, linear: tf.Tensor, training: bool = False) -> tf.Tensor:
+    """`[B]` logits of rows that are embedded already."""
+    return tf.squeeze(self.head(self.hidden(embeddings, linear, training)), axis=-1)
+
+  def compute_loss(self, x: Any = None, y: Any = None, y_pred: Any = None, sample_weight: Any = None) -> tf.Tensor:
+    """Keras' compiled loss, with labels and logits as columns.
+
+    Keras averages a loss over the last axis before it applies sample weights: with `[B]` logits that axis is the
+    batch, and each row would weigh the same whatever its weight.
+    """
+    if y is not None and y_pred.shape.rank == 1:
+      y_pred = y_pred[:, tf.newaxis]
+      y = tf.reshape(y, [-1, 1])
+    return super().compute_loss(x, y, y_pred, sample_weight)
+
+  def get_config(self) -> dict[str, Any]:
+    """The constructor's arguments, the spec as a dict."""
+    settings = dataclasses.asdict(self.settings)
+    return {"spec": self.spec.to_dict(), **settings, "name": self.name, "dtype": self.dtype}
+
+  @classmethod
+  def from_config(cls, config: Mapping[str, Any], custom_objects: Any = None) -> RankingModel:
+    """A new model of that configuration, with the initial weights of its seed."""
+    del custom_objects
+    return cls(**{**config, "spec": FeatureSpec.from_dict(config["spec"])})
+
+
+def flatten(embeddings: tf.Tensor) -> tf.Tensor:
+  """`[B, F, D] -> [B, F * D]`."""
+  return tf.reshape(embeddings, [-1, embeddings.shape[1] * embeddings.shape[2]])
+
+
+def beside(parts: list[tf.Tensor], linear: tf.Tensor) -> tf.Tensor:
+  """`[B, N_i]` parts and, as the last column, `linear` `[B]`."""
+  return tf.concat([*parts, linear[:, tf.newaxis]], axis=1)

@@ -1,0 +1,43 @@
+"""A panel model as a TensorFlow Recommenders model with the Ranking task."""
+
+from __future__ import annotations
+
+from typing import Any, Mapping
+
+import tensorflow as tf
+import tensorflow_recommenders as tfrs
+
+from diet_tf.features import FeatureSpec
+from diet_tf.models.registry import build_model
+
+
+class TfrsRanking(tfrs.models.Model):
+  """A `tfrs.models.Model` around a panel model; trains by `tfrs.tasks.Ranking` on (features, labels, sample weights).
+
+  It shows how a TFRS model joins the panel: `diet_tf.models:TfrsRanking(member=dcn_v2)`.
+
+  Args:
+    spec: names the fields and sizes their id spaces.
+    member: the panel model inside.
+    seed: fixes all initial weights.
+    **settings: further arguments of the panel model.
+  """
+
+  from_logits = True
+
+  def __init__(self, spec: FeatureSpec, *, member: str = "dnn", seed: int = 0, **settings: Any) -> None:
+    super().__init__(name="tfrs_ranking")
+    self.ranking_model = build_model(member, spec, seed=seed, **settings)
+    # Keras adds up the losses of a batch over replicas itself only under `compile(loss=...)`.
+    self.task = tfrs.tasks.Ranking(loss=tf.keras.losses.BinaryCrossentropy(from_logits=True),
+                                   metrics=[tf.keras.metrics.AUC(name="auc", from_logits=True)])
+
+  def call(self, features: Mapping[str, tf.Tensor], training: bool = False) -> tf.Tensor:
+    """`[B, 1]` logits."""
+    return self.ranking_model(features, training=training)[:, tf.newaxis]
+
+  def compute_loss(self, inputs: Any, training: bool = False) -> tf.Tensor:
+    """The mean of `sample_weight * cross entropy` over a batch; TFRS gives this Keras method another signature."""
+    features, labels, weights = tf.keras.utils.unpack_x_y_sample_weight(inputs)
+    return self.task(labels=tf.reshape(labels, [-1, 1]), predictions=self(features, training=training),
+                     sample_weight=weights)

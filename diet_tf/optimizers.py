@@ -1,0 +1,162 @@
+"""Adam with a learning rate per group of variables, which reads and writes only the rows that a batch touches."""
+
+from __future__ import annotations
+
+from typing import Any, Iterable, Mapping, NamedTuple
+
+import tensorflow as tf
+
+from diet_tf.errors import ConfigError
+from diet_tf.models.parameter_groups import PARAMETER_GROUPS, parameter_group
+
+
+class _Step(NamedTuple):
+  """What all variables of one dtype share in one step, as scalar tensors."""
+
+  beta_1_power: tf.Tensor
+  beta_2_power: tf.Tensor
+  scale: tf.Tensor
+
+
+class _CurrentStep:
+  """Holds the tensors of the step under way, out of sight of TensorFlow's attribute tracking."""
+
+  def __init__(self) -> None:
+    self.by_dtype: dict[tf.DType, _Step] | None = None
+
+
+@tf.keras.utils.register_keras_serializable("diet_tf")
+class GroupedAdam(tf.keras.optimizers.Optimizer):
+  """Adam (Kingma and Ba, 2015) as Keras computes it, lazy for sparse gradients and with a rate per parameter group.
+
+  At step t = 1, 2, ... with gradient g:
+
+      m <- m + (1 - beta_1) (g - m),   v <- v + (1 - beta_2) (g^2 - v)
+      w <- w - rate_t sqrt(1 - beta_2^t) / (1 - beta_1^t) m / (sqrt(v) + epsilon)
+      rate_t = learning_rates[group] * step_multipliers[t - 1] * learning_rate
+
+  For an `tf.IndexedSlices` gradient, rows that occur more than once are summed, and only the rows that occur are
+  read or written: w, m and v of all others stay as they are, bit for bit (Keras' own Adam decays and updates every
+  row). t counts steps, not visits of a row.
+
+  Args:
+    learning_rates: one rate per group ("embedding", "linear", "dense"; see `parameter_group`), or one for all.
+    beta_1: decay of the mean of gradients.
+    beta_2: decay of the mean of squared gradients.
+    epsilon: added to the square root.
+    step_multipliers: one factor per step; the last one holds beyond its end; none means 1.
+    learning_rate: a common factor of all rates, a number or a Keras schedule, so that Keras' callbacks work.
+  """
+
+  def __init__(self, learning_rates: Mapping[str, float] | float = 1e-3, *, beta_1: float = 0.9, beta_2: float = 0.999,
+               epsilon: float = 1e-7, step_multipliers: Iterable[float] = (), learning_rate: Any = 1.0,
+               name: str = "GroupedAdam", **kwargs: Any) -> None:
+    # Without weight_decay=None Keras would walk over whole tables at each step to subtract 0.
+    super().__init__(name=name, weight_decay=None, jit_compile=False, **kwargs)
+    self._learning_rates = self._no_dependency(_rates(learning_rates))
+    self._beta_1 = _in_unit_interval("beta_1", beta_1)
+    self._beta_2 = _in_unit_interval("beta_2", beta_2)
+    if not epsilon > 0.0:
+      raise ConfigError("optimizer setting 'epsilon'", rule="it is positive.", received=repr(epsilon),
+                        remedy="pass for example 1e-7.")
+    self._epsilon = float(epsilon)
+    self._step_multipliers = self._no_dependency([float(value) for value in step_multipliers])
+    self._learning_rate = self._build_learning_rate(learning_rate)
+    self._current = _CurrentStep()
+
+  def build(self, var_list: Iterable[tf.Variable]) -> None:
+    """Creates m and v, zero, for each variable."""
+    variables = list(var_list)
+    super().build(variables)
+    if getattr(self, "_built", False):
+      return
+    self._built = True
+    self._rates = self._no_dependency([self._learning_rates[parameter_group(variable)] for variable in variables])
+    self._momentums = [self.add_variable_from_reference(variable, "m") for variable in variables]
+    self._velocities = [self.add_variable_from_reference(variable, "v") for variable in variables]
+
+  def apply_gradients(self, grads_and_vars: Iterable[tuple[Any, tf.Variable]], name: str | None = None,
+                      skip_gradients_aggregation: bool = False, **kwargs: Any) -> tf.Variable:
+    """As Keras': one step; returns the iteration counter."""
+    # The bias corrections are a dozen scalar operations: made once a step, not once a variable.
+    self._current.by_dtype = {}
+    try:
+      return super().apply_gradients(grads_and_vars, name=name, skip_gradients_aggregation=skip_gradients_aggregation,
+                                     **kwargs)
+    finally:
+      self._current.by_dtype = None
+
+  def update_step(self, gradient: Any, variable: tf.Variable) -> None:
+    """Updates one variable and its m and v in place."""
+    index = self._index_dict[self._var_key(variable)]
+    m, v, step = self._momentums[index], self._velocities[index], self._step(variable.dtype)
+    rate = step.scale * self._rates[index]
+    if isinstance(gradient, tf.IndexedSlices):
+      self._update_rows(gradient, variable, m, v, step, rate)
+      return
+    tf.raw_ops.ResourceApplyAdam(
+        var=variable.handle, m=m.handle, v=v.handle, beta1_power=step.beta_1_power, beta2_power=step.beta_2_power,
+        lr=rate, beta1=tf.cast(self._beta_1, variable.dtype), beta2=tf.cast(self._beta_2, variable.dtype),
+        epsilon=tf.cast(self._epsilon, variable.dtype), grad=gradient)
+
+  def _update_rows(self, gradient: tf.IndexedSlices, variable: tf.Variable, m: tf.Variable, v: tf.Variable,
+                   step: _Step, rate: tf.Tensor) -> None:
+    rows, values = gradient.indices, gradient.values  # Keras' base class has summed repeated rows.
+    m_rows, v_rows = tf.gather(m, rows), tf.gather(v, rows)
+    m_rows += (1.0 - self._beta_1) * (values - m_rows)
+    v_rows += (1.0 - self._beta_2) * (tf.square(values) - v_rows)
+    alpha = rate * tf.sqrt(1.0 - step.beta_2_power) / (1.0 - step.beta_1_power)
+    m.scatter_update(tf.IndexedSlices(m_rows, rows))
+    v.scatter_update(tf.IndexedSlices(v_rows, rows))
+    variable.scatter_sub(tf.IndexedSlices(alpha * m_rows / (tf.sqrt(v_rows) + self._epsilon), rows))
+
+  def _step(self, dtype: tf.DType) -> _Step:
+    by_dtype = self._current.by_dtype
+    if by_dtype is None:
+      return self._make_step(dtype)
+    if dtype not in by_dtype:
+      by_dtype[dtype] = self._make_step(dtype)
+    return by_dtype[dtype]
+
+  def _make_step(self, dtype: tf.DType) -> _Step:
+    iteration = tf.convert_to_tensor(self.iterations)
+    count = tf.cast(iteration + 1, dtype)
+    scale = tf.cast(self.learning_rate, dtype)
+    if self._step_multipliers:
+      last = len(self._step_multipliers) - 1
+      scale *= tf.gather(tf.constant(self._step_multipliers, dtype), tf.minimum(iteration, last))
+    return _Step(tf.pow(tf.cast(self._beta_1, dtype), count), tf.pow(tf.cast(self._beta_2, dtype), count), scale)
+
+  def get_config(self) -> dict[str, Any]:
+    """The constructor's arguments."""
+    return {
+        "name": self.name,
+        "learning_rates": dict(self._learning_rates),
+        "beta_1": self._beta_1,
+        "beta_2": self._beta_2,
+        "epsilon": self._epsilon,
+        "step_multipliers": list(self._step_multipliers),
+        "learning_rate": self._serialize_hyperparameter(self._learning_rate),
+        "clipnorm": self.clipnorm,
+        "clipvalue": self.clipvalue,
+        "global_clipnorm": self.global_clipnorm,
+    }
+
+
+def _rates(learning_rates: Mapping[str, float] | float) -> dict[str, float]:
+  rates = learning_rates if isinstance(learning_rates, Mapping) else dict.fromkeys(PARAMETER_GROUPS, learning_rates)
+  if set(rates) != set(PARAMETER_GROUPS):
+    raise ConfigError("optimizer setting 'learning_rates'", rule=f"its keys are {list(PARAMETER_GROUPS)}.",
+                      received=str(sorted(rates)), remedy="give every group a rate, or one number for all.")
+  negative = {group: rate for group, rate in rates.items() if not rate >= 0.0}
+  if negative:
+    raise ConfigError("optimizer setting 'learning_rates'", rule="no rate is negative.", received=str(negative),
+                      remedy="use 0 to keep a group as it is.")
+  return {group: float(rates[group]) for group in PARAMETER_GROUPS}
+
+
+def _in_unit_interval(name: str, value: float) -> float:
+  if not 0.0 <= value < 1.0:
+    raise ConfigError(f"optimizer setting {name!r}", rule="it lies in [0, 1).", received=repr(value),
+                      remedy=f"change {name}.")
+  return float(value)
