@@ -1,0 +1,146 @@
+"""The command `diet`. It imports neither TensorFlow nor TFX until a command needs them.
+
+Commands that need an extra are defined outside this package and plug in through the entry-point group `diet.commands`:
+each is a function of the remaining arguments that returns an exit code.
+"""
+
+from __future__ import annotations
+
+import argparse
+import difflib
+import importlib.metadata
+import json
+import sys
+from collections.abc import Callable, Sequence
+
+import diet_tf
+from diet_tf.errors import ConfigError, DietError
+
+Command = Callable[[Sequence[str]], int]
+
+PLUGIN_GROUP = "diet.commands"
+# Exit codes of what is not a DietError: as a shell reports them.
+EXIT_UNEXPECTED = 70
+EXIT_INTERRUPTED = 130
+
+# What `diet --help` says of a command without importing it.
+SUMMARIES = {
+    "demo": "run the main job on a built-in simulated click log",
+    "run": "distil the spans of a log, one pipeline run per span",
+    "memory": "show what is known of a distilled memory",
+}
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+  """The exit code of `diet` with these arguments (those of the process if None)."""
+  arguments = list(sys.argv[1:] if arguments is None else arguments)
+  debug = "--debug" in arguments
+  arguments = [argument for argument in arguments if argument != "--debug"]
+  try:
+    return _dispatch(arguments, debug)
+  except DietError as error:
+    if debug:
+      raise
+    _print_error(error)
+    return error.exit_code
+  except KeyboardInterrupt:
+    print("\nInterrupted. What was committed before is unchanged; run the command again to go on.", file=sys.stderr)
+    return EXIT_INTERRUPTED
+  except BrokenPipeError:
+    # The reader of our output (`| head`) has seen enough.
+    sys.stderr.close()
+    return 0
+  except Exception as error:
+    if debug:
+      raise
+    print(f"diet: unexpected error: {type(error).__name__}: {error}\nRun it again with --debug for the traceback.",
+          file=sys.stderr)
+    return EXIT_UNEXPECTED
+
+
+def _dispatch(arguments: list[str], debug: bool) -> int:
+  plugins = {point.name: point for point in importlib.metadata.entry_points(group=PLUGIN_GROUP)}
+  names = sorted({"memory", *plugins})
+  parser = _parser(names)
+  # Only what stands before the command is ours: what follows belongs to it.
+  split = next((index for index, argument in enumerate(arguments) if not argument.startswith("-")), len(arguments))
+  parser.parse_args(arguments[:split])
+  if split == len(arguments):
+    parser.print_help()
+    return 0
+  name, rest = arguments[split], arguments[split + 1:]
+  if not debug:
+    from diet_tf.terminal import quiet_third_parties
+    quiet_third_parties()
+  if name == "memory":
+    return memory(rest)
+  if name not in plugins:
+    close = difflib.get_close_matches(name, names, 1)
+    raise ConfigError(f"diet {name}", rule=f"the commands are {', '.join(names)}.", received=repr(name),
+                      remedy=f"did you mean {close[0]!r}?" if close else "see diet --help.")
+  return _load(plugins[name])(rest)
+
+
+def _load(point: importlib.metadata.EntryPoint) -> Command:
+  """The plug-in's function; explains which extra is missing if it cannot be imported."""
+  try:
+    return point.load()
+  except ModuleNotFoundError as error:
+    raise missing_extra(f"diet {point.name}", error) from error
+
+
+def missing_extra(subject: str, error: ModuleNotFoundError) -> ConfigError:
+  """The error for a command that needs a package which is not installed."""
+  package = (error.name or "").partition(".")[0]
+  extra = {"kfp": "kubeflow", "tensorflow_io": "s3"}.get(package, "tfx")
+  return ConfigError(subject, rule=f"it needs the extra [{extra}].", received=f"the package {package!r} is missing.",
+                     remedy=f"pip install 'diet-tf[{extra}]', with Python 3.10.")
+
+
+def _parser(names: Sequence[str]) -> argparse.ArgumentParser:
+  width = max(map(len, names)) + 2
+  lines = [f"  {name:<{width}}{SUMMARIES.get(name, '')}".rstrip() for name in names]
+  parser = argparse.ArgumentParser(
+      prog="diet", usage="diet [--debug] COMMAND ...", formatter_class=argparse.RawDescriptionHelpFormatter,
+      description="Streaming dataset distillation for recommender models.",
+      epilog="\n".join(["commands:", *lines, "", "'diet COMMAND --help' says more of one."]))
+  parser.add_argument("--version", action="version", version=f"diet-tf {diet_tf.__version__}")
+  parser.add_argument("--debug", action="store_true",
+                      help="show tracebacks, and other packages' warnings; it may stand anywhere")
+  return parser
+
+
+def memory(arguments: Sequence[str]) -> int:
+  """`diet memory show URI [--json]`: what the manifest of a memory says."""
+  parser = argparse.ArgumentParser(prog="diet memory", description=SUMMARIES["memory"])
+  actions = parser.add_subparsers(dest="action", required=True, metavar="ACTION")
+  show = actions.add_parser("show", help="print counts, recipe, lineage and digests")
+  show.add_argument("uri", help="the folder of a memory, or the root of a store (its newest commit)")
+  show.add_argument("--json", action="store_true", help="print the manifest as JSON")
+  options = parser.parse_args(arguments)
+  return show_memory(options.uri, as_json=options.json)
+
+
+def show_memory(uri: str, *, as_json: bool) -> int:
+  """Prints the manifest of a memory, as tables or as JSON."""
+  from diet_tf.manifest import read_manifest
+  from diet_tf.store import memory_folder
+
+  directory = memory_folder(uri)
+  manifest = read_manifest(directory)
+  if as_json:
+    print(json.dumps({**manifest.to_dict(), "uri": directory}, indent=2, sort_keys=True))
+    return 0
+  from diet_tf.terminal import console, manifest_tables
+  console().print(*manifest_tables(directory, manifest), sep="\n")
+  return 0
+
+
+def _print_error(error: DietError) -> None:
+  lines = [f"diet: {error.subject}", f"  rule:     {error.rule}", f"  received: {error.received}",
+           f"  remedy:   {error.remedy}"]
+  print("\n".join(lines), file=sys.stderr)
+
+
+if __name__ == "__main__":
+  sys.exit(main())

@@ -1,0 +1,192 @@
+"""What a person sees: progress bars with rates and remaining time, tables, and none of other packages' warnings."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+import sys
+import time
+import warnings
+from collections.abc import Callable, Iterator
+from typing import TextIO
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, ProgressColumn, Task, TaskID, TextColumn, TimeRemainingColumn
+from rich.progress import Progress as Bars
+from rich.table import Table
+from rich.text import Text
+
+from diet_tf.manifest import Manifest
+from diet_tf.progress import Progress
+
+# Where there is no terminal, a long step writes a line this often.
+SECONDS_BETWEEN_LINES = 15.0
+# Loggers of packages that report, at warning level, what no user of ours can act on.
+NOISY_LOGGERS = ("absl", "apache_beam", "google", "grpc", "h5py", "matplotlib", "root", "tensorflow", "tfx", "urllib3")
+
+
+def console() -> Console:
+  """A console on standard output, for tables."""
+  return Console()
+
+
+def quiet_third_parties() -> None:
+  """Silences warnings and log lines of other packages; call it before they are imported.
+
+  Errors still show. Subprocesses inherit it, Beam's workers among them.
+  """
+  os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+  os.environ.setdefault("GRPC_VERBOSITY", "NONE")
+  os.environ.setdefault("PYTHONWARNINGS", "ignore")
+  warnings.simplefilter("ignore")
+  # `absl` takes over the root logger once it is imported; without a handler there, its lines go to standard error.
+  logging.getLogger().addHandler(logging.NullHandler())
+  for name in NOISY_LOGGERS:
+    logging.getLogger(None if name == "root" else name).setLevel(logging.ERROR)
+
+
+def manifest_tables(directory: str, manifest: Manifest) -> list[Table]:
+  """What the manifest of a memory says, as tables: the memory, its recipe, its lineage and its files."""
+  memory = _pairs("memory", [
+      ("folder", directory), ("digest", manifest.digest), ("span", str(manifest.span)),
+      ("slots", f"{manifest.num_slots:,}"), ("examples seen", f"{manifest.num_examples_seen:,}"),
+      ("examples per slot", f"{manifest.num_examples_seen / max(1, manifest.num_slots):,.1f}"),
+      ("bytes", f"{manifest.num_bytes:,} ({manifest.num_raw_bytes:,} uncompressed)"),
+      ("ids per slot (K)", ", ".join(f"{name} {count}" for name, count in manifest.max_ids.items())),
+      ("budget", ", ".join(f"{name} {value}" for name, value in manifest.budget.items())),
+      ("feature spec", manifest.feature_spec_digest), ("settings", manifest.settings_digest),
+      ("made with", ", ".join(f"{name} {version}" for name, version in manifest.versions.items()))])
+  recipe = manifest.recipe
+  multipliers = recipe.step_multipliers
+  learned = f"{len(multipliers)}, from {min(multipliers):.3g} to {max(multipliers):.3g}" if multipliers else "none"
+  how = _pairs("recipe", [
+      ("batch size", str(recipe.batch_size)), ("epochs", str(recipe.epochs)), ("order", recipe.order),
+      ("Adam", f"beta_1 {recipe.beta_1}, beta_2 {recipe.beta_2}, epsilon {recipe.epsilon}"),
+      ("learning rates", ", ".join(f"{group} {rate:.3g}" for group, rate in recipe.learning_rates.items())),
+      ("step multipliers", learned)])
+  lineage = _pairs("lineage (span, digest)", [(str(entry["span"]), str(entry["digest"])) for entry in manifest.lineage])
+  shards = _pairs("files (records, SHA-256)", [(shard.name, f"{shard.num_records:,}  {shard.sha256}")
+                                               for shard in manifest.shards])
+  return [memory, how, lineage, shards]
+
+
+def _pairs(title: str, rows: list[tuple[str, str]]) -> Table:
+  table = Table("", "", title=title, title_justify="left", title_style="bold", show_header=False, box=None)
+  for name, value in rows:
+    # As Text, since brackets in a path or a name are not markup; digests are folded rather than cut.
+    table.add_row(Text(name), Text(value, overflow="fold"))
+  return table
+
+
+@contextlib.contextmanager
+def progress(stream: TextIO | None = None) -> Iterator[Progress]:
+  """A progress callback for the block: bars in a terminal, plain lines now and then otherwise.
+
+  Args:
+    stream: where to show it; standard error if None.
+  """
+  stream = sys.stderr if stream is None else stream
+  if not stream.isatty():
+    lines = PlainProgress(stream)
+    yield lines
+    lines.finish()
+    return
+  with Bars(TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), RateColumn(), TimeRemainingColumn(),
+            console=Console(file=stream)) as bars:
+    yield BarProgress(bars)
+
+
+class PlainProgress:
+  """A progress callback that writes a line when a step ends, and every `SECONDS_BETWEEN_LINES` until then.
+
+  Args:
+    stream: where the lines go.
+    clock: seconds that never run backwards.
+  """
+
+  def __init__(self, stream: TextIO, clock: Callable[[], float] = time.monotonic) -> None:
+    self._stream = stream
+    self._clock = clock
+    self._steps: dict[str, _Step] = {}
+
+  def __call__(self, description: str, done: int, total: int | None) -> None:
+    """Takes note of `done` of `total` units of the step that `description` names."""
+    now = self._clock()
+    step = self._steps.get(description)
+    if step is None or done < step.done:
+      # The first report comes after the first unit, so that its rate would be infinite: it only starts the clock.
+      step = self._steps[description] = _Step(now, done, now)
+    step.done, step.total = done, total
+    if done == total or now - step.shown >= SECONDS_BETWEEN_LINES:
+      self._show(description, step, now)
+
+  def finish(self) -> None:
+    """Writes the last state of the steps that have not shown it."""
+    for description, step in self._steps.items():
+      if step.shown_done != step.done:
+        self._show(description, step, self._clock())
+
+  def _show(self, description: str, step: _Step, now: float) -> None:
+    step.shown, step.shown_done = now, step.done
+    print(f"{description}: {step.describe(now)}", file=self._stream, flush=True)
+
+
+class _Step:
+  """How far a step has come."""
+
+  def __init__(self, started: float, first_done: int, shown: float) -> None:
+    self.started, self.first_done, self.shown = started, first_done, shown
+    self.done, self.total = first_done, None  # type: int, int | None
+    self.shown_done = -1
+
+  def describe(self, now: float) -> str:
+    elapsed = now - self.started
+    parts = [f"{self.done:,}" if self.total is None else f"{self.done:,}/{self.total:,}"]
+    rate = (self.done - self.first_done) / elapsed if elapsed > 0 else 0.0
+    if rate > 0:
+      parts.append(describe_rate(rate))
+    if self.total is not None and self.done < self.total and rate > 0:
+      parts.append(f"{(self.total - self.done) / rate:.0f} s left")
+    else:
+      parts.append(f"{elapsed:.0f} s")
+    return ", ".join(parts)
+
+
+class BarProgress:
+  """A progress callback that draws one bar per step.
+
+  Args:
+    bars: rich's live display.
+  """
+
+  def __init__(self, bars: Bars) -> None:
+    self._bars = bars
+    self._tasks: dict[str, TaskID] = {}
+    self._done: dict[str, int] = {}
+
+  def __call__(self, description: str, done: int, total: int | None) -> None:
+    """Moves the bar of the step that `description` names to `done` of `total`."""
+    if description not in self._tasks:
+      self._tasks[description] = self._bars.add_task(description, total=total)
+    elif done < self._done[description]:
+      # The step runs again (another model, another span): its bar starts afresh.
+      self._bars.reset(self._tasks[description], total=total)
+    self._done[description] = done
+    self._bars.update(self._tasks[description], completed=done, total=total)
+
+
+class RateColumn(ProgressColumn):
+  """Units per second of a bar."""
+
+  def render(self, task: Task) -> Text:
+    """The rate as text; empty until it is known."""
+    rate = task.finished_speed or task.speed
+    return Text("" if rate is None else describe_rate(rate))
+
+
+def describe_rate(rate: float) -> str:
+  """Units per second with three digits or so, or seconds per unit where one takes longer than a second."""
+  if rate >= 1000:
+    return f"{rate:,.0f}/s"
+  return f"{rate:.3g}/s" if rate >= 1 else f"{1 / rate:.3g} s each"
