@@ -1,0 +1,165 @@
+"""Where the log is and how its spans and side tables are read."""
+
+from __future__ import annotations
+
+import dataclasses
+import difflib
+import json
+from collections.abc import Mapping
+from typing import Any
+
+from diet_tf.errors import ConfigError
+
+SPAN_MARK = "{SPAN}"
+FORMATS = ("csv", "parquet", "jsonl", "tfrecord")
+TIME_UNITS = {"s": 1, "ms": 1_000, "us": 1_000_000, "ns": 1_000_000_000}
+MIB = 1 << 20
+
+
+@dataclasses.dataclass(frozen=True)
+class Join:
+  """A side table whose columns are added to the rows of the log.
+
+  A row whose key the side table does not list gets missing values.
+
+  Attributes:
+    pattern: path or URI of the side table, a glob or with `{SPAN}`.
+    on: the column of the log.
+    key: the column of the side table that is matched with it; None if it has the same name.
+    columns: the columns to add; empty adds all but the key.
+    prefix: put before the names of the added columns.
+    format: one of `FORMATS`; None goes by the suffix.
+  """
+
+  pattern: str
+  on: str
+  key: str | None = None
+  columns: tuple[str, ...] = ()
+  prefix: str = ""
+  format: str | None = None
+
+  def __post_init__(self) -> None:
+    _check_format(f"join with {self.pattern!r}", self.format)
+    for name in ("pattern", "on"):
+      if not getattr(self, name):
+        raise ConfigError(f"join with {self.pattern!r}", rule=f"{name} is set.", received="nothing.",
+                          remedy=f"set log.joins.{name}.")
+
+  @property
+  def key_column(self) -> str:
+    """The key column of the side table."""
+    return self.key or self.on
+
+
+@dataclasses.dataclass(frozen=True)
+class LogSettings:
+  """The log, its spans, and the limits under which it is read.
+
+  A span is found either in the paths (`{SPAN}` in the pattern stands for its number) or, where one file holds many
+  spans, by time: a row belongs to span `floor((time - span_origin) / span_seconds)`.
+
+  Attributes:
+    pattern: path or URI of the log's files; globs are expanded, `{SPAN}` stands for the span's number.
+    format: one of `FORMATS`; None goes by the suffix (`.gz` may follow for csv, jsonl and tfrecord).
+    delimiter: between the values of a CSV line.
+    newlines_in_values: whether quoted CSV values may hold line breaks; such files are not split between workers.
+    span_column: the column with the time that assigns a row to a span.
+    span_seconds: length of such a span.
+    span_origin: start of span 0, in seconds since the epoch of the column.
+    span_time_unit: unit of the column, one of s, ms, us, ns; a column of Arrow timestamps counts in us.
+    joins: side tables.
+    broadcast_limit_bytes: a side table up to this size is held in memory by every worker; a larger one is joined
+      through files partitioned by key.
+    max_quarantine_share: the run fails where a larger share of the span's rows breaks the schema.
+    max_quarantine_rows: so many of the broken rows are written out; all are counted.
+    rows_per_shard: about as many examples go to one output file.
+    piece_bytes: input files are split into pieces of about this size, the units of parallel work.
+  """
+
+  pattern: str
+  format: str | None = None
+  delimiter: str = ","
+  newlines_in_values: bool = False
+  span_column: str | None = None
+  span_seconds: float | None = None
+  span_origin: float = 0.0
+  span_time_unit: str = "s"
+  joins: tuple[Join, ...] = ()
+  broadcast_limit_bytes: int = 64 * MIB
+  max_quarantine_share: float = 0.01
+  max_quarantine_rows: int = 1_000
+  rows_per_shard: int = 100_000
+  piece_bytes: int = 64 * MIB
+
+  def __post_init__(self) -> None:
+    _check_format("log", self.format)
+    self._check_span()
+    _require(len(self.delimiter) == 1, "log.delimiter", "it is one character.", self.delimiter)
+    _require(0 <= self.max_quarantine_share <= 1, "log.max_quarantine_share", "it is a share in [0, 1].",
+             self.max_quarantine_share)
+    for name in ("broadcast_limit_bytes", "max_quarantine_rows"):
+      _require(getattr(self, name) >= 0, f"log.{name}", "it is not negative.", getattr(self, name))
+    for name in ("rows_per_shard", "piece_bytes"):
+      _require(getattr(self, name) >= 1, f"log.{name}", "it is at least 1.", getattr(self, name))
+
+  def _check_span(self) -> None:
+    _require(bool(self.pattern), "log.pattern", "it is the path of the log.", self.pattern)
+    by_path, by_time = SPAN_MARK in self.pattern, self.span_column is not None
+    _require(by_path != by_time, "log", f"spans come either from {SPAN_MARK} in the pattern or from span_column.",
+             f"pattern {self.pattern!r}, span_column {self.span_column!r}")
+    _require(by_time == (self.span_seconds is not None), "log.span_seconds", "it is set together with span_column.",
+             self.span_seconds)
+    _require(self.span_seconds is None or self.span_seconds > 0, "log.span_seconds", "it is positive.",
+             self.span_seconds)
+    _require(self.span_time_unit in TIME_UNITS, "log.span_time_unit", f"it is one of {sorted(TIME_UNITS)}.",
+             self.span_time_unit)
+
+  def to_dict(self) -> dict[str, Any]:
+    """The settings as JSON types."""
+    return json.loads(json.dumps(dataclasses.asdict(self)))
+
+  @classmethod
+  def from_dict(cls, value: Mapping[str, Any]) -> LogSettings:
+    """The settings of a config's `log` section.
+
+    Raises:
+      ConfigError: if a key is not known or a value not usable.
+    """
+    joins = tuple(
+        Join(**_known_keys(Join, f"log.joins[{index}]", {**join, "columns": tuple(join.get("columns") or ())}))
+        for index, join in enumerate(value.get("joins") or ()))
+    return cls(**_known_keys(cls, "log", {**value, "joins": joins}))
+
+  def to_json(self) -> str:
+    """The settings as one line of JSON."""
+    return json.dumps(self.to_dict(), sort_keys=True)
+
+  @classmethod
+  def from_json(cls, text: str) -> LogSettings:
+    """The settings that `to_json` wrote."""
+    return cls.from_dict(json.loads(text))
+
+
+def _require(holds: bool, subject: str, rule: str, received: object) -> None:
+  if not holds:
+    raise ConfigError(subject, rule=rule, received=repr(received), remedy="mend it in the log section of the config.")
+
+
+def _check_format(subject: str, name: str | None) -> None:
+  if name is not None and name not in FORMATS:
+    raise ConfigError(subject, rule=f"format is one of {', '.join(FORMATS)}.", received=repr(name),
+                      remedy="name one of them, or leave it out to go by the suffix.")
+
+
+def _known_keys(cls: type, subject: str, value: dict[str, Any]) -> dict[str, Any]:
+  names = [field.name for field in dataclasses.fields(cls)]
+  for key in value:
+    if key not in names:
+      close = difflib.get_close_matches(key, names, 1)
+      raise ConfigError(f"{subject}.{key}", rule=f"the keys of {subject} are {', '.join(names)}.", received=repr(key),
+                        remedy=f"did you mean {close[0]!r}?" if close else "remove it.")
+  missing = [name for name in ("pattern", "on") if name in names and name not in value]
+  if missing:
+    raise ConfigError(subject, rule=f"{missing[0]} is set.", received=f"keys {sorted(value)}.",
+                      remedy=f"set {subject}.{missing[0]}.")
+  return value

@@ -1,0 +1,87 @@
+"""The executor of LogGen: artifacts and parameters around `generate_examples`."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from absl import logging
+from tfx import types
+from tfx.components.util import examples_utils
+from tfx.dsl.components.base import base_beam_executor
+from tfx.proto import example_gen_pb2
+from tfx.types import artifact_utils
+
+from diet_tf import encoding, files
+from diet_tf.errors import ConfigError
+from diet_tf.features import FeatureSpec
+from diet_tf.log_settings import LogSettings
+from tfx_components.log_gen import generate, plan
+from tfx_components.log_gen.generate import LogSummary
+
+AUTO_SPAN = "auto"
+
+
+class Executor(base_beam_executor.BaseBeamExecutor):
+  """Runs LogGen."""
+
+  def Do(self, input_dict: dict[str, list[types.Artifact]], output_dict: dict[str, list[types.Artifact]],
+         exec_properties: dict[str, Any]) -> None:
+    """Writes the examples of one span.
+
+    Args:
+      input_dict: `parent`: optional, an artifact whose URI may hold `vocabularies.json`.
+      output_dict: `examples`: one Examples artifact.
+      exec_properties: `log` and `features` as JSON, `span` as a number, its text, or `auto`.
+    """
+    self._log_startup(input_dict, output_dict, exec_properties)
+    settings = LogSettings.from_json(exec_properties["log"])
+    spec = FeatureSpec.from_dict(json.loads(exec_properties["features"]))
+    parent = artifact_utils.get_single_instance(input_dict["parent"]) if input_dict.get("parent") else None
+    span = resolve_span(settings, exec_properties["span"], parent)
+    examples = artifact_utils.get_single_instance(output_dict["examples"])
+    summary = generate.generate_examples(
+        settings, spec, span, examples.uri, vocabularies=known_vocabularies(parent),
+        make_pipeline=self._make_beam_pipeline, temp_dir=self._get_tmp_dir(), progress=log_progress)
+    describe(examples, summary)
+    logging.info("Span %d: %d examples (%d positive), %d rows quarantined, %d duplicates dropped.", span,
+                 summary.num_examples, summary.num_positives, summary.num_quarantined, summary.num_duplicates)
+
+
+def resolve_span(settings: LogSettings, value: int | str, parent: types.Artifact | None) -> int:
+  """The span's number; `auto` is the first available span later than that of the parent.
+
+  Raises:
+    ConfigError: if the value is neither a number nor `auto`.
+    DataError: if there is no later span.
+  """
+  if str(value) == AUTO_SPAN:
+    known = parent is not None and parent.has_custom_property("span")
+    return plan.next_span(settings, parent.get_int_custom_property("span") if parent and known else None)
+  try:
+    return int(value)
+  except ValueError as error:
+    raise ConfigError("span", rule=f"it is a whole number or {AUTO_SPAN!r}.", received=repr(value),
+                      remedy="pass the number that stands for {SPAN} in the log's paths.") from error
+
+
+def known_vocabularies(parent: types.Artifact | None) -> dict[str, list[str]]:
+  """The vocabularies beside a memory; none before the first span."""
+  path = files.join(parent.uri, generate.VOCABULARIES_NAME) if parent is not None else ""
+  return encoding.read_vocabularies(path) if path and files.exists(path) else {}
+
+
+def describe(examples: types.Artifact, summary: LogSummary) -> None:
+  """Sets the properties of the Examples artifact."""
+  examples.split_names = artifact_utils.encode_split_names(["train"])
+  examples.span = summary.span
+  examples_utils.set_payload_format(examples, example_gen_pb2.FORMAT_TF_EXAMPLE)
+  for name, value in (("span", summary.span), ("num_examples", summary.num_examples),
+                      ("num_quarantined", summary.num_quarantined)):
+    examples.set_int_custom_property(name, value)
+  examples.set_string_custom_property("feature_spec_digest", summary.feature_spec_digest)
+
+
+def log_progress(description: str, done: int, total: int | None) -> None:
+  """Progress as log lines."""
+  logging.info("%s: %d of %s", description, done, total if total is not None else "?")

@@ -1,0 +1,184 @@
+"""Joins of the log with side tables: small ones in memory, large ones through files partitioned by key.
+
+A side table is encoded once, value by value, before the join; joining a row is then a look-up of its key and a copy of
+finished ids. Both ways share all of that and differ only in how many parts the encoded table has.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from diet_tf import encoding
+from diet_tf.errors import DataError
+from diet_tf.features import FeatureSpec
+from tfx_components.log_gen import columns as columns_lib
+from tfx_components.log_gen import spill
+from tfx_components.log_gen.columns import Column
+from tfx_components.log_gen.sources import Block
+from tfx_components.log_gen.spill import Part
+
+_MAX_NAMED = 5
+
+
+@dataclasses.dataclass(frozen=True)
+class JoinPlan:
+  """One join, resolved against the feature spec.
+
+  Attributes:
+    index: its number in the settings.
+    pattern: the side table, for messages.
+    on: key column of the log.
+    key: key column of the side table.
+    fields: pairs of a field's number and the side column that it is read from.
+    keyed: whether the log is partitioned by key to meet the side table.
+    num_partitions: parts of the encoded side table; 1 unless keyed.
+    parts: per partition where the rows of the encoded side table are.
+  """
+
+  index: int
+  pattern: str
+  on: str
+  key: str
+  fields: tuple[tuple[int, str], ...]
+  keyed: bool
+  num_partitions: int = 1
+  parts: tuple[tuple[Part, ...], ...] = ()
+
+  @property
+  def key_name(self) -> str:
+    """The spill column that carries the key of a keyed join."""
+    return f"key{self.index}"
+
+
+def field_name(index: int) -> str:
+  """The spill column of a field."""
+  return f"field{index}"
+
+
+def field_type(spec: FeatureSpec, index: int) -> pa.DataType:
+  """Ids, or texts where the vocabulary grows and is not known until the span has been read."""
+  return pa.string() if encoding.grows(spec.fields[index]) else pa.int32()
+
+
+def encode_column(spec: FeatureSpec, index: int, column: Column) -> tuple[np.ndarray, np.ndarray]:
+  """Per distinct value of the column the field's id (or text) and whether it breaks the field."""
+  field = spec.fields[index]
+  nested = column.flaws == columns_lib.NESTED
+  if encoding.grows(field):
+    return column.texts, nested
+  hashes = column.hashes if field.hash_ids is not None else None
+  ids, broken = encoding.encode_texts(field, column.texts, hashes=hashes)
+  return ids, broken | nested
+
+
+def fault_of(spec: FeatureSpec, index: int, column: str) -> str:
+  """The reason by which a row with an unusable value of a field is quarantined."""
+  kind = "a single value" if not spec.fields[index].boundaries else "a number"
+  return f"column {column!r} of field {spec.fields[index].name!r} is not {kind}"
+
+
+def side_schema(plan: JoinPlan, spec: FeatureSpec) -> pa.Schema:
+  """Columns of an encoded side table: key, fields, and what is wrong with the row if anything."""
+  fields = [(field_name(index), field_type(spec, index)) for index, _ in plan.fields]
+  return pa.schema([("key", pa.string()), *fields, ("fault", pa.string())])
+
+
+def encode_side(block: Block, plan: JoinPlan, spec: FeatureSpec) -> pa.Table:
+  """A block of the side table, encoded.
+
+  Raises:
+    DataError: if a line cannot be parsed, or a key or column is missing.
+  """
+  subject = f"side table {plan.pattern}"
+  if block.rejected:
+    _, reason, text = block.rejected[0]
+    raise DataError(subject, rule="every line of a side table can be parsed.", received=f"{reason}: {text[:200]!r}.",
+                    remedy="mend the side table.")
+  arrays: dict[str, pa.Array] = {}
+  key = block.columns.get(plan.key) or columns_lib.all_missing(len(block))
+  unusable = key.missing | (key.flaws != columns_lib.SOUND)
+  if unusable[key.codes].any():
+    row = int(block.records[np.argmax(unusable[key.codes])])
+    raise DataError(subject, rule=f"every row has a key in column {plan.key!r}.",
+                    received=f"a missing or unreadable key, first in record {row + 1}.",
+                    remedy="drop these rows, or join on another column.")
+  arrays["key"] = _spread(key.texts, key.codes, pa.string())
+  faults = np.full(len(block), None, object)
+  for index, name in reversed(plan.fields):
+    column = block.columns.get(name) or columns_lib.all_missing(len(block))
+    values, broken = encode_column(spec, index, column)
+    arrays[field_name(index)] = _spread(values, column.codes, field_type(spec, index))
+    faults[(broken | (column.flaws == columns_lib.UNDECODABLE))[column.codes]] = fault_of(spec, index, name)
+  arrays["fault"] = pa.array(faults, pa.string())
+  schema = side_schema(plan, spec)
+  return pa.table([arrays[name] for name in schema.names], schema=schema)
+
+
+def _spread(values: np.ndarray, codes: np.ndarray, kind: pa.DataType) -> pa.Array:
+  return pa.array(values, kind).take(pa.array(codes))
+
+
+class SideTable:
+  """An encoded side table, or one partition of it, in memory.
+
+  Args:
+    table: rows of `side_schema`.
+    pattern: its name for messages.
+
+  Raises:
+    DataError: if a key is listed twice.
+  """
+
+  def __init__(self, table: pa.Table, pattern: str) -> None:
+    self._table = table.combine_chunks()
+    self._keys = _chunk(self._table["key"])
+    counts = self._keys.value_counts()
+    repeated = pc.greater(counts.field("counts"), 1)
+    if pc.any(repeated).as_py():
+      keys = sorted(counts.field("values").filter(repeated).to_pylist())
+      raise DataError(f"side table {pattern}", rule="every key is listed once, or rows of the log would multiply.",
+                      received=f"{len(keys)} keys listed several times: {', '.join(keys[:_MAX_NAMED])}.",
+                      remedy="keep one row per key, for example the newest.")
+
+  def positions(self, keys: pa.Array) -> pa.Array:
+    """Per key its row in the table, null where it is not listed."""
+    return pc.index_in(keys, value_set=self._keys)
+
+  def rows(self, positions: pa.Array) -> dict[str, pa.Array]:
+    """Per column the values at the positions; id 0 or the empty text where null."""
+    taken = {}
+    for name in self._table.column_names[1:]:
+      values = _chunk(self._table[name]).take(positions)
+      empty = 0 if pa.types.is_integer(values.type) else ""
+      taken[name] = pc.fill_null(values, empty)
+    return taken
+
+
+def _chunk(column: pa.ChunkedArray) -> pa.Array:
+  combined = column.combine_chunks()
+  return combined if isinstance(combined, pa.Array) else pa.concat_arrays(combined.chunks) if combined.num_chunks \
+      else pa.array([], column.type)
+
+
+# The paths are unique to a run, so a table is never stale; workers of one process share it.
+@functools.lru_cache(maxsize=16)
+def load(parts: tuple[Part, ...], pattern: str, schema_text: bytes) -> SideTable:
+  """The encoded side table in these parts; `schema_text` is its serialised schema, for when there are none."""
+  schema = pa.ipc.read_schema(pa.py_buffer(schema_text))
+  batches = [batch for part in parts for batch in spill.read_batches(part.path, part.batches)]
+  return SideTable(pa.Table.from_batches(batches, schema), pattern)
+
+
+def load_part(plan: JoinPlan, spec: FeatureSpec, partition: int) -> SideTable:
+  """One partition of an encoded side table."""
+  return load(plan.parts[partition], plan.pattern, side_schema(plan, spec).serialize().to_pybytes())
+
+
+def partition_of(hashes: np.ndarray, num_partitions: int) -> np.ndarray:
+  """`[n]` uint64 fingerprints of keys to `[n]` int64 partitions."""
+  return (hashes % np.uint64(num_partitions)).astype(np.int64)

@@ -1,0 +1,244 @@
+"""From blocks of raw rows to encoded rows: select the span's, check, join, encode; set broken ones aside."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+
+from diet_tf import encoding
+from diet_tf.features import FeatureSpec, Label
+from diet_tf.log_settings import TIME_UNITS, LogSettings
+from tfx_components.log_gen import columns as columns_lib
+from tfx_components.log_gen import join as join_lib
+from tfx_components.log_gen.columns import Column
+from tfx_components.log_gen.join import JoinPlan
+from tfx_components.log_gen.quarantine import Quarantine, QuarantinedRow
+from tfx_components.log_gen.sources import Block
+
+
+@dataclasses.dataclass(frozen=True)
+class SpanWindow:
+  """The spans of a log by time: `floor((time - origin) / length)`, in whole units of the time column.
+
+  Attributes:
+    column: the time column.
+    origin: start of span 0.
+    length: of a span.
+  """
+
+  column: str
+  origin: int
+  length: int
+
+  @classmethod
+  def of(cls, settings: LogSettings) -> SpanWindow | None:
+    """The window that the settings describe; None where spans come from paths."""
+    if settings.span_column is None or settings.span_seconds is None:
+      return None
+    unit = TIME_UNITS[settings.span_time_unit]
+    return cls(settings.span_column, round(settings.span_origin * unit), max(1, round(settings.span_seconds * unit)))
+
+  def spans(self, column: Column) -> tuple[np.ndarray, np.ndarray]:
+    """Per distinct value of the time column its span (int64), and whether it has none."""
+    times, unreadable = encoding.whole_numbers(column.texts)
+    return (times - self.origin) // self.length, unreadable | (column.flaws != columns_lib.SOUND)
+
+
+@dataclasses.dataclass(frozen=True)
+class RowPlan:
+  """All that a worker needs to encode rows.
+
+  Attributes:
+    spec: the feature spec.
+    span: the span whose rows are taken.
+    window: how a row's span follows from its time; None takes all rows.
+    joins: of the side tables that fields are read from.
+    max_quarantine_rows: broken rows to keep per piece.
+  """
+
+  spec: FeatureSpec
+  span: int
+  window: SpanWindow | None
+  joins: tuple[JoinPlan, ...]
+  max_quarantine_rows: int
+
+  @property
+  def keyed_joins(self) -> tuple[JoinPlan, ...]:
+    """The joins for which the log is partitioned by key, in order."""
+    return tuple(plan for plan in self.joins if plan.keyed)
+
+  @property
+  def log_fields(self) -> list[int]:
+    """The numbers of the fields that are read from the log itself."""
+    joined = {index for plan in self.joins for index, _ in plan.fields}
+    return [index for index in range(len(self.spec.fields)) if index not in joined]
+
+  def schema(self, pending: tuple[JoinPlan, ...]) -> pa.Schema:
+    """Columns of spilled rows while `pending` keyed joins are still to come."""
+    waiting = {index for plan in pending for index, _ in plan.fields}
+    fields = [(join_lib.field_name(index), join_lib.field_type(self.spec, index))
+              for index in range(len(self.spec.fields)) if index not in waiting]
+    origin = [("piece", pa.int32()), ("record", pa.int64())] if pending else []
+    return pa.schema([("time", pa.int64()), ("example_id", pa.int64()), ("label", pa.float32()), *fields,
+                      *((plan.key_name, pa.string()) for plan in pending), *origin])
+
+
+class Faults:
+  """Per row of a block the first rule that it breaks.
+
+  Args:
+    num_rows: of the block.
+  """
+
+  def __init__(self, num_rows: int) -> None:
+    self.numbers = np.zeros(num_rows, np.int64)
+    self.reasons = [""]
+
+  def mark(self, rows: np.ndarray, reason: str) -> None:
+    """Notes that `rows` (bool) break a rule, except where an earlier one is broken."""
+    new = rows & (self.numbers == 0)
+    if new.any():
+      self.reasons.append(reason)
+      self.numbers[new] = len(self.reasons) - 1
+
+  def mark_values(self, broken: np.ndarray, column: Column, reason: str) -> None:
+    """Notes that the rows whose distinct value is `broken` break a rule."""
+    if broken.any():
+      self.mark(broken[column.codes], reason)
+
+
+class RowEncoder:
+  """Encodes blocks of one piece and counts what it sees.
+
+  Args:
+    plan: how.
+    piece: number of the piece.
+  """
+
+  def __init__(self, plan: RowPlan, piece: int) -> None:
+    self._plan, self._piece = plan, piece
+    self.quarantine = Quarantine(plan.max_quarantine_rows)
+    self.num_rows = 0
+    self.columns: set[str] = set()
+    # Per join the rows that have a key, and those whose key is listed.
+    self.keyed = {plan.index: 0 for plan in plan.joins}
+    self.matched = {plan.index: 0 for plan in plan.joins}
+
+  def encode(self, block: Block) -> pa.Table:
+    """The sound rows of the block that belong to the span, with the columns of `RowPlan.schema`."""
+    for record, reason, text in block.rejected:
+      self.quarantine.add(QuarantinedRow(self._piece, record, reason, {"line": text}))
+    self.columns.update(block.columns)
+    columns, records, faults = self._select(block)
+    self.num_rows += len(block.rejected) + len(records)
+    arrays = self._encoded(columns, faults)
+    self._set_aside(columns, records, faults)
+    arrays["piece"] = pa.array(np.full(len(records), self._piece, np.int32))
+    arrays["record"] = pa.array(records)
+    schema = self._plan.schema(self._plan.keyed_joins)
+    table = pa.table([arrays[name] for name in schema.names], schema=schema)
+    return table.filter(pa.array(faults.numbers == 0)) if faults.numbers.any() else table
+
+  def _select(self, block: Block) -> tuple[dict[str, Column], np.ndarray, Faults]:
+    """The rows of the span; those without a readable time belong to none and are set aside in each."""
+    window = self._plan.window
+    if window is None:
+      return block.columns, block.records, Faults(len(block))
+    column = block.columns.get(window.column) or columns_lib.all_missing(len(block))
+    spans, lost = window.spans(column)
+    kept = (lost | (spans == self._plan.span))[column.codes]
+    faults = Faults(int(kept.sum()))
+    faults.mark_values(lost, column.take(kept), f"column {window.column!r}, which gives the span, is not a time")
+    return {name: values.take(kept) for name, values in block.columns.items()}, block.records[kept], faults
+
+  def _encoded(self, columns: dict[str, Column], faults: Faults) -> dict[str, Any]:
+    for name, column in columns.items():
+      faults.mark_values(column.flaws == columns_lib.UNDECODABLE, column, f"column {name!r} is not valid UTF-8")
+    num_rows = len(faults.numbers)
+    spec = self._plan.spec
+    arrays: dict[str, Any] = {"example_id": pa.array(example_ids(columns, num_rows))}
+    arrays["label"] = pa.array(_labels(spec.label, _column(columns, spec.label.column, num_rows), faults))
+    arrays["time"] = pa.array(_times(spec.time_column, columns, num_rows, faults))
+    for index in self._plan.log_fields:
+      name = spec.fields[index].column
+      column = _column(columns, name, num_rows)
+      values, broken = join_lib.encode_column(spec, index, column)
+      faults.mark_values(broken, column, join_lib.fault_of(spec, index, name))
+      kind = join_lib.field_type(spec, index)
+      arrays[join_lib.field_name(index)] = (
+          pa.array(values, kind).take(pa.array(column.codes)) if encoding.grows(spec.fields[index])
+          else pa.array(values[column.codes], kind))
+    for plan in self._plan.joins:
+      self._join(plan, _column(columns, plan.on, num_rows), arrays, faults)
+    return arrays
+
+  def _join(self, plan: JoinPlan, column: Column, arrays: dict[str, Any], faults: Faults) -> None:
+    faults.mark_values(column.flaws == columns_lib.NESTED, column, f"column {plan.on!r} is not a single key")
+    if plan.keyed:
+      arrays[plan.key_name] = pa.array(column.texts, pa.string()).take(pa.array(column.codes))
+      return
+    side = join_lib.load_part(plan, self._plan.spec, 0)
+    positions = side.positions(pa.array(column.texts, pa.string())).take(pa.array(column.codes))
+    joined = side.rows(positions)
+    mark_joined(joined.pop("fault"), faults)
+    arrays.update(joined)
+    self.keyed[plan.index] += int(np.count_nonzero(~column.missing[column.codes]))
+    self.matched[plan.index] += len(positions) - positions.null_count
+
+  def _set_aside(self, columns: dict[str, Column], records: np.ndarray, faults: Faults) -> None:
+    broken = np.flatnonzero(faults.numbers)
+    shown = 0
+    while shown < len(broken) and self.quarantine.has_room:
+      row = broken[shown]
+      values = {name: str(column.texts[column.codes[row]]) for name, column in columns.items()}
+      reason = faults.reasons[faults.numbers[row]]
+      self.quarantine.add(QuarantinedRow(self._piece, int(records[row]), reason, values))
+      shown += 1
+    for number, count in enumerate(np.bincount(faults.numbers[broken[shown:]], minlength=len(faults.reasons))):
+      self.quarantine.count(faults.reasons[number], int(count))
+
+
+def mark_joined(fault_texts: pa.Array, faults: Faults) -> None:
+  """Notes the rows whose row of a side table is broken."""
+  for reason in fault_texts.unique().to_pylist():
+    if reason:
+      faults.mark(np.asarray(fault_texts.to_numpy(zero_copy_only=False) == reason), reason)
+
+
+def example_ids(columns: dict[str, Column], num_rows: int) -> np.ndarray:
+  """The fingerprint of each row's canonical values in all columns of the log; `[num_rows]` int64."""
+  sums = np.zeros(num_rows, np.uint64)
+  for name, column in columns.items():
+    sums += encoding.column_fingerprints(name, column.hashes, column.missing)[column.codes]
+  return encoding.row_ids(sums)
+
+
+def _column(columns: dict[str, Column], name: str, num_rows: int) -> Column:
+  return columns[name] if name in columns else columns_lib.all_missing(num_rows)
+
+
+def _labels(label: Label, column: Column, faults: Faults) -> np.ndarray:
+  """The 0/1 labels, `[n]` float32; faults where they are none."""
+  texts = np.where(column.texts == "true", "1", np.where(column.texts == "false", "0", column.texts))
+  texts = np.where(texts == "True", "1", np.where(texts == "False", "0", texts))
+  values, unreadable = encoding.numbers(texts)
+  faults.mark_values(np.isnan(values) & ~unreadable, column, f"label {label.column!r} is missing")
+  if label.positive_from is not None:
+    faults.mark_values(unreadable, column, f"label {label.column!r} is not a number")
+    return (values >= label.positive_from).astype(np.float32)[column.codes]
+  faults.mark_values(unreadable | ~np.isin(values, (0, 1)), column, f"label {label.column!r} is not 0 or 1")
+  return np.nan_to_num(values).astype(np.float32)[column.codes]
+
+
+def _times(name: str | None, columns: dict[str, Column], num_rows: int, faults: Faults) -> np.ndarray:
+  """The times, `[n]` int64, rounded down; all 0 where the spec has no time column."""
+  if name is None:
+    return np.zeros(num_rows, np.int64)
+  column = _column(columns, name, num_rows)
+  times, unreadable = encoding.whole_numbers(column.texts)
+  faults.mark_values(column.missing, column, f"time {name!r} is missing")
+  faults.mark_values(unreadable, column, f"time {name!r} is not a number")
+  return times[column.codes]
