@@ -35,6 +35,7 @@ if TYPE_CHECKING:
   from diet_tf.teacher import TeacherSettings
 
 Settings = TypeVar("Settings")
+Strategy = Literal["auto", "cpu", "gpu", "mirrored"]
 
 # Sections whose settings live in modules that may import TensorFlow.
 SECTIONS = {
@@ -46,8 +47,8 @@ SECTIONS = {
     "gate": ("diet_tf.gate", "GateSettings"),
     "panel": ("diet_tf.fidelity", "PanelSettings"),
 }
-# These say where things are, not what is computed: a memory does not depend on them.
-KEYS_OUTSIDE_DIGEST = ("name", "output")
+# These say where things are and run, not what is computed: a memory does not depend on them.
+KEYS_OUTSIDE_DIGEST = ("name", "output", "strategy")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -67,6 +68,7 @@ class Config:
     panel: the architectures that fidelity is judged on.
     validation: which anomalies of a span stop the run.
     seed: of everything that is drawn.
+    strategy: where models are trained: "auto", "cpu", "gpu" or "mirrored"; see `diet_tf.devices`.
     output: folder or URI for the store, the reports and the pipeline's own files.
   """
 
@@ -82,6 +84,7 @@ class Config:
   panel: PanelSettings
   validation: ValidationSettings
   seed: int
+  strategy: Strategy
   output: str
 
   def to_dict(self) -> dict[str, Any]:
@@ -168,6 +171,7 @@ def build_config(values: Mapping[str, Any], where: Where | str = "config") -> Co
       "budget": build(BudgetSettings, _section(values, "budget"), where.child("budget")),
       "validation": build(ValidationSettings, _section(values, "validation"), where.child("validation")),
       "seed": _convert(values.get("seed", 0), int, where.child("seed")),
+      "strategy": _convert(values.get("strategy", "auto"), Strategy, where.child("strategy")),
   }
   default_output = f"diet_runs/{sections['name']}"
   sections["output"] = _convert(values.get("output") or default_output, str, where.child("output"))

@@ -2,12 +2,14 @@ from __future__ import annotations
 
 import dataclasses
 import pathlib
+import typing
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
 import pytest
 
 from diet_tf import config as config_module
+from diet_tf import devices
 from diet_tf.budget import BudgetSettings
 from diet_tf.config import Config, build, build_config, build_features, load_config
 from diet_tf.config_file import parse_config
@@ -149,7 +151,7 @@ def _load(tmp_path: pathlib.Path, text: str, overrides: Any = ()) -> Config:
 
 def test_load_config_fills_in_the_defaults(tmp_path: pathlib.Path):
   config = _load(tmp_path, MINIMAL)
-  assert (config.name, config.seed, config.output) == ("tiny", 0, "diet_runs/tiny")
+  assert (config.name, config.seed, config.strategy, config.output) == ("tiny", 0, "auto", "diet_runs/tiny")
   assert config.budget == BudgetSettings()
   assert config.log.pattern == "data/{SPAN}.csv"
   for name in config_module.SECTIONS:
@@ -176,6 +178,7 @@ def test_overrides(tmp_path: pathlib.Path):
     (MINIMAL.replace("name: tiny\n", ""), "name is set"),
     (MINIMAL.replace("name: tiny", "name: 3"), "put it in quotes"),
     (MINIMAL + "seed: -1\n", "seed"),
+    (MINIMAL + "strategy: tpu\n", "'auto', 'cpu', 'gpu', 'mirrored'"),
     (MINIMAL + "teacher: 3\n", "a section with keys"),
     (MINIMAL + "gate:\n  no_such_key: 1\n", "gate.no_such_key"),
     (MINIMAL + "validation: {fatal: [schema_missing_column]}\n", "SCHEMA_MISSING_COLUMN"),
@@ -189,6 +192,10 @@ def test_digest_is_of_what_a_memory_depends_on(tmp_path: pathlib.Path):
   config = _load(tmp_path, MINIMAL)
   assert dataclasses.replace(config, output="elsewhere", name="other").digest() == config.digest()
   assert dataclasses.replace(config, seed=1).digest() != config.digest()
+
+
+def test_strategies_are_those_of_devices():
+  assert typing.get_args(config_module.Strategy) == devices.STRATEGIES
 
 
 def test_build_config_takes_a_plain_mapping():
