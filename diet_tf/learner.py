@@ -1,0 +1,216 @@
+"""Fast training of one panel member, again and again: a pass is one graph, traced once for all seeds and rates."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+
+from diet_tf.errors import ConfigError, NumericsError
+from diet_tf.features import FeatureSpec
+from diet_tf.manifest import Recipe
+from diet_tf.models import PARAMETER_GROUPS, RankingModel, TfrsRanking, build_model
+from diet_tf.optimizers import GroupedAdam
+
+# How a model takes its input: packed arrays, a dict of weighted bags, or a dict of single ids.
+INPUT_FORMS = ("packed", "weighted", "sampled")
+# Rows of one prediction call; the last call is padded, so that there is one shape.
+_PREDICTION_ROWS = 8192
+_LEAST_PROBABILITY = 1e-7
+
+
+class Learner:
+  """A model whose weights, moments and learning rate are set back at will, without a new trace.
+
+  Its model is called with packed features if it is one of ours. A user's own model says how it takes its input by an
+  attribute `diet_inputs`, one of `INPUT_FORMS`; without one, the forms are tried in this order. A model that takes
+  single ids only ("sampled") is trained on a memory's ids drawn anew each epoch.
+
+  Args:
+    member: a panel member, see `diet_tf.models.build_model`.
+    spec: the feature spec of the examples.
+    recipe: the memory's, which gives the optimiser of trainings on the memory and Adam's constants for all others.
+    strategy: where to train; None takes the current strategy.
+  """
+
+  def __init__(self, member: str, spec: FeatureSpec, recipe: Recipe, *,
+               strategy: tf.distribute.Strategy | None = None) -> None:
+    self.member = member
+    self.spec = spec
+    self.strategy = strategy or tf.distribute.get_strategy()
+    with self.strategy.scope():
+      self.model = build_model(member, spec)
+      self.input_form = _input_form(self.model, spec, member)
+      # The rate is a variable of the optimiser: candidates share one graph.
+      self._plain = GroupedAdam(dict.fromkeys(PARAMETER_GROUPS, 1.0), learning_rate=1e-3)
+      self._by_recipe = recipe.optimizer()
+      for optimizer in (self._plain, self._by_recipe):
+        optimizer.build(self.model.trainable_variables)
+    self._passes = {False: self._compiled_pass(self._plain), True: self._compiled_pass(self._by_recipe)}
+    self._predict = tf.function(self._batch_logits)
+    self._warm: set[tuple[bool, str]] = set()
+
+  def reset(self, seed: int, learning_rate: float = 1e-3) -> None:
+    """Gives the model the initial weights of `seed`, and the optimisers no past.
+
+    Args:
+      seed: of the initial weights.
+      learning_rate: for trainings that do not follow the recipe.
+    """
+    with self.strategy.scope():
+      fresh = build_model(self.member, self.spec, seed=seed)
+      if not fresh.built or len(fresh.weights) != len(self.model.weights):
+        fresh(features_in_form(self.input_form, self.spec, *_dummy_batch(self.spec, self.input_form)))
+    for variable, value in zip(self.model.weights, fresh.weights, strict=True):
+      variable.assign(value)
+    for optimizer in (self._plain, self._by_recipe):
+      for variable in optimizer.variables:
+        if "learning_rate" not in variable.name:
+          variable.assign(tf.zeros_like(variable))
+    self._plain.learning_rate = learning_rate
+
+  def train(self, dataset: tf.data.Dataset, *, by_recipe: bool = False) -> float:
+    """Trains one pass over a dataset in its order; returns the seconds that it took, tracing left out.
+
+    Args:
+      dataset: of `({"ids", optionally "weights"}, labels [B], sample weights [B])`, packed.
+      by_recipe: whether by the memory's recipe, or by the learning rate of `reset`.
+
+    Raises:
+      NumericsError: the training loss is not finite.
+    """
+    train_pass = self._passes[by_recipe]
+    warm_key = (by_recipe, str(dataset.element_spec))
+    if warm_key not in self._warm:  # No elements: the graph is traced and optimised, and nothing else happens.
+      train_pass(iter(self.strategy.experimental_distribute_dataset(dataset.take(0))))
+      self._warm.add(warm_key)
+    start = time.perf_counter()
+    loss = float(train_pass(iter(self.strategy.experimental_distribute_dataset(dataset))))
+    seconds = time.perf_counter() - start
+    if not np.isfinite(loss):
+      raise NumericsError(f"panel member {self.member!r}", rule="its training loss is finite.",
+                          received=f"{loss} at learning rate {float(self._plain.learning_rate):g}."
+                          if not by_recipe else f"{loss} by the memory's recipe.",
+                          remedy="leave out high learning rates, or look for a faulty span.")
+    return seconds
+
+  def logits(self, ids: np.ndarray) -> np.ndarray:
+    """The logits of examples, `[N]` float32, from their ids `[N, num_fields]`."""
+    parts = []
+    for start in range(0, len(ids), _PREDICTION_ROWS):
+      rows = ids[start:start + _PREDICTION_ROWS]
+      padded = np.pad(rows, ((0, _PREDICTION_ROWS - len(rows)), (0, 0))) if start else rows
+      parts.append(self._predict(tf.constant(padded)).numpy()[:len(rows)])
+    return np.concatenate(parts) if parts else np.zeros([0], np.float32)
+
+  def flops_per_example(self, width: int) -> float:
+    """Floating-point operations of training on one record with `width` ids a field (0: one id without weights).
+
+    An estimate: the operations of the forward graph as TensorFlow's profiler counts them, times 3, the usual factor
+    for a gradient and the product that it needs. Optimiser and input pipeline are not counted.
+    """
+    shape = [1, len(self.spec.fields), width] if width else [1, len(self.spec.fields)]
+    ids = tf.TensorSpec(shape, tf.int32)
+    weights = tf.TensorSpec(shape, tf.float32) if width else None
+    function = tf.function(lambda *inputs: self._batch_logits(*inputs))
+    graph = function.get_concrete_function(*([ids, weights] if width else [ids])).graph
+    builder = tf.compat.v1.profiler.ProfileOptionBuilder
+    options = builder(builder.float_operation()).with_empty_output().build()
+    logger = tf.get_logger()
+    level = logger.level
+    logger.setLevel("ERROR")  # The profiler warns of its own use of TensorFlow 1.
+    try:
+      return 3.0 * tf.compat.v1.profiler.profile(graph, options=options).total_float_ops
+    finally:
+      logger.setLevel(level)
+
+  def _batch_logits(self, ids: tf.Tensor, weights: tf.Tensor | None = None, training: bool = False) -> tf.Tensor:
+    features = features_in_form(self.input_form, self.spec, ids, weights)
+    outputs = tf.reshape(self.model(features, training=training), [-1])
+    if getattr(self.model, "from_logits", True):
+      return outputs
+    outputs = tf.clip_by_value(outputs, _LEAST_PROBABILITY, 1.0 - _LEAST_PROBABILITY)
+    return tf.math.log(outputs) - tf.math.log1p(-outputs)
+
+  def _step(self, features: Mapping[str, tf.Tensor], labels: tf.Tensor, weights: tf.Tensor,
+            optimizer: GroupedAdam) -> tf.Tensor:
+    """One step; the loss is that of `keras.Model.fit`: weighted sum over the global batch size, plus regularisers."""
+    variables = self.model.trainable_variables
+    count = tf.cast(tf.shape(labels)[0], tf.float32)
+    replicas = self.strategy.num_replicas_in_sync
+    if replicas > 1:
+      count = tf.distribute.get_replica_context().all_reduce(tf.distribute.ReduceOp.SUM, count)
+    with tf.GradientTape() as tape:
+      logits = self._batch_logits(features["ids"], features.get("weights"), training=True)
+      losses = tf.nn.sigmoid_cross_entropy_with_logits(labels=labels, logits=logits)
+      loss = tf.add_n([tf.reduce_sum(weights * losses) / count,
+                       *(penalty / replicas for penalty in self.model.losses)])
+    gradients = tape.gradient(loss, variables)
+    optimizer.apply_gradients([pair for pair in zip(gradients, variables, strict=True) if pair[0] is not None])
+    return loss
+
+  def _compiled_pass(self, optimizer: GroupedAdam) -> tf.types.experimental.PolymorphicFunction:
+    def step(features: Mapping[str, tf.Tensor], labels: tf.Tensor, weights: tf.Tensor) -> tf.Tensor:
+      return self._step(features, labels, weights, optimizer)
+
+    def whole_pass(iterator: Iterator[Any]) -> tf.Tensor:
+      total, steps = tf.constant(0.0), tf.constant(0.0)
+      for features, labels, weights in iterator:
+        losses = self.strategy.run(step, args=(features, labels, weights))
+        total += self.strategy.reduce(tf.distribute.ReduceOp.SUM, losses, axis=None)
+        steps += 1.0
+      return total / tf.maximum(steps, 1.0)
+
+    return tf.function(whole_pass, reduce_retracing=True)
+
+
+def features_in_form(form: str, spec: FeatureSpec, ids: tf.Tensor, weights: tf.Tensor | None) -> dict[str, tf.Tensor]:
+  """A model's input in one of `INPUT_FORMS`.
+
+  Args:
+    form: "sampled" takes single ids only.
+    spec: names the fields.
+    ids: `[B, num_fields]`, or `[B, num_fields, K]` with weights.
+    weights: `[B, num_fields, K]`, or None.
+  """
+  if form == "packed":
+    return {"ids": ids} if weights is None else {"ids": ids, "weights": weights}
+  if form == "weighted" and weights is None:
+    ids = ids[..., tf.newaxis]
+    weights = tf.ones_like(ids, tf.float32)
+  features = {name: tf.cast(ids[:, f], tf.int64) for f, name in enumerate(spec.names)}
+  if weights is not None:
+    features.update({f"{name}/weights": weights[:, f] for f, name in enumerate(spec.names)})
+  return features
+
+
+def _dummy_batch(spec: FeatureSpec, form: str) -> tuple[tf.Tensor, tf.Tensor | None]:
+  """Three rows of missing ids; with two ids a field where the form has weights."""
+  shape = [3, len(spec.fields)] if form == "sampled" else [3, len(spec.fields), 2]
+  return tf.zeros(shape, tf.int32), None if form == "sampled" else tf.fill(shape, 0.5)
+
+
+def _input_form(model: tf.keras.Model, spec: FeatureSpec, member: str) -> str:
+  """The first form of input that gives one output a row, or the one that the model declares."""
+  if isinstance(model, RankingModel | TfrsRanking):
+    return "packed"
+  declared = getattr(model, "diet_inputs", None)
+  if declared is not None and declared not in INPUT_FORMS:
+    raise ConfigError(f"panel member {member!r}: diet_inputs", rule=f"it is one of {', '.join(INPUT_FORMS)}.",
+                      received=repr(declared), remedy="correct the attribute.")
+  failures = []
+  for form in (declared,) if declared else INPUT_FORMS:
+    try:
+      shape = model(features_in_form(form, spec, *_dummy_batch(spec, form))).shape
+    except Exception as error:
+      failures.append(f"{form}: {type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''}")
+      continue
+    if tuple(shape) in ((3,), (3, 1)):
+      return form
+    failures.append(f"{form}: output {tuple(shape)} for 3 rows")
+  raise ConfigError(f"panel member {member!r}", rule="a model takes packed features, a dict of weighted bags or a dict "
+                    "of single ids, and returns [batch] or [batch, 1].", received="; ".join(failures),
+                    remedy="make its call accept one of these, and name it in an attribute diet_inputs.")
