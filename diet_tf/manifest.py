@@ -119,8 +119,8 @@ class Recipe:
     from diet_tf import memory
     return memory.compile_with(self, model, from_logits=from_logits, **kwargs)
 
-  def fit(self, model: tf.keras.Model, memory: Memory, mode: Literal["weighted", "sampled"] = "weighted", *, seed: int = 0,
-          **kwargs: Any) -> tf.keras.callbacks.History:
+  def fit(self, model: tf.keras.Model, memory: Memory, mode: Literal["weighted", "sampled"] = "weighted", *,
+          seed: int = 0, **kwargs: Any) -> tf.keras.callbacks.History:
     """The history of training `model` on `memory` by the recipe; compiles the model if that was not done.
 
     Args:
