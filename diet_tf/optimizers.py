@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Any, Iterable, Mapping, NamedTuple
+from collections.abc import Iterable, Mapping
+from typing import Any, NamedTuple
 
 import tensorflow as tf
 
@@ -75,6 +76,11 @@ class GroupedAdam(tf.keras.optimizers.Optimizer):
     self._momentums = [self.add_variable_from_reference(variable, "m") for variable in variables]
     self._velocities = [self.add_variable_from_reference(variable, "v") for variable in variables]
 
+  def moments(self, variable: tf.Variable) -> tuple[tf.Variable, tf.Variable]:
+    """The variables m and v of a variable that the optimizer was built for."""
+    index = self._index_dict[self._var_key(variable)]
+    return self._momentums[index], self._velocities[index]
+
   def apply_gradients(self, grads_and_vars: Iterable[tuple[Any, tf.Variable]], name: str | None = None,
                       skip_gradients_aggregation: bool = False, **kwargs: Any) -> tf.Variable:
     """As Keras': one step; returns the iteration counter."""
@@ -96,8 +102,7 @@ class GroupedAdam(tf.keras.optimizers.Optimizer):
       return
     tf.raw_ops.ResourceApplyAdam(
         var=variable.handle, m=m.handle, v=v.handle, beta1_power=step.beta_1_power, beta2_power=step.beta_2_power,
-        lr=rate, beta1=tf.cast(self._beta_1, variable.dtype), beta2=tf.cast(self._beta_2, variable.dtype),
-        epsilon=tf.cast(self._epsilon, variable.dtype), grad=gradient)
+        lr=rate, beta1=self._beta_1, beta2=self._beta_2, epsilon=self._epsilon, grad=gradient)
 
   def _update_rows(self, gradient: tf.IndexedSlices, variable: tf.Variable, m: tf.Variable, v: tf.Variable,
                    step: _Step, rate: tf.Tensor) -> None:
@@ -121,11 +126,13 @@ class GroupedAdam(tf.keras.optimizers.Optimizer):
   def _make_step(self, dtype: tf.DType) -> _Step:
     iteration = tf.convert_to_tensor(self.iterations)
     count = tf.cast(iteration + 1, dtype)
-    scale = tf.cast(self.learning_rate, dtype)
+    scale = tf.cast(tf.convert_to_tensor(self.learning_rate), dtype)
     if self._step_multipliers:
       last = len(self._step_multipliers) - 1
-      scale *= tf.gather(tf.constant(self._step_multipliers, dtype), tf.minimum(iteration, last))
-    return _Step(tf.pow(tf.cast(self._beta_1, dtype), count), tf.pow(tf.cast(self._beta_2, dtype), count), scale)
+      scale = scale * tf.gather(tf.constant(self._step_multipliers, dtype), tf.minimum(iteration, last))
+    # As constants, not casts: a Python number that is cast goes through float32.
+    beta_1, beta_2 = tf.constant(self._beta_1, dtype), tf.constant(self._beta_2, dtype)
+    return _Step(tf.pow(beta_1, count), tf.pow(beta_2, count), scale)
 
   def get_config(self) -> dict[str, Any]:
     """The constructor's arguments."""

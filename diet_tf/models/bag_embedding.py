@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Any, Mapping
+from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 import tensorflow as tf
@@ -76,7 +77,7 @@ class BagEmbedding(tf.keras.layers.Layer):
   def call(self, features: Mapping[str, tf.Tensor]) -> tuple[tf.Tensor, tf.Tensor]:
     """`(embeddings [B, F, D], linear [B])`, in the layer's dtype."""
     ids, weights = self.pack(features)
-    rows = self._rows(ids)
+    rows = self.rows(ids)
     if weights is not None:
       weights = weights[..., tf.newaxis]  # [B, F, K, 1]
     return self._embeddings(rows, weights), self._linear(rows, weights)
@@ -97,18 +98,18 @@ class BagEmbedding(tf.keras.layers.Layer):
   def _packed(self, features: Mapping[str, tf.Tensor]) -> tuple[tf.Tensor, tf.Tensor | None]:
     ids, weights = tf.convert_to_tensor(features[PACKED_IDS]), features.get(PACKED_WEIGHTS)
     if ids.shape.rank not in (2, 3) or ids.shape[1] != len(self.spec.fields):
-      raise ConfigError("packed features", rule=f"'ids' is [batch, {len(self.spec.fields)} fields] or "
-                        f"[batch, {len(self.spec.fields)} fields, K].", received=f"shape {ids.shape}.",
-                        remedy="pass the fields in the feature spec's order on axis 1.")
+      raise _refused("packed features", rule=f"'ids' is [batch, {len(self.spec.fields)} fields] or "
+                     f"[batch, {len(self.spec.fields)} fields, K].", received=f"shape {ids.shape}.",
+                     remedy="pass the fields in the feature spec's order on axis 1.")
     if weights is None and ids.shape.rank == 3:
-      raise ConfigError("packed features", rule="bags of ids come with 'weights'.",
-                        received=f"'ids' of shape {ids.shape} alone.", remedy="pass weights of the same shape.")
+      raise _refused("packed features", rule="bags of ids come with 'weights'.",
+                     received=f"'ids' of shape {ids.shape} alone.", remedy="pass weights of the same shape.")
     if weights is None:
       return ids, None
     weights = tf.cast(weights, self.compute_dtype)
     if not weights.shape.is_compatible_with(ids.shape):
-      raise ConfigError("packed features", rule="'ids' and 'weights' have one shape.",
-                        received=f"{ids.shape} and {weights.shape}.", remedy="pass equal shapes.")
+      raise _refused("packed features", rule="'ids' and 'weights' have one shape.",
+                     received=f"{ids.shape} and {weights.shape}.", remedy="pass equal shapes.")
     if ids.shape.rank == 2:
       return ids[..., tf.newaxis], weights[..., tf.newaxis]
     return ids, weights
@@ -116,24 +117,24 @@ class BagEmbedding(tf.keras.layers.Layer):
   def _column(self, features: Mapping[str, tf.Tensor], name: str) -> tuple[tf.Tensor, tf.Tensor | None]:
     """One field's `(ids [B] or [B, K_f], weights or None)`."""
     if name not in features:
-      raise ConfigError(f"features[{name!r}]", rule="every field of the feature spec is an input.",
-                        received=f"inputs {sorted(features)}.", remedy="pass the field, with id 0 where it is missing.")
+      raise _refused(f"features[{name!r}]", rule="every field of the feature spec is an input.",
+                     received=f"inputs {sorted(features)}.", remedy="pass the field, with id 0 where it is missing.")
     ids, weights = tf.convert_to_tensor(features[name]), features.get(name + WEIGHTS_SUFFIX)
     if ids.shape.rank not in (1, 2) or (ids.shape.rank == 2 and ids.shape[1] is None):
-      raise ConfigError(f"features[{name!r}]", rule="ids are [batch] or [batch, K] with K known.",
-                        received=f"shape {ids.shape}.", remedy="pad the ids to a fixed K with weight 0.")
+      raise _refused(f"features[{name!r}]", rule="ids are [batch] or [batch, K] with K known.",
+                     received=f"shape {ids.shape}.", remedy="pad the ids to a fixed K with weight 0.")
     if not ids.dtype.is_integer:
-      raise ConfigError(f"features[{name!r}]", rule="ids are integers.", received=f"dtype {ids.dtype.name}.",
-                        remedy="encode the log first; raw values are no ids.")
+      raise _refused(f"features[{name!r}]", rule="ids are integers.", received=f"dtype {ids.dtype.name}.",
+                     remedy="encode the log first; raw values are no ids.")
     if weights is None:
       if ids.shape.rank == 2 and ids.shape[1] != 1:
-        raise ConfigError(f"features[{name!r}]", rule=f"bags of ids come with {name + WEIGHTS_SUFFIX!r}.",
-                          received=f"ids of shape {ids.shape} alone.", remedy="pass weights of the same shape.")
+        raise _refused(f"features[{name!r}]", rule=f"bags of ids come with {name + WEIGHTS_SUFFIX!r}.",
+                       received=f"ids of shape {ids.shape} alone.", remedy="pass weights of the same shape.")
       return ids, None
     weights = tf.convert_to_tensor(weights)
     if not weights.shape.is_compatible_with(ids.shape):
-      raise ConfigError(f"features[{name + WEIGHTS_SUFFIX!r}]", rule="ids and weights have one shape.",
-                        received=f"{ids.shape} and {weights.shape}.", remedy="pass equal shapes.")
+      raise _refused(f"features[{name + WEIGHTS_SUFFIX!r}]", rule="ids and weights have one shape.",
+                     received=f"{ids.shape} and {weights.shape}.", remedy="pass equal shapes.")
     return ids, tf.cast(weights, self.compute_dtype)
 
   def _check_range(self, ids: tf.Tensor) -> None:
@@ -143,7 +144,8 @@ class BagEmbedding(tf.keras.layers.Layer):
     tf.debugging.Assert(inside, [f"ids must lie in [0, num_ids) of their field; num_ids {self.spec.num_ids}, received",
                                  ids])
 
-  def _rows(self, ids: tf.Tensor) -> tf.Tensor:
+  def rows(self, ids: tf.Tensor) -> tf.Tensor:
+    """Table rows (int64) of `[batch_size, num_fields, ...]` ids, of the same shape."""
     # int64 throughout: TensorFlow keeps int32 arithmetic on the host even where the tables are on a GPU.
     offsets = self._offsets.reshape([-1] + [1] * (ids.shape.rank - 2))
     return tf.cast(ids, tf.int64) + offsets
@@ -175,7 +177,8 @@ def _join(ids: list[tf.Tensor], weights: list[tf.Tensor | None],
     if all(column.shape.rank == 1 for column in ids):
       return tf.stack(ids, axis=1), None
     return tf.concat([_as_matrix(column) for column in ids], axis=1), None
-  filled = [tf.ones(tf.shape(column), dtype) if weight is None else weight for column, weight in zip(ids, weights)]
+  filled = [tf.ones(tf.shape(column), dtype) if weight is None else weight
+            for column, weight in zip(ids, weights, strict=True)]
   ids = [_as_matrix(column) for column in ids]
   widths = [int(column.shape[1]) for column in ids]
   flat_ids = tf.concat(ids, axis=1)  # [B, sum K_f]
@@ -194,3 +197,10 @@ def _join(ids: list[tf.Tensor], weights: list[tf.Tensor | None],
 
 def _as_matrix(column: tf.Tensor) -> tf.Tensor:
   return column[:, tf.newaxis] if column.shape.rank == 1 else column
+
+
+def _refused(subject: str, *, rule: str, received: str, remedy: str) -> ConfigError:
+  error = ConfigError(subject, rule=rule, received=received, remedy=remedy)
+  # Keras replaces what a layer raises by a RuntimeError with its own text, unless it is marked as explained already.
+  error._keras_call_info_injected = True  # type: ignore[attr-defined]
+  return error

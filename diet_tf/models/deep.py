@@ -5,9 +5,10 @@ from __future__ import annotations
 from typing import Any
 
 import tensorflow as tf
+import tensorflow_recommenders as tfrs
 
 from diet_tf.features import FeatureSpec
-from diet_tf.models.interactions import bi_interaction, pairwise_products
+from diet_tf.models.interactions import bi_interaction
 from diet_tf.models.ranking_model import RankingModel, beside, flatten
 
 
@@ -87,11 +88,12 @@ class PNN(RankingModel):
 
   def __init__(self, spec: FeatureSpec, **settings: Any) -> None:
     super().__init__(spec, **settings)
+    self.products = tfrs.layers.feature_interaction.DotInteraction(name="products", dtype=self.dtype)
     self.deep = self.tower()
     self.complete()
 
   def hidden(self, embeddings: tf.Tensor, linear: tf.Tensor, training: bool = False) -> tf.Tensor:
     """`[B, hidden_units[-1]]`."""
     del linear
-    inputs = tf.concat([flatten(embeddings), pairwise_products(embeddings)], axis=1)
+    inputs = tf.concat([flatten(embeddings), self.products(tf.unstack(embeddings, axis=1))], axis=1)
     return self.deep(inputs, training=training)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import Any
 
-import numpy as np
 import tensorflow as tf
 
 from diet_tf.models.initialisation import SeededGlorotUniform
@@ -57,16 +56,3 @@ class SelfAttention(tf.keras.layers.Layer):
     attention = tf.nn.softmax(tf.matmul(query, key, transpose_b=True))  # [B, H, F, F]
     outputs = tf.nn.relu(tf.matmul(attention, value) + residual)
     return tf.reshape(tf.transpose(outputs, [0, 2, 1, 3]), [-1, num_fields, width])
-
-
-def num_pairs(num_fields: int) -> int:
-  """The number of unordered pairs of distinct fields."""
-  return num_fields * (num_fields - 1) // 2
-
-
-def pairwise_products(embeddings: tf.Tensor) -> tf.Tensor:
-  """`[B, F, D] -> [B, F (F - 1) / 2]`: `<v_i, v_j>` for i > j, in the order (1, 0), (2, 0), (2, 1), (3, 0), ..."""
-  num_fields = embeddings.shape[1]
-  later, earlier = np.tril_indices(num_fields, -1)
-  products = tf.matmul(embeddings, embeddings, transpose_b=True)  # [B, F, F]
-  return tf.gather(tf.reshape(products, [-1, num_fields * num_fields]), later * num_fields + earlier, axis=1)

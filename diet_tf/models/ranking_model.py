@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import collections
 import dataclasses
-from typing import Any, ClassVar, Mapping
+import re
+from collections.abc import Mapping
+from typing import Any, ClassVar
 
 import tensorflow as tf
 
@@ -65,6 +68,8 @@ class RankingModel(tf.keras.Model):
   has_embeddings: ClassVar[bool] = True
   has_linear: ClassVar[bool] = False
 
+  head: Head
+
   def __init__(self, spec: FeatureSpec, *, embedding_dim: int = 8, hidden_units: tuple[int, ...] = (64, 32),
                dropout: float = 0.0, l2: float = 0.0, seed: int = 0, embedding_stddev: float = 0.01,
                name: str | None = None, dtype: Any = None) -> None:
@@ -73,7 +78,6 @@ class RankingModel(tf.keras.Model):
     self.spec = spec
     self.embedding = BagEmbedding(spec, embedding_dim if self.has_embeddings else 0, linear=self.has_linear,
                                   embedding_stddev=embedding_stddev, seed=seed, dtype=self.dtype)
-    self.head: Head | None = None
 
   def complete(self, fixed_columns: int | None = 0) -> None:
     """Adds the head (see `Head` for `fixed_columns`) and creates all variables, by one call on a row of missing ids."""
@@ -104,6 +108,20 @@ class RankingModel(tf.keras.Model):
   def logits_from(self, embeddings: tf.Tensor, linear: tf.Tensor, training: bool = False) -> tf.Tensor:
     """`[B]` logits of rows that are embedded already."""
     return tf.squeeze(self.head(self.hidden(embeddings, linear, training)), axis=-1)
+
+  def named_weights(self) -> dict[str, tf.Variable]:
+    """The variables by names that are the same in every process.
+
+    Keras numbers unnamed layers (those inside TFRS' `Cross`) through all models of a process; here such numbers are
+    dropped and variables of one name are told apart by their order.
+    """
+    named: dict[str, tf.Variable] = {}
+    counts: collections.Counter[str] = collections.Counter()
+    for variable in self.weights:
+      name = re.sub(r"_\d+(?=/|$)", "", variable.name.split(":")[0])
+      named[f"{name}.{counts[name]}" if counts[name] else name] = variable
+      counts[name] += 1
+    return named
 
   def compute_loss(self, x: Any = None, y: Any = None, y_pred: Any = None, sample_weight: Any = None) -> tf.Tensor:
     """Keras' compiled loss, with labels and logits as columns.

@@ -5,7 +5,8 @@ from __future__ import annotations
 import importlib
 import inspect
 import re
-from typing import Any, Callable, Mapping, NamedTuple
+from collections.abc import Mapping
+from typing import Any, NamedTuple
 
 import tensorflow as tf
 
@@ -61,7 +62,7 @@ def parse_member(text: str) -> Member:
 
 
 def _variant_error(text: str) -> ConfigError:
-  return ConfigError(f"panel member {text!r}", rule="a member is a name, or a name with settings in brackets, each once.",
+  return ConfigError(f"panel member {text!r}", rule="a member is a name, or a name with settings in brackets.",
                      received=repr(text), remedy="write for example dnn(embedding_dim=4,hidden_units=64-32).")
 
 
@@ -132,13 +133,11 @@ def _import_class(path: str) -> type[tf.keras.Model]:
   return model_class
 
 
-def _takes_seed(model_class: Callable[..., Any]) -> bool:
-  parameters = inspect.signature(model_class.__init__).parameters  # type: ignore[misc]
-  return "seed" in parameters or (issubclass(model_class, RankingModel) and _takes_any(parameters))
-
-
-def _takes_any(parameters: Mapping[str, inspect.Parameter]) -> bool:
-  return any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters.values())
+def _takes_seed(model_class: type[tf.keras.Model]) -> bool:
+  parameters = inspect.signature(model_class.__init__).parameters
+  takes_any = any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters.values())
+  # A model of Keras' own would take `**kwargs` and refuse a seed among them.
+  return "seed" in parameters or (takes_any and issubclass(model_class, RankingModel))
 
 
 def _construct(name: str, model_class: type[tf.keras.Model], spec: FeatureSpec,

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Any, Mapping
+from collections.abc import Mapping
+from typing import Any
 
 import tensorflow as tf
 import tensorflow_recommenders as tfrs
@@ -28,9 +29,9 @@ class TfrsRanking(tfrs.models.Model):
   def __init__(self, spec: FeatureSpec, *, member: str = "dnn", seed: int = 0, **settings: Any) -> None:
     super().__init__(name="tfrs_ranking")
     self.ranking_model = build_model(member, spec, seed=seed, **settings)
-    # Keras adds up the losses of a batch over replicas itself only under `compile(loss=...)`.
-    self.task = tfrs.tasks.Ranking(loss=tf.keras.losses.BinaryCrossentropy(from_logits=True),
-                                   metrics=[tf.keras.metrics.AUC(name="auc", from_logits=True)])
+    # Unreduced, because a custom training step under a tf.distribute strategy has to average over replicas itself.
+    loss = tf.keras.losses.BinaryCrossentropy(from_logits=True, reduction=tf.keras.losses.Reduction.NONE)
+    self.task = tfrs.tasks.Ranking(loss=loss, metrics=[tf.keras.metrics.AUC(name="auc", from_logits=True)])
 
   def call(self, features: Mapping[str, tf.Tensor], training: bool = False) -> tf.Tensor:
     """`[B, 1]` logits."""
@@ -39,5 +40,6 @@ class TfrsRanking(tfrs.models.Model):
   def compute_loss(self, inputs: Any, training: bool = False) -> tf.Tensor:
     """The mean of `sample_weight * cross entropy` over a batch; TFRS gives this Keras method another signature."""
     features, labels, weights = tf.keras.utils.unpack_x_y_sample_weight(inputs)
-    return self.task(labels=tf.reshape(labels, [-1, 1]), predictions=self(features, training=training),
-                     sample_weight=weights)
+    losses = self.task(labels=tf.reshape(labels, [-1, 1]), predictions=self(features, training=training),
+                       sample_weight=weights)
+    return tf.nn.compute_average_loss(losses)
