@@ -146,7 +146,17 @@ def file_columns(path: str, kind: str, delimiter: str) -> tuple[str, ...] | None
 def open_lines(path: str) -> BinaryIO:
   """A binary stream over the lines of a file, decompressed."""
   stream = spill.open_to_read(path)
-  return cast(BinaryIO, gzip.GzipFile(fileobj=stream)) if is_compressed(path) else stream
+  return cast(BinaryIO, _GzipFile(fileobj=stream)) if is_compressed(path) else stream
+
+
+class _GzipFile(gzip.GzipFile):
+  """A gzip stream that closes the file below it, which `gzip` leaves open."""
+
+  def close(self) -> None:
+    below = self.fileobj
+    super().close()
+    if below is not None:
+      below.close()
 
 
 def open_parquet(path: str) -> BinaryIO:
@@ -278,7 +288,7 @@ def _parse_csv(data: bytes, num_lines: int, piece: Piece, first: int) -> tuple[p
     table = pa_csv.read_csv(
         pa.BufferReader(data),
         pa_csv.ReadOptions(use_threads=False, column_names=list(piece.names), block_size=len(data) + 1),
-        pa_csv.ParseOptions(piece.delimiter, invalid_row_handler=reject, ignore_empty_lines=False),
+        pa_csv.ParseOptions(delimiter=piece.delimiter, invalid_row_handler=reject, ignore_empty_lines=False),
         pa_csv.ConvertOptions(check_utf8=False, column_types=_csv_schema(piece.names)))
     if table.num_rows + len(rejected) == num_lines and not _open_quote(table):
       return table, rejected
@@ -320,7 +330,7 @@ def _read_csv_stream(piece: Piece, only: frozenset[str] | None) -> Iterator[Bloc
       stream.readline()
       reader = pa_csv.open_csv(
           stream, pa_csv.ReadOptions(use_threads=False, column_names=list(piece.names), block_size=BLOCK_BYTES),
-          pa_csv.ParseOptions(piece.delimiter, newlines_in_values=True, invalid_row_handler=reject),
+          pa_csv.ParseOptions(delimiter=piece.delimiter, newlines_in_values=True, invalid_row_handler=reject),
           pa_csv.ConvertOptions(check_utf8=False, column_types=_csv_schema(piece.names)))
       for batch in reader:
         # The place of a refused record among the others is not known here: it counts as before its block.
