@@ -14,6 +14,7 @@ from diet_tf import cli
 from diet_tf.errors import ConfigError, DataError
 from diet_tf.features import FeatureSpec, Field, Label
 from diet_tf.manifest import Manifest, Recipe, ShardInfo, write_manifest
+from diet_tf.store import Store
 
 SPEC = FeatureSpec((Field("user", "user", hash_ids=100), Field("[bold]tab", "tab", vocabulary_ids=9)), Label("click"))
 
@@ -76,6 +77,14 @@ def test_memory_show_json(memory: pathlib.Path, capsys: pytest.CaptureFixture[st
   assert value["lineage"] == [{"span": 2, "digest": "d" * 64}]
   assert value["shards"][0]["sha256"] == "a" * 64
   assert len(value["digest"]) == 64
+
+
+def test_memory_show_takes_the_newest_commit_of_a_store(memory: pathlib.Path, tmp_path: pathlib.Path,
+                                                        capsys: pytest.CaptureFixture[str]):
+  store = Store(str(tmp_path / "store"))
+  commit = store.commit(3, {"memory": str(memory)}, parent=None, settings={"seed": 0}, run_id="test")
+  assert cli.main(["memory", "show", store.uri, "--json"]) == 0
+  assert json.loads(capsys.readouterr().out)["uri"] == store.path(commit, "memory")
 
 
 def test_memory_show_tables(memory: pathlib.Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch):
