@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import hashlib
 import importlib.metadata
 import json
 import pathlib
@@ -18,15 +19,20 @@ from diet_tf.store import Store
 
 SPEC = FeatureSpec((Field("user", "user", hash_ids=100), Field("[bold]tab", "tab", vocabulary_ids=9)), Label("click"))
 
+# The command line reads the manifest alone, so that any bytes will do for a shard.
+SHARD = bytes(1234)
+SHARD_DIGEST = hashlib.sha256(SHARD).hexdigest()
+
 
 @pytest.fixture
 def memory(tmp_path: pathlib.Path) -> pathlib.Path:
   folder = tmp_path / "memory"
   folder.mkdir()
+  (folder / "slots-0.gz").write_bytes(SHARD)
   write_manifest(str(folder), Manifest(
       feature_spec=SPEC.to_dict(), feature_spec_digest=SPEC.digest(), span=3, num_slots=20, num_examples_seen=2000,
       max_ids={"user": 8, "[bold]tab": 4}, budget={"fraction": 0.01}, recipe=Recipe(step_multipliers=(1.0, 0.5)),
-      lineage=({"span": 2, "digest": "d" * 64},), shards=(ShardInfo("slots-0.gz", "a" * 64, 1234, 5678, 20),),
+      lineage=({"span": 2, "digest": "d" * 64},), shards=(ShardInfo("slots-0.gz", SHARD_DIGEST, 1234, 5678, 20),),
       settings_digest="e" * 64, versions={"diet-tf": "0.1.0"}))
   return folder
 
@@ -75,7 +81,7 @@ def test_memory_show_json(memory: pathlib.Path, capsys: pytest.CaptureFixture[st
   assert value["num_slots"] == 20
   assert value["recipe"]["step_multipliers"] == [1.0, 0.5]
   assert value["lineage"] == [{"span": 2, "digest": "d" * 64}]
-  assert value["shards"][0]["sha256"] == "a" * 64
+  assert value["shards"][0]["sha256"] == SHARD_DIGEST
   assert len(value["digest"]) == 64
 
 
