@@ -1,0 +1,96 @@
+"""Proxies: models of the pool that take turns in the inner loop, on compact id spaces."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Sequence
+
+import tensorflow as tf
+
+from diet_tf.bilevel import DifferentiableTraining, Features, InnerSettings, binary_cross_entropy, packed_features
+from diet_tf.features import FeatureSpec
+from diet_tf.models import RankingModel, build_model, parameter_group
+
+
+@dataclasses.dataclass(frozen=True)
+class Proxy:
+  """One model on one device, with initial weights to start from.
+
+  Attributes:
+    training: its differentiable training.
+    initial_weights: a few initial weights, each in the order of `training.variables`.
+    device: where it lives.
+    spec: the compact feature spec it was built for.
+  """
+
+  training: DifferentiableTraining
+  initial_weights: list[list[tf.Tensor]]
+  device: str
+  spec: FeatureSpec
+
+  def outer_features(self, ids: tf.Tensor) -> Features:
+    """The model's input for `[batch_size, num_fields]` single ids."""
+    if isinstance(self.training.model, RankingModel):
+      return {"ids": ids}
+    return single_ids(ids, self.spec)
+
+
+def single_ids(ids: tf.Tensor, spec: FeatureSpec) -> Features:
+  """`{field: [batch_size] int64}`, which any Keras model of one id per field takes."""
+  return {name: tf.cast(ids[:, index], tf.int64) for index, name in enumerate(spec.names)}
+
+
+def drawn_features(spec: FeatureSpec, seed: int):  # noqa: ANN201 - a FeatureMaker
+  """Features of one id per field, drawn by id weight; the same draws for the same step, forwards and backwards.
+
+  No gradient reaches the id weights through a draw, so that such a proxy moves labels, sample weights and rates alone.
+  """
+
+  def features(ids: tf.Tensor, weights: tf.Tensor, step: tf.Tensor) -> Features:
+    noise = tf.random.stateless_uniform(tf.shape(weights), [seed, step], 1e-12, 1.0, dtype=weights.dtype)
+    # The Gumbel trick: the largest log(weight) + Gumbel noise is a draw by weight.
+    scores = tf.math.log(tf.maximum(tf.stop_gradient(weights), 1e-30)) - tf.math.log(-tf.math.log(noise))
+    drawn = tf.gather(ids, tf.argmax(scores, axis=2), batch_dims=2)
+    return single_ids(drawn, spec)
+
+  return features
+
+
+def loss_of_probabilities(targets: tf.Tensor, probabilities: tf.Tensor) -> tf.Tensor:
+  """`[batch_size]` cross-entropy for a model that returns probabilities."""
+  clipped = tf.clip_by_value(tf.reshape(probabilities, tf.shape(targets)), 1e-6, 1 - 1e-6)
+  return -(targets * tf.math.log(clipped) + (1 - targets) * tf.math.log(1 - clipped))
+
+
+def make_training(name: str, spec: FeatureSpec, inner: InnerSettings, *, seed: int) -> DifferentiableTraining:
+  """Differentiable training of a new model by name, with every variable created."""
+  model = _built(name, spec, seed)
+  ranking = isinstance(model, RankingModel)
+  loss = binary_cross_entropy if getattr(model, "from_logits", True) else loss_of_probabilities
+  return DifferentiableTraining(model, inner, parameter_group, packed_features if ranking else drawn_features(spec, seed),
+                                loss)
+
+
+def initial_weights(name: str, spec: FeatureSpec, seed: int) -> list[tf.Tensor]:
+  """The initial weights of a model by name, in the order of its trainable variables."""
+  return [tf.constant(variable.numpy()) for variable in _built(name, spec, seed).trainable_variables]
+
+
+def _built(name: str, spec: FeatureSpec, seed: int) -> tf.keras.Model:
+  model = build_model(name, spec, seed=seed)
+  if not isinstance(model, RankingModel):
+    model(single_ids(tf.zeros([1, len(spec.fields)], tf.int32), spec))
+  return model
+
+
+def make_proxies(names: Sequence[str], spec: FeatureSpec, inner: InnerSettings, *, num_initialisations: int, seed: int,
+                 devices: Sequence[str]) -> dict[str, list[Proxy]]:
+  """Per name, one proxy on each device; all devices share the initial weights."""
+  proxies: dict[str, list[Proxy]] = {}
+  for name in dict.fromkeys(names):
+    starts = [initial_weights(name, spec, seed + 1000 + index) for index in range(num_initialisations)]
+    proxies[name] = []
+    for device in devices:
+      with tf.device(device):
+        proxies[name].append(Proxy(make_training(name, spec, inner, seed=seed), starts, device, spec))
+  return proxies

@@ -1,0 +1,138 @@
+"""Scoring a span: the teacher's logit and the influence of every example, shard by shard.
+
+Scores of a shard are a `.npz` file beside it in name, row for row in the shard's order, so that shards can be scored
+anywhere and in any order.
+"""
+
+from __future__ import annotations
+
+from typing import Iterable, Sequence
+
+import numpy as np
+import tensorflow as tf
+
+from diet_tf import arrays, files, records
+from diet_tf.errors import FormatError
+from diet_tf.features import FeatureSpec
+from diet_tf.influence import InfluenceScorer, InfluenceSettings, score_at_checkpoints, slot_features
+from diet_tf.progress import Progress, silent
+from diet_tf.slots import Slots
+from diet_tf.squash import Passes, ScoredExamples
+from diet_tf.teacher import Teacher
+
+FORMAT_NAME = "diet_tf.scores"
+FORMAT_VERSION = 1
+
+_REFERENCE = ("kernel", "bias", "embedding", "linear")
+
+
+class SpanScorer:
+  """Scores examples and slots of a stage at all checkpoints of the teacher.
+
+  Args:
+    teacher: with the checkpoints of the span's pass.
+    settings: of the influence.
+  """
+
+  def __init__(self, teacher: Teacher, settings: InfluenceSettings) -> None:
+    self._teacher = teacher
+    self._settings = settings
+    self._scorers = [InfluenceScorer(teacher.load_checkpoint(checkpoint), teacher.settings.learning_rate)
+                     for checkpoint in teacher.checkpoints]
+
+  def fit_reference(self, held_back: Iterable, slots: Slots | None) -> None:
+    """Measures the reference gradients on the held-back examples and, weighing as much, on the old slots.
+
+    Args:
+      held_back: batches of `(ids, labels, example_ids)`; iterated once per checkpoint.
+      slots: the memory before the stage, or None in the first stage.
+    """
+    parts = [({"ids": ids[..., None], "weights": tf.ones_like(ids, tf.float32)[..., None]}, labels,
+              tf.ones_like(labels)) for ids, labels, _ in held_back]
+    if slots is not None and len(slots):
+      total = sum(float(tf.size(labels)) for _, labels, _ in parts) or float(len(slots))
+      share = slots.sample_weights * (total / slots.sample_weights.sum())
+      parts.append((slot_features(slots), tf.constant(slots.labels), tf.constant(share.astype(np.float32))))
+    for scorer in self._scorers:
+      scorer.fit_reference(parts)
+
+  def save(self, directory: str) -> None:
+    """Writes the reference gradients, for scorers elsewhere."""
+    files.make_folders(directory)
+    arrays.write_arrays(f"{directory}/reference.npz", {
+        f"{number}/{name}": value for number, scorer in enumerate(self._scorers)
+        for name, value in zip(_REFERENCE, scorer.reference_arrays())})
+
+  def load(self, directory: str) -> None:
+    """Reads the reference gradients that `save` wrote."""
+    saved = arrays.read_arrays(f"{directory}/reference.npz")
+    for number, scorer in enumerate(self._scorers):
+      scorer.set_reference([saved[f"{number}/{name}"] for name in _REFERENCE])
+
+  def score_shard(self, shard: str, spec: FeatureSpec, output: str) -> int:
+    """Scores the examples of a shard into a file; returns their number."""
+    parts: list[tuple[np.ndarray, ...]] = []
+    for ids, labels, example_ids in records.example_dataset([shard], spec, self._settings.batch_size):
+      influences, norms = score_at_checkpoints(self._scorers, {"ids": ids}, labels)
+      parts.append((example_ids.numpy(), influences, norms, self._teacher.logits(ids).numpy()))
+    names = ("example_ids", "influences", "gradient_norms", "teacher_logits")
+    columns = [np.concatenate(part) for part in zip(*parts)]
+    header = {"format_name": np.array(FORMAT_NAME), "format_version": np.array(FORMAT_VERSION)}
+    arrays.write_arrays(output, {**header, **dict(zip(names, columns))})
+    return len(columns[0])
+
+  def score_slots(self, slots: Slots) -> np.ndarray:
+    """`[num_slots]` float32 influences of slots, with their soft labels as targets."""
+    parts = []
+    for start in range(0, len(slots), self._settings.batch_size):
+      part = slots.take(np.arange(start, min(start + self._settings.batch_size, len(slots))))
+      parts.append(score_at_checkpoints(self._scorers, slot_features(part), tf.constant(part.labels))[0])
+    return np.concatenate(parts) if parts else np.zeros(0, np.float32)
+
+
+def score_file(directory: str, shard: str) -> str:
+  """Where the scores of a shard lie."""
+  return f"{directory}/{shard.rsplit('/', 1)[-1]}.scores.npz"
+
+
+def read_scores(path: str) -> dict[str, np.ndarray]:
+  """The columns of a score file.
+
+  Raises:
+    FormatError: if it is damaged or of another format.
+  """
+  scores = arrays.read_arrays(path)
+  if str(scores.get("format_name")) != FORMAT_NAME or int(scores.get("format_version", 0)) != FORMAT_VERSION:
+    raise FormatError(path, rule=f"is of format {FORMAT_NAME} version {FORMAT_VERSION}.",
+                      received=f"{scores.get('format_name')} version {scores.get('format_version')}.",
+                      remedy="score the span again with this version of diet-tf.")
+  return scores
+
+
+def scored_passes(shards: Sequence[str], directory: str, spec: FeatureSpec, holdback_fraction: float) -> Passes:
+  """Passes over a span's examples with their scores, without those held back, one shard at a time."""
+
+  def one_pass() -> Iterable[ScoredExamples]:
+    for shard in shards:
+      scores = read_scores(score_file(directory, shard))
+      ids = np.concatenate([batch[0].numpy() for batch in records.example_dataset([shard], spec, 1 << 14)])
+      if len(ids) != len(scores["example_ids"]):
+        raise FormatError(score_file(directory, shard), rule="has one row per example of its shard.",
+                          received=f"{len(scores['example_ids'])} for {len(ids)} examples.",
+                          remedy="score the span again.")
+      kept = ~np.asarray(records.is_held_back(scores["example_ids"], holdback_fraction))
+      yield ScoredExamples(ids[kept], scores["example_ids"][kept], scores["teacher_logits"][kept],
+                           scores["influences"][kept])
+
+  return one_pass
+
+
+def score_span(scorer: SpanScorer, shards: Sequence[str], spec: FeatureSpec, directory: str,
+               progress: Progress = silent) -> int:
+  """Scores all shards of a span in this process; returns the number of examples."""
+  files.make_folders(directory)
+  done = 0
+  for number, shard in enumerate(shards):
+    done += scorer.score_shard(shard, spec, score_file(directory, shard))
+    progress("scoring (shards)", number + 1, len(shards))
+  return done

@@ -1,0 +1,307 @@
+"""The boundary memory: examples clustered where the teacher sees them alike, each cluster squashed into one slot.
+
+The space is the teacher's own: embeddings scaled by how strongly each coordinate moves its logit (the root mean square
+of its input Jacobian), reduced to a few principal components, beside the logit itself. Clusters are found by Lloyd's
+k-means on a bounded sample, in which an example counts by `|influence|^exponent`, so that more clusters open where more
+influence lies. Every example of the span is then assigned to its nearest centre, one batch at a time.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Callable, Iterable
+
+import numpy as np
+import tensorflow as tf
+
+from diet_tf.errors import ConfigError, DataError
+from diet_tf.influence import factors
+from diet_tf.models import RankingModel
+from diet_tf.progress import Progress, silent
+from diet_tf.slots import Slots
+
+
+@dataclasses.dataclass(frozen=True)
+class SquashSettings:
+  """How a span becomes slots.
+
+  Attributes:
+    ids_per_slot: the most ids a slot keeps per field (K), where the field does not say otherwise.
+    num_components: principal components of the importance-weighted embeddings.
+    num_iterations: of k-means.
+    sample_rows_per_slot: size of the sample that k-means is fitted on, per cluster.
+    max_sample_rows: cap of that sample, which bounds the stage's memory.
+    kept_rows_per_slot: rows of a cluster that its id shares are counted on, chosen by example id.
+    influence_exponent: 0 ignores influence; 1 weighs an example by its absolute influence.
+    max_influence_weight: bound of that weight against its mean, both ways.
+  """
+
+  ids_per_slot: int = 8
+  num_components: int = 24
+  num_iterations: int = 12
+  sample_rows_per_slot: int = 128
+  max_sample_rows: int = 1 << 18
+  kept_rows_per_slot: int = 256
+  influence_exponent: float = 0.5
+  max_influence_weight: float = 4.0
+
+  def __post_init__(self) -> None:
+    for name in ("ids_per_slot", "num_components", "num_iterations", "sample_rows_per_slot", "max_sample_rows",
+                 "kept_rows_per_slot"):
+      if getattr(self, name) < 1:
+        raise ConfigError(f"squash.{name}", rule="is at least 1.", received=str(getattr(self, name)),
+                          remedy="raise it.")
+    if not 0 <= self.influence_exponent <= 2:
+      raise ConfigError("squash.influence_exponent", rule="lies in [0, 2].", received=str(self.influence_exponent),
+                        remedy="use 0.5, or 0 to ignore influence.")
+    if self.max_influence_weight < 1:
+      raise ConfigError("squash.max_influence_weight", rule="is at least 1.",
+                        received=str(self.max_influence_weight), remedy="use 4.")
+
+
+@dataclasses.dataclass(frozen=True)
+class ScoredExamples:
+  """Examples with what the influence scorer said of them.
+
+  Attributes:
+    ids: `[num_examples, num_fields]` int32.
+    example_ids: `[num_examples]` int64.
+    teacher_logits: `[num_examples]` float32.
+    influences: `[num_examples]` float32.
+  """
+
+  ids: np.ndarray
+  example_ids: np.ndarray
+  teacher_logits: np.ndarray
+  influences: np.ndarray
+
+  def __len__(self) -> int:
+    return len(self.ids)
+
+  def take(self, rows: np.ndarray) -> ScoredExamples:
+    return ScoredExamples(*(getattr(self, field.name)[rows] for field in dataclasses.fields(self)))
+
+  @classmethod
+  def concatenate(cls, parts: list[ScoredExamples]) -> ScoredExamples:
+    return cls(*(np.concatenate([getattr(part, field.name) for part in parts]) for field in dataclasses.fields(cls)))
+
+
+# A pass over a span's examples; called once per pass, so that nothing needs to be kept.
+Passes = Callable[[], Iterable[ScoredExamples]]
+
+
+def mix(example_ids: np.ndarray, seed: int) -> np.ndarray:
+  """`[n]` uint64, a pseudo-random order of example ids that depends on nothing else (SplitMix64's finaliser)."""
+  z = example_ids.astype(np.uint64) + np.uint64((seed * 0x9E3779B97F4A7C15 + 0x9E3779B97F4A7C15) & (2**64 - 1))
+  z = (z ^ (z >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+  z = (z ^ (z >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+  return z ^ (z >> np.uint64(31))
+
+
+def sample(passes: Passes, num_rows: int, seed: int) -> ScoredExamples:
+  """At most `num_rows` examples of a pass, those first in a pseudo-random order, in the pass's own order."""
+  kept: ScoredExamples | None = None
+  for batch in passes():
+    kept = batch if kept is None else ScoredExamples.concatenate([kept, batch])
+    # Pruning at twice the size keeps the memory bounded and the work per batch constant on average.
+    if len(kept) > 2 * num_rows:
+      kept = _first(kept, num_rows, seed)
+  if kept is None:
+    raise DataError("span", rule="holds at least one example that is not held back.", received="none.",
+                    remedy="check the span's log, or lower influence.holdback_fraction.")
+  return _first(kept, num_rows, seed)
+
+
+def _first(examples: ScoredExamples, num_rows: int, seed: int) -> ScoredExamples:
+  if len(examples) <= num_rows:
+    return examples
+  rows = np.argpartition(mix(examples.example_ids, seed), num_rows)[:num_rows]
+  return examples.take(np.sort(rows))
+
+
+class TeacherSpace:
+  """The space in which examples are clustered.
+
+  Args:
+    member: the teacher's reference member.
+    examples: that the scales and principal components are fitted on.
+    num_components: principal components to keep.
+  """
+
+  BATCH_ROWS = 8192
+
+  def __init__(self, member: RankingModel, examples: ScoredExamples, num_components: int) -> None:
+    self._member = member
+    self._embed = tf.function(self._embedded, reduce_retracing=True, autograph=False)
+    count, total, square, jacobian = 0, 0.0, 0.0, 0.0
+    for start in range(0, len(examples), self.BATCH_ROWS):
+      ids = examples.ids[start:start + self.BATCH_ROWS]
+      embedded, slopes = (value.numpy().astype(np.float64) for value in self._embed(tf.constant(ids)))
+      count += len(ids)
+      total = total + embedded.sum(0)
+      square = square + embedded.T @ embedded
+      jacobian = jacobian + np.square(slopes).sum(0)
+    self._mean = total / count
+    self._scale = np.sqrt(jacobian / count)
+    covariance = (square / count - np.outer(self._mean, self._mean)) * np.outer(self._scale, self._scale)
+    values, vectors = np.linalg.eigh(covariance)
+    order = np.argsort(-values, kind="stable")[:num_components]
+    # A component's sign is arbitrary to the solver; fixing it keeps runs alike.
+    signs = np.sign(vectors[np.abs(vectors[:, order]).argmax(0), order])
+    spread = np.sqrt(max(values[order].mean(), 1e-12))
+    self._components = vectors[:, order] * np.where(signs == 0, 1, signs) / spread
+    self._logit_scale = 1 / max(float(np.std(examples.teacher_logits)), 1e-6)
+
+  def _embedded(self, ids: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+    one = factors(self._member, {"ids": ids}, tf.zeros([tf.shape(ids)[0]]))
+    embeddings, _ = self._member.embed({"ids": ids})
+    size = [tf.shape(ids)[0], embeddings.shape[1] * embeddings.shape[2]]
+    return tf.reshape(embeddings, size), tf.reshape(one.embedding_jacobians, size)
+
+  def __call__(self, examples: ScoredExamples) -> np.ndarray:
+    """`[num_examples, num_components + 1]` float32 coordinates."""
+    parts = []
+    for start in range(0, len(examples), self.BATCH_ROWS):
+      rows = slice(start, start + self.BATCH_ROWS)
+      embedded = self._embed(tf.constant(examples.ids[rows]))[0].numpy()
+      projected = ((embedded - self._mean) * self._scale) @ self._components
+      logits = examples.teacher_logits[rows, None] * self._logit_scale
+      parts.append(np.concatenate([projected, logits], axis=1).astype(np.float32))
+    return np.concatenate(parts)
+
+
+@tf.function(reduce_retracing=True, autograph=False)
+def nearest(points: tf.Tensor, centres: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+  """`[n]` int32 nearest centres of `[n, d]` points, and `[n]` squared distances to them."""
+  distances = (tf.reduce_sum(tf.square(centres), 1)[None, :] - 2 * tf.matmul(points, centres, transpose_b=True)
+               + tf.reduce_sum(tf.square(points), 1)[:, None])
+  return tf.argmin(distances, 1, output_type=tf.int32), tf.reduce_min(distances, 1)
+
+
+def assign(points: np.ndarray, centres: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+  """Nearest centres and squared distances, in blocks that bound the memory."""
+  block = max(1, (1 << 24) // len(centres))
+  parts = [nearest(tf.constant(points[start:start + block]), tf.constant(centres))
+           for start in range(0, len(points), block)]
+  return np.concatenate([part[0] for part in parts]), np.concatenate([part[1] for part in parts])
+
+
+def fit_centres(points: np.ndarray, weights: np.ndarray, num_clusters: int, *, num_iterations: int,
+                seed: int) -> np.ndarray:
+  """`[num_clusters, d]` centres by weighted Lloyd iterations; a cluster that runs empty moves to the worst-served point.
+
+  Args:
+    points: `[n, d]` float32, at least `num_clusters` of them.
+    weights: `[n]` positive.
+    num_clusters: how many centres.
+    num_iterations: Lloyd iterations.
+    seed: of the initial choice, which draws points by weight without replacement.
+  """
+  uniform = np.random.default_rng(seed).random(len(points))
+  # The Gumbel trick: the largest log(weight) + Gumbel noise are a draw by weight without replacement.
+  priority = np.log(weights) - np.log(-np.log(np.clip(uniform, 1e-12, 1 - 1e-12)))
+  centres = points[np.sort(np.argsort(-priority, kind="stable")[:num_clusters])]
+  for _ in range(num_iterations):
+    clusters, distances = assign(points, centres)
+    mass = np.bincount(clusters, weights, num_clusters)
+    sums = np.stack([np.bincount(clusters, weights * column, num_clusters) for column in points.T], axis=1)
+    centres = np.where(mass[:, None] > 0, sums / np.maximum(mass, 1e-30)[:, None], 0).astype(np.float32)
+    empty = np.flatnonzero(mass == 0)
+    centres[empty] = points[np.argsort(-distances * weights, kind="stable")[:len(empty)]]
+  return centres
+
+
+@dataclasses.dataclass
+class _Clusters:
+  """What is kept of each cluster during the assigning pass."""
+
+  mass: np.ndarray
+  label_sum: np.ndarray
+  influence_sum: np.ndarray
+  ids: np.ndarray
+  clusters: np.ndarray
+  order: np.ndarray
+
+
+def squash(passes: Passes, space: TeacherSpace, centres: np.ndarray, max_ids: tuple[int, ...],
+           settings: SquashSettings, *, span: int, first_slot_id: int, seed: int,
+           progress: Progress = silent) -> Slots:
+  """One slot per non-empty cluster: its heaviest ids with their shares, mean soft label, mass as sample weight.
+
+  Args:
+    passes: the span's examples that are not held back.
+    space: where they are clustered.
+    centres: `[num_clusters, d]`.
+    max_ids: per field, the most ids to keep.
+    settings: bounds of what is kept.
+    span: that the slots are born in.
+    first_slot_id: the slots are numbered from it.
+    seed: of the choice of rows.
+    progress: called after each batch.
+  """
+  num_clusters = len(centres)
+  kept = _Clusters(*(np.zeros(num_clusters) for _ in range(3)), np.zeros((0, len(max_ids)), np.int32),
+                   np.zeros(0, np.int32), np.zeros(0, np.uint64))
+  done = 0
+  for batch in passes():
+    clusters, _ = assign(space(batch), centres)
+    kept.mass += np.bincount(clusters, minlength=num_clusters)
+    kept.label_sum += np.bincount(clusters, 1 / (1 + np.exp(-batch.teacher_logits.astype(np.float64))), num_clusters)
+    kept.influence_sum += np.bincount(clusters, batch.influences.astype(np.float64), num_clusters)
+    kept.ids = np.concatenate([kept.ids, batch.ids])
+    kept.clusters = np.concatenate([kept.clusters, clusters])
+    kept.order = np.concatenate([kept.order, mix(batch.example_ids, seed)])
+    _prune(kept, settings.kept_rows_per_slot, limit=2 * num_clusters * settings.kept_rows_per_slot)
+    done += len(batch)
+    progress("squash (examples)", done, None)
+  _prune(kept, settings.kept_rows_per_slot, limit=0)
+  return _to_slots(kept, max_ids, span, first_slot_id)
+
+
+def _prune(kept: _Clusters, rows_per_cluster: int, limit: int) -> None:
+  """Keeps of each cluster the rows that come first in the pseudo-random order."""
+  if len(kept.clusters) <= limit:
+    return
+  order = np.lexsort((kept.order, kept.clusters))
+  clusters = kept.clusters[order]
+  rank = np.arange(len(clusters)) - np.searchsorted(clusters, clusters)
+  order = order[rank < rows_per_cluster]
+  kept.ids, kept.clusters, kept.order = kept.ids[order], kept.clusters[order], kept.order[order]
+
+
+def _to_slots(kept: _Clusters, max_ids: tuple[int, ...], span: int, first_slot_id: int) -> Slots:
+  full = np.flatnonzero(kept.mass > 0)
+  position = np.full(len(kept.mass), -1)
+  position[full] = np.arange(len(full))
+  ids = np.zeros((len(full), len(max_ids), max(max_ids)), np.int32)
+  weights = np.zeros(ids.shape, np.float32)
+  for field, most in enumerate(max_ids):
+    _heaviest(position[kept.clusters], kept.ids[:, field], most, ids[:, field], weights[:, field])
+  mass = kept.mass[full]
+  return Slots(ids=ids, weights=weights, labels=kept.label_sum[full] / mass, sample_weights=mass / mass.mean(),
+               slot_ids=first_slot_id + np.arange(len(full)), born_spans=np.full(len(full), span),
+               updated_spans=np.full(len(full), span), influences=kept.influence_sum[full] / mass)
+
+
+def _heaviest(slots: np.ndarray, values: np.ndarray, most: int, ids: np.ndarray, weights: np.ndarray) -> None:
+  """Fills `ids` and `weights` `[num_slots, max_ids]` with each slot's `most` most frequent values and their shares."""
+  pairs, counts = np.unique(np.stack([slots, values], axis=1), axis=0, return_counts=True)
+  # Ties are broken by a fixed scramble of the id: by the id itself, small ids would win everywhere.
+  order = np.lexsort((mix(pairs[:, 1], 0), -counts, pairs[:, 0]))
+  pairs, counts = pairs[order], counts[order]
+  rank = np.arange(len(pairs)) - np.searchsorted(pairs[:, 0], pairs[:, 0])
+  chosen = rank < most
+  rows, columns = pairs[chosen, 0], rank[chosen]
+  ids[rows, columns] = pairs[chosen, 1]
+  weights[rows, columns] = counts[chosen]
+  weights /= np.maximum(weights.sum(axis=1, keepdims=True), 1)
+
+
+def influence_weights(influences: np.ndarray, settings: SquashSettings) -> np.ndarray:
+  """`[num_examples]` weights with mean about 1, growing with `|influence|` and bounded both ways."""
+  size = np.abs(influences.astype(np.float64))
+  mean = size.mean()
+  if settings.influence_exponent == 0 or mean == 0:
+    return np.ones(len(influences))
+  most = settings.max_influence_weight
+  return np.clip((size / mean)**settings.influence_exponent, 1 / most, most)

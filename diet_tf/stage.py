@@ -1,0 +1,169 @@
+"""One stage: (memory, span, teacher) -> memory. The work depends on the span, the budget and K, not on earlier spans."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from typing import Mapping
+
+import numpy as np
+import tensorflow as tf
+
+from diet_tf import squash as squash_module
+from diet_tf.addressing import Action, Addressing, AddressingSettings, address, count_ids
+from diet_tf.budget import BudgetSettings
+from diet_tf.distill import DistillSettings, OuterExamples, Refined, initial_recipe, refine, replay
+from diet_tf.errors import DataError
+from diet_tf.features import FeatureSpec
+from diet_tf.manifest import Recipe
+from diet_tf.memory import Memory
+from diet_tf.models import RankingModel
+from diet_tf.progress import Progress, silent
+from diet_tf.slots import Slots
+from diet_tf.squash import Passes, SquashSettings, TeacherSpace, fit_centres, influence_weights, mix, sample
+from diet_tf.teacher import Teacher
+
+
+@dataclasses.dataclass(frozen=True)
+class Start:
+  """The memory that refinement begins with.
+
+  Attributes:
+    slots: kept old slots and new ones, in the order of training.
+    actions: `[len(slots)]` int8 of `Action`: FREEZE, UPDATE or ADD.
+    recipe: to train on it with.
+    counts: slots per action, the replaced ones included.
+    num_examples_seen: examples of all spans so far.
+  """
+
+  slots: Slots
+  actions: np.ndarray
+  recipe: Recipe
+  counts: Mapping[str, int]
+  num_examples_seen: int
+
+
+def num_slots_within(budget: BudgetSettings, num_examples_seen: int, batch_size: int) -> int:
+  """The largest multiple of the batch size within the budget.
+
+  Raises:
+    DataError: if the budget does not hold one batch.
+  """
+  allowed = budget.num_slots(num_examples_seen)
+  if allowed < batch_size:
+    raise DataError("budget", rule="the memory holds at least one training batch of slots.",
+                    received=f"{allowed} slots for {num_examples_seen} examples, batch size {batch_size}.",
+                    remedy="raise budget.fraction, lower distill.inner.batch_size, or begin with a longer span.")
+  return allowed // batch_size * batch_size
+
+
+def choose_addressing(previous: Memory | None, influences: np.ndarray, passes: Passes, spec: FeatureSpec,
+                      num_slots: int, settings: AddressingSettings, *, seed: int) -> Addressing:
+  """The actions on the old slots, and how many new ones are made."""
+  if previous is None:
+    return Addressing(np.zeros(0, np.int8), num_slots)
+  counts = count_ids(spec.num_ids, (batch.ids for batch in passes()))
+  return address(previous.slots, influences, counts.overlap(previous.slots), num_slots, settings, seed=seed)
+
+
+def new_slots(passes: Passes, member: RankingModel, num_slots: int, spec: FeatureSpec, settings: SquashSettings, *,
+              span: int, first_slot_id: int, seed: int, progress: Progress = silent) -> Slots:
+  """At most `num_slots` slots squashed from the span, see `diet_tf.squash`."""
+  num_rows = min(settings.max_sample_rows, settings.sample_rows_per_slot * num_slots)
+  examples = sample(passes, num_rows, seed)
+  space = TeacherSpace(member, examples, settings.num_components)
+  weights = influence_weights(examples.influences, settings)
+  centres = fit_centres(space(examples), weights, min(num_slots, len(examples)), num_iterations=settings.num_iterations,
+                        seed=seed)
+  return squash_module.squash(passes, space, centres, spec.ids_per_slot(settings.ids_per_slot), settings, span=span,
+                              first_slot_id=first_slot_id, seed=seed, progress=progress)
+
+
+def begin(previous: Memory | None, influences: np.ndarray, passes: Passes, num_examples: int, teacher: Teacher,
+          budget: BudgetSettings, addressing: AddressingSettings, squash: SquashSettings, distill: DistillSettings, *,
+          span: int, seed: int, progress: Progress = silent) -> Start:
+  """The start of a stage: old slots addressed, new ones squashed from the span, all in a new training order.
+
+  Args:
+    previous: the memory before the stage, or None in the first.
+    influences: `[len(previous)]` of its slots on the stage's reference set.
+    passes: the span's examples that are not held back, with scores.
+    num_examples: of the span, those held back included.
+    teacher: after the span's pass.
+    budget, addressing, squash, distill: settings.
+    span: its number.
+    seed: of the stage.
+    progress: called along the way.
+  """
+  spec = teacher.spec
+  seen = num_examples + (previous.manifest.num_examples_seen if previous else 0)
+  batch_size = distill.inner.batch_size
+  num_slots = num_slots_within(budget, seen, batch_size)
+  decided = choose_addressing(previous, influences, passes, spec, num_slots, addressing, seed=seed)
+  first_id = int(previous.slots.slot_ids.max()) + 1 if previous else 0
+  parts, actions = [], []
+  if previous is not None:
+    kept = np.flatnonzero(decided.old_actions != Action.REPLACE)
+    parts.append(previous.slots.replace(influences=influences).take(kept))
+    actions.append(decided.old_actions[kept])
+  if decided.num_added > 0:
+    member = teacher.load_checkpoint(teacher.checkpoints[-1])
+    added = new_slots(passes, member, decided.num_added, spec, squash, span=span, first_slot_id=first_id, seed=seed,
+                      progress=progress)
+    # A cluster of the whole log weighs by its examples, so that old and new slots stand for equal numbers of them.
+    parts.append(_trimmed(added, (sum(map(len, parts)) + len(added)) % batch_size))
+    actions.append(np.full(len(parts[-1]), Action.ADD, np.int8))
+  slots, all_actions = Slots.concatenate(parts), np.concatenate(actions)
+  slots = slots.replace(sample_weights=slots.sample_weights / slots.sample_weights.mean(),
+                        updated_spans=np.where(all_actions == Action.FREEZE, slots.updated_spans, span))
+  order = np.argsort(mix(slots.slot_ids, seed), kind="stable")
+  counts = {**decided.counts(), "add": int((all_actions == Action.ADD).sum())}
+  recipe = initial_recipe(distill, len(slots), previous.recipe if previous else None)
+  return Start(slots.take(order), all_actions[order], recipe, counts, seen)
+
+
+def _trimmed(slots: Slots, surplus: int) -> Slots:
+  """Without the `surplus` slots of least mass, so that all slots fill whole batches."""
+  if surplus == 0:
+    return slots
+  return slots.take(np.sort(np.lexsort((slots.slot_ids, slots.sample_weights))[surplus:]))
+
+
+def outer_examples(passes: Passes, max_rows: int, seed: int) -> OuterExamples:
+  """A bounded sample of the span with the teacher's probabilities as targets."""
+  rows = sample(passes, max_rows, seed)
+  return OuterExamples(rows.ids, (1 / (1 + np.exp(-rows.teacher_logits.astype(np.float64)))).astype(np.float32))
+
+
+def replayed_examples(previous: Memory, teacher: Teacher, num_rows: int, seed: int) -> OuterExamples:
+  """Rows drawn from the old slots, labelled by the teacher."""
+  ids = replay(previous.slots, num_rows, seed)
+  parts = [tf.sigmoid(teacher.logits(ids[start:start + 8192])).numpy() for start in range(0, num_rows, 8192)]
+  return OuterExamples(ids, np.concatenate(parts))
+
+
+def refine_start(start: Start, previous: Memory | None, passes: Passes, teacher: Teacher, settings: DistillSettings, *,
+                 seed: int, strategy: tf.distribute.Strategy | None = None, progress: Progress = silent) -> Refined:
+  """The start after bi-level refinement; frozen slots keep ids, id weights and labels."""
+  new = outer_examples(passes, settings.max_pool_rows, seed)
+  old, old_share = None, 0.0
+  if previous is not None:
+    old = replayed_examples(previous, teacher, settings.replay_rows, seed)
+    old_share = previous.manifest.num_examples_seen / start.num_examples_seen
+  return refine(start.slots, start.actions != Action.FREEZE, new, old, old_share, teacher.spec, start.recipe, settings,
+                seed=seed, strategy=strategy, progress=progress)
+
+
+def stage_seed(seed: int, span: int) -> int:
+  """A seed for a stage: a fixed function of the run's seed and the span's number."""
+  mixed = int(mix(np.asarray([span]), seed)[0])
+  return mixed % (1 << 31)
+
+
+def learning_curve(refined: Refined, num_points: int = 200) -> list[tuple[int, float]]:
+  """The outer loss along the refinement, averaged over `num_points` stretches of outer steps."""
+  if not len(refined.losses):
+    return []
+  stretches = np.array_split(np.arange(len(refined.losses)), min(num_points, len(refined.losses)))
+  return [(int(stretch[-1]) + 1, float(refined.losses[stretch].mean())) for stretch in stretches
+          if math.isfinite(float(refined.losses[stretch].mean()))]
