@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 
 class DietError(Exception):
   """Base of every error that DIET-TF raises on purpose.
@@ -22,7 +24,8 @@ class DietError(Exception):
     self.remedy = remedy
     super().__init__(f"{subject}: {rule} Received: {received} Remedy: {remedy}")
 
-  def __reduce__(self):  # noqa: ANN204 - signature fixed by pickle, which Beam uses to carry errors
+  # Pickle, by which Beam carries errors, would otherwise call the class with the message alone.
+  def __reduce__(self) -> tuple[Any, ...]:
     return (_rebuild, (type(self), self.subject, self.rule, self.received, self.remedy))
 
 

@@ -10,7 +10,8 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
-from typing import Any, Mapping
+from collections.abc import Mapping
+from typing import Any
 
 from diet_tf.errors import ConfigError
 
@@ -124,6 +125,7 @@ class FeatureSpec:
 
   @property
   def names(self) -> tuple[str, ...]:
+    """The fields' names, in order."""
     return tuple(field.name for field in self.fields)
 
   @property
@@ -136,10 +138,12 @@ class FeatureSpec:
     return tuple(min(field.num_ids, field.ids_per_slot or default) for field in self.fields)
 
   def to_dict(self) -> dict[str, Any]:
+    """The spec as a dict, which `from_dict` reads."""
     return dataclasses.asdict(self)
 
   @classmethod
   def from_dict(cls, value: Mapping[str, Any]) -> FeatureSpec:
+    """The spec that `to_dict` gave."""
     fields = tuple(
         Field(**{**field, "vocabulary": tuple(field.get("vocabulary", ())),
                  "boundaries": tuple(field.get("boundaries", ()))}) for field in value["fields"])

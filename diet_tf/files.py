@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import errno
 import hashlib
+import importlib
 import os
 import shutil
 import sys
@@ -16,10 +17,12 @@ import uuid
 from collections.abc import Iterator
 from typing import IO, Any
 
-from diet_tf.errors import StoreError
+from diet_tf.errors import ConfigError, StoreError
 
 # A put of one object is atomic there, and a rename is a copy and a delete: writing in place is the safer of the two.
 OBJECT_STORE_SCHEMES = ("gs", "s3", "s3a", "az", "azfs", "oss")
+# File systems that TensorFlow alone does not have.
+EXTRA_SCHEMES = ("s3", "az", "oss", "hdfs", "viewfs", "har", "http", "https")
 PARTIAL_SUFFIX = ".partial"
 
 _CHUNK_BYTES = 1 << 20
@@ -43,19 +46,19 @@ def join(path: str, *parts: str) -> str:
 
 def exists(path: str) -> bool:
   """Whether a file or folder is there."""
-  return bool(_gfile().exists(path)) if is_remote(path) else os.path.exists(path)
+  return bool(_gfile(path).exists(path)) if is_remote(path) else os.path.exists(path)
 
 
 def is_folder(path: str) -> bool:
   """Whether `path` is a folder (in an object store: whether anything lies below it)."""
-  return bool(_gfile().isdir(path)) if is_remote(path) else os.path.isdir(path)
+  return bool(_gfile(path).isdir(path)) if is_remote(path) else os.path.isdir(path)
 
 
 def names_in(folder: str) -> list[str]:
   """The sorted names of what lies directly in `folder`; empty if there is no such folder."""
   if not is_folder(folder):
     return []
-  names = _gfile().listdir(folder) if is_remote(folder) else os.listdir(folder)
+  names = _gfile(folder).listdir(folder) if is_remote(folder) else os.listdir(folder)
   return sorted({name.rstrip("/") for name in names} - {"", "."})
 
 
@@ -77,7 +80,7 @@ def read_bytes(path: str) -> bytes:
 def open_to_read(path: str) -> IO[bytes]:
   """A binary stream over the file."""
   if is_remote(path):
-    stream: IO[bytes] = _gfile().GFile(path, "rb")
+    stream: IO[bytes] = _gfile(path).GFile(path, "rb")
     return stream
   return open(path, "rb")
 
@@ -125,7 +128,7 @@ def write_atomically(path: str, content: bytes) -> None:
 def rename(source: str, target: str) -> None:
   """Renames a file over `target`, or a local folder to a name that is free."""
   if is_remote(target):
-    _gfile().rename(source, target, overwrite=True)
+    _gfile(target).rename(source, target, overwrite=True)
     return
   os.replace(source, target)
   flush_folder(parent(target))
@@ -134,7 +137,7 @@ def rename(source: str, target: str) -> None:
 def make_folders(path: str) -> None:
   """Makes a folder and those above it."""
   if is_remote(path):
-    _gfile().makedirs(path)
+    _gfile(path).makedirs(path)
   else:
     os.makedirs(path, exist_ok=True)
 
@@ -144,7 +147,7 @@ def remove_if_there(path: str) -> None:
   if not exists(path):
     return
   if is_remote(path):
-    _gfile().rmtree(path) if is_folder(path) else _gfile().remove(path)
+    _gfile(path).rmtree(path) if is_folder(path) else _gfile(path).remove(path)
   elif os.path.isdir(path) and not os.path.islink(path):
     shutil.rmtree(path)
   else:
@@ -158,7 +161,7 @@ def parent(path: str) -> str:
 
 def modified_seconds(path: str) -> float:
   """When the file was last written, in seconds since 1970."""
-  return float(_gfile().stat(path).mtime_nsec) / 1e9 if is_remote(path) else os.stat(path).st_mtime
+  return float(_gfile(path).stat(path).mtime_nsec) / 1e9 if is_remote(path) else os.stat(path).st_mtime
 
 
 def flush_folder(path: str) -> None:
@@ -203,7 +206,7 @@ def _is_tensorflow_error(error: Exception) -> bool:
 
 def _open_to_write(path: str) -> IO[bytes]:
   if is_remote(path):
-    stream: IO[bytes] = _gfile().GFile(path, "wb")
+    stream: IO[bytes] = _gfile(path).GFile(path, "wb")
     return stream
   return open(path, "wb")
 
@@ -214,6 +217,17 @@ def _flush_to_disk(output: IO[bytes], path: str) -> None:
     os.fsync(output.fileno())
 
 
-def _gfile() -> Any:
+def _gfile(uri: str) -> Any:
   import tensorflow as tf
+  if uri.split("://", 1)[0] in EXTRA_SCHEMES:
+    _register_extra_file_systems(uri)
   return tf.io.gfile
+
+
+def _register_extra_file_systems(uri: str) -> None:
+  """Makes TensorFlow read and write the schemes that only tensorflow-io knows; it registers them once, on import."""
+  try:
+    importlib.import_module("tensorflow_io")
+  except ImportError as error:
+    raise ConfigError(uri, rule="its file system needs the extra [s3].", received=f"{error}.",
+                      remedy="pip install 'diet-tf[s3]'.") from error

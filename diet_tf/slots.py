@@ -53,10 +53,12 @@ class Slots:
 
   @property
   def num_fields(self) -> int:
+    """Number of fields: axis 1 of `ids`."""
     return self.ids.shape[1]
 
   @property
   def max_ids(self) -> int:
+    """The most ids of a slot and field: axis 2 of `ids`."""
     return self.ids.shape[2]
 
   def take(self, rows: np.ndarray) -> Slots:
@@ -64,6 +66,7 @@ class Slots:
     return Slots(**{name: getattr(self, name)[rows] for name in self.DTYPES})
 
   def replace(self, **arrays: np.ndarray) -> Slots:
+    """The slots with some of their arrays replaced."""
     return dataclasses.replace(self, **arrays)
 
   @classmethod

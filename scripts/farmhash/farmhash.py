@@ -1,7 +1,7 @@
-"""FarmHash fingerprints without a compiler, under the name of the extension module that TensorFlow Data Validation imports.
+"""FarmHash fingerprints without a compiler, under the name of the extension module that they replace.
 
-The extension (pyfarmhash) has no wheels, so installing it needs a C++ compiler. TensorFlow Data Validation calls only
-the two functions below, on feature names and in skew detection, where their speed does not matter.
+The extension (pyfarmhash) has no wheels, so installing it needs a C++ compiler. Its only user, TensorFlow Data
+Validation, calls only the two functions below, on feature names and in skew detection, where speed does not matter.
 
 `fingerprint32` follows FarmHash, https://github.com/google/farmhash, which carries this notice:
 

@@ -1,0 +1,28 @@
+"""File systems that an extra adds are asked for only where a path needs one."""
+
+from __future__ import annotations
+
+import importlib
+import sys
+
+import pytest
+import tensorflow as tf
+
+from diet_tf import files
+from diet_tf.errors import ConfigError
+
+
+def test_extra_file_systems_are_registered_on_first_use(monkeypatch: pytest.MonkeyPatch):
+  imported: list[str] = []
+  monkeypatch.setattr(tf.io.gfile, "exists", lambda path: True)
+  monkeypatch.setattr(importlib, "import_module", imported.append)
+  assert files.exists("gs://bucket/x")
+  assert imported == []
+  assert files.exists("s3://bucket/x")
+  assert imported == ["tensorflow_io"]
+
+
+def test_missing_extra(monkeypatch: pytest.MonkeyPatch):
+  monkeypatch.setitem(sys.modules, "tensorflow_io", None)
+  with pytest.raises(ConfigError, match=r"diet-tf\[s3\]"):
+    files.exists("s3://bucket/x")
