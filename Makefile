@@ -26,7 +26,7 @@ lint: setup
 	@$(VENV_PYTHON) -m mypy
 
 test: lint
-	@$(VENV_PYTHON) -m pytest $(ARGS)
+	@$(VENV_PYTHON) -m pytest -n 2 --dist loadfile $(ARGS)
 
 # Versions that still satisfy the requirements are kept; for newer ones add UPGRADE=--upgrade.
 lock: setup
