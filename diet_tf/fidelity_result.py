@@ -226,17 +226,15 @@ class FidelityResult:
     return cls.from_dict(json.loads(text), subject)
 
   def table(self) -> str:
-    """The figures as plain text: one line per member, then agreement and cost."""
-    header = ["member", "AUC log", "memory", "random hard", "random soft", "recovery", "log loss log", "memory",
-              "random hard", "random soft"]
-    rows = [[member.name, *self._cells(member, "auc"), f"{member.recovery:.3f}", *self._cells(member, "log_loss")]
-            for member in self.members]
-    widths = [max(len(row[column]) for row in [header, *rows]) for column in range(len(header))]
-    lines = ["  ".join(cell.ljust(width) if not column else cell.rjust(width)
-                       for column, (cell, width) in enumerate(zip(row, widths, strict=True))).rstrip()
-             for row in [header, *rows]]
-    lines.insert(1, "-" * max(map(len, lines)))
-    return "\n".join([*lines, "", *self.summary()])
+    """The figures as plain text: AUC and log loss of each member by what it was trained on, then agreement and cost."""
+    header = ["whole log", "memory", "random hard", "random soft"]
+    blocks = []
+    for title, figure in (("AUC", "auc"), ("log loss", "log_loss")):
+      rows = [[title, *header, "recovery"] if figure == "auc" else [title, *header]]
+      rows += [[member.name, *self._cells(member, figure), *([f"{member.recovery:.3f}"] if figure == "auc" else [])]
+               for member in self.members]
+      blocks.append(_aligned(rows))
+    return "\n\n".join([*blocks, "\n".join(self.summary())])
 
   def _cells(self, member: MemberFidelity, figure: str) -> list[str]:
     return [str(getattr(member.trainings[kind], figure)) if kind in member.trainings else "-" for kind in KINDS]
@@ -263,6 +261,14 @@ class FidelityResult:
     if self.bayes_auc is not None:
       lines.insert(1, f"The best possible AUC on these test examples is {self.bayes_auc:.4f}.")
     return lines
+
+
+def _aligned(rows: list[list[str]]) -> str:
+  """Rows of cells as lines, the first column to the left and the others to the right, with a rule under the header."""
+  widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+  lines = ["  ".join(cell.rjust(width) if column else cell.ljust(width)
+                     for column, (cell, width) in enumerate(zip(row, widths, strict=True))) for row in rows]
+  return "\n".join([lines[0], "-" * len(lines[0]), *lines[1:]])
 
 
 def _ratio(values: Mapping[str, Any], suffix: str) -> str:

@@ -265,7 +265,7 @@ def test_a_result_of_a_newer_version_is_refused(result):
 def test_the_table_names_every_member_and_the_cost(result):
   table = result.table()
   lines = table.splitlines()
-  assert [line.split()[0] for line in lines[2:4]] == ["lr", "dnn"]
+  assert [line.split()[0] for line in lines[2:4]] == [line.split()[0] for line in lines[7:9]] == ["lr", "dnn"]
   assert "16 slots" in table and "1,200 in the log" in table
   assert "best possible AUC on these test examples is 0.9" in table
   assert len({len(line) for line in lines[:4]}) == 1
