@@ -11,6 +11,7 @@ per field, `<field>/ids` (int64 list) and `<field>/weights` (float list) of equa
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Literal
 
@@ -366,13 +367,14 @@ def _examples(columns: Mapping[str, Sequence[bytes]]) -> Iterable[bytes]:
   Sorted by name, as a deterministic serialisation orders a map.
   """
   for entries in zip(*(columns[name] for name in sorted(columns)), strict=True):
-    yield _message(1, b"".join(entries))
+    features = b"".join(entries)
+    yield _prefix(1, len(features)) + features
 
 
 def _integer_entries(name: str, values: np.ndarray) -> Sequence[bytes]:
   distinct, inverse = np.unique(np.asarray(values, np.int64), return_inverse=True)
   encoded = np.empty(len(distinct), object)
-  encoded[:] = [_entry(name, 3, _varint(value)) for value in distinct.tolist()]
+  encoded[:] = _integer_list_entries(name, distinct[:, None], np.ones(len(distinct), np.int64))
   return encoded[inverse].tolist()
 
 
@@ -384,11 +386,9 @@ def _float_entries(name: str, values: np.ndarray) -> Sequence[bytes]:
 
 
 def _integer_list_entries(name: str, values: np.ndarray, counts: np.ndarray) -> Sequence[bytes]:
-  distinct, inverse = np.unique(values, return_inverse=True)
-  encoded = np.empty(len(distinct), object)
-  encoded[:] = [_varint(value) for value in distinct.tolist()]
-  rows = encoded[inverse.reshape(values.shape)].tolist()
-  return [_entry(name, 3, b"".join(row[:count])) for row, count in zip(rows, counts.tolist(), strict=True)]
+  data, ends = _packed_varints(values, counts)
+  bounds = [0, *ends.tolist()]
+  return [_entry(name, 3, data[start:end]) for start, end in zip(bounds, bounds[1:], strict=False)]
 
 
 def _float_list_entries(name: str, values: np.ndarray, counts: np.ndarray) -> Sequence[bytes]:
@@ -402,15 +402,26 @@ def _entry(name: str, kind: int, packed_values: bytes) -> bytes:
 
   Kinds are the field numbers in `Feature`: 2 float_list, 3 int64_list; the values are field 1 of the list, packed.
   """
-  values = _message(1, packed_values) if packed_values else b""
-  return _message(1, _message(1, name.encode()) + _message(2, _message(kind, values)))
+  return _header(name, kind, len(packed_values)) + packed_values
 
 
-def _message(number: int, content: bytes) -> bytes:
+# All that stands before the values depends on their length alone, and few lengths occur.
+@functools.lru_cache(maxsize=1 << 16)
+def _header(name: str, kind: int, num_bytes: int) -> bytes:
+  key = _prefix(1, len(name.encode())) + name.encode()
+  header = _prefix(1, num_bytes) if num_bytes else b""
+  for number in (kind, 2):
+    header = _prefix(number, len(header) + num_bytes) + header
+  header = key + header
+  return _prefix(1, len(header) + num_bytes) + header
+
+
+def _prefix(number: int, num_bytes: int) -> bytes:
   # Wire type 2: a length-delimited field.
-  return bytes([number << 3 | 2]) + _varint(len(content)) + content
+  return bytes([number << 3 | 2]) + _varint(num_bytes)
 
 
+@functools.lru_cache(maxsize=1 << 16)
 def _varint(value: int) -> bytes:
   value &= (1 << 64) - 1
   encoded = bytearray()
@@ -419,6 +430,24 @@ def _varint(value: int) -> bytes:
     value >>= 7
   encoded.append(value)
   return bytes(encoded)
+
+
+def _packed_varints(values: np.ndarray, counts: np.ndarray) -> tuple[bytes, np.ndarray]:
+  """The varints of the first `counts[r]` integers of each row `[R, K]`, and `[R]` where each row's bytes end."""
+  left = np.asarray(values, np.int64).view(np.uint64)
+  kept = np.arange(values.shape[1]) < counts[:, None]  # [R, K]
+  num_bytes = max(1, -(-int(left.max(initial=0)).bit_length() // 7))
+  encoded = np.zeros([*values.shape, num_bytes], np.uint8)  # [R, K, num_bytes]
+  present = np.zeros(encoded.shape, bool)
+  present[..., 0] = kept
+  for position in range(num_bytes):
+    encoded[..., position] = left & np.uint64(0x7F)
+    left = left >> np.uint64(7)
+    more = left != 0
+    encoded[..., position] |= more.astype(np.uint8) << 7
+    if position + 1 < num_bytes:
+      present[..., position + 1] = kept & more
+  return encoded[present].tobytes(), np.cumsum(present.sum(axis=(1, 2)))
 
 
 def _xor_shifted(state: tf.Tensor, shift: int) -> tf.Tensor:
