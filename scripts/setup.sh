@@ -28,9 +28,10 @@ die() {
   exit 1
 }
 
-# What .venv is made from. The folder counts too: an editable install does not survive a move.
+# What .venv is made from. The folder counts too, since an editable install does not survive a move, and so do the names
+# of the packages, since it lists them.
 digest() {
-  { pwd -P; cat setup.py requirements.lock scripts/setup.sh scripts/farmhash/*.py; } | sha256sum | cut -d ' ' -f 1
+  { pwd -P; echo */__init__.py; cat setup.py requirements.lock scripts/setup.sh scripts/farmhash/*.py; } | sha256sum | cut -d ' ' -f 1
 }
 
 is_set_up() { [ -x "$VENV/bin/python" ] && [ -f "$STAMP" ] && [ "$(cat "$STAMP")" = "$1" ]; }
