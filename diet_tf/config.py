@@ -32,6 +32,7 @@ if TYPE_CHECKING:
   from diet_tf.gate import GateSettings
   from diet_tf.influence import InfluenceSettings
   from diet_tf.log_settings import LogSettings
+  from diet_tf.squash import SquashSettings
   from diet_tf.teacher import TeacherSettings
 
 Settings = TypeVar("Settings")
@@ -43,12 +44,13 @@ SECTIONS = {
     "teacher": ("diet_tf.teacher", "TeacherSettings"),
     "influence": ("diet_tf.influence", "InfluenceSettings"),
     "addressing": ("diet_tf.addressing", "AddressingSettings"),
+    "squash": ("diet_tf.squash", "SquashSettings"),
     "distill": ("diet_tf.distill", "DistillSettings"),
     "gate": ("diet_tf.gate", "GateSettings"),
     "panel": ("diet_tf.fidelity", "PanelSettings"),
 }
 # These say where things are and run, not what is computed: a memory does not depend on them.
-KEYS_OUTSIDE_DIGEST = ("name", "output", "strategy")
+KEYS_OUTSIDE_DIGEST = ("name", "output", "strategy", "test_spans")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -63,10 +65,12 @@ class Config:
     teacher: the streaming reference model.
     influence: how examples are scored.
     addressing: how slots are frozen, updated, replaced and added.
+    squash: how the clusters of a span become slots.
     distill: the bi-level refinement.
     gate: when a new memory is committed.
     panel: the architectures that fidelity is judged on.
     validation: which anomalies of a span stop the run.
+    test_spans: the newest so many spans of the log are kept for the test, not distilled.
     seed: of everything that is drawn.
     strategy: where models are trained: "auto", "cpu", "gpu" or "mirrored"; see `diet_tf.devices`.
     output: folder or URI for the store, the reports and the pipeline's own files.
@@ -79,10 +83,12 @@ class Config:
   teacher: TeacherSettings
   influence: InfluenceSettings
   addressing: AddressingSettings
+  squash: SquashSettings
   distill: DistillSettings
   gate: GateSettings
   panel: PanelSettings
   validation: ValidationSettings
+  test_spans: int
   seed: int
   strategy: Strategy
   output: str
@@ -170,14 +176,17 @@ def build_config(values: Mapping[str, Any], where: Where | str = "config") -> Co
       "features": build_features(values["features"], where.child("features")),
       "budget": build(BudgetSettings, _section(values, "budget"), where.child("budget")),
       "validation": build(ValidationSettings, _section(values, "validation"), where.child("validation")),
+      "test_spans": _convert(values.get("test_spans", 1), int, where.child("test_spans")),
       "seed": _convert(values.get("seed", 0), int, where.child("seed")),
       "strategy": _convert(values.get("strategy", "auto"), Strategy, where.child("strategy")),
   }
   default_output = f"diet_runs/{sections['name']}"
   sections["output"] = _convert(values.get("output") or default_output, str, where.child("output"))
-  if not sections["name"] or sections["seed"] < 0:
-    key = "seed" if sections["name"] else "name"
-    _refuse(where.child(key), "name is not empty and seed not negative.", repr(sections[key]), f"correct {key}.")
+  for key, holds in (("name", sections["name"]), ("seed", sections["seed"] >= 0),
+                     ("test_spans", sections["test_spans"] >= 0)):
+    if not holds:
+      _refuse(where.child(key), "it is not empty." if key == "name" else "it is not negative.", repr(sections[key]),
+              f"correct {key}.")
   for name, (module, cls) in SECTIONS.items():
     settings = getattr(importlib.import_module(module), cls)
     sections[name] = build(settings, _section(values, name), where.child(name))
