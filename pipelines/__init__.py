@@ -1,0 +1,1 @@
+"""The pipeline of one span, its runners, and the commands that start them."""
