@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import json
 import unicodedata
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -62,13 +62,23 @@ def canonical_texts(values: np.ndarray) -> np.ndarray:
   Returns:
     `[n]` object array of str.
   """
-  if values.dtype.kind in "iu":
-    texts: Iterable[str] = map(str, values.tolist())
-  elif values.dtype.kind == "f":
-    texts = map(canonical_text, values if values.dtype != np.float64 else values.tolist())
-  else:
-    texts = map(canonical_text, values.tolist())
-  return _object_array(list(texts))
+  kind, items = values.dtype.kind, values.tolist()
+  if kind in "iu":
+    return _object_array(list(map(str, items)))
+  if kind == "f":
+    # Single precision keeps its own shortest form: 0.1, not 0.10000000149011612.
+    texts = list(map(str, items if values.dtype == np.float64 else values))
+    # Whole numbers and missing values are the exception in a column of floats, or the column has few distinct values.
+    for index in np.flatnonzero(np.isnan(values) | (values == np.floor(values))):
+      texts[index] = canonical_text(values[index])
+    return _object_array(texts)
+  try:
+    if "".join(items).isascii():
+      return _object_array(items)
+  except TypeError:
+    # Not only texts.
+    pass
+  return _object_array(list(map(canonical_text, items)))
 
 
 def _object_array(items: list[Any]) -> np.ndarray:
@@ -104,8 +114,11 @@ def numbers(texts: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
   """
   missing = texts == MISSING_TEXT
   filled = np.where(missing, "nan", texts)
-  unreadable = np.fromiter(("_" in text for text in filled), bool, len(filled))
-  filled[unreadable] = "nan"
+  unreadable = np.zeros(len(filled), bool)
+  if "_" in "".join(filled):
+    # Python takes 1_000 for a number, but no log means it.
+    unreadable = np.fromiter(("_" in text for text in filled), bool, len(filled))
+    filled[unreadable] = "nan"
   try:
     return filled.astype(np.float64), unreadable
   except ValueError:

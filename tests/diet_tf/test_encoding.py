@@ -89,7 +89,8 @@ def test_grown_vocabulary_appends_by_count_then_value():
 
 def test_encoding_is_a_function_of_the_value_alone():
   rng = random.Random(7)
-  alphabet = ["", "a", "B", "\u00e9", "e\u0301", "1", "1.0", "-3", "2.50", "\U0001f600", "x y", None, 0, 1, -5, 2.5, 1e300]
+  alphabet = [
+      "", "a", "B", "\u00e9", "e\u0301", "1", "1.0", "-3", "2.50", "\U0001f600", "x y", None, 0, 1, -5, 2.5, 1e300]
   fields = [Field("h", "h", hash_ids=97), Field("v", "v", vocabulary_ids=6, vocabulary=("a", "1", "\u00e9"))]
   for field in fields:
     alone = [int(encoding.encode(field, [value])[0]) for value in alphabet]

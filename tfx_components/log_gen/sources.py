@@ -146,17 +146,19 @@ def file_columns(path: str, kind: str, delimiter: str) -> tuple[str, ...] | None
 def open_lines(path: str) -> BinaryIO:
   """A binary stream over the lines of a file, decompressed."""
   stream = spill.open_to_read(path)
-  return cast(BinaryIO, _GzipFile(fileobj=stream)) if is_compressed(path) else stream
+  return cast(BinaryIO, _GzipFile(stream)) if is_compressed(path) else stream
 
 
 class _GzipFile(gzip.GzipFile):
   """A gzip stream that closes the file below it, which `gzip` leaves open."""
 
+  def __init__(self, below: BinaryIO) -> None:
+    super().__init__(fileobj=below)
+    self._below = below
+
   def close(self) -> None:
-    below = self.fileobj
     super().close()
-    if below is not None:
-      below.close()
+    self._below.close()
 
 
 def open_parquet(path: str) -> BinaryIO:
@@ -290,7 +292,9 @@ def _parse_csv(data: bytes, num_lines: int, piece: Piece, first: int) -> tuple[p
         pa_csv.ReadOptions(use_threads=False, column_names=list(piece.names), block_size=len(data) + 1),
         pa_csv.ParseOptions(delimiter=piece.delimiter, invalid_row_handler=reject, ignore_empty_lines=False),
         pa_csv.ConvertOptions(check_utf8=False, column_types=_csv_schema(piece.names)))
-    if table.num_rows + len(rejected) == num_lines and not _open_quote(table):
+    # Arrow takes a lone carriage return for the end of a row; here lines are rows.
+    lone_returns = data.count(b"\r") - data.count(b"\r\n")
+    if table.num_rows + len(rejected) == num_lines and not lone_returns and not _open_quote(table):
       return table, rejected
   except (pa.ArrowInvalid, UnicodeDecodeError):
     # Arrow hands refused lines to the callback as text and fails where they are not UTF-8.
