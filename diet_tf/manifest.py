@@ -102,7 +102,7 @@ class Recipe:
     """A new Adam with the recipe's learning rate for each group of variables."""
     from diet_tf.optimizers import GroupedAdam
     return GroupedAdam(learning_rates=dict(self.learning_rates), step_multipliers=self.step_multipliers,
-                       beta_1=self.beta_1, beta_2=self.beta_2, epsilon=self.epsilon)
+                       beta_1=self.beta_1, beta_2=self.beta_2, epsilon=self.epsilon, lazy=False)
 
   def compile(self, model: tf.keras.Model, *, from_logits: bool | None = None, **kwargs: Any) -> tf.keras.Model:
     """The model, compiled with the recipe's optimiser, binary cross-entropy per slot, and AUC.

@@ -36,9 +36,10 @@ class GroupedAdam(tf.keras.optimizers.Optimizer):
       w <- w - rate_t sqrt(1 - beta_2^t) / (1 - beta_1^t) m / (sqrt(v) + epsilon)
       rate_t = learning_rates[group] * step_multipliers[t - 1] * learning_rate
 
-  For an `tf.IndexedSlices` gradient, rows that occur more than once are summed, and only the rows that occur are
-  read or written: w, m and v of all others stay as they are, bit for bit (Keras' own Adam decays and updates every
-  row). t counts steps, not visits of a row.
+  For an `tf.IndexedSlices` gradient, rows that occur more than once are summed. If `lazy`, only the rows that occur
+  are read or written: w, m and v of all others stay as they are, bit for bit. Otherwise every row that has ever
+  occurred takes part in each step, as in Keras' own Adam, where a row goes on moving by its m; rows that never occurred
+  have m = v = 0 and would not move, so that they need no reading either. t counts steps, not visits of a row.
 
   Args:
     learning_rates: one rate per group ("embedding", "linear", "dense"; see `parameter_group`), or one for all.
@@ -46,11 +47,12 @@ class GroupedAdam(tf.keras.optimizers.Optimizer):
     beta_2: decay of the mean of squared gradients.
     epsilon: added to the square root.
     step_multipliers: one factor per step; the last one holds beyond its end; none means 1.
+    lazy: whether only the rows of the batch move.
     learning_rate: a common factor of all rates, a number or a Keras schedule, so that Keras' callbacks work.
   """
 
   def __init__(self, learning_rates: Mapping[str, float] | float = 1e-3, *, beta_1: float = 0.9, beta_2: float = 0.999,
-               epsilon: float = 1e-7, step_multipliers: Iterable[float] = (), learning_rate: Any = 1.0,
+               epsilon: float = 1e-7, step_multipliers: Iterable[float] = (), lazy: bool = True, learning_rate: Any = 1.0,
                name: str = "GroupedAdam", **kwargs: Any) -> None:
     # Without weight_decay=None Keras would walk over whole tables at each step to subtract 0.
     super().__init__(name=name, weight_decay=None, jit_compile=False, **kwargs)
@@ -62,8 +64,10 @@ class GroupedAdam(tf.keras.optimizers.Optimizer):
                         remedy="pass for example 1e-7.")
     self._epsilon = float(epsilon)
     self._step_multipliers = self._no_dependency([float(value) for value in step_multipliers])
+    self._lazy = lazy
     self._learning_rate = self._build_learning_rate(learning_rate)
     self._current = _CurrentStep()
+    self._seen: dict[str, tf.Variable] = self._no_dependency({})
 
   def build(self, var_list: Iterable[tf.Variable]) -> None:
     """Creates m and v, zero, for each variable."""
@@ -75,6 +79,14 @@ class GroupedAdam(tf.keras.optimizers.Optimizer):
     self._rates = self._no_dependency([self._learning_rates[parameter_group(variable)] for variable in variables])
     self._momentums = [self.add_variable_from_reference(variable, "m") for variable in variables]
     self._velocities = [self.add_variable_from_reference(variable, "v") for variable in variables]
+
+  def _seen_rows(self, variable: tf.Variable) -> tf.Variable:
+    """The rows of a table that have occurred so far, in the order of their first occurrence."""
+    key = self._var_key(variable)
+    if key not in self._seen:
+      with tf.init_scope():
+        self._seen[key] = tf.Variable(tf.zeros([0], tf.int64), trainable=False, shape=[None], name="seen_rows")
+    return self._seen[key]
 
   def moments(self, variable: tf.Variable) -> tuple[tf.Variable, tf.Variable]:
     """The variables m and v of a variable that the optimizer was built for."""
@@ -106,7 +118,9 @@ class GroupedAdam(tf.keras.optimizers.Optimizer):
 
   def _update_rows(self, gradient: tf.IndexedSlices, variable: tf.Variable, m: tf.Variable, v: tf.Variable,
                    step: _Step, rate: tf.Tensor) -> None:
-    rows, values = gradient.indices, gradient.values  # Keras' base class has summed repeated rows.
+    rows, values = tf.cast(gradient.indices, tf.int64), gradient.values  # The base class has summed repeated rows.
+    if not self._lazy:
+      rows, values = self._with_seen_rows(rows, values, variable)
     m_rows, v_rows = tf.gather(m, rows), tf.gather(v, rows)
     m_rows += (1.0 - self._beta_1) * (values - m_rows)
     v_rows += (1.0 - self._beta_2) * (tf.square(values) - v_rows)
@@ -114,6 +128,14 @@ class GroupedAdam(tf.keras.optimizers.Optimizer):
     m.scatter_update(tf.IndexedSlices(m_rows, rows))
     v.scatter_update(tf.IndexedSlices(v_rows, rows))
     variable.scatter_sub(tf.IndexedSlices(alpha * m_rows / (tf.sqrt(v_rows) + self._epsilon), rows))
+
+  def _with_seen_rows(self, rows: tf.Tensor, values: tf.Tensor, variable: tf.Variable) -> tuple[tf.Tensor, tf.Tensor]:
+    """The gradient of all rows seen so far: zero for those that this batch does not read."""
+    seen = self._seen_rows(variable)
+    all_rows, positions = tf.unique(tf.concat([seen, rows], axis=0), out_idx=tf.int64)
+    all_values = tf.math.unsorted_segment_sum(values, positions[tf.shape(seen)[0]:], tf.shape(all_rows)[0])
+    seen.assign(all_rows)
+    return all_rows, all_values
 
   def _step(self, dtype: tf.DType) -> _Step:
     by_dtype = self._current.by_dtype
@@ -143,6 +165,7 @@ class GroupedAdam(tf.keras.optimizers.Optimizer):
         "beta_2": self._beta_2,
         "epsilon": self._epsilon,
         "step_multipliers": list(self._step_multipliers),
+        "lazy": self._lazy,
         "learning_rate": self._serialize_hyperparameter(self._learning_rate),
         "clipnorm": self.clipnorm,
         "clipvalue": self.clipvalue,

@@ -167,3 +167,20 @@ def test_no_retrace_from_step_to_step():
 def test_settings_out_of_range_are_refused_by_name(settings, named):
   with pytest.raises(ConfigError, match=named):
     GroupedAdam(**settings)
+
+
+@pytest.mark.parametrize("in_graph", [False, True])
+def test_not_lazy_equals_keras_adam_whatever_rows_a_batch_touches(in_graph):
+  ours, theirs = table(), table()
+  optimizer, keras = GroupedAdam(0.01, beta_2=0.99, lazy=False), tf.keras.optimizers.Adam(0.01, beta_2=0.99)
+  optimizer.build([ours])
+  keras.build([theirs])
+  apply = tf.function(lambda g: optimizer.apply_gradients([(g, ours)]), reduce_retracing=True) if in_graph else (
+      lambda g: optimizer.apply_gradients([(g, ours)]))
+  rng = np.random.default_rng(1)
+  for rows in ([4, 1], [1], [5, 4], [5]):
+    gradient = sparse(rows, rng.normal(size=(len(rows), 2)))
+    apply(gradient)
+    keras.apply_gradients([(gradient, theirs)])
+  np.testing.assert_allclose(ours, theirs, atol=1e-6)
+  np.testing.assert_array_equal(ours.numpy()[[0, 2, 3]], TABLE.astype(np.float32)[[0, 2, 3]])
