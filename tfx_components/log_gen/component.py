@@ -11,7 +11,7 @@ from tfx.types.component_spec import ChannelParameter, ComponentSpec, ExecutionP
 
 from diet_tf.features import FeatureSpec
 from diet_tf.log_settings import LogSettings
-from tfx_components.artifacts import DistilledMemory
+from tfx_components.artifacts import StoreCommit
 from tfx_components.log_gen import executor
 
 LOG_KEY = "log"
@@ -29,7 +29,7 @@ class LogGenSpec(ComponentSpec):
       FEATURES_KEY: ExecutionParameter(type=str),
       SPAN_KEY: ExecutionParameter(type=str),
   }
-  INPUTS = {PARENT_KEY: ChannelParameter(type=DistilledMemory, optional=True)}
+  INPUTS = {PARENT_KEY: ChannelParameter(type=StoreCommit, optional=True)}
   OUTPUTS = {EXAMPLES_KEY: ChannelParameter(type=standard_artifacts.Examples)}
 
 
@@ -50,8 +50,8 @@ class LogGen(base_beam_component.BaseBeamComponent):
     features: how rows become examples, or the JSON of `FeatureSpec.to_dict`, or a runtime parameter for it.
     span: the span's number, or a text of it, or `auto` for the first span later than that of `parent`; or a runtime
       parameter.
-    parent: an artifact of the memory before this span, whose `vocabularies.json` gives the values known so far; needed
-      only where a vocabulary grows.
+    parent: of `MemoryLoader`, the commit before this span, whose `vocabularies.json` gives the values known so far;
+      needed only where a vocabulary grows.
   """
 
   SPEC_CLASS = LogGenSpec

@@ -12,7 +12,7 @@ from tfx.types import standard_artifacts
 
 from diet_tf import encoding
 from diet_tf.errors import ConfigError, DataError
-from tfx_components import DistilledMemory, LogGen
+from tfx_components import LogGen, StoreCommit
 from tfx_components.log_gen import executor
 
 
@@ -46,7 +46,7 @@ def test_do_writes_examples_and_their_properties(log, rows, spec, examples, span
 
 def test_do_starts_from_the_vocabularies_of_the_parent(log, rows, spec, examples, tmp_path):
   log.write("log-1.csv", rows)
-  parent = DistilledMemory()
+  parent = StoreCommit()
   parent.uri = str(tmp_path / "memory")
   pathlib.Path(parent.uri).mkdir()
   encoding.write_vocabularies(str(tmp_path / "memory" / "vocabularies.json"), {"item": ["z", "a"]})
@@ -57,7 +57,7 @@ def test_do_starts_from_the_vocabularies_of_the_parent(log, rows, spec, examples
 
 def test_a_parent_without_vocabularies_is_a_first_span(log, rows, spec, examples, tmp_path):
   log.write("log-1.csv", rows)
-  parent = DistilledMemory()
+  parent = StoreCommit()
   parent.uri = str(tmp_path / "empty")
   run(log, spec, examples, 1, parent)
   assert pathlib.Path(examples.uri, "vocabularies.json").exists()
@@ -66,7 +66,7 @@ def test_a_parent_without_vocabularies_is_a_first_span(log, rows, spec, examples
 def test_auto_is_the_span_after_the_parents(log, rows):
   for span in (3, 5):
     log.write(f"log-{span}.csv", rows)
-  parent = DistilledMemory()
+  parent = StoreCommit()
   assert executor.resolve_span(log.settings(), "auto", None) == 3
   assert executor.resolve_span(log.settings(), "auto", parent) == 3
   parent.set_int_custom_property("span", 3)
@@ -79,7 +79,7 @@ def test_auto_is_the_span_after_the_parents(log, rows):
 
 
 def test_component_spec(log, spec):
-  parent = types.Channel(type=DistilledMemory)
+  parent = types.Channel(type=StoreCommit)
   component = LogGen(log=log.settings(), features=spec, span=7, parent=parent)
   assert component.exec_properties["span"] == "7"
   assert component.exec_properties["log"] == log.settings().to_json()

@@ -1,0 +1,98 @@
+"""The pipeline of one span: a new span and the newest memory below it in, a new commit out.
+
+Every choice is an argument, and the runners only choose values. Where an orchestrator can override a value when a run
+starts (the span, say), a TFX runtime parameter is passed in its place.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import tensorflow_data_validation as tfdv
+from tensorflow_metadata.proto.v0 import schema_pb2
+from tfx.components import SchemaGen, StatisticsGen
+from tfx.dsl.components.base.base_node import BaseNode
+from tfx.orchestration.pipeline import Pipeline
+from tfx.types.channel import OutputChannel
+
+from diet_tf.features import FeatureSpec
+from diet_tf.log_settings import LogSettings
+from diet_tf.stage_settings import StageSettings
+from diet_tf.validation import ValidationSettings
+from tfx_components import (
+  DistillTrainer,
+  FidelityEvaluator,
+  InfluenceScorer,
+  LogGen,
+  MemoryAddresser,
+  MemoryCommitter,
+  MemoryLoader,
+  SpanValidator,
+)
+
+# A text or a number, or a `tfx.dsl` runtime parameter for it.
+Value = Any
+
+
+def create_pipeline(*, name: str, root: str, store_uri: Value, span: Value, log: LogSettings | Value,
+                    features: FeatureSpec, settings: StageSettings, validation: ValidationSettings, seed: Value = 0,
+                    strategy: Value = "auto", replace: Value = 0, run_id: Value = "",
+                    beam_pipeline_args: Sequence[str] = (), metadata_connection_config: Any = None) -> Pipeline:
+  """The pipeline.
+
+  Args:
+    name: of the pipeline.
+    root: folder or URI below which every run's artifacts are written.
+    store_uri: root of the store of memories.
+    span: the number of the span, as a text.
+    log: where the log is and how it is read, or its JSON.
+    features: how rows become examples.
+    settings: of the stage, from the teacher to the gate.
+    validation: which anomalies of the span stop the run before the memory changes.
+    seed: of everything that is drawn.
+    strategy: where models are trained; see `diet_tf.devices`.
+    replace: 1 to replace the commit of a span that has one, 0 to refuse other content.
+    run_id: is noted in the commit.
+    beam_pipeline_args: for LogGen, StatisticsGen and InfluenceScorer.
+    metadata_connection_config: of ML Metadata; None where the orchestrator has its own.
+  """
+  nodes: list[BaseNode] = []
+
+  def add(node: BaseNode) -> dict[str, OutputChannel]:
+    nodes.append(node)
+    return node.outputs
+
+  parent = add(MemoryLoader(store_uri=store_uri, span=span))["parent"]
+  examples = add(LogGen(log=log, features=features, span=span, parent=parent))["examples"]
+  statistics = add(StatisticsGen(examples=examples, stats_options=statistics_options(features)))["statistics"]
+  inferred = add(SchemaGen(statistics=statistics, infer_feature_shape=False))["schema"]
+  schema = add(SpanValidator(statistics=statistics, schema=inferred, parent=parent, features=features,
+                             validation=validation, span=span))["schema"]
+  scored = add(InfluenceScorer(examples=examples, parent=parent, schema=schema, features=features,
+                               teacher_settings=settings.teacher, influence=settings.influence, seed=seed, span=span,
+                               strategy=strategy))
+  teacher, scores = scored["teacher"], scored["scores"]
+  start = add(MemoryAddresser(examples=examples, scores=scores, teacher=teacher, parent=parent, features=features,
+                              settings=settings, seed=seed, span=span))["start"]
+  memory = add(DistillTrainer(examples=examples, scores=scores, teacher=teacher, parent=parent, start=start,
+                              features=features, settings=settings, seed=seed, span=span,
+                              strategy=strategy))["memory"]
+  verdict = add(FidelityEvaluator(examples=examples, memory=memory, start=start, parent=parent, teacher=teacher,
+                                  features=features, settings=settings, seed=seed, span=span))["verdict"]
+  add(MemoryCommitter(memory=memory, start=start, parent=parent, teacher=teacher, verdict=verdict, examples=examples,
+                      schema=schema, statistics=statistics, store_uri=store_uri, span=span, settings=settings,
+                      run_id=run_id, replace=replace))
+  # A cache does not see the store, which is outside the orchestrator: no node may be skipped because of it.
+  return Pipeline(pipeline_name=name, pipeline_root=root, components=nodes, enable_cache=False,
+                  metadata_connection_config=metadata_connection_config, beam_pipeline_args=list(beam_pipeline_args))
+
+
+def statistics_options(features: FeatureSpec) -> tfdv.StatsOptions:
+  """Statistics of the fields and the label, ids counted as categories: only then can drift be seen in them."""
+  schema = schema_pb2.Schema()
+  for name in features.names:
+    feature = schema.feature.add(name=name, type=schema_pb2.INT)
+    feature.int_domain.is_categorical = True
+  schema.feature.add(name="label", type=schema_pb2.FLOAT)
+  return tfdv.StatsOptions(schema=schema, infer_type_from_schema=True, feature_allowlist=[*features.names, "label"])

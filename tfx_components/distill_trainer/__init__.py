@@ -1,0 +1,1 @@
+"""DistillTrainer, a TFX component: import it from `tfx_components`."""

@@ -1,0 +1,73 @@
+"""The DistillTrainer component: bi-level refinement of a stage's start."""
+
+from __future__ import annotations
+
+from tfx import types
+from tfx.dsl.components.base import base_component, executor_spec
+from tfx.types import standard_artifacts
+from tfx.types.component_spec import ChannelParameter, ComponentSpec, ExecutionParameter
+
+from diet_tf.features import FeatureSpec
+from diet_tf.stage_settings import StageSettings
+from tfx_components.artifacts import Addressing, DistilledMemory, InfluenceScores, StoreCommit, TeacherState
+from tfx_components.distill_trainer import executor
+from tfx_components.parameters import features_text, settings_text, span_text
+
+
+class DistillTrainerSpec(ComponentSpec):
+  """Inputs, outputs and parameters of `DistillTrainer`."""
+
+  PARAMETERS = {
+      "features": ExecutionParameter(type=str),
+      "settings": ExecutionParameter(type=str),
+      "seed": ExecutionParameter(type=int),
+      "span": ExecutionParameter(type=str),
+      "strategy": ExecutionParameter(type=str),
+  }
+  INPUTS = {
+      "examples": ChannelParameter(type=standard_artifacts.Examples),
+      "scores": ChannelParameter(type=InfluenceScores),
+      "teacher": ChannelParameter(type=TeacherState),
+      "parent": ChannelParameter(type=StoreCommit),
+      "start": ChannelParameter(type=Addressing),
+  }
+  OUTPUTS = {
+      "memory": ChannelParameter(type=DistilledMemory),
+  }
+
+
+class DistillTrainer(base_component.BaseComponent):
+  """Refines the start's slots and recipe so that proxies trained on them do well on the span.
+
+  Args:
+    examples: of the span.
+    scores: of `InfluenceScorer`.
+    teacher: of `InfluenceScorer`.
+    parent: of `MemoryLoader`.
+    start: of `MemoryAddresser`.
+    features: the feature spec, or its JSON.
+    settings: of the stage, or their JSON.
+    seed: of the run.
+    span: the span's number, or `auto`.
+    strategy: where proxies are trained, see `diet_tf.devices`.
+  """
+
+  SPEC_CLASS = DistillTrainerSpec
+  EXECUTOR_SPEC = executor_spec.ExecutorClassSpec(executor.Executor)
+
+  def __init__(self, examples: types.BaseChannel, scores: types.BaseChannel, teacher: types.BaseChannel,
+               parent: types.BaseChannel, start: types.BaseChannel, features: FeatureSpec | str,
+               settings: StageSettings | str, seed: int, span: int | str, strategy: str = "auto") -> None:
+    super().__init__(spec=self.SPEC_CLASS(**{
+        "features": features_text(features),
+        "settings": settings_text(settings),
+        "seed": seed,
+        "span": span_text(span),
+        "strategy": strategy,
+        "examples": examples,
+        "scores": scores,
+        "teacher": teacher,
+        "parent": parent,
+        "start": start,
+        "memory": types.Channel(type=DistilledMemory),
+    }))

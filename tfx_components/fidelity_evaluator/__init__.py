@@ -1,0 +1,1 @@
+"""FidelityEvaluator, a TFX component: import it from `tfx_components`."""

@@ -1,0 +1,70 @@
+"""The FidelityEvaluator component: the gate of a stage, and its report."""
+
+from __future__ import annotations
+
+from tfx import types
+from tfx.dsl.components.base import base_component, executor_spec
+from tfx.types import standard_artifacts
+from tfx.types.component_spec import ChannelParameter, ComponentSpec, ExecutionParameter
+
+from diet_tf.features import FeatureSpec
+from diet_tf.stage_settings import StageSettings
+from tfx_components.artifacts import Addressing, DistilledMemory, FidelityReport, StoreCommit, TeacherState
+from tfx_components.fidelity_evaluator import executor
+from tfx_components.parameters import features_text, settings_text, span_text
+
+
+class FidelityEvaluatorSpec(ComponentSpec):
+  """Inputs, outputs and parameters of `FidelityEvaluator`."""
+
+  PARAMETERS = {
+      "features": ExecutionParameter(type=str),
+      "settings": ExecutionParameter(type=str),
+      "seed": ExecutionParameter(type=int),
+      "span": ExecutionParameter(type=str),
+  }
+  INPUTS = {
+      "examples": ChannelParameter(type=standard_artifacts.Examples),
+      "memory": ChannelParameter(type=DistilledMemory),
+      "start": ChannelParameter(type=Addressing),
+      "parent": ChannelParameter(type=StoreCommit),
+      "teacher": ChannelParameter(type=TeacherState, optional=True),
+  }
+  OUTPUTS = {
+      "verdict": ChannelParameter(type=FidelityReport),
+  }
+
+
+class FidelityEvaluator(base_component.BaseComponent):
+  """Judges the refined memory against its start and the memory before, on the held-back part of the span.
+
+  Args:
+    examples: of the span.
+    memory: of `DistillTrainer`.
+    start: of `MemoryAddresser`.
+    parent: of `MemoryLoader`.
+    features: the feature spec, or its JSON.
+    settings: of the stage, or their JSON.
+    seed: of the run.
+    span: the span's number, or `auto`.
+    teacher: of `InfluenceScorer`: its own loss is reported beside the candidates'.
+  """
+
+  SPEC_CLASS = FidelityEvaluatorSpec
+  EXECUTOR_SPEC = executor_spec.ExecutorClassSpec(executor.Executor)
+
+  def __init__(self, examples: types.BaseChannel, memory: types.BaseChannel, start: types.BaseChannel,
+               parent: types.BaseChannel, features: FeatureSpec | str, settings: StageSettings | str,
+               seed: int, span: int | str, teacher: types.BaseChannel | None = None) -> None:
+    super().__init__(spec=self.SPEC_CLASS(**{
+        "features": features_text(features),
+        "settings": settings_text(settings),
+        "seed": seed,
+        "span": span_text(span),
+        "examples": examples,
+        "memory": memory,
+        "start": start,
+        "parent": parent,
+        "teacher": teacher,
+        "verdict": types.Channel(type=FidelityReport),
+    }))

@@ -1,0 +1,1 @@
+"""InfluenceScorer, a TFX component: import it from `tfx_components`."""

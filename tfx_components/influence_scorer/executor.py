@@ -1,0 +1,17 @@
+"""The executor of InfluenceScorer."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from tfx import types
+from tfx.dsl.components.base import base_beam_executor
+
+
+class Executor(base_beam_executor.BaseBeamExecutor):
+  """Runs InfluenceScorer."""
+
+  def Do(self, input_dict: dict[str, list[types.Artifact]], output_dict: dict[str, list[types.Artifact]],
+         exec_properties: dict[str, Any]) -> None:
+    """Runs the component."""
+    raise NotImplementedError

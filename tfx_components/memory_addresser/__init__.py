@@ -1,0 +1,1 @@
+"""MemoryAddresser, a TFX component: import it from `tfx_components`."""

@@ -1,0 +1,1 @@
+"""MemoryCommitter, a TFX component: import it from `tfx_components`."""

@@ -1,0 +1,1 @@
+"""MemoryLoader, a TFX component: import it from `tfx_components`."""

@@ -1,0 +1,1 @@
+"""SpanValidator, a TFX component: import it from `tfx_components`."""
