@@ -17,7 +17,7 @@ from diet_tf.manifest import MANIFEST_NAME, Manifest, Recipe, ShardInfo, read_ma
 from diet_tf.slots import Slots
 from diet_tf.store import memory_folder
 
-__all__ = ["Manifest", "Memory", "Mode", "PointwiseCrossEntropy", "Recipe", "ShardInfo", "load_memory",
+__all__ = ["Manifest", "Memory", "Mode", "PointwiseCrossEntropy", "Recipe", "ShardInfo", "SoftLabelAUC", "load_memory",
            "read_manifest", "save_memory"]
 
 Mode = Literal["weighted", "sampled"]
@@ -222,6 +222,22 @@ class PointwiseCrossEntropy(tf.keras.losses.Loss):
     return {**super().get_config(), "from_logits": self.from_logits}
 
 
+class SoftLabelAUC(tf.keras.metrics.AUC):
+  """AUC where a row of label p counts as p of a positive and 1 - p of a negative; on 0/1 labels, Keras's AUC.
+
+  Keras's own takes every label above 0 for a positive, and so is 0 throughout on soft labels.
+  """
+
+  def update_state(self, y_true: tf.Tensor, y_pred: tf.Tensor, sample_weight: tf.Tensor | None = None) -> Any:
+    """Counts a batch: labels in [0, 1], outputs and weights, each `[B]` or `[B, 1]`."""
+    y_pred = tf.reshape(y_pred, [-1])
+    share = tf.cast(tf.reshape(y_true, [-1]), y_pred.dtype)
+    weight = 1.0 if sample_weight is None else tf.cast(tf.reshape(sample_weight, [-1]), y_pred.dtype)
+    hard_labels = tf.concat([tf.ones_like(share), tf.zeros_like(share)], axis=0)
+    return super().update_state(hard_labels, tf.concat([y_pred, y_pred], axis=0),
+                                tf.concat([share * weight, (1 - share) * weight], axis=0))
+
+
 def compile_with(recipe: Recipe, model: tf.keras.Model, *, from_logits: bool | None, **kwargs: Any) -> tf.keras.Model:
   """The work of `Recipe.compile`."""
   # A TFRS model can only come from a TFRS that is loaded already.
@@ -236,7 +252,7 @@ def compile_with(recipe: Recipe, model: tf.keras.Model, *, from_logits: bool | N
                         received=f"a {type(model).__name__} without an attribute from_logits.",
                         remedy="pass from_logits=True (no sigmoid at the end) or from_logits=False.")
     kwargs.setdefault("loss", PointwiseCrossEntropy(from_logits=bool(from_logits)))
-    kwargs.setdefault("metrics", [tf.keras.metrics.AUC(from_logits=bool(from_logits), name="auc")])
+    kwargs.setdefault("metrics", [SoftLabelAUC(from_logits=bool(from_logits), name="auc")])
   model.compile(**kwargs)
   return model
 
