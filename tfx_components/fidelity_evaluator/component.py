@@ -9,7 +9,7 @@ from tfx.types.component_spec import ChannelParameter, ComponentSpec, ExecutionP
 
 from diet_tf.features import FeatureSpec
 from diet_tf.stage_settings import StageSettings
-from tfx_components.artifacts import Addressing, DistilledMemory, FidelityReport, StoreCommit, TeacherState
+from tfx_components.artifacts import Addressing, DistilledMemory, FidelityReport, InfluenceScores, StoreCommit
 from tfx_components.fidelity_evaluator import executor
 from tfx_components.parameters import features_text, settings_text, span_text
 
@@ -28,7 +28,7 @@ class FidelityEvaluatorSpec(ComponentSpec):
       "memory": ChannelParameter(type=DistilledMemory),
       "start": ChannelParameter(type=Addressing),
       "parent": ChannelParameter(type=StoreCommit),
-      "teacher": ChannelParameter(type=TeacherState, optional=True),
+      "scores": ChannelParameter(type=InfluenceScores, optional=True),
   }
   OUTPUTS = {
       "verdict": ChannelParameter(type=FidelityReport),
@@ -47,7 +47,8 @@ class FidelityEvaluator(base_component.BaseComponent):
     settings: of the stage, or their JSON.
     seed: of the run.
     span: the span's number, or `auto`.
-    teacher: of `InfluenceScorer`: its own loss is reported beside the candidates'.
+    scores: of `InfluenceScorer`: the teacher's own loss, before it saw the held-back part, is then reported beside
+      the candidates'.
   """
 
   SPEC_CLASS = FidelityEvaluatorSpec
@@ -55,7 +56,7 @@ class FidelityEvaluator(base_component.BaseComponent):
 
   def __init__(self, examples: types.BaseChannel, memory: types.BaseChannel, start: types.BaseChannel,
                parent: types.BaseChannel, features: FeatureSpec | str, settings: StageSettings | str,
-               seed: int, span: int | str, teacher: types.BaseChannel | None = None) -> None:
+               seed: int, span: int | str, scores: types.BaseChannel | None = None) -> None:
     super().__init__(spec=self.SPEC_CLASS(**{
         "features": features_text(features),
         "settings": settings_text(settings),
@@ -65,6 +66,6 @@ class FidelityEvaluator(base_component.BaseComponent):
         "memory": memory,
         "start": start,
         "parent": parent,
-        "teacher": teacher,
+        "scores": scores,
         "verdict": types.Channel(type=FidelityReport),
     }))
