@@ -81,8 +81,8 @@ def create_pipeline(*, name: str, root: str, store_uri: Value, span: Value, log:
   verdict = add(FidelityEvaluator(examples=examples, memory=memory, start=start, parent=parent, teacher=teacher,
                                   features=features, settings=settings, seed=seed, span=span))["verdict"]
   add(MemoryCommitter(memory=memory, start=start, parent=parent, teacher=teacher, verdict=verdict, examples=examples,
-                      schema=schema, statistics=statistics, store_uri=store_uri, span=span, settings=settings,
-                      run_id=run_id, replace=replace))
+                      schema=schema, statistics=statistics, store_uri=store_uri, features=features,
+                      settings=settings, seed=seed, span=span, run_id=run_id, replace=replace))
   # A cache does not see the store, which is outside the orchestrator: no node may be skipped because of it.
   return Pipeline(pipeline_name=name, pipeline_root=root, components=nodes, enable_cache=False,
                   metadata_connection_config=metadata_connection_config, beam_pipeline_args=list(beam_pipeline_args))
