@@ -16,6 +16,7 @@ from diet_tf import encoding, files
 from diet_tf.errors import ConfigError
 from diet_tf.features import FeatureSpec
 from diet_tf.log_settings import LogSettings
+from tfx_components import progress
 from tfx_components.log_gen import generate, plan
 from tfx_components.log_gen.generate import LogSummary
 
@@ -42,7 +43,7 @@ class Executor(base_beam_executor.BaseBeamExecutor):
     examples = artifact_utils.get_single_instance(output_dict["examples"])
     summary = generate.generate_examples(
         settings, spec, span, examples.uri, vocabularies=known_vocabularies(parent),
-        make_pipeline=self._make_beam_pipeline, temp_dir=self._get_tmp_dir(), progress=log_progress)
+        make_pipeline=self._make_beam_pipeline, temp_dir=self._get_tmp_dir(), progress=progress.report)
     describe(examples, summary)
     logging.info("Span %d: %d examples (%d positive), %d rows quarantined, %d duplicates dropped.", span,
                  summary.num_examples, summary.num_positives, summary.num_quarantined, summary.num_duplicates)
@@ -80,8 +81,3 @@ def describe(examples: types.Artifact, summary: LogSummary) -> None:
                       ("num_quarantined", summary.num_quarantined)):
     examples.set_int_custom_property(name, value)
   examples.set_string_custom_property("feature_spec_digest", summary.feature_spec_digest)
-
-
-def log_progress(description: str, done: int, total: int | None) -> None:
-  """Progress as log lines."""
-  logging.info("%s: %d of %s", description, done, total if total is not None else "?")

@@ -1,0 +1,35 @@
+"""Where executors report the progress of their long steps.
+
+An executor that runs in the process of a command reports to whatever that command shows, bars in a terminal for
+example; anywhere else (a container, a Beam worker) progress becomes log lines.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+
+from absl import logging
+
+from diet_tf.progress import Progress
+
+# The innermost last. A list, since executors run in threads of the runner, which context variables do not reach.
+_shown: list[Progress] = []
+
+
+def report(description: str, done: int, total: int | None) -> None:
+  """A progress callback that shows, or logs, what an executor reports."""
+  if _shown:
+    _shown[-1](description, done, total)
+  else:
+    logging.info("%s: %d of %s", description, done, total if total is not None else "?")
+
+
+@contextlib.contextmanager
+def shown_by(progress: Progress) -> Iterator[None]:
+  """For the block, gives the progress of executors in this process to a callback."""
+  _shown.append(progress)
+  try:
+    yield
+  finally:
+    _shown.remove(progress)
