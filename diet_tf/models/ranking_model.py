@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import collections
 import dataclasses
-import re
 from collections.abc import Mapping
 from typing import Any, ClassVar
 
@@ -108,20 +106,6 @@ class RankingModel(tf.keras.Model):
   def logits_from(self, embeddings: tf.Tensor, linear: tf.Tensor, training: bool = False) -> tf.Tensor:
     """`[B]` logits of rows that are embedded already."""
     return tf.squeeze(self.head(self.hidden(embeddings, linear, training)), axis=-1)
-
-  def named_weights(self) -> dict[str, tf.Variable]:
-    """The variables by names that are the same in every process.
-
-    Keras numbers unnamed layers (those inside TFRS' `Cross`) through all models of a process; here such numbers are
-    dropped and variables of one name are told apart by their order.
-    """
-    named: dict[str, tf.Variable] = {}
-    counts: collections.Counter[str] = collections.Counter()
-    for variable in self.weights:
-      name = re.sub(r"_\d+(?=/|$)", "", variable.name.split(":")[0])
-      named[f"{name}.{counts[name]}" if counts[name] else name] = variable
-      counts[name] += 1
-    return named
 
   def compute_loss(self, x: Any = None, y: Any = None, y_pred: Any = None, sample_weight: Any = None) -> tf.Tensor:
     """Keras' compiled loss, with labels and logits as columns.

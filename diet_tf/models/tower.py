@@ -101,6 +101,11 @@ class Head(tf.keras.layers.Layer):
     self.built = True
 
   @property
+  def num_free(self) -> int:
+    """How many of the first columns have a trained weight; the others have no gradient by the head."""
+    return 0 if self.free_kernel is None else int(self.free_kernel.shape[0])
+
+  @property
   def kernel(self) -> tf.Tensor | tf.Variable:
     """`[H, 1]`, fixed weights included."""
     if self.free_kernel is None:
