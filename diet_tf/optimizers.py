@@ -52,8 +52,8 @@ class GroupedAdam(tf.keras.optimizers.Optimizer):
   """
 
   def __init__(self, learning_rates: Mapping[str, float] | float = 1e-3, *, beta_1: float = 0.9, beta_2: float = 0.999,
-               epsilon: float = 1e-7, step_multipliers: Iterable[float] = (), lazy: bool = True, learning_rate: Any = 1.0,
-               name: str = "GroupedAdam", **kwargs: Any) -> None:
+               epsilon: float = 1e-7, step_multipliers: Iterable[float] = (), lazy: bool = True,
+               learning_rate: Any = 1.0, name: str = "GroupedAdam", **kwargs: Any) -> None:
     # Without weight_decay=None Keras would walk over whole tables at each step to subtract 0.
     super().__init__(name=name, weight_decay=None, jit_compile=False, **kwargs)
     self._learning_rates = self._no_dependency(_rates(learning_rates))
