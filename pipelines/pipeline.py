@@ -78,7 +78,7 @@ def create_pipeline(*, name: str, root: str, store_uri: Value, span: Value, log:
   memory = add(DistillTrainer(examples=examples, scores=scores, teacher=teacher, parent=parent, start=start,
                               features=features, settings=settings, seed=seed, span=span,
                               strategy=strategy))["memory"]
-  verdict = add(FidelityEvaluator(examples=examples, memory=memory, start=start, parent=parent, teacher=teacher,
+  verdict = add(FidelityEvaluator(examples=examples, memory=memory, start=start, parent=parent, scores=scores,
                                   features=features, settings=settings, seed=seed, span=span))["verdict"]
   add(MemoryCommitter(memory=memory, start=start, parent=parent, teacher=teacher, verdict=verdict, examples=examples,
                       schema=schema, statistics=statistics, store_uri=store_uri, features=features,
