@@ -25,7 +25,8 @@ every `ceil(sqrt(T))` steps.
 from __future__ import annotations
 
 import dataclasses
-from typing import Any, Callable, Sequence
+from collections.abc import Callable, Sequence
+from typing import Any
 
 import tensorflow as tf
 
@@ -157,6 +158,7 @@ class DifferentiableTraining:
 
   @property
   def variables(self) -> list[tf.Variable]:
+    """The model's trainable variables, in the order of initial weights."""
     return self._variables
 
   def _inner_loss(self, step: tf.Tensor, ids: tf.Tensor, weights: tf.Tensor, labels: tf.Tensor,
@@ -217,7 +219,8 @@ class DifferentiableTraining:
 
   def _checkpointed_train(self, inputs: TrainingInputs, num_steps: tf.Tensor, segment: tf.Tensor) -> tuple[list, list]:
     """Trains, keeping the weights before each step and the moments after each `segment` steps and after the last."""
-    weights = [tf.TensorArray(x.dtype, num_steps, clear_after_read=False, element_shape=x.shape) for x in self._variables]
+    weights = [tf.TensorArray(x.dtype, num_steps, clear_after_read=False, element_shape=x.shape)
+               for x in self._variables]
     moments = [tf.TensorArray(x.dtype, (num_steps + segment - 1) // segment, clear_after_read=False,
                               element_shape=x.shape) for x in self._moments]
     for step in tf.range(num_steps):
@@ -275,7 +278,7 @@ class DifferentiableTraining:
   def _reverse_step(self, inputs: TrainingInputs, step: tf.Tensor, sums: list[tf.Tensor], adjoints: list[tf.Tensor],
                     adjoints_m: list[tf.Tensor], adjoints_v: list[tf.Tensor], m: list[tf.Tensor],
                     v: list[tf.Tensor]) -> tuple[list[tf.Tensor], ...]:
-    """One step backwards: adjoints of `(w, m, v)` after it become those before it; contributions are added to `sums`."""
+    """One step backwards: adjoints of `(w, m, v)` after it become those before it; `sums` gain its contributions."""
     ids, batch = self._batch(inputs, step)
     with tf.GradientTape(watch_accessed_variables=False) as outer_tape:
       outer_tape.watch(self._variables)

@@ -37,7 +37,7 @@ class CompactIds:
     return cls(dataclasses.replace(spec, fields=fields), occurring)
 
   def rename(self, ids: np.ndarray) -> np.ndarray:
-    """Compact ids, of the same shape: axis 1 of `ids` (`[n, num_fields]` or `[n, num_fields, max_ids]`) is the field."""
+    """Compact ids, of the same shape: axis 1 of `[n, num_fields]` or `[n, num_fields, max_ids]` ids is the field."""
     renamed = np.full(ids.shape, OTHER_ID, np.int32)
     for field, known in enumerate(self.occurring):
       if len(known):

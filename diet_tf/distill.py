@@ -21,12 +21,12 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from typing import Mapping
+from collections.abc import Callable, Mapping
 
 import numpy as np
 import tensorflow as tf
 
-from diet_tf.bilevel import GROUPS, DifferentiableTraining, InnerSettings, TrainingInputs
+from diet_tf.bilevel import GROUPS, InnerSettings, TrainingInputs
 from diet_tf.compact import CompactIds
 from diet_tf.errors import ConfigError, NumericsError
 from diet_tf.features import FeatureSpec
@@ -101,6 +101,7 @@ class DistillSettings:
                         remedy="use 0.2.")
 
   def initial_rates(self) -> dict[str, float]:
+    """The recipe's learning rates before they are learned."""
     return {"embedding": self.learning_rate_embedding, "linear": self.learning_rate_linear,
             "dense": self.learning_rate_dense}
 
@@ -177,14 +178,17 @@ class LearnedMemory:
 
   @property
   def slot_variables(self) -> list[tf.Variable]:
+    """Id weights, soft labels and sample weights, in the order of `TrainingInputs.differentiable()`."""
     return [self.mixture_logits, self.label_logits, self.log_sample_weights]
 
   @property
   def recipe_variables(self) -> list[tf.Variable]:
+    """Learning rates and step multipliers, in the order of `TrainingInputs.differentiable()`."""
     return [self.log_rates, self.log_multipliers]
 
   @property
   def variables(self) -> list[tf.Variable]:
+    """All that the outer loop moves."""
     return self.slot_variables + self.recipe_variables
 
   def inputs(self) -> TrainingInputs:
@@ -220,13 +224,14 @@ class OuterLoop:
     self._norm = tf.Variable(-1.0)
     self._sums = [tf.Variable(tf.zeros_like(variable)) for variable in memory.variables]
     self._num_summed = 0
-    self._updates = {name: tf.function(self._make_update(name), reduce_retracing=True, autograph=False) for name in proxies}
+    self._updates = {name: tf.function(self._make_update(name), reduce_retracing=True, autograph=False)
+                     for name in proxies}
 
   def num_traces(self, name: str) -> int:
     """How often the update with a proxy was traced."""
     return self._updates[name].experimental_get_tracing_count()
 
-  def _make_update(self, name: str):  # noqa: ANN202 - the closure that tf.function traces
+  def _make_update(self, name: str) -> Callable[..., tuple[tf.Tensor, tf.Tensor]]:
     replicas = self._proxies[name]
 
     def update(initials: list[list[tf.Tensor]], shifts: tf.Tensor, ids: tf.Tensor, targets: tf.Tensor,
@@ -361,13 +366,12 @@ def refine(start: Slots, movable: np.ndarray, new: OuterExamples, old: OuterExam
   compact = CompactIds.of(spec, start)
   memory = LearnedMemory(compact.slots(start), recipe.learning_rates, np.asarray(recipe.step_multipliers), movable)
   devices = devices_of(strategy)
-  proxies = make_proxies(settings.proxies, compact.spec, settings.inner, num_initialisations=settings.num_initialisations,
-                         seed=seed, devices=devices)
+  proxies = make_proxies(settings.proxies, compact.spec, settings.inner, seed=seed, devices=devices,
+                         num_initialisations=settings.num_initialisations)
   loop = OuterLoop(memory, proxies, settings)
   random = np.random.default_rng(seed)
-  parts = [None if part is None else OuterExamples(compact.rename(part.ids), part.targets.astype(np.float32))
-           for part in (new, old)]
-  batches = _OuterBatches(parts[0], parts[1], old_share, settings.outer_batch_size, random)
+  batches = _OuterBatches(_renamed(new, compact), None if old is None else _renamed(old, compact), old_share,
+                          settings.outer_batch_size, random)
   losses, names, skipped = [], [], 0
   for step in range(settings.outer_steps):
     name = settings.proxies[step % len(settings.proxies)]
@@ -384,6 +388,10 @@ def refine(start: Slots, movable: np.ndarray, new: OuterExamples, old: OuterExam
     progress("refinement (outer steps)", step + 1, settings.outer_steps)
   loop.finish()
   return Refined(*_result(start, memory, recipe, settings), np.asarray(losses, np.float32), tuple(names), skipped)
+
+
+def _renamed(examples: OuterExamples, compact: CompactIds) -> OuterExamples:
+  return OuterExamples(compact.rename(examples.ids), examples.targets.astype(np.float32))
 
 
 def _check_step(step: int, name: str, loss: float, skipped: int, settings: DistillSettings) -> None:

@@ -18,7 +18,8 @@ that scores compare within one stage, and never across stages.
 from __future__ import annotations
 
 import dataclasses
-from typing import Iterable, Sequence
+from collections.abc import Iterable, Sequence
+from typing import Any
 
 import numpy as np
 import tensorflow as tf
@@ -55,7 +56,7 @@ class Factors:
 
   Attributes:
     residuals: `[batch_size]`, `p - y`.
-    hidden: `[batch_size, hidden_size]`, the inputs of the last dense layer.
+    hidden: `[batch_size, num_free]`, the inputs of the last dense layer that have a trained weight.
     embedding_jacobians: `[batch_size, num_fields, embedding_dim]`, `d logit / d e_f`.
     linear_jacobians: `[batch_size]`, `d logit / d linear term`; 0 for a model without one.
   """
@@ -76,7 +77,8 @@ def factors(model: RankingModel, features: dict[str, tf.Tensor], targets: tf.Ten
     # Examples do not interact, so the gradient of the sum holds each example's own Jacobian.
     total = tf.reduce_sum(logits)
   jacobians = tape.gradient(total, [embeddings, linear], unconnected_gradients=tf.UnconnectedGradients.ZERO)
-  return Factors(tf.sigmoid(logits) - targets, hidden, jacobians[0], jacobians[1])
+  # A column of fixed weight (a linear or pair term) has no gradient by the head: only through the tables behind it.
+  return Factors(tf.sigmoid(logits) - targets, hidden[:, :model.head.num_free], jacobians[0], jacobians[1])
 
 
 @dataclasses.dataclass
@@ -84,7 +86,7 @@ class ReferenceGradient:
   """The mean gradient of the loss on the reference set at one checkpoint, summed up batch by batch.
 
   Attributes:
-    kernel: `[hidden_size]`.
+    kernel: `[num_free]`.
     bias: `[]`.
     embedding: `[num_table_rows, embedding_dim]`.
     linear: `[num_table_rows]`.
@@ -107,7 +109,8 @@ class InfluenceScorer:
   def __init__(self, model: RankingModel, learning_rate: float) -> None:
     self.model = model
     self.learning_rate = learning_rate
-    self._reference: ReferenceGradient | None = None
+    # Typed without None: what uses it runs after it was measured, which `score` checks.
+    self._reference: Any = None
     self._add = tf.function(self._add_to_reference, reduce_retracing=True, autograph=False)
     self._score_batch = tf.function(self._score, reduce_retracing=True, autograph=False)
 

@@ -3,11 +3,18 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import Sequence
+from collections.abc import Sequence
 
 import tensorflow as tf
 
-from diet_tf.bilevel import DifferentiableTraining, Features, InnerSettings, binary_cross_entropy, packed_features
+from diet_tf.bilevel import (
+    DifferentiableTraining,
+    FeatureMaker,
+    Features,
+    InnerSettings,
+    binary_cross_entropy,
+    packed_features,
+)
 from diet_tf.features import FeatureSpec
 from diet_tf.models import RankingModel, build_model, parameter_group
 
@@ -40,7 +47,7 @@ def single_ids(ids: tf.Tensor, spec: FeatureSpec) -> Features:
   return {name: tf.cast(ids[:, index], tf.int64) for index, name in enumerate(spec.names)}
 
 
-def drawn_features(spec: FeatureSpec, seed: int):  # noqa: ANN201 - a FeatureMaker
+def drawn_features(spec: FeatureSpec, seed: int) -> FeatureMaker:
   """Features of one id per field, drawn by id weight; the same draws for the same step, forwards and backwards.
 
   No gradient reaches the id weights through a draw, so that such a proxy moves labels, sample weights and rates alone.
@@ -67,8 +74,8 @@ def make_training(name: str, spec: FeatureSpec, inner: InnerSettings, *, seed: i
   model = _built(name, spec, seed)
   ranking = isinstance(model, RankingModel)
   loss = binary_cross_entropy if getattr(model, "from_logits", True) else loss_of_probabilities
-  return DifferentiableTraining(model, inner, parameter_group, packed_features if ranking else drawn_features(spec, seed),
-                                loss)
+  features = packed_features if ranking else drawn_features(spec, seed)
+  return DifferentiableTraining(model, inner, parameter_group, features, loss)
 
 
 def initial_weights(name: str, spec: FeatureSpec, seed: int) -> list[tf.Tensor]:

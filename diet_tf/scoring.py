@@ -6,7 +6,7 @@ anywhere and in any order.
 
 from __future__ import annotations
 
-from typing import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
 import numpy as np
 import tensorflow as tf
@@ -47,14 +47,19 @@ class SpanScorer:
       held_back: batches of `(ids, labels, example_ids)`; iterated once per checkpoint.
       slots: the memory before the stage, or None in the first stage.
     """
-    parts = [({"ids": ids[..., None], "weights": tf.ones_like(ids, tf.float32)[..., None]}, labels,
-              tf.ones_like(labels)) for ids, labels, _ in held_back]
-    if slots is not None and len(slots):
-      total = sum(float(tf.size(labels)) for _, labels, _ in parts) or float(len(slots))
-      share = slots.sample_weights * (total / slots.sample_weights.sum())
-      parts.append((slot_features(slots), tf.constant(slots.labels), tf.constant(share.astype(np.float32))))
+
+    def batches() -> Iterator[tuple[dict[str, tf.Tensor], tf.Tensor, tf.Tensor]]:
+      total = 0
+      for ids, labels, _ in held_back:
+        total += len(labels)
+        features = {"ids": ids[..., None], "weights": tf.ones_like(ids, tf.float32)[..., None]}
+        yield features, labels, tf.ones_like(labels)
+      if slots is not None and len(slots):
+        share = slots.sample_weights * ((total or len(slots)) / slots.sample_weights.sum())
+        yield slot_features(slots), tf.constant(slots.labels), tf.constant(share.astype(np.float32))
+
     for scorer in self._scorers:
-      scorer.fit_reference(parts)
+      scorer.fit_reference(batches())
 
   def save(self, directory: str) -> None:
     """Writes the reference gradients, for scorers elsewhere."""

@@ -9,7 +9,7 @@ influence lies. Every example of the span is then assigned to its nearest centre
 from __future__ import annotations
 
 import dataclasses
-from typing import Callable, Iterable
+from collections.abc import Callable, Iterable
 
 import numpy as np
 import tensorflow as tf
@@ -79,10 +79,12 @@ class ScoredExamples:
     return len(self.ids)
 
   def take(self, rows: np.ndarray) -> ScoredExamples:
+    """The examples at `rows` (`[n]` int or bool), in that order."""
     return ScoredExamples(*(getattr(self, field.name)[rows] for field in dataclasses.fields(self)))
 
   @classmethod
   def concatenate(cls, parts: list[ScoredExamples]) -> ScoredExamples:
+    """All examples of `parts`, in order."""
     return cls(*(np.concatenate([getattr(part, field.name) for part in parts]) for field in dataclasses.fields(cls)))
 
 
@@ -188,7 +190,7 @@ def assign(points: np.ndarray, centres: np.ndarray) -> tuple[np.ndarray, np.ndar
 
 def fit_centres(points: np.ndarray, weights: np.ndarray, num_clusters: int, *, num_iterations: int,
                 seed: int) -> np.ndarray:
-  """`[num_clusters, d]` centres by weighted Lloyd iterations; a cluster that runs empty moves to the worst-served point.
+  """`[num_clusters, d]` centres by weighted Lloyd iterations; an empty cluster moves to the worst-served point.
 
   Args:
     points: `[n, d]` float32, at least `num_clusters` of them.
@@ -211,16 +213,16 @@ def fit_centres(points: np.ndarray, weights: np.ndarray, num_clusters: int, *, n
   return centres
 
 
-@dataclasses.dataclass
 class _Clusters:
   """What is kept of each cluster during the assigning pass."""
 
-  mass: np.ndarray
-  label_sum: np.ndarray
-  influence_sum: np.ndarray
-  ids: np.ndarray
-  clusters: np.ndarray
-  order: np.ndarray
+  def __init__(self, num_clusters: int, num_fields: int) -> None:
+    self.mass = np.zeros(num_clusters)
+    self.label_sum = np.zeros(num_clusters)
+    self.influence_sum = np.zeros(num_clusters)
+    self.ids = np.zeros((0, num_fields), np.int32)
+    self.clusters = np.zeros(0, np.int32)
+    self.order = np.zeros(0, np.uint64)
 
 
 def squash(passes: Passes, space: TeacherSpace, centres: np.ndarray, max_ids: tuple[int, ...],
@@ -240,8 +242,7 @@ def squash(passes: Passes, space: TeacherSpace, centres: np.ndarray, max_ids: tu
     progress: called after each batch.
   """
   num_clusters = len(centres)
-  kept = _Clusters(*(np.zeros(num_clusters) for _ in range(3)), np.zeros((0, len(max_ids)), np.int32),
-                   np.zeros(0, np.int32), np.zeros(0, np.uint64))
+  kept = _Clusters(num_clusters, len(max_ids))
   done = 0
   for batch in passes():
     clusters, _ = assign(space(batch), centres)

@@ -1,10 +1,10 @@
-"""One stage: (memory, span, teacher) -> memory. The work depends on the span, the budget and K, not on earlier spans."""
+"""One stage: (memory, span, teacher) -> memory. The work depends on the span, the budget and K, not on spans before."""
 
 from __future__ import annotations
 
 import dataclasses
 import math
-from typing import Mapping
+from collections.abc import Mapping
 
 import numpy as np
 import tensorflow as tf

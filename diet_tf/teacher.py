@@ -7,7 +7,7 @@ influence is measured. It may be an ensemble: its logit is the mean of its membe
 from __future__ import annotations
 
 import dataclasses
-from typing import Mapping
+from collections.abc import Mapping
 
 import numpy as np
 import tensorflow as tf

@@ -135,7 +135,7 @@ def test_no_retrace_after_the_first_outer_step():
 def test_training_equals_keras_fit_by_the_recipe():
   values = {name: value.numpy() for name, value in make_inputs("float32").items()}
   count = np.arange(NUM_SLOTS)
-  slots = Slots(values["ids"], values["weights"], values["labels"], values["sample_weights"], count, count, count, count)
+  slots = Slots(*(values[name] for name in ("ids", "weights", "labels", "sample_weights")), *[count] * 4)
   recipe = Recipe(batch_size=4, epochs=3, beta_1=INNER.beta_1, beta_2=INNER.beta_2, epsilon=INNER.epsilon,
                   learning_rates=dict(zip(GROUPS, values["learning_rates"].tolist())),
                   step_multipliers=tuple(values["step_multipliers"].tolist()))
@@ -198,7 +198,8 @@ inputs = dict(ids=random.integers(20_000, size=(32, 1, 1)), weights=np.ones((32,
 initial = [tf.constant(variable.numpy()) for variable in training.variables]
 training.hypergradient(initial, {name: tf.constant(value) for name, value in inputs.items()},
                        {"ids": tf.zeros([8, 1], tf.int32)}, tf.ones(8), tf.ones(8))
-print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024, sum(4 * variable.numpy().size for variable in training.variables))
+num_bytes = sum(4 * variable.numpy().size for variable in training.variables)
+print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024, num_bytes)
 """
 
 
