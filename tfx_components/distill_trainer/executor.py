@@ -4,8 +4,16 @@ from __future__ import annotations
 
 from typing import Any
 
+from absl import logging
 from tfx import types
 from tfx.dsl.components.base import base_executor
+
+from diet_tf import files
+from diet_tf.stage import refine_start
+from diet_tf.teacher import Teacher
+from tfx_components import inputs, training
+from tfx_components.progress_log import ProgressLog
+from tfx_components.stage_files import Stage, read_start, write_refinement
 
 
 class Executor(base_executor.BaseExecutor):
@@ -13,5 +21,31 @@ class Executor(base_executor.BaseExecutor):
 
   def Do(self, input_dict: dict[str, list[types.Artifact]], output_dict: dict[str, list[types.Artifact]],
          exec_properties: dict[str, Any]) -> None:
-    """Runs the component."""
-    raise NotImplementedError
+    """Refines the start of a stage.
+
+    Args:
+      input_dict: `examples`, `scores` and `teacher` of the span; `parent`, a StoreCommit; `start`, an Addressing.
+      output_dict: `memory`: one DistilledMemory artifact.
+      exec_properties: `features` and `settings` as JSON; `seed`; `span`; `strategy`.
+    """
+    self._log_startup(input_dict, output_dict, exec_properties)
+    strategy = training.prepare(exec_properties["strategy"], exec_properties["seed"])
+    examples = inputs.single(input_dict, "examples")
+    stage = Stage.of(exec_properties, inputs.span_of(exec_properties, examples))
+    previous = inputs.Parent.of(inputs.single(input_dict, "parent")).memory(stage.spec)
+    start_dir = inputs.single(input_dict, "start").uri
+    start, _ = read_start(start_dir, stage.load(start_dir))
+    teacher = Teacher.load(inputs.single(input_dict, "teacher").uri, stage.spec, stage.settings.teacher)
+    passes = stage.passes(inputs.example_shards(examples), inputs.single(input_dict, "scores").uri)
+    refined = refine_start(start, previous, passes, teacher, stage.settings.distill, seed=stage.stage_seed,
+                           strategy=strategy, progress=ProgressLog())
+    artifact = inputs.single(output_dict, "memory")
+    files.make_folders(artifact.uri)
+    memory = stage.save(artifact.uri, refined.slots, refined.recipe, previous, start.num_examples_seen)
+    write_refinement(artifact.uri, refined)
+    artifact.set_int_custom_property("span", stage.span)
+    artifact.set_int_custom_property("num_slots", len(memory))
+    artifact.set_string_custom_property("digest", memory.digest)
+    if len(refined.losses):
+      logging.info("Span %d: the outer loss went from %.4f to %.4f in %d steps.", stage.span, refined.losses[0],
+                   refined.losses[-1], len(refined.losses))
