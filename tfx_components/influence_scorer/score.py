@@ -1,0 +1,233 @@
+"""The teacher's pass over a span and its scores: the function behind InfluenceScorer, callable without artifacts.
+
+The teacher is trained where this runs; shards are counted and scored on Beam, one task per shard. A task scores its
+shard's rows in their order and writes one file, so that the scores do not depend on how the work was spread.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+from apache_beam.utils.shared import Shared
+
+from diet_tf import files, records
+from diet_tf.arrays import read_arrays, write_arrays, write_json
+from diet_tf.errors import DataError, FormatError
+from diet_tf.features import FeatureSpec
+from diet_tf.influence import InfluenceSettings
+from diet_tf.manifest import check_document, read_document
+from diet_tf.memory import Memory
+from diet_tf.progress import Progress, silent
+from diet_tf.scoring import SpanScorer, score_file
+from diet_tf.slots import Slots
+from diet_tf.teacher import Teacher, TeacherSettings
+from tfx_components.log_gen.stage import Runner
+from tfx_components.training import make_deterministic
+
+SLOT_INFLUENCES_NAME = "slot_influences.npz"
+SLOT_INFLUENCES_FORMAT_NAME = "diet_tf.slot_influences"
+SUMMARY_NAME = "scores.json"
+SUMMARY_FORMAT_NAME = "diet_tf.scores_summary"
+FORMAT_VERSION = 1
+
+
+@dataclasses.dataclass(frozen=True)
+class ScoresSummary:
+  """What is known of a span's scores.
+
+  Attributes:
+    span: its number.
+    num_examples: of the span.
+    num_held_back: of these, kept from distillation.
+    teacher_loss: mean training loss of the teacher's pass over the examples that are not held back.
+    feature_spec_digest: of the examples.
+  """
+
+  span: int
+  num_examples: int
+  num_held_back: int
+  teacher_loss: float
+  feature_spec_digest: str
+
+  def write(self, directory: str) -> None:
+    """Writes the summary into the folder of the scores."""
+    write_json(files.join(directory, SUMMARY_NAME), {
+        "format_name": SUMMARY_FORMAT_NAME, "format_version": FORMAT_VERSION, **dataclasses.asdict(self)})
+
+  @classmethod
+  def read(cls, directory: str) -> ScoresSummary:
+    """The summary in the folder of the scores.
+
+    Raises:
+      FormatError: it is damaged, or of a newer version.
+    """
+    path = files.join(directory, SUMMARY_NAME)
+    document = read_document(path)
+    names = [field.name for field in dataclasses.fields(cls)]
+    check_document(document, path, SUMMARY_FORMAT_NAME, FORMAT_VERSION, {*names, "format_name", "format_version"})
+    return cls(**{name: document[name] for name in names})
+
+
+@dataclasses.dataclass(frozen=True)
+class CountShard:
+  """Counts the examples of a shard, and those that are held back."""
+
+  shard: str
+  holdback_fraction: float
+
+  def run(self) -> dict[str, Any]:
+    """Reports both counts."""
+    compression = "GZIP" if self.shard.endswith(".gz") else ""
+    feature = {"example_id": tf.io.FixedLenFeature([], tf.int64)}
+    num_examples = num_held_back = 0
+    for batch in tf.data.TFRecordDataset(self.shard, compression).batch(1 << 14):
+      example_ids = tf.io.parse_example(batch, feature)["example_id"].numpy()
+      num_examples += len(example_ids)
+      num_held_back += int(np.sum(records.is_held_back(example_ids, self.holdback_fraction)))
+    return {"num_examples": num_examples, "num_held_back": num_held_back}
+
+
+@dataclasses.dataclass(frozen=True)
+class ScoreShard:
+  """Scores a shard of examples with the teacher and the reference gradients saved in a folder.
+
+  Attributes:
+    shard: of examples.
+    output: the score file.
+    scorer: folder of the saved scorer.
+    spec: the feature spec.
+    teacher_settings: of the teacher.
+    influence: how examples are scored.
+    seed: of the run.
+    shared: holds the scorer once for all tasks of a worker.
+  """
+
+  shard: str
+  output: str
+  scorer: str
+  spec: FeatureSpec
+  teacher_settings: TeacherSettings
+  influence: InfluenceSettings
+  seed: int
+  shared: Shared
+
+  def run(self) -> dict[str, Any]:
+    """Writes the scores and reports their number."""
+    scorer = self.shared.acquire(self._load)
+    return {"num_examples": scorer.score_shard(self.shard, self.spec, self.output)}
+
+  def _load(self) -> SpanScorer:
+    make_deterministic(self.seed)
+    scorer = SpanScorer(Teacher.load(self.scorer, self.spec, self.teacher_settings), self.influence)
+    scorer.load(self.scorer)
+    return scorer
+
+
+@dataclasses.dataclass(frozen=True)
+class SpanScoring:
+  """One call of `score_span`: its arguments, see there."""
+
+  shards: Sequence[str]
+  spec: FeatureSpec
+  settings: TeacherSettings
+  influence: InfluenceSettings
+  span: int
+  seed: int
+  runner: Runner
+  progress: Progress = silent
+
+  def count(self) -> tuple[int, int]:
+    """Examples of the span, and those held back."""
+    work = [CountShard(shard, self.influence.holdback_fraction) for shard in self.shards]
+    reports = self.runner.run("count", "counting examples (shards)", work)
+    num_examples = sum(report["num_examples"] for report in reports)
+    num_held_back = sum(report["num_held_back"] for report in reports)
+    if not 0 < num_held_back < num_examples:
+      raise DataError(f"span {self.span}", rule="some of its examples are held back, and some are not.",
+                      received=f"{num_held_back} of {num_examples} held back.",
+                      remedy="begin with a longer span, or change influence.holdback_fraction.")
+    return num_examples, num_held_back
+
+  def examples(self, batch_size: int, holdback: records.Holdback) -> tf.data.Dataset:
+    """The span's examples that are held back, or the others."""
+    return records.example_dataset(self.shards, self.spec, batch_size, holdback=holdback,
+                                   holdback_fraction=self.influence.holdback_fraction)
+
+  def score(self, scorer: SpanScorer, teacher: Teacher, directory: str) -> None:
+    """Scores all shards on Beam."""
+    folder = files.join(self.runner.folder, "scorer")
+    teacher.save(folder)
+    scorer.save(folder)
+    shared = Shared()
+    work = [ScoreShard(shard, score_file(directory, shard), folder, self.spec, self.settings, self.influence,
+                       self.seed, shared) for shard in self.shards]
+    self.runner.run("score", f"scoring span {self.span} (shards)", work)
+
+
+def score_span(scoring: SpanScoring, teacher: Teacher, previous: Memory | None, teacher_dir: str,
+               scores_dir: str) -> ScoresSummary:
+  """Advances the teacher over a span and scores the span's examples and the old slots.
+
+  The teacher learns from the held-back examples last, after everything was scored: their scores come from a teacher
+  that has not seen them.
+
+  Args:
+    scoring: the span's shards and how they are scored; `scoring.seed` is the run's.
+    teacher: before the span.
+    previous: the memory before the span, or None.
+    teacher_dir: gets the teacher after the span.
+    scores_dir: gets a score file per shard, `slot_influences.npz` and `scores.json`.
+
+  Raises:
+    DataError: none of the examples are held back, or all of them.
+    NumericsError: a loss or a score is not finite.
+  """
+  num_examples, num_held_back = scoring.count()
+  batch_size = scoring.settings.batch_size
+  loss = teacher.advance(scoring.examples(batch_size, "without"), num_examples - num_held_back,
+                         progress=scoring.progress)
+  scorer = SpanScorer(teacher, scoring.influence)
+  slots = previous.slots if previous is not None else None
+  scorer.fit_reference(scoring.examples(scoring.influence.batch_size, "only"), slots)
+  files.make_folders(scores_dir)
+  scoring.score(scorer, teacher, scores_dir)
+  write_slot_influences(scores_dir, slots, scorer)
+  teacher.advance(scoring.examples(batch_size, "only"), num_held_back, keep_checkpoints=False,
+                  progress=scoring.progress)
+  teacher.save(teacher_dir)
+  summary = ScoresSummary(scoring.span, num_examples, num_held_back, loss, scoring.spec.digest())
+  summary.write(scores_dir)
+  return summary
+
+
+def write_slot_influences(directory: str, slots: Slots | None, scorer: SpanScorer) -> None:
+  """Writes the influence of every old slot, with its slot id; empty where there is no memory yet."""
+  slot_ids = slots.slot_ids if slots is not None else np.zeros(0, np.int64)
+  influences = scorer.score_slots(slots) if slots is not None else np.zeros(0, np.float32)
+  write_arrays(files.join(directory, SLOT_INFLUENCES_NAME), {
+      "format_name": np.array(SLOT_INFLUENCES_FORMAT_NAME), "format_version": np.array(FORMAT_VERSION),
+      "slot_ids": slot_ids, "influences": influences})
+
+
+def read_slot_influences(directory: str, slots: Slots | None) -> np.ndarray:
+  """`[num_slots]` float32 influences of the old slots, in their order.
+
+  Raises:
+    FormatError: the file is damaged, or not of these slots.
+  """
+  path = files.join(directory, SLOT_INFLUENCES_NAME)
+  arrays = read_arrays(path)
+  if str(arrays.get("format_name")) != SLOT_INFLUENCES_FORMAT_NAME or int(arrays["format_version"]) != FORMAT_VERSION:
+    raise FormatError(path, rule=f"it is of format {SLOT_INFLUENCES_FORMAT_NAME} version {FORMAT_VERSION}.",
+                      received=f"{arrays.get('format_name')} version {arrays.get('format_version')}.",
+                      remedy="score the span again with this version of diet-tf.")
+  slot_ids = slots.slot_ids if slots is not None else np.zeros(0, np.int64)
+  if not np.array_equal(arrays["slot_ids"], slot_ids):
+    raise FormatError(path, rule="it has the slots of the memory before the span, in their order.",
+                      received=f"{len(arrays['slot_ids'])} slots for {len(slot_ids)}, or others.",
+                      remedy="score the span again with the same parent.")
+  return arrays["influences"]

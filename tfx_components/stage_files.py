@@ -1,0 +1,138 @@
+"""What the components of one stage hand to each other, as files: memories, the start, the refinement, the verdict."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from diet_tf import files
+from diet_tf.arrays import read_arrays, write_arrays, write_json
+from diet_tf.distill import Refined
+from diet_tf.errors import FormatError
+from diet_tf.features import FeatureSpec
+from diet_tf.manifest import Recipe, check_document, read_document
+from diet_tf.memory import Memory, load_memory, save_memory
+from diet_tf.scoring import scored_passes
+from diet_tf.slots import Slots
+from diet_tf.squash import Passes
+from diet_tf.stage import Start, stage_seed
+from diet_tf.stage_settings import StageSettings, features_from_json
+
+MEMORY_FOLDER = "memory"
+ACTIONS_NAME = "actions.npz"
+START_NAME = "start.json"
+START_FORMAT_NAME = "diet_tf.start"
+REFINEMENT_NAME = "refinement.json"
+REFINEMENT_FORMAT_NAME = "diet_tf.refinement"
+FORMAT_VERSION = 1
+
+
+@dataclasses.dataclass(frozen=True)
+class Stage:
+  """What a stage's memories have in common.
+
+  Attributes:
+    spec: the feature spec.
+    settings: of the stage.
+    seed: of the run.
+    span: its number.
+  """
+
+  spec: FeatureSpec
+  settings: StageSettings
+  seed: int
+  span: int
+
+  @classmethod
+  def of(cls, exec_properties: Mapping[str, Any], span: int) -> Stage:
+    """The stage that a component's parameters `features`, `settings` and `seed` describe."""
+    return cls(features_from_json(exec_properties["features"]), StageSettings.from_json(exec_properties["settings"]),
+               int(exec_properties["seed"]), span)
+
+  @property
+  def stage_seed(self) -> int:
+    """The seed of what this stage draws."""
+    return stage_seed(self.seed, self.span)
+
+  def passes(self, shards: Sequence[str], scores_dir: str) -> Passes:
+    """Passes over the span's scored examples, without those held back."""
+    return scored_passes(shards, scores_dir, self.spec, self.settings.influence.holdback_fraction)
+
+  def memory(self, slots: Slots, recipe: Recipe, previous: Memory | None, num_examples_seen: int) -> Memory:
+    """A memory of this stage, not saved yet; nothing in its manifest depends on when or where it is made."""
+    lineage = []
+    if previous is not None:
+      lineage = [*previous.manifest.lineage, {"span": previous.manifest.span, "digest": previous.digest}]
+    return Memory.create(slots, self.spec, recipe, span=self.span, num_examples_seen=num_examples_seen,
+                         budget=dataclasses.asdict(self.settings.budget), lineage=lineage,
+                         settings_digest=self.settings.digest(self.spec, self.seed))
+
+  def save(self, directory: str, slots: Slots, recipe: Recipe, previous: Memory | None,
+           num_examples_seen: int) -> Memory:
+    """Saves a memory of this stage in the folder `memory` of an artifact."""
+    return save_memory(files.join(directory, MEMORY_FOLDER), self.memory(slots, recipe, previous, num_examples_seen))
+
+  def load(self, directory: str) -> Memory:
+    """The memory that `save` wrote."""
+    return load_memory(files.join(directory, MEMORY_FOLDER), spec=self.spec)
+
+
+def write_start(directory: str, start: Start, num_examples: int) -> None:
+  """Writes what a start has beside its memory.
+
+  Args:
+    directory: of the artifact.
+    start: of the stage.
+    num_examples: of the span.
+  """
+  write_arrays(files.join(directory, ACTIONS_NAME), {"slot_ids": start.slots.slot_ids, "actions": start.actions})
+  write_json(files.join(directory, START_NAME), {
+      "format_name": START_FORMAT_NAME, "format_version": FORMAT_VERSION, "counts": dict(start.counts),
+      "num_examples": num_examples, "num_examples_seen": start.num_examples_seen})
+
+
+def read_start(directory: str, memory: Memory) -> tuple[Start, int]:
+  """The start that `write_start` and `Stage.save` wrote, and the number of examples of its span.
+
+  Args:
+    directory: of the artifact.
+    memory: the start's own, from that artifact.
+
+  Raises:
+    FormatError: a file is damaged, newer, or of another memory.
+  """
+  path = files.join(directory, START_NAME)
+  document = read_document(path)
+  check_document(document, path, START_FORMAT_NAME, FORMAT_VERSION,
+                 {"format_name", "format_version", "counts", "num_examples", "num_examples_seen"})
+  arrays = read_arrays(files.join(directory, ACTIONS_NAME))
+  if not np.array_equal(arrays.get("slot_ids", ()), memory.slots.slot_ids):
+    raise FormatError(files.join(directory, ACTIONS_NAME), rule="it has the slots of the memory beside it, in order.",
+                      received=f"{len(arrays.get('slot_ids', ()))} slots for {len(memory)}, or others.",
+                      remedy="run MemoryAddresser again.")
+  start = Start(memory.slots, arrays["actions"], memory.recipe, document["counts"], document["num_examples_seen"])
+  return start, document["num_examples"]
+
+
+def write_refinement(directory: str, refined: Refined) -> None:
+  """Writes how a refinement went."""
+  write_json(files.join(directory, REFINEMENT_NAME), {
+      "format_name": REFINEMENT_FORMAT_NAME, "format_version": FORMAT_VERSION,
+      "losses": [float(loss) for loss in refined.losses], "proxies": list(refined.proxies),
+      "num_skipped": int(refined.num_skipped)})
+
+
+def read_refinement(directory: str) -> Mapping[str, Any]:
+  """`losses`, `proxies` and `num_skipped` of a refinement.
+
+  Raises:
+    FormatError: the file is damaged, or newer.
+  """
+  path = files.join(directory, REFINEMENT_NAME)
+  document = read_document(path)
+  check_document(document, path, REFINEMENT_FORMAT_NAME, FORMAT_VERSION,
+                 {"format_name", "format_version", "losses", "proxies", "num_skipped"})
+  return document

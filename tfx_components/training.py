@@ -1,0 +1,30 @@
+"""What every executor that computes with models does first."""
+
+from __future__ import annotations
+
+import tensorflow as tf
+
+from diet_tf.devices import make_strategy
+
+
+def prepare(strategy: str, seed: int) -> tf.distribute.Strategy:
+  """Makes TensorFlow deterministic for this process and returns the strategy of that name.
+
+  Operations then give the same bits in every run on one machine. Our own code passes a seed to whatever draws; the
+  global seed is for a user's model whose initialisers have none.
+
+  Args:
+    strategy: see `diet_tf.devices.make_strategy`.
+    seed: of the run.
+
+  Raises:
+    ConfigError: the strategy is not known, or there is no GPU for it.
+  """
+  make_deterministic(seed)
+  return make_strategy(strategy)
+
+
+def make_deterministic(seed: int) -> None:
+  """Makes TensorFlow deterministic for this process."""
+  tf.config.experimental.enable_op_determinism()
+  tf.random.set_seed(seed)
