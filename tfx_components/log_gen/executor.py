@@ -21,6 +21,7 @@ from tfx_components.log_gen import generate, plan
 from tfx_components.log_gen.generate import LogSummary
 
 AUTO_SPAN = "auto"
+COMMIT_NAME = "commit.json"
 
 
 class Executor(base_beam_executor.BaseBeamExecutor):
@@ -31,7 +32,7 @@ class Executor(base_beam_executor.BaseBeamExecutor):
     """Writes the examples of one span.
 
     Args:
-      input_dict: `parent`: optional, an artifact whose URI may hold `vocabularies.json`.
+      input_dict: `parent`: optional, a StoreCommit that may hold `vocabularies.json`.
       output_dict: `examples`: one Examples artifact.
       exec_properties: `log` and `features` as JSON, `span` as a number, its text, or `auto`.
     """
@@ -57,8 +58,7 @@ def resolve_span(settings: LogSettings, value: int | str, parent: types.Artifact
     DataError: if there is no later span.
   """
   if str(value) == AUTO_SPAN:
-    known = parent is not None and parent.has_custom_property("span")
-    return plan.next_span(settings, parent.get_int_custom_property("span") if parent and known else None)
+    return plan.next_span(settings, None if parent is None else _span_of_commit(parent))
   try:
     return int(value)
   except ValueError as error:
@@ -66,8 +66,17 @@ def resolve_span(settings: LogSettings, value: int | str, parent: types.Artifact
                       remedy="pass the number that stands for {SPAN} in the log's paths.") from error
 
 
+def _span_of_commit(parent: types.Artifact) -> int | None:
+  """The span of a commit; None where there was none."""
+  if parent.has_custom_property("span"):
+    return int(parent.get_int_custom_property("span"))
+  # Not every orchestrator hands custom properties on.
+  path = files.join(parent.uri, COMMIT_NAME)
+  return int(json.loads(files.read_bytes(path))["span"]) if files.exists(path) else None
+
+
 def known_vocabularies(parent: types.Artifact | None) -> dict[str, list[str]]:
-  """The vocabularies beside a memory; none before the first span."""
+  """The vocabularies of a commit; none before the first span."""
   path = files.join(parent.uri, generate.VOCABULARIES_NAME) if parent is not None else ""
   return encoding.read_vocabularies(path) if path and files.exists(path) else {}
 

@@ -63,12 +63,15 @@ def test_a_parent_without_vocabularies_is_a_first_span(log, rows, spec, examples
   assert pathlib.Path(examples.uri, "vocabularies.json").exists()
 
 
-def test_auto_is_the_span_after_the_parents(log, rows):
+def test_auto_is_the_span_after_the_parents(log, rows, tmp_path):
   for span in (3, 5):
     log.write(f"log-{span}.csv", rows)
   parent = StoreCommit()
+  parent.uri = str(tmp_path)
   assert executor.resolve_span(log.settings(), "auto", None) == 3
   assert executor.resolve_span(log.settings(), "auto", parent) == 3
+  (tmp_path / "commit.json").write_text('{"span": 4}')
+  assert executor.resolve_span(log.settings(), "auto", parent) == 5
   parent.set_int_custom_property("span", 3)
   assert executor.resolve_span(log.settings(), "auto", parent) == 5
   parent.set_int_custom_property("span", 5)
