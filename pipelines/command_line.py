@@ -1,0 +1,212 @@
+"""The commands `diet run` and `diet demo`. TFX is imported once the arguments are understood."""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import shlex
+import sys
+import time
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from diet_tf import files
+from diet_tf.errors import DataError
+from diet_tf.terminal import progress
+from pipelines.spans import AUTO, parse_request, plan_spans
+
+if TYPE_CHECKING:
+  from diet_tf.config import Config
+  from diet_tf.fidelity_result import FidelityResult
+  from pipelines.evaluation import Evaluation
+  from pipelines.workspace import SpanRecord
+
+DEMO_OUTPUT = "diet_runs/demo"
+
+
+@dataclasses.dataclass(frozen=True)
+class Options:
+  """What a command was asked for, beside its config.
+
+  Attributes:
+    store_uri: root of the store; None for the one in the output folder.
+    runner: "beam" or "local".
+    span: see `pipelines.spans.plan_spans`.
+    replace: whether committed spans are run again.
+    evaluate: whether the panel is trained at the end.
+    json_path: where the machine-readable results are written as well; None for nowhere.
+    beam_pipeline_args: for the components that run on Beam.
+    command: that was given, for the report.
+    simulated: whether the log is the demo's, whose best possible AUC is known.
+  """
+
+  store_uri: str | None = None
+  runner: str = "beam"
+  span: int | str | None = None
+  replace: bool = False
+  evaluate: bool = True
+  json_path: str | None = None
+  beam_pipeline_args: tuple[str, ...] = ()
+  command: str = ""
+  simulated: bool = False
+
+
+def run(arguments: Sequence[str]) -> int:
+  """`diet run`: distils the spans of a log; returns the exit code."""
+  parser = argparse.ArgumentParser(
+      prog="diet run", description="Distil the spans of a log, one pipeline run per span, each from the memory that "
+      "the run before committed; then train a panel of models on the memory and on the log, and compare them.")
+  parser.add_argument("--config", required=True, metavar="FILE", help="the config, see examples/*.yaml")
+  parser.add_argument("--data-dir", default=".", metavar="DIR", help="what paths in the config are relative to")
+  parser.add_argument("--span", metavar="N", help=f"run this span only, or '{AUTO}' for the next one; without it all "
+                      "spans that are not committed, but for the newest (test_spans of the config)")
+  parser.add_argument("--replace", action="store_true", help="run committed spans again, and replace their commits")
+  parser.add_argument("--evaluate", action=argparse.BooleanOptionalAction, default=None,
+                      help="whether to train the panel at the end; by default where no --span is given, or with --json")
+  parser.add_argument("--store", metavar="URI", help="the store of memories (default: OUTPUT/store)")
+  parser.add_argument("--seed", type=int, help="of everything that is drawn")
+  _add_common(parser)
+  options = parser.parse_args(arguments)
+  from diet_tf.config import load_config
+
+  settings = [*options.set, *([] if options.seed is None else [f"seed={options.seed}"]),
+              *([] if options.output is None else [f"output={options.output}"])]
+  config = load_config(options.config, settings)
+  span = parse_request(options.span)
+  evaluate = (span is None or options.json is not None) if options.evaluate is None else options.evaluate
+  return _run(config, options.data_dir, Options(
+      store_uri=options.store, runner=options.runner, span=span, replace=options.replace, evaluate=evaluate,
+      json_path=options.json, beam_pipeline_args=tuple(options.beam_arg), command=_command("run", arguments)))
+
+
+def demo(arguments: Sequence[str]) -> int:
+  """`diet demo`: the same on a simulated log that it writes first; returns the exit code."""
+  parser = argparse.ArgumentParser(
+      prog="diet demo", description="Write a simulated click log of five spans and one for the test, whose best "
+      "possible AUC is known, distil it span by span, and compare models trained on the log and on the memory.")
+  _add_common(parser)
+  options = parser.parse_args(arguments)
+  output = options.output or DEMO_OUTPUT
+  _say("Starting TensorFlow and TFX.")
+  from pipelines import demo as demo_module
+
+  config = demo_module.demo_config(output, options.set)
+  with progress() as shown:
+    demo_module.prepare(output, progress=shown)
+  return _run(config, output, Options(
+      runner=options.runner, json_path=options.json, beam_pipeline_args=tuple(options.beam_arg), simulated=True,
+      command=_command("demo", arguments)))
+
+
+def _add_common(parser: argparse.ArgumentParser) -> None:
+  parser.add_argument("--output", metavar="DIR", help="folder for the store, the report and the pipeline's files "
+                      "(default: diet_runs/NAME)")
+  parser.add_argument("--runner", choices=("beam", "local"), default="beam",
+                      help="TFX's BeamDagRunner (default) or LocalDagRunner")
+  parser.add_argument("--json", metavar="OUT", help="write the results there as JSON")
+  parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE",
+                      help="override a setting of the config, as in --set budget.fraction=0.02; may be repeated")
+  parser.add_argument("--beam-arg", action="append", default=[], metavar="ARG",
+                      help="an option of Beam for the components that run on it, as in --beam-arg=--runner=FlinkRunner")
+
+
+def _command(name: str, arguments: Sequence[str]) -> str:
+  return shlex.join(["diet", name, *arguments])
+
+
+def _run(config: Config, data_dir: str, options: Options) -> int:
+  if not options.simulated:
+    _say("Starting TensorFlow and TFX.")
+  from diet_tf.store import Store
+  from pipelines.evaluation import Evaluation
+  from pipelines.local import with_data_dir
+  from pipelines.workspace import Workspace
+  from tfx_components.log_gen import available_spans
+
+  workspace = Workspace(config.output)
+  config = with_data_dir(config, data_dir)
+  store = Store(options.store_uri or workspace.store_uri)
+  available = available_spans(config.log)
+  plan = plan_spans(available, store.spans(), test_spans=config.test_spans, request=options.span,
+                    replace=options.replace)
+  for note in plan.notes:
+    _say(note)
+  evaluation = Evaluation(config, workspace, store, options.beam_pipeline_args)
+  _check_results_wanted(options, available, [*store.spans(), *plan.spans])
+  for number, span in enumerate(plan.spans, 1):
+    _say(f"Span {span} ({number} of {len(plan.spans)})")
+    _distil(evaluation, span, options)
+  if options.evaluate:
+    result = _evaluate(evaluation, available, options)
+    if result is not None:
+      _show(result, evaluation)
+  return 0
+
+
+def _check_results_wanted(options: Options, available: Sequence[int], committed: Sequence[int]) -> None:
+  """Results that cannot be had are refused before hours are spent."""
+  if options.json_path is None:
+    return
+  if not committed or max(available, default=-1) <= max(committed):
+    raise DataError("--json", rule="results are figures on a span later than those that are distilled.",
+                    received=f"newest span distilled: {max(committed, default=None)}, newest of the log: "
+                    f"{max(available, default=None)}.", remedy="set test_spans to 1 or more, or leave out --json.")
+  with files.writing(options.json_path):
+    files.make_folders(files.parent(options.json_path) or ".")
+
+
+def _distil(evaluation: Evaluation, span: int, options: Options) -> None:
+  from pipelines.local import run_span
+  from tfx_components.progress import shown_by
+
+  with progress() as shown, shown_by(shown):
+    record = run_span(evaluation.config, span, evaluation.workspace, store_uri=evaluation.store.uri,
+                      runner=options.runner, replace=options.replace, beam_pipeline_args=options.beam_pipeline_args)
+  _say(_outcome(record))
+
+
+def _outcome(record: SpanRecord) -> str:
+  from pipelines.evaluation import read_stage
+
+  text = f"Span {record.span} committed after {record.seconds:.0f} s"
+  stage = read_stage(record)
+  if stage is None:
+    return f"{text}."
+  actions = ", ".join(f"{name} {count:,}" for name, count in stage.actions.items())
+  chosen = (stage.verdict or {}).get("chosen")
+  judged = f"; the gate chose the {chosen} memory" if chosen else ""
+  return f"{text}: {stage.num_slots:,} slots for {stage.num_examples:,} new examples ({actions}){judged}."
+
+
+def _evaluate(evaluation: Evaluation, available: Sequence[int], options: Options) -> FidelityResult | None:
+  test_spans = evaluation.test_spans(available)
+  if not test_spans:
+    _say("No span is later than those of the memory: there is nothing to test it on yet.")
+    return None
+  bayes_auc = None
+  if options.simulated:
+    from pipelines.demo import bayes_auc as known_auc
+
+    bayes_auc = known_auc(test_spans)
+  _say(f"Evaluation on span {', '.join(map(str, test_spans))}")
+  start = time.monotonic()
+  with progress() as shown:
+    evaluation = dataclasses.replace(evaluation, progress=shown)
+    result = evaluation.run(test_spans, bayes_auc=bayes_auc, commands=[options.command])
+  _say(f"Evaluated in {time.monotonic() - start:.0f} s.")
+  if options.json_path is not None:
+    with files.writing(options.json_path):
+      files.write_atomically(options.json_path, result.to_json().encode())
+  return result
+
+
+def _show(result: FidelityResult, evaluation: Evaluation) -> None:
+  print(f"\n{result.table()}\n")
+  print(f"Memory (TFRecords, manifest): {result.memory_uri}")
+  print(f"Report:                       {result.report_uri}")
+  print(f"Results:                      {evaluation.workspace.results_path}", flush=True)
+
+
+def _say(text: str) -> None:
+  """A line about what is going on, beside the progress: on standard error, so that results can be redirected."""
+  print(text, file=sys.stderr, flush=True)

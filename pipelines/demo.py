@@ -1,0 +1,99 @@
+"""The embedded default of `diet demo`: a simulated log, and a config small enough for two cores and a few minutes."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import yaml
+
+from diet_tf import files, metrics
+from diet_tf.config import Config, build_config
+from diet_tf.config_file import Where, apply_overrides, parse_overrides
+from diet_tf.errors import ConfigError
+from diet_tf.features import Field
+from diet_tf.progress import Progress, silent
+from diet_tf.simulate import SimulatedLog, SimulatedLogSettings, simulated_feature_spec
+
+LOG_SETTINGS = SimulatedLogSettings()
+# The spans that are distilled; the one after them is the test.
+NUM_SPANS = 5
+TEST_SPANS = 1
+LOG_FOLDER = "log"
+CONFIG_NAME = "config.yaml"
+# Says that a folder is a demo's, which the next demo may begin anew.
+_MARK = ".diet-demo"
+
+CONFIG: dict[str, Any] = {
+    "name": "demo",
+    "budget": {"fraction": 0.01},
+    "distill": {"outer_steps": 80, "outer_batch_size": 1024, "num_initialisations": 4},
+    "gate": {"members": ["dnn", "fm"], "num_seeds": 2},
+    "panel": {"members": ["lr", "fm", "dnn", "dcn_v2"], "seeds": [0, 1], "learning_rates": [1e-3, 3e-3, 1e-2],
+              "row_epochs": [10]},
+    "test_spans": TEST_SPANS,
+}
+
+
+def config_values(settings: SimulatedLogSettings = LOG_SETTINGS) -> dict[str, Any]:
+  """The demo's config as a config file writes it."""
+  spec = simulated_feature_spec(settings)
+  features = {"label": spec.label.column, "time": spec.time_column, "fields": [_form(field) for field in spec.fields]}
+  return {"name": CONFIG["name"], "log": {"pattern": f"{LOG_FOLDER}/span-{{SPAN}}.csv"}, "features": features,
+          **copy.deepcopy({key: value for key, value in CONFIG.items() if key != "name"})}
+
+
+def demo_config(output: str, overrides: Sequence[str] = ()) -> Config:
+  """The demo's config with `output` as its folder; `overrides` are of the form "section.key=value"."""
+  values = {**config_values(), "output": output}
+  where = apply_overrides(values, Where("the demo's config"), parse_overrides(overrides))
+  return build_config(values, where)
+
+
+def prepare(output: str, settings: SimulatedLogSettings = LOG_SETTINGS, progress: Progress = silent) -> None:
+  """Makes `output` anew, with the simulated log and the config in it.
+
+  Raises:
+    ConfigError: there is something in `output` that no demo wrote.
+  """
+  mark = files.join(output, _MARK)
+  if files.names_in(output) and not files.exists(mark):
+    raise ConfigError(output, rule="a demo begins with a new folder, or with that of a demo before.",
+                      received=f"a folder with {len(files.names_in(output))} other entries.",
+                      remedy="name another one: diet demo --output DIR.")
+  log = SimulatedLog(settings)
+  with files.writing(output):
+    for name in files.names_in(output):
+      if name != _MARK:
+        files.remove_if_there(files.join(output, name))
+    files.make_folders(files.join(output, LOG_FOLDER))
+    files.write_atomically(mark, b"")
+    for span in range(NUM_SPANS + TEST_SPANS):
+      log.write_csv(files.join(output, LOG_FOLDER, f"span-{span}.csv"), span, progress=progress)
+    text = yaml.safe_dump(config_values(settings), sort_keys=False, default_flow_style=None, width=110)
+    header = f"# What 'diet demo' runs.\n#\n#   diet run --config {output}/{CONFIG_NAME} --data-dir {output}\n"
+    files.write_atomically(files.join(output, CONFIG_NAME), (header + text).encode())
+
+
+def bayes_auc(test_spans: Sequence[int], settings: SimulatedLogSettings = LOG_SETTINGS) -> float:
+  """The AUC that the true click probabilities have, in expectation, on the rows of the test spans: none is higher."""
+  log = SimulatedLog(settings)
+  return metrics.expected_auc(np.concatenate([log.span(span)[1] for span in test_spans]))
+
+
+def _form(field: Field) -> dict[str, Any]:
+  """A field as a config file writes it."""
+  form: dict[str, Any] = {"name": field.name}
+  if field.column != field.name:
+    form["column"] = field.column
+  if field.hash_ids is not None:
+    form["hash"] = field.hash_ids
+  elif field.boundaries:
+    form["boundaries"] = list(field.boundaries)
+  else:
+    form["vocabulary"] = list(field.vocabulary) or field.vocabulary_ids
+  if field.ids_per_slot is not None:
+    form["ids_per_slot"] = field.ids_per_slot
+  return form

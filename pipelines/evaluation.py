@@ -1,0 +1,159 @@
+"""The final evaluation of a run: the panel on the log, the memory and random rows, judged on the spans that follow."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+
+from diet_tf import encoding, files, records
+from diet_tf.config import Config
+from diet_tf.devices import make_strategy
+from diet_tf.errors import FormatError
+from diet_tf.fidelity import evaluate_panel
+from diet_tf.fidelity_result import FidelityResult
+from diet_tf.manifest import canonical_digest
+from diet_tf.memory import load_memory
+from diet_tf.progress import Progress, silent
+from diet_tf.report import StageSummary, write_report
+from diet_tf.store import MEMORY_PART, Commit, Store
+from diet_tf.teacher import Teacher
+from pipelines.workspace import SpanRecord, Workspace
+from tfx_components.log_gen import generate_examples
+from tfx_components.log_gen.generate import SPLIT_FOLDER, SUMMARY_NAME, VOCABULARIES_NAME
+
+TEACHER_PART = "teacher"
+STAGE_NAME = "stage.json"
+_TEACHER_BATCH = 8192
+
+
+@dataclasses.dataclass(frozen=True)
+class Evaluation:
+  """What is evaluated.
+
+  Attributes:
+    config: with paths that can be opened from here.
+    workspace: where examples are looked for and results are written.
+    store: of the memories.
+    beam_pipeline_args: for spans that must be encoded.
+    progress: called along the way.
+  """
+
+  config: Config
+  workspace: Workspace
+  store: Store
+  beam_pipeline_args: Sequence[str] = ()
+  progress: Progress = silent
+
+  def test_spans(self, available: Sequence[int]) -> tuple[int, ...]:
+    """The spans right after the newest committed one that the memory is judged on; empty if there is none."""
+    committed = self.store.spans()
+    later = [span for span in sorted(available) if committed and span > committed[-1]]
+    return tuple(later[:max(1, self.config.test_spans)])
+
+  def run(self, test_spans: Sequence[int], *, bayes_auc: float | None = None,
+          commands: Sequence[str] = ()) -> FidelityResult:
+    """The fidelity of the newest memory; written, with the report, to the workspace.
+
+    The figures of an earlier run are given again where nothing that they depend on has changed.
+
+    Args:
+      test_spans: of `test_spans`.
+      bayes_auc: the best possible AUC on them, where it is known.
+      commands: that give the same figures again, for the report.
+    """
+    commits = self.store.commits()
+    key = canonical_digest({
+        "spans": [[commit.span, commit.data] for commit in commits], "test": list(test_spans),
+        "panel": self.config.panel.to_dict(), "log": self.config.log.to_dict(), "bayes_auc": bayes_auc})
+    known = self._known_result(key)
+    if known is not None:
+      return known
+    result = self._evaluate(commits, test_spans, bayes_auc)
+    result = result.replace(report_uri=self.workspace.report_path)
+    self._report(result, commits, commands)
+    with files.writing(self.workspace.output):
+      files.write_atomically(self.workspace.results_path, result.to_json().encode())
+      files.write_atomically(self._key_path, f"{key}\n".encode())
+    return result
+
+  @property
+  def _key_path(self) -> str:
+    return files.join(self.workspace.output, "results.key")
+
+  def _known_result(self, key: str) -> FidelityResult | None:
+    paths = (self._key_path, self.workspace.results_path, self.workspace.report_path)
+    if not all(map(files.exists, paths)) or files.read_bytes(self._key_path).decode().strip() != key:
+      return None
+    try:
+      return FidelityResult.from_json(files.read_bytes(self.workspace.results_path).decode())
+    except (FormatError, ValueError, KeyError, TypeError):
+      return None
+
+  def _evaluate(self, commits: Sequence[Commit], test_spans: Sequence[int],
+                bayes_auc: float | None) -> FidelityResult:
+    newest = commits[-1]
+    log_shards = {commit.span: self._log_shards(commit.span) for commit in commits}
+    test_shards = [shard for span in test_spans for shard in self._encoded(span)]
+    memory_uri = self.store.path(newest, MEMORY_PART)
+    strategy = make_strategy(self.config.strategy)
+    teacher = Teacher.load(self.store.path(newest, TEACHER_PART), self.config.features, self.config.teacher)
+
+    def probabilities(ids: np.ndarray) -> np.ndarray:
+      parts = [tf.sigmoid(teacher.logits(ids[start:start + _TEACHER_BATCH])).numpy()
+               for start in range(0, len(ids), _TEACHER_BATCH)]
+      return np.concatenate(parts)
+
+    return evaluate_panel(log_shards, load_memory(memory_uri), test_shards, self.config.panel,
+                          teacher_probabilities=probabilities, bayes_auc=bayes_auc, memory_uri=memory_uri,
+                          progress=self.progress, strategy=strategy)
+
+  def _log_shards(self, span: int) -> list[str]:
+    """The shards of a committed span: those of its pipeline run, or else the span encoded again."""
+    record = self.workspace.read_record(span)
+    if record is not None and record.feature_spec_digest == self.config.features.digest():
+      shards = _shards(record.examples)
+      if shards:
+        return shards
+    return self._encoded(span)
+
+  def _encoded(self, span: int) -> list[str]:
+    """The shards of a span, encoded with the vocabularies of the newest commit below it."""
+    below = self.store.newest(below=span)
+    origin = canonical_digest({"log": self.config.log.to_dict(), "features": self.config.features.to_dict(),
+                               "parent": None if below is None else below.data})
+    folder = files.join(self.workspace.examples_folder(span), origin[:16])
+    # The summary is written last: with it, the folder is whole.
+    if not files.exists(files.join(folder, SUMMARY_NAME)):
+      files.remove_if_there(folder)
+      known = {} if below is None else encoding.read_vocabularies(self.store.path(below, VOCABULARIES_NAME))
+      generate_examples(self.config.log, self.config.features, span, folder, vocabularies=known,
+                        beam_pipeline_args=self.beam_pipeline_args, progress=self.progress)
+    return _shards(folder)
+
+  def _report(self, result: FidelityResult, commits: Sequence[Commit], commands: Sequence[str]) -> None:
+    memory = load_memory(self.store.path(commits[-1], MEMORY_PART), verify=False)
+    records_of_spans = (self.workspace.read_record(commit.span) for commit in commits)
+    stages = [stage for record in records_of_spans if record is not None if (stage := read_stage(record)) is not None]
+    write_report(self.workspace.report_path, result, manifest=memory.manifest, slots=memory.slots, stages=stages,
+                 settings=self.config.to_dict(), commands=commands)
+
+
+def _shards(folder: str) -> list[str]:
+  split = files.join(folder, SPLIT_FOLDER)
+  return records.example_shards(split) if files.is_folder(split) else []
+
+
+def read_stage(record: SpanRecord) -> StageSummary | None:
+  """What a span's stage did; None where its artifact is gone."""
+  path = files.join(record.verdict, STAGE_NAME)
+  if not files.exists(path):
+    return None
+  value: dict[str, Any] = json.loads(files.read_bytes(path))
+  names = {field.name for field in dataclasses.fields(StageSummary)}
+  stage = StageSummary.from_dict({name: entry for name, entry in value.items() if name in names})
+  return dataclasses.replace(stage, seconds={**stage.seconds, "pipeline run": record.seconds})

@@ -1,0 +1,153 @@
+"""Running the pipeline on this machine, one run per span."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import datetime
+import logging
+import os
+import time
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+from ml_metadata.metadata_store import MetadataStore
+from tfx.orchestration.beam.beam_dag_runner import BeamDagRunner, PipelineNodeAsDoFn
+from tfx.orchestration.local.local_dag_runner import LocalDagRunner
+from tfx.orchestration.metadata import sqlite_metadata_connection_config
+from tfx.orchestration.pipeline import Pipeline
+
+from diet_tf import files
+from diet_tf.config import Config
+from diet_tf.errors import ConfigError, DietError
+from diet_tf.log_settings import LogSettings
+from diet_tf.stage_settings import StageSettings
+from pipelines.pipeline import create_pipeline
+from pipelines.workspace import SpanRecord, Workspace
+
+RUNNERS = ("beam", "local")
+_REPORTING_LOGGERS = ("absl", "apache_beam", "root")
+
+# What a node raised in the Beam runner, by the pipeline's name: Beam hands on its own errors with the text alone.
+_raised: dict[str, BaseException] = {}
+
+
+class _NodeKeepingErrors(PipelineNodeAsDoFn):
+  """Runs a node, and keeps what it raises for `run_pipeline`."""
+
+  def _run_node(self) -> None:
+    try:
+      super()._run_node()
+    except BaseException as error:
+      _raised.setdefault(self._pipeline_info.id, error)
+      raise
+
+
+class _KeepingBeamDagRunner(BeamDagRunner):
+  _PIPELINE_NODE_DO_FN_CLS = _NodeKeepingErrors
+
+
+def run_pipeline(pipeline: Pipeline, runner: str = "beam") -> None:
+  """Runs a pipeline to its end.
+
+  Args:
+    pipeline: with a local metadata connection.
+    runner: one of `RUNNERS`.
+
+  Raises:
+    DietError: what a component raised, as it raised it.
+  """
+  if runner not in RUNNERS:
+    raise ConfigError("runner", rule=f"it is one of {', '.join(RUNNERS)}.", received=repr(runner),
+                      remedy="choose one of them.")
+  name = pipeline.pipeline_info.pipeline_name
+  _raised.pop(name, None)
+  try:
+    with _errors_reported_once():
+      (LocalDagRunner() if runner == "local" else _KeepingBeamDagRunner()).run(pipeline)
+  except Exception as error:
+    cause = _raised.pop(name, error)
+    diet_error = _diet_error_in(cause)
+    if diet_error is not None:
+      raise diet_error from cause
+    if cause is error:
+      raise
+    raise cause from error
+
+
+def _diet_error_in(error: BaseException) -> DietError | None:
+  """The DietError that an error is, or that it was raised from."""
+  seen: set[int] = set()
+  current: BaseException | None = error
+  while current is not None and id(current) not in seen:
+    if isinstance(current, DietError):
+      return current
+    seen.add(id(current))
+    current = current.__cause__ or current.__context__
+  return None
+
+
+@contextlib.contextmanager
+def _errors_reported_once() -> Iterator[None]:
+  """Where warnings are silenced, so is the log of the errors that reach the user anyway."""
+  loggers = [logging.getLogger(None if name == "root" else name) for name in _REPORTING_LOGGERS]
+  silenced = [(logger, logger.level) for logger in loggers if logger.level == logging.ERROR]
+  for logger, _ in silenced:
+    logger.setLevel(logging.CRITICAL)
+  try:
+    yield
+  finally:
+    for logger, level in silenced:
+      logger.setLevel(level)
+
+
+def with_data_dir(config: Config, data_dir: str) -> Config:
+  """The config with the paths of the log and its side tables taken below `data_dir`; absolute ones stay."""
+
+  def located(path: str) -> str:
+    return path if files.is_remote(path) or os.path.isabs(path) else files.join(data_dir, path)
+
+  joins = tuple(dataclasses.replace(join, pattern=located(join.pattern)) for join in config.log.joins)
+  log: LogSettings = dataclasses.replace(config.log, pattern=located(config.log.pattern), joins=joins)
+  return dataclasses.replace(config, log=log)
+
+
+def run_span(config: Config, span: int, workspace: Workspace, *, store_uri: str, runner: str = "beam",
+             replace: bool = False, beam_pipeline_args: Sequence[str] = ()) -> SpanRecord:
+  """Runs the pipeline of one span and remembers where its artifacts are.
+
+  Args:
+    config: with paths that can be opened from here.
+    span: its number.
+    workspace: where everything but the store is written.
+    store_uri: root of the store.
+    runner: one of `RUNNERS`.
+    replace: whether a commit of the span is replaced.
+    beam_pipeline_args: for the components that run on Beam.
+
+  Raises:
+    DietError: what a component raised; the store is then as it was.
+  """
+  start = time.monotonic()
+  now = datetime.datetime.now(datetime.timezone.utc)
+  run_id = f"{config.name}-{span}-{now:%Y%m%dT%H%M%S}"
+  with files.writing(workspace.output):
+    files.make_folders(workspace.pipeline_root)
+  connection = sqlite_metadata_connection_config(workspace.metadata_path)
+  run_pipeline(create_pipeline(
+      name=config.name, root=workspace.pipeline_root, store_uri=store_uri, span=str(span), log=config.log,
+      features=config.features, settings=StageSettings.of(config), validation=config.validation, seed=config.seed,
+      strategy=config.strategy, replace=int(replace), run_id=run_id, beam_pipeline_args=beam_pipeline_args,
+      metadata_connection_config=connection), runner)
+  metadata = MetadataStore(connection)
+  record = SpanRecord(
+      span=span, run_id=run_id, feature_spec_digest=config.features.digest(),
+      examples=_newest_uri(metadata, "Examples"), verdict=_newest_uri(metadata, "tfx_components.FidelityReport"),
+      seconds=round(time.monotonic() - start, 1))
+  workspace.write_record(record)
+  return record
+
+
+def _newest_uri(metadata: Any, type_name: str) -> str:
+  """The folder of the newest artifact of a type: that of the run that has just ended."""
+  return max(metadata.get_artifacts_by_type(type_name), key=lambda artifact: artifact.id).uri

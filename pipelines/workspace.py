@@ -1,0 +1,119 @@
+"""The output folder of a local run, and what is remembered of each span."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any
+
+from diet_tf import files
+from diet_tf.errors import ConfigError, FormatError
+from diet_tf.manifest import check_document, document_bytes, read_document
+
+RECORD_FORMAT_NAME = "diet_tf.span_record"
+RECORD_FORMAT_VERSION = 1
+
+
+@dataclasses.dataclass(frozen=True)
+class SpanRecord:
+  """Where a pipeline run left what the final evaluation and the report read.
+
+  Attributes:
+    span: the span.
+    run_id: of the pipeline run.
+    feature_spec_digest: of the spec that the examples are encoded with.
+    examples: folder of the Examples artifact.
+    verdict: folder of the FidelityReport artifact.
+    seconds: wall time of the run.
+  """
+
+  span: int
+  run_id: str
+  feature_spec_digest: str
+  examples: str
+  verdict: str
+  seconds: float
+  format_name: str = RECORD_FORMAT_NAME
+  format_version: int = RECORD_FORMAT_VERSION
+
+  def to_dict(self) -> dict[str, Any]:
+    """The record as JSON values."""
+    return dataclasses.asdict(self)
+
+
+@dataclasses.dataclass(frozen=True)
+class Workspace:
+  """The folder that a local run writes to.
+
+      store/             the store of memories, unless it is elsewhere
+      pipeline/          the artifacts of all runs
+      metadata.sqlite    ML Metadata
+      spans/<span>.json  a `SpanRecord` for each span
+      examples/<span>/   spans that were encoded outside the pipeline: the test, and what was missing
+      results.json       the machine-readable results
+      report.html        the report
+
+  Args:
+    output: a local folder.
+
+  Raises:
+    ConfigError: it is a URI.
+  """
+
+  output: str
+
+  def __post_init__(self) -> None:
+    if files.is_remote(self.output):
+      raise ConfigError("output", rule="a local run works in a local folder; only the store may be elsewhere.",
+                        received=repr(self.output), remedy="name a folder, and pass --store URI for the store.")
+
+  @property
+  def store_uri(self) -> str:
+    """The default place of the store."""
+    return files.join(self.output, "store")
+
+  @property
+  def pipeline_root(self) -> str:
+    """Where artifacts are written."""
+    return files.join(self.output, "pipeline")
+
+  @property
+  def metadata_path(self) -> str:
+    """The SQLite file of ML Metadata."""
+    return files.join(self.output, "metadata.sqlite")
+
+  @property
+  def results_path(self) -> str:
+    """The machine-readable results."""
+    return files.join(self.output, "results.json")
+
+  @property
+  def report_path(self) -> str:
+    """The report."""
+    return files.join(self.output, "report.html")
+
+  def examples_folder(self, span: int) -> str:
+    """Where a span is encoded outside the pipeline."""
+    return files.join(self.output, "examples", str(span))
+
+  def read_record(self, span: int) -> SpanRecord | None:
+    """What is remembered of a span; None if nothing is, or nothing that can be read."""
+    path = self._record_path(span)
+    if not files.exists(path):
+      return None
+    try:
+      value = read_document(path)
+      check_document(value, path, RECORD_FORMAT_NAME, RECORD_FORMAT_VERSION,
+                     {field.name for field in dataclasses.fields(SpanRecord)})
+      return SpanRecord(**value)
+    except (FormatError, TypeError):
+      return None  # Only a short cut: what it points to can be made again.
+
+  def write_record(self, record: SpanRecord) -> None:
+    """Remembers a span."""
+    path = self._record_path(record.span)
+    with files.writing(self.output):
+      files.make_folders(files.parent(path))
+      files.write_atomically(path, document_bytes(record.to_dict()))
+
+  def _record_path(self, span: int) -> str:
+    return files.join(self.output, "spans", f"{span}.json")
