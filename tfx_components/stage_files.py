@@ -13,6 +13,7 @@ from diet_tf.arrays import read_arrays, write_arrays, write_json
 from diet_tf.distill import Refined
 from diet_tf.errors import FormatError
 from diet_tf.features import FeatureSpec
+from diet_tf.gate import Verdict
 from diet_tf.manifest import Recipe, check_document, read_document
 from diet_tf.memory import Memory, load_memory, save_memory
 from diet_tf.scoring import scored_passes
@@ -27,7 +28,15 @@ START_NAME = "start.json"
 START_FORMAT_NAME = "diet_tf.start"
 REFINEMENT_NAME = "refinement.json"
 REFINEMENT_FORMAT_NAME = "diet_tf.refinement"
+VERDICT_NAME = "verdict.json"
+VERDICT_FORMAT_NAME = "diet_tf.verdict"
+STAGE_NAME = "stage.json"
+REPORT_NAME = "report.html"
 FORMAT_VERSION = 1
+
+# Candidates of the gate, beside the refined memory.
+START = "start"
+PREVIOUS = "previous"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -136,3 +145,31 @@ def read_refinement(directory: str) -> Mapping[str, Any]:
   check_document(document, path, REFINEMENT_FORMAT_NAME, FORMAT_VERSION,
                  {"format_name", "format_version", "losses", "proxies", "num_skipped"})
   return document
+
+
+def write_verdict(directory: str, verdict: Verdict, span: int, num_examples: int) -> None:
+  """Writes what the gate decided.
+
+  Args:
+    directory: of the artifact.
+    verdict: of the gate.
+    span: that it was judged on.
+    num_examples: held-back examples that it was judged on.
+  """
+  write_json(files.join(directory, VERDICT_NAME), {
+      "format_name": VERDICT_FORMAT_NAME, "format_version": FORMAT_VERSION, "span": span,
+      "num_examples": num_examples, **dataclasses.asdict(verdict)})
+
+
+def read_verdict(directory: str) -> tuple[Verdict, int]:
+  """The verdict that `write_verdict` wrote, and its span.
+
+  Raises:
+    FormatError: the file is damaged, or newer.
+  """
+  path = files.join(directory, VERDICT_NAME)
+  document = read_document(path)
+  names = [field.name for field in dataclasses.fields(Verdict)]
+  check_document(document, path, VERDICT_FORMAT_NAME, FORMAT_VERSION,
+                 {"format_name", "format_version", "span", "num_examples", *names})
+  return Verdict(**{name: document[name] for name in names}), document["span"]

@@ -2,10 +2,31 @@
 
 from __future__ import annotations
 
+import dataclasses
 from typing import Any
 
+from absl import logging
 from tfx import types
 from tfx.dsl.components.base import base_executor
+
+from diet_tf import files
+from diet_tf.gate import REFINED, Candidate, judge
+from diet_tf.held_back import sample_held_back
+from diet_tf.memory import Memory
+from diet_tf.report import StageSummary
+from diet_tf.stage_report import StageRecord, slots_by_age, write_stage_report
+from tfx_components import inputs, training
+from tfx_components.progress_log import ProgressLog
+from tfx_components.stage_files import (
+    PREVIOUS,
+    REPORT_NAME,
+    STAGE_NAME,
+    START,
+    Stage,
+    read_refinement,
+    read_start,
+    write_verdict,
+)
 
 
 class Executor(base_executor.BaseExecutor):
@@ -13,5 +34,47 @@ class Executor(base_executor.BaseExecutor):
 
   def Do(self, input_dict: dict[str, list[types.Artifact]], output_dict: dict[str, list[types.Artifact]],
          exec_properties: dict[str, Any]) -> None:
-    """Runs the component."""
-    raise NotImplementedError
+    """Writes the gate's verdict and the report of a stage.
+
+    Args:
+      input_dict: `examples`; `memory`, a DistilledMemory; `start`, an Addressing; `parent`, a StoreCommit; optionally
+        `scores`.
+      output_dict: `verdict`: one FidelityReport artifact.
+      exec_properties: `features` and `settings` as JSON; `seed`; `span`.
+    """
+    self._log_startup(input_dict, output_dict, exec_properties)
+    training.make_deterministic(exec_properties["seed"])
+    examples = inputs.single(input_dict, "examples")
+    stage = Stage.of(exec_properties, inputs.span_of(exec_properties, examples))
+    previous = inputs.Parent.of(inputs.single(input_dict, "parent")).memory(stage.spec)
+    memory_dir, start_dir = (inputs.single(input_dict, name).uri for name in ("memory", "start"))
+    memories = {REFINED: stage.load(memory_dir), START: stage.load(start_dir)}
+    start, num_examples = read_start(start_dir, memories[START])
+    if previous is not None:
+      memories[PREVIOUS] = previous
+    scores = inputs.single_or_none(input_dict, "scores")
+    held_back = sample_held_back(
+        inputs.example_shards(examples), stage.spec, stage.settings.influence.holdback_fraction,
+        stage.settings.gate.max_examples, seed=stage.stage_seed, scores_dir=scores.uri if scores else None)
+    candidates = {name: Candidate(memory.slots, memory.recipe) for name, memory in memories.items()}
+    verdict = judge(candidates, stage.spec, held_back.ids, held_back.labels, stage.settings.gate,
+                    seed=stage.stage_seed, progress=ProgressLog())
+    artifact = inputs.single(output_dict, "verdict")
+    files.make_folders(artifact.uri)
+    write_verdict(artifact.uri, verdict, stage.span, len(held_back))
+    summary = StageSummary(stage.span, num_examples, len(memories[verdict.chosen]), start.counts,
+                           read_refinement(memory_dir)["losses"], dataclasses.asdict(verdict))
+    write_reports(artifact.uri, summary, memories[verdict.chosen], held_back.teacher_loss())
+    artifact.set_int_custom_property("span", stage.span)
+    artifact.set_string_custom_property("chosen", verdict.chosen)
+    for name, loss in verdict.losses.items():
+      artifact.set_float_custom_property(f"loss_{name}", loss)
+    logging.info("Span %d: the gate chose %s; losses on %d held-back examples: %s.", stage.span, verdict.chosen,
+                 len(held_back), ", ".join(f"{name} {loss:.4f}" for name, loss in verdict.losses.items()))
+
+
+def write_reports(directory: str, summary: StageSummary, chosen: Memory, teacher_loss: float | None) -> None:
+  """Writes `stage.json` and `report.html`."""
+  record = StageRecord(summary, slots_by_age(chosen.slots, summary.span), teacher_loss)
+  record.write(files.join(directory, STAGE_NAME))
+  write_stage_report(files.join(directory, REPORT_NAME), record)
