@@ -132,7 +132,7 @@ class InfluenceScorer:
                           received="none.", remedy="raise influence.holdback_fraction.")
     for field in dataclasses.fields(ReferenceGradient):
       variable = getattr(self._reference, field.name)
-      variable.assign(variable / tf.cast(total, variable.dtype))
+      variable.assign(variable / tf.constant(total, variable.dtype))
 
   def reference_arrays(self) -> list[np.ndarray]:
     """The mean gradient's arrays, in the order of `ReferenceGradient`."""
