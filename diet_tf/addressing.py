@@ -3,7 +3,8 @@
 An old slot is judged by two figures: its influence on the stage's reference loss at the teacher's checkpoints (positive
 where training on it still helps) and its overlap with the new span (how much of what it stands for occurs there).
 
-- The slots of least usefulness, `rank(influence) + rank(overlap)`, are *replaced*: their place goes to new slots.
+- The slots of least usefulness, `rank(influence) + rank(overlap)`, are *replaced*: their place goes to new slots. Ties
+  go by slot id, the oldest first.
 - Of the others, those with the largest `|influence| * overlap` are *updated*: the span has something to say to them.
 - The rest are *frozen*: they carry what the log held before, and their ids, id weights and labels do not change.
 - *Added* slots fill the budget with clusters of the new span (`diet_tf.squash`).
@@ -97,7 +98,8 @@ class IdCounts:
     shares = np.stack(
         [(slots.weights[:, field] * ((counts[slots.ids[:, field]] > 0) & (slots.ids[:, field] != MISSING_ID))).sum(1)
          for field, counts in enumerate(self._counts)], axis=1)
-    return shares @ self.field_weights()
+    # Slots that lie wholly in the span are alike; the rounding of their id weights must not rank them.
+    return np.round(shares @ self.field_weights(), 6)
 
 
 def _entropy(counts: np.ndarray) -> float:
@@ -132,7 +134,7 @@ def address(slots: Slots, influences: np.ndarray, overlaps: np.ndarray, num_slot
     usefulness = np.random.default_rng(seed).permutation(count).astype(np.float64)
     urgency = np.random.default_rng(seed + 1).permutation(count).astype(np.float64)
   else:
-    usefulness = _ranks(influences, slots.slot_ids) + _ranks(overlaps, slots.slot_ids)
+    usefulness = _ranks(influences) + _ranks(overlaps)
     urgency = np.abs(influences) * overlaps
   by_usefulness = np.lexsort((slots.slot_ids, usefulness))
   actions[by_usefulness[:num_replaced]] = Action.REPLACE
@@ -143,8 +145,7 @@ def address(slots: Slots, influences: np.ndarray, overlaps: np.ndarray, num_slot
   return Addressing(actions, num_slots - (count - num_replaced))
 
 
-def _ranks(values: np.ndarray, slot_ids: np.ndarray) -> np.ndarray:
-  """`[n]` ranks from 0 for the smallest; ties by slot id."""
-  ranks = np.empty(len(values), np.float64)
-  ranks[np.lexsort((slot_ids, values))] = np.arange(len(values))
-  return ranks
+def _ranks(values: np.ndarray) -> np.ndarray:
+  """`[n]` ranks from 0 for the smallest; equal values share their mean rank, so that a tie favours none of them."""
+  _, inverse, counts = np.unique(values, return_inverse=True, return_counts=True)
+  return (np.cumsum(counts) - (counts + 1) / 2)[inverse]
