@@ -28,6 +28,7 @@ import dataclasses
 from collections.abc import Callable, Sequence
 from typing import Any
 
+import numpy as np
 import tensorflow as tf
 
 from diet_tf.errors import ConfigError
@@ -108,6 +109,19 @@ def packed_features(ids: tf.Tensor, weights: tf.Tensor, step: tf.Tensor) -> Feat
   """The packed input form of `diet_tf.models.RankingModel`."""
   del step
   return {"ids": ids, "weights": weights}
+
+
+def packed_columns(max_ids: Sequence[int], width: int) -> FeatureMaker:
+  """Makes the packed form without the places beyond each field's `max_ids` of `width`, padding in every slot."""
+  fields = np.repeat(np.arange(len(max_ids)), max_ids)
+  places = np.concatenate([field * width + np.arange(count) for field, count in enumerate(max_ids)])
+
+  def features(ids: tf.Tensor, weights: tf.Tensor, step: tf.Tensor) -> Features:
+    del step
+    flat = [tf.gather(tf.reshape(value, [-1, len(max_ids) * width]), places, axis=1) for value in (ids, weights)]
+    return {"ids": flat[0], "weights": flat[1], "fields": tf.constant(fields, tf.int64)}
+
+  return features
 
 
 def binary_cross_entropy(targets: tf.Tensor, logits: tf.Tensor) -> tf.Tensor:

@@ -366,7 +366,7 @@ def refine(start: Slots, movable: np.ndarray, new: OuterExamples, old: OuterExam
   compact = CompactIds.of(spec, start)
   memory = LearnedMemory(compact.slots(start), recipe.learning_rates, np.asarray(recipe.step_multipliers), movable)
   devices = devices_of(strategy)
-  proxies = make_proxies(settings.proxies, compact.spec, settings.inner, seed=seed, devices=devices,
+  proxies = make_proxies(settings.proxies, compact.spec, settings.inner, start, seed=seed, devices=devices,
                          num_initialisations=settings.num_initialisations)
   loop = OuterLoop(memory, proxies, settings)
   random = np.random.default_rng(seed)

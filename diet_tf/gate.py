@@ -110,7 +110,7 @@ def train_by_recipe(member: str, spec: FeatureSpec, candidate: Candidate, seeds:
   compact = CompactIds.of(spec, candidate.slots)
   recipe = candidate.recipe
   inner = InnerSettings(recipe.batch_size, recipe.epochs, recipe.beta_1, recipe.beta_2, recipe.epsilon)
-  training = make_training(member, compact.spec, inner, seed=seeds[0])
+  training = make_training(member, compact.spec, inner, candidate.slots, seed=seeds[0])
   inputs = recipe_inputs(Candidate(compact.slots(candidate.slots), recipe))
   renamed = tf.constant(compact.rename(ids))
   packed = isinstance(training.model, RankingModel)

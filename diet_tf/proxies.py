@@ -13,10 +13,12 @@ from diet_tf.bilevel import (
     Features,
     InnerSettings,
     binary_cross_entropy,
+    packed_columns,
     packed_features,
 )
 from diet_tf.features import FeatureSpec
 from diet_tf.models import RankingModel, build_model, parameter_group
+from diet_tf.slots import Slots
 
 
 @dataclasses.dataclass(frozen=True)
@@ -69,12 +71,24 @@ def loss_of_probabilities(targets: tf.Tensor, probabilities: tf.Tensor) -> tf.Te
   return -(targets * tf.math.log(clipped) + (1 - targets) * tf.math.log(1 - clipped))
 
 
-def make_training(name: str, spec: FeatureSpec, inner: InnerSettings, *, seed: int) -> DifferentiableTraining:
-  """Differentiable training of a new model by name, with every variable created."""
+def make_training(name: str, spec: FeatureSpec, inner: InnerSettings, slots: Slots, *,
+                  seed: int) -> DifferentiableTraining:
+  """Differentiable training of a new model by name, with every variable created.
+
+  Args:
+    name: of a panel member or a user's own `module:Class`.
+    spec: the compact feature spec.
+    inner: the inner loop.
+    slots: that it will be trained on; how many ids their fields have shapes the model's input.
+    seed: of the model's weights, and of draws for a model of single ids.
+  """
   model = _built(name, spec, seed)
   ranking = isinstance(model, RankingModel)
   loss = binary_cross_entropy if getattr(model, "from_logits", True) else loss_of_probabilities
-  features = packed_features if ranking else drawn_features(spec, seed)
+  max_ids = slots.max_ids_per_field
+  narrow = sum(max_ids) < 0.8 * len(max_ids) * slots.max_ids
+  packed = packed_columns(max_ids, slots.max_ids) if narrow else packed_features
+  features = packed if ranking else drawn_features(spec, seed)
   return DifferentiableTraining(model, inner, parameter_group, features, loss)
 
 
@@ -90,8 +104,8 @@ def _built(name: str, spec: FeatureSpec, seed: int) -> tf.keras.Model:
   return model
 
 
-def make_proxies(names: Sequence[str], spec: FeatureSpec, inner: InnerSettings, *, num_initialisations: int, seed: int,
-                 devices: Sequence[str]) -> dict[str, list[Proxy]]:
+def make_proxies(names: Sequence[str], spec: FeatureSpec, inner: InnerSettings, slots: Slots, *,
+                 num_initialisations: int, seed: int, devices: Sequence[str]) -> dict[str, list[Proxy]]:
   """Per name, one proxy on each device; all devices share the initial weights."""
   proxies: dict[str, list[Proxy]] = {}
   for name in dict.fromkeys(names):
@@ -99,5 +113,5 @@ def make_proxies(names: Sequence[str], spec: FeatureSpec, inner: InnerSettings, 
     proxies[name] = []
     for device in devices:
       with tf.device(device):
-        proxies[name].append(Proxy(make_training(name, spec, inner, seed=seed), starts, device, spec))
+        proxies[name].append(Proxy(make_training(name, spec, inner, slots, seed=seed), starts, device, spec))
   return proxies

@@ -61,6 +61,12 @@ class Slots:
     """The most ids of a slot and field: axis 2 of `ids`."""
     return self.ids.shape[2]
 
+  @property
+  def max_ids_per_field(self) -> tuple[int, ...]:
+    """Per field, one more than the last place that has weight in any slot, and at least 1."""
+    used = (self.weights > 0).any(axis=0)  # [F, K]
+    return tuple(np.where(used, np.arange(1, self.max_ids + 1), 1).max(axis=1).tolist())
+
   def take(self, rows: np.ndarray) -> Slots:
     """The slots at `rows` (`[n]` int or bool), in that order."""
     return Slots(**{name: getattr(self, name)[rows] for name in self.DTYPES})

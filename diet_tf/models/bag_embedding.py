@@ -15,6 +15,7 @@ from diet_tf.models.initialisation import SeededNormal, derive_seed
 WEIGHTS_SUFFIX = "/weights"
 PACKED_IDS = "ids"
 PACKED_WEIGHTS = "weights"
+PACKED_FIELDS = "fields"
 
 
 @tf.keras.utils.register_keras_serializable("diet_tf")
@@ -30,7 +31,9 @@ class BagEmbedding(tf.keras.layers.Layer):
 
   - a dict of single ids: `{field: [B] or [B, 1] integer}`;
   - a dict of weighted bags: `{field: [B, K_f] integer, field + "/weights": [B, K_f] float}`; K_f may differ by field;
-  - packed: `{"ids": [B, F] integer}` or `{"ids": [B, F, K] integer, "weights": [B, F, K] float}`, the fast form.
+  - packed: `{"ids": [B, F] integer}` or `{"ids": [B, F, K] integer, "weights": [B, F, K] float}`, the fast form; where
+    fields differ much in K, `{"ids": [B, C], "weights": [B, C], "fields": [C]}` with the field of each column saves
+    reading the padding.
 
   Ids are local to their field. The dict forms check that they lie in `[0, num_ids)`; the packed form, which inner
   loops read from checked arrays, does not.
@@ -76,6 +79,8 @@ class BagEmbedding(tf.keras.layers.Layer):
 
   def call(self, features: Mapping[str, tf.Tensor]) -> tuple[tf.Tensor, tf.Tensor]:
     """`(embeddings [B, F, D], linear [B])`, in the layer's dtype."""
+    if PACKED_FIELDS in features:
+      return self._columns(features[PACKED_IDS], features[PACKED_WEIGHTS], features[PACKED_FIELDS])
     ids, weights = self.pack(features)
     rows = self.rows(ids)
     if weights is not None:
@@ -162,6 +167,19 @@ class BagEmbedding(tf.keras.layers.Layer):
     values = tf.gather(self.linear_table, rows)  # [B, F, 1] or [B, F, K, 1]
     values = values if weights is None else values * weights
     return tf.reduce_sum(values, axis=list(range(1, values.shape.rank)))
+
+  def _columns(self, ids: tf.Tensor, weights: tf.Tensor, fields: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+    """`call` for columns of any fields: a product with the 0/1 matrix of columns and fields adds up each field's."""
+    weights = tf.cast(weights, self.compute_dtype)
+    rows = tf.cast(ids, tf.int64) + tf.gather(tf.constant(self._offsets), fields)
+    linear = tf.zeros([tf.shape(ids)[0]], self.compute_dtype)
+    if self.linear_table is not None:
+      linear = tf.reduce_sum(tf.gather(self.linear_table, rows)[..., 0] * weights, axis=1)
+    if self.embedding_table is None:
+      return tf.zeros([tf.shape(ids)[0], len(self._num_ids), 0], self.compute_dtype), linear
+    belongs = tf.one_hot(fields, len(self._num_ids), dtype=self.compute_dtype)  # [C, F]
+    values = tf.gather(self.embedding_table, rows) * weights[..., tf.newaxis]  # [B, C, D]
+    return tf.einsum("bcd,cf->bfd", values, belongs), linear
 
   def get_config(self) -> dict[str, Any]:
     """The constructor's arguments, the spec as a dict."""

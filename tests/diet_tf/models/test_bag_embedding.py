@@ -2,6 +2,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from diet_tf.bilevel import packed_columns
 from diet_tf.errors import ConfigError
 from diet_tf.features import FeatureSpec, Field, Label
 from diet_tf.models import BagEmbedding
@@ -139,3 +140,19 @@ def test_features_of_another_form_are_refused_by_name(features, named):
 def test_a_field_of_a_reserved_name_is_refused():
   with pytest.raises(ConfigError, match="packed"):
     BagEmbedding(FeatureSpec((Field("ids", "ids", hash_ids=3),), Label("click")))
+
+
+def test_packed_columns_equal_packed_bags():
+  spec = FeatureSpec(tuple(Field(f"f{index}", f"f{index}", hash_ids=5 + index) for index in range(4)), Label("click"))
+  layer = BagEmbedding(spec, 3, seed=1)
+  rng = np.random.default_rng(0)
+  num_fields, width, max_ids = 4, 3, [1, 2, 3, 1]
+  ids = np.stack([rng.integers(count, size=(4, width)) for count in spec.num_ids], axis=1)
+  weights = rng.random((4, num_fields, width)) * (np.arange(width) < np.array(max_ids)[:, None])
+  layer.build()
+  layer.linear_table.assign(rng.normal(size=layer.linear_table.shape))
+  make = packed_columns(max_ids, width)
+  columns = make(tf.constant(ids), tf.constant(weights, tf.float32), tf.constant(0))
+  assert columns["ids"].shape == (4, sum(max_ids))
+  for ours, theirs in zip(layer(columns), layer({"ids": ids, "weights": tf.constant(weights, tf.float32)}), strict=True):
+    np.testing.assert_allclose(ours, theirs, atol=1e-6)
