@@ -148,10 +148,11 @@ class TeacherSpace:
     covariance = (square / count - np.outer(self._mean, self._mean)) * np.outer(self._scale, self._scale)
     values, vectors = np.linalg.eigh(covariance)
     order = np.argsort(-values, kind="stable")[:num_components]
-    # A component's sign is arbitrary to the solver; fixing it keeps runs alike.
-    signs = np.sign(vectors[np.abs(vectors[:, order]).argmax(0), order])
-    spread = np.sqrt(max(values[order].mean(), 1e-12))
-    self._components = vectors[:, order] * np.where(signs == 0, 1, signs) / spread
+    # A component's sign is arbitrary to the solver; making its largest entry positive keeps runs alike.
+    signs = np.where(vectors.max(0, initial=0) >= -vectors.min(0, initial=0), 1, -1)[order]
+    # A member without embeddings has no components: its examples are clustered by the logit.
+    spread = np.sqrt(max(values[order].sum() / max(len(order), 1), 1e-12))
+    self._components = vectors[:, order] * signs / spread
     self._logit_scale = 1 / max(float(np.std(examples.teacher_logits)), 1e-6)
 
   def _embedded(self, ids: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
