@@ -9,11 +9,11 @@ import dataclasses
 import math
 from collections.abc import Mapping, Sequence
 
-WIDTH = 340.0
+WIDTH = 300.0
 _LABEL_GAP = 13.0
 # About the width of a letter at the size of the charts' text.
-_LETTER = 6.2
-_MOST_LETTERS = 22
+_LETTER = 7.1
+_MOST_LETTERS = 18
 _MOST_POINTS = 400
 
 

@@ -63,6 +63,9 @@ class PanelSettings:
     selection_spans: held-back examples come from this many of the newest spans.
     selection_examples: at most this many of them are used.
     holdback_fraction: share of each span that is held back while settings are selected.
+    lazy: whether Adam moves only the rows of a batch in trainings on the log and on random rows. All rows that have
+      occurred, as in Keras' own Adam, is the better reference (by 0.002 to 0.003 AUC on the simulated log); lazy is the
+      faster one where very many ids occur.
     cache_bytes: a log whose arrays fit in this is parsed once, not once per training.
   """
 
@@ -75,6 +78,7 @@ class PanelSettings:
   selection_spans: int = 3
   selection_examples: int = 50_000
   holdback_fraction: float = 0.1
+  lazy: bool = False
   cache_bytes: int = 1 << 28
 
   def __post_init__(self) -> None:
@@ -369,7 +373,8 @@ class _Evaluation:
 
   def member(self, name: str) -> MemberFidelity:
     """The figures of one member."""
-    learner = Learner(name, self._memory.spec, self._memory.recipe, strategy=self._strategy)
+    learner = Learner(name, self._memory.spec, self._memory.recipe, strategy=self._strategy,
+                      lazy=self._settings.lazy)
     outcomes = {LOG: self._log(learner), MEMORY: self._on_memory(learner), RANDOM_HARD: self._rows(learner, None)}
     if self._soft_labels is not None:
       outcomes[RANDOM_SOFT] = self._rows(learner, self._soft_labels)

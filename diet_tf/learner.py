@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from diet_tf.errors import ConfigError, NumericsError
+from diet_tf.errors import ConfigError, DataError, NumericsError
 from diet_tf.features import FeatureSpec
 from diet_tf.manifest import Recipe
 from diet_tf.models import PARAMETER_GROUPS, RankingModel, TfrsRanking, build_model
@@ -34,10 +34,11 @@ class Learner:
     spec: the feature spec of the examples.
     recipe: the memory's, which gives the optimiser of trainings on the memory and Adam's constants for all others.
     strategy: where to train; None takes the current strategy.
+    lazy: whether a training that does not follow the recipe moves only the rows of the batch, see `GroupedAdam`.
   """
 
   def __init__(self, member: str, spec: FeatureSpec, recipe: Recipe, *,
-               strategy: tf.distribute.Strategy | None = None) -> None:
+               strategy: tf.distribute.Strategy | None = None, lazy: bool = False) -> None:
     self.member = member
     self.spec = spec
     self.strategy = strategy or tf.distribute.get_strategy()
@@ -45,7 +46,7 @@ class Learner:
       self.model = build_model(member, spec)
       self.input_form = _input_form(self.model, spec, member)
       # The rate is a variable of the optimiser: candidates share one graph.
-      self._plain = GroupedAdam(dict.fromkeys(PARAMETER_GROUPS, 1.0), learning_rate=1e-3)
+      self._plain = GroupedAdam(dict.fromkeys(PARAMETER_GROUPS, 1.0), lazy=lazy, learning_rate=1e-3)
       self._by_recipe = recipe.optimizer()
       for optimizer in (self._plain, self._by_recipe):
         optimizer.build(self.model.trainable_variables)
@@ -66,6 +67,7 @@ class Learner:
         fresh(features_in_form(self.input_form, self.spec, *_dummy_batch(self.spec, self.input_form)))
     for variable, value in zip(self.model.weights, fresh.weights, strict=True):
       variable.assign(value)
+    # Rows that an optimiser remembers from an earlier training have no moments now, and so do not move.
     for optimizer in (self._plain, self._by_recipe):
       for variable in optimizer.variables:
         if "learning_rate" not in variable.name:
@@ -80,16 +82,25 @@ class Learner:
       by_recipe: whether by the memory's recipe, or by the learning rate of `reset`.
 
     Raises:
+      DataError: the dataset is empty.
       NumericsError: the training loss is not finite.
     """
     train_pass = self._passes[by_recipe]
     warm_key = (by_recipe, str(dataset.element_spec))
-    if warm_key not in self._warm:  # No elements: the graph is traced and optimised, and nothing else happens.
-      train_pass(iter(self.strategy.experimental_distribute_dataset(dataset.take(0))))
+    if warm_key not in self._warm:
+      # No elements: the graph is traced and optimised, and nothing else happens. The filter hides from a distributed
+      # iterator that there are none, which would be traced as a loop without steps.
+      nothing = dataset.take(0).filter(lambda *_: True)
+      train_pass(iter(self.strategy.experimental_distribute_dataset(nothing)))
       self._warm.add(warm_key)
     start = time.perf_counter()
-    loss = float(train_pass(iter(self.strategy.experimental_distribute_dataset(dataset))))
+    total, steps = (float(value) for value in train_pass(
+        iter(self.strategy.experimental_distribute_dataset(dataset))))
     seconds = time.perf_counter() - start
+    if not steps:
+      raise DataError(f"training data of panel member {self.member!r}", rule="it holds at least one batch.",
+                      received="none.", remedy="give a span that is not empty.")
+    loss = total / steps
     if not np.isfinite(loss):
       raise NumericsError(f"panel member {self.member!r}", rule="its training loss is finite.",
                           received=f"{loss} at learning rate {float(self._plain.learning_rate):g}."
@@ -156,13 +167,13 @@ class Learner:
     def step(features: Mapping[str, tf.Tensor], labels: tf.Tensor, weights: tf.Tensor) -> tf.Tensor:
       return self._step(features, labels, weights, optimizer)
 
-    def whole_pass(iterator: Iterator[Any]) -> tf.Tensor:
+    def whole_pass(iterator: Iterator[Any]) -> tuple[tf.Tensor, tf.Tensor]:
       total, steps = tf.constant(0.0), tf.constant(0.0)
-      for features, labels, weights in iterator:
-        losses = self.strategy.run(step, args=(features, labels, weights))
+      for batch in iterator:
+        losses = self.strategy.run(step, args=batch)
         total += self.strategy.reduce(tf.distribute.ReduceOp.SUM, losses, axis=None)
         steps += 1.0
-      return total / tf.maximum(steps, 1.0)
+      return total, steps
 
     return tf.function(whole_pass, reduce_retracing=True)
 

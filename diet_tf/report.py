@@ -89,7 +89,8 @@ def render_report(result: FidelityResult, *, manifest: Manifest, slots: Slots | 
   kinds = [kind for kind in KINDS if any(kind in member.trainings for member in result.members)]
   stages = sorted(stages, key=lambda stage: stage.span)
   return environment.get_template("report.html.j2").render(
-      result=result, manifest=manifest, stages=stages, commands=list(commands), kinds=kinds, kind_names=KIND_NAMES,
+      width=f"{charts.WIDTH:g}", result=result, manifest=manifest, stages=stages, commands=list(commands), kinds=kinds,
+      kind_names=KIND_NAMES,
       key_figures=_key_figures(result), scatter=_scatter(result), dots=_dots(result, kinds),
       rows=[_row(member, kinds) for member in result.members], costs=_costs(result), cost_chart=_cost_chart(result),
       curves=_curves(stages), actions=_actions(stages), action_names=ACTION_NAMES, ages=_ages(slots, manifest.span),

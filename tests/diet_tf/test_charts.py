@@ -47,7 +47,7 @@ def test_a_scatter_has_one_scale_and_bars_of_one_standard_error():
 
 def test_long_names_are_cut_and_keep_their_end():
   name = "dnn(embedding_dim=4,hidden_units=64-32)"
-  assert charts.shortened(name) == "dnn(embedd…its=64-32)"
+  assert charts.shortened(name) == "dnn(embe…s=64-32)"
   assert charts.shortened("dcn_v2") == "dcn_v2"
 
 

@@ -3,6 +3,8 @@ from __future__ import annotations
 import json
 import math
 import os
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -121,14 +123,16 @@ def test_training_by_recipe_is_what_recipe_fit_does(memory):
   np.testing.assert_allclose(learner.logits(ids), model({"ids": ids}).numpy(), atol=1e-5)
 
 
-def test_training_on_rows_is_what_keras_does():
-  learner = Learner("fm", SPEC, RECIPE)
+@pytest.mark.parametrize("lazy", [False, True])
+def test_training_on_rows_is_what_keras_does(lazy):
+  learner = Learner("fm", SPEC, RECIPE, lazy=lazy)
   ids, labels, _ = _examples(3, 100)
   soft = np.linspace(0, 1, 100, dtype=np.float32)
   fidelity.train_on_rows(learner, fidelity.Examples(ids, labels), seed=1, learning_rate=0.02, epochs=2, batch_size=32,
                          soft_labels=soft)
   model = build_model("fm", SPEC, seed=1)
-  model.compile(GroupedAdam(0.02), tf.keras.losses.BinaryCrossentropy(from_logits=True))
+  model.compile(GroupedAdam(0.02, lazy=lazy) if lazy else tf.keras.optimizers.Adam(0.02),
+                tf.keras.losses.BinaryCrossentropy(from_logits=True))
   model.fit({"ids": ids}, soft, batch_size=32, epochs=2, shuffle=False, verbose=0)
   np.testing.assert_allclose(learner.logits(ids), model({"ids": ids}).numpy(), atol=1e-5)
 
@@ -146,12 +150,52 @@ def test_training_again_gives_the_same_and_traces_nothing(memory, log_shards):
   fidelity.train_on_memory(learner, memory, seed=4)
   fidelity.train_on_log(learner, dataset, seed=1, learning_rate=0.01)
   np.testing.assert_array_equal(learner.logits(ids), first)
-  assert [function.experimental_get_tracing_count() for function in learner._passes.values()] == traces == [1, 1]
+  assert [function.experimental_get_tracing_count() for function in learner._passes.values()] == traces
 
 
 def test_the_log_is_read_in_the_order_of_spans(log_shards):
   ids = np.concatenate([batch[2].numpy() for batch in fidelity.log_dataset(log_shards, SPEC, 100)])
   np.testing.assert_array_equal(ids, np.concatenate([_examples(3)[2], _examples(4)[2]]))
+
+
+_UNDER_STRATEGIES = """
+import numpy as np
+import diet_tf
+import tensorflow as tf
+from diet_tf import fidelity
+from diet_tf.features import FeatureSpec, Field, Label
+from diet_tf.learner import Learner
+from diet_tf.manifest import Recipe
+
+cpu = tf.config.list_physical_devices("CPU")[0]
+tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * 2)
+spec = FeatureSpec((Field("user", "user", hash_ids=24), Field("item", "item", hash_ids=16)), Label("click"))
+rng = np.random.default_rng(0)
+ids = rng.integers(0, 16, [101, 2]).astype(np.int32)
+rows = fidelity.Examples(ids, (ids[:, 0] < 8).astype(np.float32))
+logits = []
+for strategy in (None, tf.distribute.OneDeviceStrategy("/CPU:0"), tf.distribute.MirroredStrategy(["CPU:0", "CPU:1"])):
+  learner = Learner("dnn(l2=0.01)", spec, Recipe(), strategy=strategy)
+  fidelity.train_on_rows(learner, rows, seed=1, learning_rate=0.05, epochs=4, batch_size=32)
+  logits.append(learner.logits(rows.ids))
+assert np.ptp(logits[0]) > 0.1
+for other in logits[1:]:
+  np.testing.assert_allclose(other, logits[0], atol=1e-4)
+"""
+
+
+def test_one_device_and_two_replicas_train_as_no_strategy_does():
+  """In a process of its own: a device can be parted only before TensorFlow has used it."""
+  done = subprocess.run([sys.executable, "-c", _UNDER_STRATEGIES], capture_output=True, text=True, check=False,
+                        timeout=300)
+  assert done.returncode == 0, done.stderr[-2000:]
+
+
+def test_training_on_nothing_is_refused():
+  learner = Learner("lr", SPEC, RECIPE)
+  nothing = fidelity.Examples(np.zeros([0, 3], np.int32), np.zeros(0, np.float32))
+  with pytest.raises(errors.DataError, match="at least one batch"):
+    fidelity.train_on_rows(learner, nothing, seed=0, learning_rate=0.1, epochs=1, batch_size=8)
 
 
 def test_predictions_do_not_depend_on_how_rows_are_cut(monkeypatch):

@@ -134,7 +134,7 @@ def test_text_is_readable_on_a_phone_and_in_the_dark():
   assert 'name="viewport" content="width=device-width' in page
   assert "prefers-color-scheme: dark" in page
   boxes = [float(element.get("viewBox").split()[2]) for element in _elements(page).iter("svg")]
-  assert max(boxes) <= 340  # Wider pictures would shrink their text on 360 pixels.
+  assert max(boxes) <= 300  # Wider pictures would shrink their text on 360 pixels.
   tables = list(_elements(page).iter("table"))
   scrolled = [table for element in _elements(page).iter("div") if element.get("class") == "scroll"
               for table in element.iter("table")]
