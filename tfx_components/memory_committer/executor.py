@@ -2,10 +2,25 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
+from absl import logging
 from tfx import types
 from tfx.dsl.components.base import base_executor
+
+from diet_tf import files
+from diet_tf.arrays import write_json
+from diet_tf.errors import DataError, StoreError
+from diet_tf.gate import REFINED
+from diet_tf.manifest import read_manifest
+from diet_tf.store import MEMORY_PART, Commit, Store
+from tfx_components import inputs
+from tfx_components.log_gen.generate import VOCABULARIES_NAME
+from tfx_components.span_validator import validate
+from tfx_components.stage_files import MEMORY_FOLDER, PREVIOUS, Stage, read_start, read_verdict
+
+LOCATION_NAME = "location.json"
 
 
 class Executor(base_executor.BaseExecutor):
@@ -13,5 +28,109 @@ class Executor(base_executor.BaseExecutor):
 
   def Do(self, input_dict: dict[str, list[types.Artifact]], output_dict: dict[str, list[types.Artifact]],
          exec_properties: dict[str, Any]) -> None:
-    """Runs the component."""
-    raise NotImplementedError
+    """Commits what the gate chose.
+
+    Args:
+      input_dict: `memory`, `start`, `parent`, `teacher`, `verdict`, `examples`, `schema` and `statistics` of the stage.
+      output_dict: `commit`: one StoreCommit artifact.
+      exec_properties: `store_uri`; `features` and `settings` as JSON; `seed`; `span`; `run_id`; `replace`.
+
+    Raises:
+      StoreError: the span has other content already, or the store has moved on below it since the stage began.
+    """
+    self._log_startup(input_dict, output_dict, exec_properties)
+    stage = Stage.of(exec_properties, inputs.span_of(exec_properties, inputs.single(input_dict, "examples")))
+    parent = inputs.Parent.of(inputs.single(input_dict, "parent"))
+    artifact = inputs.single(output_dict, "commit")
+    chosen = chosen_candidate(inputs.single(input_dict, "verdict").uri, stage.span)
+    parts = collect_parts(input_dict, chosen, stage, parent, artifact.uri)
+    store = Store(exec_properties["store_uri"])
+    require_unmoved(store, stage.span, parent.commit)
+    context_id = self._context.pipeline_run_id if self._context is not None else None
+    commit = store.commit(stage.span, parts, parent=parent.commit, settings=commit_settings(stage),
+                          run_id=exec_properties.get("run_id") or context_id or "",
+                          replace=bool(int(exec_properties.get("replace") or 0)))
+    memory_uri = store.path(commit, MEMORY_PART)
+    write_json(files.join(artifact.uri, inputs.COMMIT_FILE), commit.to_dict())
+    write_json(files.join(artifact.uri, LOCATION_NAME), {
+        "store_uri": store.uri, "data_uri": store.path(commit), "memory_uri": memory_uri})
+    describe(artifact, commit, store.uri, memory_uri, chosen)
+    logging.info("Span %d is committed: the memory %s is at %s.", commit.span, chosen, memory_uri)
+
+
+def chosen_candidate(verdict_dir: str, span: int) -> str:
+  """The name of the candidate that the gate chose.
+
+  Raises:
+    DataError: the verdict is of another span.
+  """
+  verdict, judged = read_verdict(verdict_dir)
+  if judged != span:
+    raise DataError(verdict_dir, rule=f"the verdict is of span {span}, which is committed.",
+                    received=f"span {judged}.", remedy="connect the artifacts of one run.")
+  return verdict.chosen
+
+
+def collect_parts(artifacts: inputs.ArtifactDict, chosen: str, stage: Stage, parent: inputs.Parent,
+                  folder: str) -> dict[str, str]:
+  """Per part of the commit, where its content lies; what must be made for it is written into `folder`."""
+  files.make_folders(folder)
+  statistics = validate.read_statistics(inputs.split_folder(inputs.single(artifacts, "statistics")))
+  carried = files.join(folder, inputs.STATISTICS_PART)
+  validate.write_statistics(carried, validate.carried_statistics(statistics, stage.spec))
+  parts = {MEMORY_PART: memory_folder(artifacts, chosen, stage, parent, folder),
+           inputs.TEACHER_PART: inputs.single(artifacts, "teacher").uri,
+           inputs.SCHEMA_PART: inputs.single(artifacts, "schema").uri,
+           inputs.STATISTICS_PART: carried}
+  vocabularies = files.join(inputs.single(artifacts, "examples").uri, VOCABULARIES_NAME)
+  if files.exists(vocabularies):
+    parts[inputs.VOCABULARIES_PART] = vocabularies
+  return parts
+
+
+def memory_folder(artifacts: inputs.ArtifactDict, chosen: str, stage: Stage, parent: inputs.Parent,
+                  folder: str) -> str:
+  """The folder of the chosen memory.
+
+  The memory before the span is saved anew: its slots and recipe stay, but it now stands for this span's examples too.
+  """
+  if chosen != PREVIOUS:
+    artifact = inputs.single(artifacts, "memory" if chosen == REFINED else "start")
+    return files.join(artifact.uri, MEMORY_FOLDER)
+  previous = parent.memory(stage.spec)
+  if previous is None:
+    raise DataError("verdict", rule=f"{PREVIOUS!r} is chosen only where a memory was committed before.",
+                    received="no commit before the span.", remedy="connect the artifacts of one run.")
+  start_dir = inputs.single(artifacts, "start").uri
+  start, _ = read_start(start_dir, stage.load(start_dir))
+  stage.save(folder, previous.slots, previous.recipe, previous, start.num_examples_seen)
+  return files.join(folder, MEMORY_FOLDER)
+
+
+def require_unmoved(store: Store, span: int, parent: Commit | None) -> None:
+  """Raises StoreError if the newest commit below the span is no longer the one that the stage began with."""
+  newest = store.newest(below=span)
+  began, now = ((None if commit is None else (commit.span, commit.data)) for commit in (parent, newest))
+  if began != now:
+    raise StoreError(f"span {span} in {store.uri}", rule="a commit grows from the newest one below it.",
+                     received=f"begun from {_named(began)}; the newest is now {_named(now)}.",
+                     remedy=f"run span {span} again; run spans one after the other, in order.")
+
+
+def _named(commit: tuple[int, str] | None) -> str:
+  return "no commit" if commit is None else f"span {commit[0]} ({commit[1][:12]})"
+
+
+def commit_settings(stage: Stage) -> dict[str, Any]:
+  """What the commit keeps of how it was made."""
+  return {**json.loads(stage.settings.to_json()), "feature_spec": stage.spec.to_dict(), "seed": stage.seed}
+
+
+def describe(artifact: types.Artifact, commit: Commit, store_uri: str, memory_uri: str, chosen: str) -> None:
+  """Sets the properties of the artifact."""
+  manifest = read_manifest(memory_uri)
+  for name, number in (("span", commit.span), ("num_slots", manifest.num_slots), ("is_empty", 0)):
+    artifact.set_int_custom_property(name, number)
+  for name, text in (("digest", commit.data), ("memory_digest", manifest.digest), ("store_uri", store_uri),
+                     ("memory_uri", memory_uri), ("run_id", commit.run_id), ("chosen", chosen)):
+    artifact.set_string_custom_property(name, text)

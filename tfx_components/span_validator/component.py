@@ -36,8 +36,8 @@ class SpanValidatorSpec(ComponentSpec):
 class SpanValidator(base_component.BaseComponent):
   """Checks a span's statistics against the schema and the statistics of the span before; stops at fatal anomalies.
 
-  The first span's schema becomes the store's: its fields are marked categorical. Drift is compared on the ids'
-  frequencies, which `StatisticsGen` counts if it is given `span_validator.schema.statistics_options(features)`.
+  The first span's schema becomes the store's, with its fields marked categorical. Drift is compared on the frequencies
+  of ids, which `StatisticsGen` counts where the schema in its `stats_options` marks the fields as categorical.
 
   Args:
     statistics: of the span's examples.
