@@ -97,6 +97,8 @@ class Teacher:
       with tf.GradientTape() as tape:
         losses = tf.nn.sigmoid_cross_entropy_with_logits(labels=labels, logits=member({"ids": ids}, training=True))
         loss = tf.nn.compute_average_loss(losses, global_batch_size=self.settings.batch_size)
+        if member.losses:
+          loss += tf.nn.scale_regularization_loss(tf.add_n(member.losses))
       variables = member.trainable_variables
       optimizer.apply_gradients(zip(tape.gradient(loss, variables), variables))
       total += loss
@@ -186,9 +188,9 @@ class Teacher:
     array_files.write_json(f"{directory}/teacher.json", header)
 
   @classmethod
-  def load(cls, directory: str, spec: FeatureSpec, settings: TeacherSettings, *, seed: int = 0,
+  def load(cls, directory: str, spec: FeatureSpec, settings: TeacherSettings, *,
            strategy: tf.distribute.Strategy | None = None) -> Teacher:
-    """The teacher saved in `directory`.
+    """The teacher saved in `directory`, with the seed that it was begun with.
 
     Raises:
       FormatError: if the files are damaged, of a newer version, or of other settings or another feature spec.
@@ -203,7 +205,8 @@ class Teacher:
         rows = arrays.get(f"{index}/{key}/rows")
         for kind, target in zip("wmv", (variable, *optimizer.moments(variable))):
           target.assign(_restored(target.numpy(), arrays, f"{index}/{key}/{kind}", rows, directory))
-      optimizer.iterations.assign(arrays[f"{index}/iterations"])
+      iterations = optimizer.iterations
+      iterations.assign(_restored(iterations.numpy(), arrays, f"{index}/iterations", None, directory))
     teacher._restore_checkpoints(arrays, header["num_checkpoints"], directory)
     return teacher
 
