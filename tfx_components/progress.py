@@ -9,20 +9,17 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Iterator
 
-from absl import logging
-
 from diet_tf.progress import Progress
+from tfx_components.progress_log import ProgressLog
 
+_log = ProgressLog()
 # The innermost last. A list, since executors run in threads of the runner, which context variables do not reach.
 _shown: list[Progress] = []
 
 
 def report(description: str, done: int, total: int | None) -> None:
   """A progress callback that shows, or logs, what an executor reports."""
-  if _shown:
-    _shown[-1](description, done, total)
-  else:
-    logging.info("%s: %d of %s", description, done, total if total is not None else "?")
+  (_shown[-1] if _shown else _log)(description, done, total)
 
 
 @contextlib.contextmanager

@@ -12,7 +12,7 @@ from diet_tf import files
 from diet_tf.stage import refine_start
 from diet_tf.teacher import Teacher
 from tfx_components import inputs, training
-from tfx_components.progress_log import ProgressLog
+from tfx_components.progress import report
 from tfx_components.stage_files import Stage, read_start, write_refinement
 
 
@@ -38,7 +38,7 @@ class Executor(base_executor.BaseExecutor):
     teacher = Teacher.load(inputs.single(input_dict, "teacher").uri, stage.spec, stage.settings.teacher)
     passes = stage.passes(inputs.example_shards(examples), inputs.single(input_dict, "scores").uri)
     refined = refine_start(start, previous, passes, teacher, stage.settings.distill, seed=stage.stage_seed,
-                           strategy=strategy, progress=ProgressLog())
+                           strategy=strategy, progress=report)
     artifact = inputs.single(output_dict, "memory")
     files.make_folders(artifact.uri)
     memory = stage.save(artifact.uri, refined.slots, refined.recipe, previous, start.num_examples_seen)

@@ -16,7 +16,7 @@ from diet_tf.memory import Memory
 from diet_tf.report import StageSummary
 from diet_tf.stage_report import StageRecord, slots_by_age, write_stage_report
 from tfx_components import inputs, training
-from tfx_components.progress_log import ProgressLog
+from tfx_components.progress import report
 from tfx_components.stage_files import (
     PREVIOUS,
     REPORT_NAME,
@@ -58,7 +58,7 @@ class Executor(base_executor.BaseExecutor):
         stage.settings.gate.max_examples, seed=stage.stage_seed, scores_dir=scores.uri if scores else None)
     candidates = {name: Candidate(memory.slots, memory.recipe) for name, memory in memories.items()}
     verdict = judge(candidates, stage.spec, held_back.ids, held_back.labels, stage.settings.gate,
-                    seed=stage.stage_seed, progress=ProgressLog())
+                    seed=stage.stage_seed, progress=report)
     artifact = inputs.single(output_dict, "verdict")
     files.make_folders(artifact.uri)
     write_verdict(artifact.uri, verdict, stage.span, len(held_back))

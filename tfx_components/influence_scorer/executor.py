@@ -17,7 +17,7 @@ from diet_tf.teacher import Teacher, TeacherSettings
 from tfx_components import inputs, training
 from tfx_components.influence_scorer.score import SpanScoring, score_span
 from tfx_components.log_gen.stage import Runner
-from tfx_components.progress_log import ProgressLog
+from tfx_components.progress import report
 
 
 class Executor(base_beam_executor.BaseBeamExecutor):
@@ -39,12 +39,11 @@ class Executor(base_beam_executor.BaseBeamExecutor):
     settings = from_json(TeacherSettings, exec_properties["teacher_settings"], "teacher")
     teacher = load_teacher(parent, spec, settings, exec_properties["seed"], strategy)
     folder = files.join(self._get_tmp_dir(), f"influence-scorer-{uuid.uuid4().hex[:12]}")
-    progress = ProgressLog()
     scoring = SpanScoring(
         shards=inputs.example_shards(examples), spec=spec, settings=settings,
         influence=from_json(InfluenceSettings, exec_properties["influence"], "influence"),
         span=inputs.span_of(exec_properties, examples), seed=exec_properties["seed"],
-        runner=Runner(self._make_beam_pipeline, folder, progress), progress=progress)
+        runner=Runner(self._make_beam_pipeline, folder, report), progress=report)
     state, scores = inputs.single(output_dict, "teacher"), inputs.single(output_dict, "scores")
     try:
       summary = score_span(scoring, teacher, parent.memory(spec), state.uri, scores.uri)

@@ -13,7 +13,7 @@ from diet_tf.stage import begin
 from diet_tf.teacher import Teacher
 from tfx_components import inputs, training
 from tfx_components.influence_scorer.score import ScoresSummary, read_slot_influences
-from tfx_components.progress_log import ProgressLog
+from tfx_components.progress import report
 from tfx_components.stage_files import Stage, write_start
 
 
@@ -42,7 +42,7 @@ class Executor(base_executor.BaseExecutor):
     start = begin(previous, read_slot_influences(scores_dir, previous.slots if previous else None),
                   stage.passes(inputs.example_shards(examples), scores_dir), num_examples, teacher, settings.budget,
                   settings.addressing, settings.squash, settings.distill, span=stage.span, seed=stage.stage_seed,
-                  progress=ProgressLog())
+                  progress=report)
     artifact = inputs.single(output_dict, "start")
     files.make_folders(artifact.uri)
     memory = stage.save(artifact.uri, start.slots, start.recipe, previous, start.num_examples_seen)

@@ -14,7 +14,7 @@ from diet_tf.errors import FormatError
 from diet_tf.store import Commit, Store
 from tfx_components import inputs
 from tfx_components.log_gen.executor import AUTO_SPAN
-from tfx_components.progress_log import ProgressLog
+from tfx_components.progress import report
 
 
 class Executor(base_executor.BaseExecutor):
@@ -63,7 +63,6 @@ def load_newest(store_uri: str, below: int | None, target: str) -> Commit | None
     if commit is None:
       files.write_atomically(files.join(target, inputs.EMPTY_FILE), b"nothing was committed before this span\n")
       return None
-    progress = ProgressLog()
     for number, (path, info) in enumerate(commit.files.items()):
       source = files.join(store.path(commit), path)
       sha256, num_bytes = files.copy(source, files.join(target, path))
@@ -71,6 +70,6 @@ def load_newest(store_uri: str, below: int | None, target: str) -> Commit | None
         raise FormatError(source, rule=f"it is as it was committed: digest {info.sha256[:12]}, {info.num_bytes} bytes.",
                           received=f"digest {sha256[:12]}, {num_bytes} bytes.",
                           remedy="restore the file from a copy, or run its span again with --replace.")
-      progress(f"copying the memory of span {commit.span} (files)", number + 1, len(commit.files))
+      report(f"copying the memory of span {commit.span} (files)", number + 1, len(commit.files))
   write_json(files.join(target, inputs.COMMIT_FILE), commit.to_dict())
   return commit
