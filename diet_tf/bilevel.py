@@ -138,6 +138,13 @@ def _dense(gradient: Any, variable: tf.Variable) -> tf.Tensor:
   return gradient
 
 
+def _added(adjoint: tf.Tensor, gradient: Any) -> tf.Tensor:
+  """`adjoint + gradient` without making a sparse gradient dense first."""
+  if isinstance(gradient, tf.IndexedSlices):
+    return tf.tensor_scatter_nd_add(adjoint, gradient.indices[:, None], gradient.values)
+  return adjoint + gradient
+
+
 def _inner_product(gradient: Any, adjoint: tf.Tensor) -> tf.Tensor:
   """`<gradient, adjoint>` without making a sparse gradient dense."""
   if isinstance(gradient, tf.IndexedSlices):
@@ -277,22 +284,37 @@ class DifferentiableTraining:
     count = len(self._variables)
     adjoints_m, adjoints_v = self._zeros(), self._zeros()
     m, v = self._zeros(), self._zeros()
-    sums = [tf.zeros_like(value) for value in inputs.differentiable()]
+    size = self.settings.batch_size
+    data = [tf.TensorArray(x.dtype, num_steps, element_shape=[size, *x.shape[1:]])
+            for x in inputs.differentiable()[:3]]
+    log_rates = tf.TensorArray(inputs.learning_rates.dtype, num_steps, element_shape=[len(GROUPS)])
     for offset in tf.range(num_steps):
       step = num_steps - 1 - offset
       if (step + 1) % segment == 0 or offset == 0:
         stored = [array.read(step // segment) for array in moments]
         m, v = stored[:count], stored[count:]
       self._assign([array.read(step) for array in weights])
-      sums, adjoints, adjoints_m, adjoints_v, m, v = self._reverse_step(inputs, step, sums, adjoints, adjoints_m,
-                                                                        adjoints_v, m, v)
-    return sums
+      parts, per_group, adjoints, adjoints_m, adjoints_v, m, v = self._reverse_step(
+          inputs, step, adjoints, adjoints_m, adjoints_v, m, v)
+      data = [array.write(step, part) for array, part in zip(data, parts)]
+      log_rates = log_rates.write(step, per_group)
+    # [num_steps, batch_size, ...] -> [epochs, num_slots, ...] -> [num_slots, ...]
+    totals = [tf.reduce_sum(tf.reshape(array.stack(), tf.concat([[-1], tf.shape(x)], 0)), 0)
+              for array, x in zip(data, inputs.differentiable())]
+    per_step = log_rates.stack()  # [num_steps, num_groups]
+    return [*totals, tf.reduce_sum(per_step, 0) / inputs.learning_rates,
+            tf.reduce_sum(per_step, 1) / inputs.step_multipliers]
 
   @tf.autograph.experimental.do_not_convert
-  def _reverse_step(self, inputs: TrainingInputs, step: tf.Tensor, sums: list[tf.Tensor], adjoints: list[tf.Tensor],
+  def _reverse_step(self, inputs: TrainingInputs, step: tf.Tensor, adjoints: list[tf.Tensor],
                     adjoints_m: list[tf.Tensor], adjoints_v: list[tf.Tensor], m: list[tf.Tensor],
                     v: list[tf.Tensor]) -> tuple[list[tf.Tensor], ...]:
-    """One step backwards: adjoints of `(w, m, v)` after it become those before it; `sums` gain its contributions."""
+    """One step backwards: adjoints and state after it become those before it.
+
+    Returns:
+      The step's contributions to the gradients of its batch of id weights, labels and sample weights; those to the
+      logarithms of the learning rates, `[num_groups]`; adjoints of `w`, `m` and `v`; `m` and `v`.
+    """
     ids, batch = self._batch(inputs, step)
     with tf.GradientTape(watch_accessed_variables=False) as outer_tape:
       outer_tape.watch(self._variables)
@@ -302,56 +324,44 @@ class DifferentiableTraining:
         loss = self._inner_loss(step, ids, *batch)
       gradients = tape.gradient(loss, self._variables)
       with outer_tape.stop_recording():
-        pulled = [self._pull_back(inputs, step, *state) for state in
-                  zip(self._variables, gradients, self._groups, adjoints, adjoints_m, adjoints_v, m, v)]
-      product = tf.add_n([_inner_product(gradient, one.gradient) for gradient, one in zip(gradients, pulled)
+        dense = [_dense(gradient, variable) for gradient, variable in zip(gradients, self._variables)]
+        through, per_variable, adjoints_m, adjoints_v, m, v = self._reverse_adam(
+            self._rates(inputs, step), dense, adjoints, adjoints_m, adjoints_v, m, v)
+      product = tf.add_n([_inner_product(gradient, adjoint) for gradient, adjoint in zip(gradients, through)
                           if gradient is not None])
-    second = outer_tape.gradient(product, self._variables + batch, unconnected_gradients=tf.UnconnectedGradients.NONE)
-    count = len(self._variables)
-    adjoints = [adjoint if hessian is None else adjoint + _dense(hessian, x)
-                for adjoint, hessian, x in zip(adjoints, second[:count], self._variables)]
-    size = self.settings.batch_size
-    rows = (step * size) % tf.shape(inputs.labels)[0] + tf.range(size)
-    data = [total if part is None else tf.tensor_scatter_nd_add(total, rows[:, None], part)
-            for total, part in zip(sums[:3], second[count:])]
-    per_group = tf.math.unsorted_segment_sum(tf.stack([one.log_rate for one in pulled]), self._groups, len(GROUPS))
-    rates = sums[3] + per_group / inputs.learning_rates
-    multipliers = tf.tensor_scatter_nd_add(sums[4], [[step]],
-                                           [tf.reduce_sum(per_group) / inputs.step_multipliers[step]])
-    return ([*data, rates, multipliers], adjoints, [one.adjoint_m for one in pulled],
-            [one.adjoint_v for one in pulled], [one.m for one in pulled], [one.v for one in pulled])
+    second = outer_tape.gradient(product, self._variables + batch)
+    adjoints = [adjoint if hessian is None else _added(adjoint, hessian)
+                for adjoint, hessian in zip(adjoints, second[:len(adjoints)])]
+    parts = [tf.zeros_like(x) if part is None else part for part, x in zip(second[len(adjoints):], batch)]
+    per_group = tf.math.unsorted_segment_sum(tf.stack(per_variable), self._groups, len(GROUPS))
+    return parts, per_group, adjoints, adjoints_m, adjoints_v, m, v
 
-  def _pull_back(self, inputs: TrainingInputs, step: tf.Tensor, variable: tf.Variable, gradient: Any, group: int,
-                 adjoint: tf.Tensor, adjoint_m: tf.Tensor, adjoint_v: tf.Tensor, m: tf.Tensor,
-                 v: tf.Tensor) -> _PulledBack:
-    """Adam's own part of a backward step, for one variable; `m` and `v` are those after the step."""
-    beta_1, beta_2 = self.settings.beta_1, self.settings.beta_2
-    dense = _dense(gradient, variable)
-    power_1, power_2 = self._beta_powers(step, variable.dtype)
-    rate = (inputs.learning_rates[group] * inputs.step_multipliers[step] * tf.sqrt(1 - power_2) / (1 - power_1))
-    root = tf.sqrt(v)
-    denominator = root + self.settings.epsilon
-    log_rate = -rate * tf.reduce_sum(adjoint * m / denominator)
-    total_m = adjoint_m - rate * adjoint / denominator
-    # d sqrt(v) / d v is infinite at 0; there m is 0 too and the step is 0 for either sign, so the limit 0 is taken.
-    total_v = adjoint_v + tf.math.divide_no_nan(rate * adjoint * m, 2 * root * tf.square(denominator))
-    return _PulledBack(
-        gradient=(1 - beta_1) * total_m + 2 * (1 - beta_2) * dense * total_v,
-        adjoint_m=beta_1 * total_m,
-        adjoint_v=beta_2 * total_v,
-        m=(m - (1 - beta_1) * dense) / beta_1,
-        # Rounding may leave a second moment that was 0 a little below it.
-        v=tf.maximum((v - (1 - beta_2) * tf.square(dense)) / beta_2, 0),
-        log_rate=log_rate)
+  def _rates(self, inputs: TrainingInputs, step: tf.Tensor) -> tf.Tensor:
+    """`[num_groups]`, the factor of `m / (sqrt(v) + epsilon)` in a step."""
+    power_1, power_2 = self._beta_powers(step, inputs.learning_rates.dtype)
+    return inputs.learning_rates * inputs.step_multipliers[step] * tf.sqrt(1 - power_2) / (1 - power_1)
 
+  def _reverse_adam(self, rates: tf.Tensor, gradients: list[tf.Tensor], adjoints: list[tf.Tensor],
+                    adjoints_m: list[tf.Tensor], adjoints_v: list[tf.Tensor], m: list[tf.Tensor],
+                    v: list[tf.Tensor]) -> tuple[list[tf.Tensor], ...]:
+    """Adam's own part of a backward step; `m` and `v` are those after the step.
 
-@dataclasses.dataclass(frozen=True)
-class _PulledBack:
-  """One variable's part of a backward step: the adjoint of its gradient, and the state before the step."""
-
-  gradient: tf.Tensor
-  adjoint_m: tf.Tensor
-  adjoint_v: tf.Tensor
-  m: tf.Tensor
-  v: tf.Tensor
-  log_rate: tf.Tensor
+    Returns:
+      Per variable the adjoint of its gradient, the derivative with respect to the logarithm of its rate, the adjoints
+      of `m` and `v` before the step, and `m` and `v` before it.
+    """
+    beta_1, beta_2, epsilon = self.settings.beta_1, self.settings.beta_2, self.settings.epsilon
+    results: list[tuple[tf.Tensor, ...]] = []
+    for group, gradient, adjoint, adjoint_m, adjoint_v, m_i, v_i in zip(
+        self._groups, gradients, adjoints, adjoints_m, adjoints_v, m, v):
+      root = tf.sqrt(v_i)
+      pulled = rates[group] * adjoint / (root + epsilon)
+      total_m = adjoint_m - pulled
+      # d sqrt(v) / d v is infinite at 0; there m is 0 too and the step is 0 for either sign, so the limit 0 is taken.
+      total_v = adjoint_v + tf.math.divide_no_nan(pulled * m_i, 2 * root * (root + epsilon))
+      results.append((
+          (1 - beta_1) * total_m + 2 * (1 - beta_2) * gradient * total_v, -tf.reduce_sum(pulled * m_i),
+          beta_1 * total_m, beta_2 * total_v, (m_i - (1 - beta_1) * gradient) / beta_1,
+          # Rounding may leave a second moment that was 0 a little below it.
+          tf.maximum((v_i - (1 - beta_2) * tf.square(gradient)) / beta_2, 0)))
+    return tuple(list(part) for part in zip(*results))
