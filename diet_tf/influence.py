@@ -111,6 +111,10 @@ class InfluenceScorer:
     self.learning_rate = learning_rate
     # Typed without None: what uses it runs after it was measured, which `score` checks.
     self._reference: Any = None
+
+  def _use(self, reference: ReferenceGradient) -> None:
+    # A traced function keeps the variables that it was traced with: new ones need new functions.
+    self._reference = reference
     self._add = tf.function(self._add_to_reference, reduce_retracing=True, autograph=False)
     self._score_batch = tf.function(self._score, reduce_retracing=True, autograph=False)
 
@@ -118,13 +122,13 @@ class InfluenceScorer:
     """Measures the mean gradient on `(features, targets, sample_weights)` batches.
 
     Raises:
-      NumericsError: if it is not finite.
+      NumericsError: if there is no example, or the gradient is not finite.
     """
     self._reference = None
     total = 0.0
     for features, targets, sample_weights in batches:
       if self._reference is None:
-        self._reference = self._zero_reference(features, targets)
+        self._use(self._zero_reference(features, targets))
       self._add(features, targets, sample_weights)
       total += float(tf.reduce_sum(sample_weights))
     if self._reference is None or total <= 0:
@@ -133,6 +137,9 @@ class InfluenceScorer:
     for field in dataclasses.fields(ReferenceGradient):
       variable = getattr(self._reference, field.name)
       variable.assign(variable / tf.constant(total, variable.dtype))
+      if not np.isfinite(variable.numpy()).all():
+        raise NumericsError(f"reference gradient of the influence scores, part {field.name!r}", rule="is finite.",
+                            received="NaN or infinity.", remedy="lower teacher.learning_rate.")
 
   def reference_arrays(self) -> list[np.ndarray]:
     """The mean gradient's arrays, in the order of `ReferenceGradient`."""
@@ -140,7 +147,7 @@ class InfluenceScorer:
 
   def set_reference(self, values: Sequence[np.ndarray]) -> None:
     """Takes over a mean gradient that was measured elsewhere."""
-    self._reference = ReferenceGradient(*(tf.Variable(value) for value in values))
+    self._use(ReferenceGradient(*(tf.Variable(value) for value in values)))
 
   def _rows_and_shares(self, features: dict[str, tf.Tensor]) -> tuple[tf.Tensor, tf.Tensor]:
     """Table rows and id weights, both `[batch_size, num_fields, max_ids]`."""

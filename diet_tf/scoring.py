@@ -23,6 +23,9 @@ from diet_tf.teacher import Teacher
 FORMAT_NAME = "diet_tf.scores"
 FORMAT_VERSION = 1
 
+# Columns of a score file, one row per example.
+_COLUMNS = {"example_ids": np.int64, "influences": np.float32, "gradient_norms": np.float32,
+            "teacher_logits": np.float32}
 _REFERENCE = ("kernel", "bias", "embedding", "linear")
 
 
@@ -69,8 +72,16 @@ class SpanScorer:
         for name, value in zip(_REFERENCE, scorer.reference_arrays())})
 
   def load(self, directory: str) -> None:
-    """Reads the reference gradients that `save` wrote."""
+    """Reads the reference gradients that `save` wrote.
+
+    Raises:
+      FormatError: if the file is damaged or another teacher's.
+    """
     saved = arrays.read_arrays(f"{directory}/reference.npz")
+    expected = {f"{number}/{name}" for number in range(len(self._scorers)) for name in _REFERENCE}
+    if set(saved) != expected:
+      raise FormatError(f"{directory}/reference.npz", rule="holds a reference gradient per checkpoint of the teacher.",
+                        received=f"arrays {sorted(saved)}.", remedy="score the span again.")
     for number, scorer in enumerate(self._scorers):
       scorer.set_reference([saved[f"{number}/{name}"] for name in _REFERENCE])
 
@@ -80,11 +91,12 @@ class SpanScorer:
     for ids, labels, example_ids in records.example_dataset([shard], spec, self._settings.batch_size):
       influences, norms = score_at_checkpoints(self._scorers, {"ids": ids}, labels)
       parts.append((example_ids.numpy(), influences, norms, self._teacher.logits(ids).numpy()))
-    names = ("example_ids", "influences", "gradient_norms", "teacher_logits")
-    columns = [np.concatenate(part) for part in zip(*parts)]
     header = {"format_name": np.array(FORMAT_NAME), "format_version": np.array(FORMAT_VERSION)}
-    arrays.write_arrays(output, {**header, **dict(zip(names, columns))})
-    return len(columns[0])
+    # A shard may be empty: its file has empty columns.
+    columns = {name: np.concatenate([np.zeros(0, dtype), *(part[number] for part in parts)])
+               for number, (name, dtype) in enumerate(_COLUMNS.items())}
+    arrays.write_arrays(output, {**header, **columns})
+    return len(columns["example_ids"])
 
   def score_slots(self, slots: Slots) -> np.ndarray:
     """`[num_slots]` float32 influences of slots, with their soft labels as targets."""
@@ -115,19 +127,24 @@ def read_scores(path: str) -> dict[str, np.ndarray]:
 
 
 def scored_passes(shards: Sequence[str], directory: str, spec: FeatureSpec, holdback_fraction: float) -> Passes:
-  """Passes over a span's examples with their scores, without those held back, one shard at a time."""
+  """Passes over a span's examples with their scores, without those held back, one shard at a time.
+
+  A pass raises FormatError if a score file is damaged, or was made of other examples than its shard's.
+  """
 
   def one_pass() -> Iterable[ScoredExamples]:
     for shard in shards:
       scores = read_scores(score_file(directory, shard))
-      ids = np.concatenate([batch[0].numpy() for batch in records.example_dataset([shard], spec, 1 << 14)])
-      if len(ids) != len(scores["example_ids"]):
-        raise FormatError(score_file(directory, shard), rule="has one row per example of its shard.",
-                          received=f"{len(scores['example_ids'])} for {len(ids)} examples.",
+      batches = [(batch[0].numpy(), batch[2].numpy()) for batch in records.example_dataset([shard], spec, 1 << 14)]
+      example_ids = np.concatenate([np.zeros(0, np.int64), *(batch[1] for batch in batches)])
+      if not np.array_equal(example_ids, scores["example_ids"]):
+        raise FormatError(score_file(directory, shard), rule="has one row per example of its shard, in its order.",
+                          received=f"{len(scores['example_ids'])} rows for {len(example_ids)} examples, or others.",
                           remedy="score the span again.")
-      kept = ~np.asarray(records.is_held_back(scores["example_ids"], holdback_fraction))
-      yield ScoredExamples(ids[kept], scores["example_ids"][kept], scores["teacher_logits"][kept],
-                           scores["influences"][kept])
+      kept = ~np.asarray(records.is_held_back(example_ids, holdback_fraction))
+      if kept.any():
+        ids = np.concatenate([batch[0] for batch in batches])
+        yield ScoredExamples(ids[kept], example_ids[kept], scores["teacher_logits"][kept], scores["influences"][kept])
 
   return one_pass
 

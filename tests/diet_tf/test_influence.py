@@ -125,6 +125,22 @@ def test_a_reference_taken_over_from_elsewhere_scores_alike():
   np.testing.assert_array_equal(measured.score(*batch[:2]), other.score(*batch[:2]))
 
 
+def test_a_reference_can_be_measured_again():
+  scorer = fitted(make_model("deepfm"), make_batch(1, bags=True))
+  batch = make_batch(2, bags=True)
+  scorer.score(*batch[:2])
+  scorer.fit_reference([make_batch(4, bags=True)])
+  expected = InfluenceScorer(scorer.model, RATE)
+  expected.fit_reference([make_batch(4, bags=True)])
+  np.testing.assert_array_equal(scorer.score(*batch[:2]), expected.score(*batch[:2]))
+
+
+def test_a_reference_that_is_not_finite_is_refused():
+  features, targets, sample_weights = make_batch(1, bags=False)
+  with pytest.raises(NumericsError, match="'kernel'"):
+    InfluenceScorer(make_model("dnn"), RATE).fit_reference([(features, targets / 0, sample_weights)])
+
+
 def test_a_literal_case_of_logistic_regression():
   model = build_model("lr", SPEC, dtype="float64")  # All weights 0: p = 1/2 everywhere.
   scorer = InfluenceScorer(model, 0.1)
