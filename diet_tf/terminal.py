@@ -5,7 +5,9 @@ from __future__ import annotations
 import contextlib
 import logging
 import os
+import re
 import sys
+import threading
 import time
 import warnings
 from collections.abc import Callable, Iterator
@@ -24,6 +26,9 @@ from diet_tf.progress import Progress
 SECONDS_BETWEEN_LINES = 15.0
 # Loggers of packages that report, at warning level, what no user of ours can act on.
 NOISY_LOGGERS = ("absl", "apache_beam", "google", "grpc", "h5py", "matplotlib", "root", "tensorflow", "tfx", "urllib3")
+
+# Log lines of native code that tell of nothing wrong: "I0000 00:00:1700000000.000000 ..." and its preamble.
+_NATIVE_CHATTER = re.compile(rb"[IW]\d{4} \d\d:\d\d|WARNING: All log messages before absl::InitializeLog")
 
 
 def console() -> Console:
@@ -44,6 +49,38 @@ def quiet_third_parties() -> None:
   logging.getLogger().addHandler(logging.NullHandler())
   for name in NOISY_LOGGERS:
     logging.getLogger(None if name == "root" else name).setLevel(logging.ERROR)
+
+
+@contextlib.contextmanager
+def without_native_chatter() -> Iterator[None]:
+  """For the block, drops from standard error what native code logs below the level of an error.
+
+  Some of it cannot be silenced by a setting. `sys.stderr` writes past the filter; where errors are all that is shown
+  anyway (`quiet_third_parties`) nothing else is lost.
+  """
+  if logging.getLogger("tensorflow").level != logging.ERROR:
+    yield  # Other packages' warnings are wanted.
+    return
+  ours, (reading, writing) = os.dup(2), os.pipe()
+  before, sys.stderr = sys.stderr, os.fdopen(os.dup(2), "w", buffering=1)
+  os.dup2(writing, 2)
+  os.close(writing)
+  filtering = threading.Thread(target=_copy_but_chatter, args=(reading, ours), daemon=True)
+  filtering.start()
+  try:
+    yield
+  finally:
+    sys.stderr.close()
+    sys.stderr = before
+    os.dup2(ours, 2)  # Closes the pipe's last writing end, unless a subprocess still has it.
+    filtering.join(timeout=1.0)
+
+
+def _copy_but_chatter(reading: int, target: int) -> None:
+  with os.fdopen(reading, "rb") as lines, os.fdopen(target, "wb", buffering=0) as output:
+    for line in lines:
+      if not _NATIVE_CHATTER.match(line):
+        output.write(line)
 
 
 def manifest_tables(directory: str, manifest: Manifest) -> list[Table]:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from diet_tf import files
 from diet_tf.errors import DataError
-from diet_tf.terminal import progress
+from diet_tf.terminal import progress, without_native_chatter
 from pipelines.spans import AUTO, parse_request, plan_spans
 
 if TYPE_CHECKING:
@@ -66,7 +66,11 @@ def run(arguments: Sequence[str]) -> int:
   parser.add_argument("--store", metavar="URI", help="the store of memories (default: OUTPUT/store)")
   parser.add_argument("--seed", type=int, help="of everything that is drawn")
   _add_common(parser)
-  options = parser.parse_args(arguments)
+  return _run_command(parser.parse_args(arguments), _command("run", arguments))
+
+
+@without_native_chatter()
+def _run_command(options: argparse.Namespace, command: str) -> int:
   from diet_tf.config import load_config
 
   settings = [*options.set, *([] if options.seed is None else [f"seed={options.seed}"]),
@@ -76,7 +80,7 @@ def run(arguments: Sequence[str]) -> int:
   evaluate = (span is None or options.json is not None) if options.evaluate is None else options.evaluate
   return _run(config, options.data_dir, Options(
       store_uri=options.store, runner=options.runner, span=span, replace=options.replace, evaluate=evaluate,
-      json_path=options.json, beam_pipeline_args=tuple(options.beam_arg), command=_command("run", arguments)))
+      json_path=options.json, beam_pipeline_args=tuple(options.beam_arg), command=command))
 
 
 def demo(arguments: Sequence[str]) -> int:
@@ -85,7 +89,11 @@ def demo(arguments: Sequence[str]) -> int:
       prog="diet demo", description="Write a simulated click log of five spans and one for the test, whose best "
       "possible AUC is known, distil it span by span, and compare models trained on the log and on the memory.")
   _add_common(parser)
-  options = parser.parse_args(arguments)
+  return _demo_command(parser.parse_args(arguments), _command("demo", arguments))
+
+
+@without_native_chatter()
+def _demo_command(options: argparse.Namespace, command: str) -> int:
   output = options.output or DEMO_OUTPUT
   _say("Starting TensorFlow and TFX.")
   from pipelines import demo as demo_module
@@ -95,7 +103,7 @@ def demo(arguments: Sequence[str]) -> int:
     demo_module.prepare(output, progress=shown)
   return _run(config, output, Options(
       runner=options.runner, json_path=options.json, beam_pipeline_args=tuple(options.beam_arg), simulated=True,
-      command=_command("demo", arguments)))
+      command=command))
 
 
 def _add_common(parser: argparse.ArgumentParser) -> None:
@@ -127,6 +135,9 @@ def _run(config: Config, data_dir: str, options: Options) -> int:
   config = with_data_dir(config, data_dir)
   store = Store(options.store_uri or workspace.store_uri)
   available = available_spans(config.log)
+  if not available:
+    raise DataError(config.log.pattern, rule="it matches the files of at least one span.", received="none.",
+                    remedy="check log.pattern of the config, and --data-dir.")
   plan = plan_spans(available, store.spans(), test_spans=config.test_spans, request=options.span,
                     replace=options.replace)
   for note in plan.notes:

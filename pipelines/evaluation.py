@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
 import tensorflow as tf
 
 from diet_tf import encoding, files, records
 from diet_tf.config import Config
-from diet_tf.devices import make_strategy
 from diet_tf.errors import FormatError
 from diet_tf.fidelity import evaluate_panel
 from diet_tf.fidelity_result import FidelityResult
@@ -20,14 +17,16 @@ from diet_tf.manifest import canonical_digest
 from diet_tf.memory import load_memory
 from diet_tf.progress import Progress, silent
 from diet_tf.report import StageSummary, write_report
+from diet_tf.stage_report import StageRecord
 from diet_tf.store import MEMORY_PART, Commit, Store
 from diet_tf.teacher import Teacher
 from pipelines.workspace import SpanRecord, Workspace
+from tfx_components.inputs import TEACHER_PART, VOCABULARIES_PART
 from tfx_components.log_gen import generate_examples
-from tfx_components.log_gen.generate import SPLIT_FOLDER, SUMMARY_NAME, VOCABULARIES_NAME
+from tfx_components.log_gen.generate import SPLIT_FOLDER, SUMMARY_NAME
+from tfx_components.stage_files import STAGE_NAME
+from tfx_components.training import prepare
 
-TEACHER_PART = "teacher"
-STAGE_NAME = "stage.json"
 _TEACHER_BATCH = 8192
 
 
@@ -100,7 +99,7 @@ class Evaluation:
     log_shards = {commit.span: self._log_shards(commit.span) for commit in commits}
     test_shards = [shard for span in test_spans for shard in self._encoded(span)]
     memory_uri = self.store.path(newest, MEMORY_PART)
-    strategy = make_strategy(self.config.strategy)
+    strategy = prepare(self.config.strategy, self.config.seed)
     teacher = Teacher.load(self.store.path(newest, TEACHER_PART), self.config.features, self.config.teacher)
 
     def probabilities(ids: np.ndarray) -> np.ndarray:
@@ -130,7 +129,7 @@ class Evaluation:
     # The summary is written last: with it, the folder is whole.
     if not files.exists(files.join(folder, SUMMARY_NAME)):
       files.remove_if_there(folder)
-      known = {} if below is None else encoding.read_vocabularies(self.store.path(below, VOCABULARIES_NAME))
+      known = {} if below is None else encoding.read_vocabularies(self.store.path(below, VOCABULARIES_PART))
       generate_examples(self.config.log, self.config.features, span, folder, vocabularies=known,
                         beam_pipeline_args=self.beam_pipeline_args, progress=self.progress)
     return _shards(folder)
@@ -153,7 +152,5 @@ def read_stage(record: SpanRecord) -> StageSummary | None:
   path = files.join(record.verdict, STAGE_NAME)
   if not files.exists(path):
     return None
-  value: dict[str, Any] = json.loads(files.read_bytes(path))
-  names = {field.name for field in dataclasses.fields(StageSummary)}
-  stage = StageSummary.from_dict({name: entry for name, entry in value.items() if name in names})
+  stage = StageRecord.read(path).summary
   return dataclasses.replace(stage, seconds={**stage.seconds, "pipeline run": record.seconds})
