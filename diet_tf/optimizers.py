@@ -37,9 +37,9 @@ class GroupedAdam(tf.keras.optimizers.Optimizer):
       rate_t = learning_rates[group] * step_multipliers[t - 1] * learning_rate
 
   For an `tf.IndexedSlices` gradient, rows that occur more than once are summed. If `lazy`, only the rows that occur
-  are read or written: w, m and v of all others stay as they are, bit for bit. Otherwise every row that has ever
-  occurred takes part in each step, as in Keras' own Adam, where a row goes on moving by its m; rows that never occurred
-  have m = v = 0 and would not move, so that they need no reading either. t counts steps, not visits of a row.
+  are read or written: w, m and v of all others stay as they are, bit for bit. Otherwise a row goes on moving by its m
+  after it has occurred, as in Keras' own Adam: for at least `momentum_steps` further steps, or for ever. Rows that never
+  occurred have m = v = 0 and would not move, so that they need no reading either way. t counts steps, not visits.
 
   Args:
     learning_rates: one rate per group ("embedding", "linear", "dense"; see `parameter_group`), or one for all.
@@ -48,12 +48,14 @@ class GroupedAdam(tf.keras.optimizers.Optimizer):
     epsilon: added to the square root.
     step_multipliers: one factor per step; the last one holds beyond its end; none means 1.
     lazy: whether only the rows of the batch move.
+    momentum_steps: if not lazy, how many steps at least a row moves on; None is for ever, which equals Keras' Adam. With
+      32 steps at beta_1 = 0.9 all but 3 % of the movement is made, at a cost that does not grow with the log.
     learning_rate: a common factor of all rates, a number or a Keras schedule, so that Keras' callbacks work.
   """
 
   def __init__(self, learning_rates: Mapping[str, float] | float = 1e-3, *, beta_1: float = 0.9, beta_2: float = 0.999,
                epsilon: float = 1e-7, step_multipliers: Iterable[float] = (), lazy: bool = True,
-               learning_rate: Any = 1.0, name: str = "GroupedAdam", **kwargs: Any) -> None:
+               momentum_steps: int | None = None, learning_rate: Any = 1.0, name: str = "GroupedAdam", **kwargs: Any) -> None:
     # Without weight_decay=None Keras would walk over whole tables at each step to subtract 0.
     super().__init__(name=name, weight_decay=None, jit_compile=False, **kwargs)
     self._learning_rates = self._no_dependency(_rates(learning_rates))
@@ -65,9 +67,13 @@ class GroupedAdam(tf.keras.optimizers.Optimizer):
     self._epsilon = float(epsilon)
     self._step_multipliers = self._no_dependency([float(value) for value in step_multipliers])
     self._lazy = lazy
+    if momentum_steps is not None and momentum_steps < 1:
+      raise ConfigError("optimizer setting 'momentum_steps'", rule="it is at least 1, or None.",
+                        received=repr(momentum_steps), remedy="pass 32, or lazy=True for none.")
+    self._momentum_steps = momentum_steps
     self._learning_rate = self._build_learning_rate(learning_rate)
     self._current = _CurrentStep()
-    self._seen: dict[str, tf.Variable] = self._no_dependency({})
+    self._seen: dict[str, tuple[tf.Variable, tf.Variable]] = self._no_dependency({})
 
   def build(self, var_list: Iterable[tf.Variable]) -> None:
     """Creates m and v, zero, for each variable."""
@@ -80,13 +86,21 @@ class GroupedAdam(tf.keras.optimizers.Optimizer):
     self._momentums = [self.add_variable_from_reference(variable, "m") for variable in variables]
     self._velocities = [self.add_variable_from_reference(variable, "v") for variable in variables]
 
-  def _seen_rows(self, variable: tf.Variable) -> tf.Variable:
-    """The rows of a table that have occurred so far, in the order of their first occurrence."""
+  def _seen_rows(self, variable: tf.Variable) -> tuple[tf.Variable, tf.Variable]:
+    """The rows of a table that occurred in the period before the present one, and in the present one."""
     key = self._var_key(variable)
     if key not in self._seen:
       with tf.init_scope():
-        self._seen[key] = tf.Variable(tf.zeros([0], tf.int64), trainable=False, shape=[None], name="seen_rows")
+        earlier, recent = (tf.Variable(tf.zeros([0], tf.int64), trainable=False, shape=[None], name=name)
+                           for name in ("earlier_rows", "recent_rows"))
+        self._seen[key] = (earlier, recent)
     return self._seen[key]
+
+  def rest(self) -> None:
+    """Stops the movement of all rows until they occur again, as at the end of one training and the start of another."""
+    for pair in self._seen.values():
+      for rows in pair:
+        rows.assign(tf.zeros([0], tf.int64))
 
   def moments(self, variable: tf.Variable) -> tuple[tf.Variable, tf.Variable]:
     """The variables m and v of a variable that the optimizer was built for."""
@@ -130,11 +144,18 @@ class GroupedAdam(tf.keras.optimizers.Optimizer):
     variable.scatter_sub(tf.IndexedSlices(alpha * m_rows / (tf.sqrt(v_rows) + self._epsilon), rows))
 
   def _with_seen_rows(self, rows: tf.Tensor, values: tf.Tensor, variable: tf.Variable) -> tuple[tf.Tensor, tf.Tensor]:
-    """The gradient of all rows seen so far: zero for those that this batch does not read."""
-    seen = self._seen_rows(variable)
-    all_rows, positions = tf.unique(tf.concat([seen, rows], axis=0), out_idx=tf.int64)
-    all_values = tf.math.unsorted_segment_sum(values, positions[tf.shape(seen)[0]:], tf.shape(all_rows)[0])
-    seen.assign(all_rows)
+    """The gradient of all rows that still move: zero for those that this batch does not read."""
+    earlier, recent = self._seen_rows(variable)
+    all_rows, positions = tf.unique(tf.concat([earlier, recent, rows], axis=0), out_idx=tf.int64)
+    num_seen = tf.shape(earlier)[0] + tf.shape(recent)[0]
+    all_values = tf.math.unsorted_segment_sum(values, positions[num_seen:], tf.shape(all_rows)[0])
+    now_recent = tf.unique(tf.concat([recent, rows], axis=0))[0]
+    if self._momentum_steps is None:
+      recent.assign(now_recent)
+      return all_rows, all_values
+    ends = (tf.convert_to_tensor(self.iterations) + 1) % self._momentum_steps == 0
+    earlier.assign(tf.cond(ends, lambda: now_recent, earlier.read_value))
+    recent.assign(tf.cond(ends, lambda: now_recent[:0], lambda: now_recent))
     return all_rows, all_values
 
   def _step(self, dtype: tf.DType) -> _Step:
@@ -166,6 +187,7 @@ class GroupedAdam(tf.keras.optimizers.Optimizer):
         "epsilon": self._epsilon,
         "step_multipliers": list(self._step_multipliers),
         "lazy": self._lazy,
+        "momentum_steps": self._momentum_steps,
         "learning_rate": self._serialize_hyperparameter(self._learning_rate),
         "clipnorm": self.clipnorm,
         "clipvalue": self.clipvalue,

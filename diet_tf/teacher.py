@@ -35,12 +35,14 @@ class TeacherSettings:
     members: panel members whose logits are averaged; the first one is where influence is measured.
     learning_rate: of Adam, for every parameter group.
     batch_size: examples per step.
+    momentum_steps: how long at least the row of an id goes on moving after it occurred, see `GroupedAdam`.
     num_checkpoints: weights kept along a span's pass, evenly spaced, the last at its end.
   """
 
   members: tuple[str, ...] = ("dnn", "deepfm")
   learning_rate: float = 2e-3
-  batch_size: int = 512
+  batch_size: int = 256
+  momentum_steps: int = 32
   num_checkpoints: int = 2
 
   def __post_init__(self) -> None:
@@ -50,7 +52,7 @@ class TeacherSettings:
     if self.learning_rate <= 0:
       raise ConfigError("teacher.learning_rate", rule="is positive.", received=str(self.learning_rate),
                         remedy="use 0.002.")
-    for name in ("batch_size", "num_checkpoints"):
+    for name in ("batch_size", "momentum_steps", "num_checkpoints"):
       if getattr(self, name) < 1:
         raise ConfigError(f"teacher.{name}", rule="is at least 1.", received=str(getattr(self, name)),
                           remedy="raise it.")
@@ -77,8 +79,7 @@ class Teacher:
     with self.strategy.scope():
       self.members = [_built(build_model(name, spec, seed=seed + index), spec)
                       for index, name in enumerate(settings.members)]
-      self._optimizers = [GroupedAdam(learning_rates={group: settings.learning_rate
-                                                      for group in ("embedding", "linear", "dense")})
+      self._optimizers = [GroupedAdam(settings.learning_rate, lazy=False, momentum_steps=settings.momentum_steps)
                           for _ in self.members]
       for member, optimizer in zip(self.members, self._optimizers):
         optimizer.build(member.trainable_variables)
@@ -130,6 +131,8 @@ class Teacher:
     ends = sorted({*kept, *range(50, num_steps, 50), num_steps})
     if keep_checkpoints:
       self.checkpoints = []
+    for optimizer in self._optimizers:
+      optimizer.rest()
     iterator = iter(self.strategy.experimental_distribute_dataset(dataset))
     done, total = 0, 0.0
     for end in ends:

@@ -184,3 +184,16 @@ def test_not_lazy_equals_keras_adam_whatever_rows_a_batch_touches(in_graph):
     keras.apply_gradients([(gradient, theirs)])
   np.testing.assert_allclose(ours, theirs, atol=1e-6)
   np.testing.assert_array_equal(ours.numpy()[[0, 2, 3]], TABLE.astype(np.float32)[[0, 2, 3]])
+
+
+def test_a_row_moves_on_for_at_least_its_momentum_steps():
+  variable = table()
+  optimizer = GroupedAdam(0.01, lazy=False, momentum_steps=2)
+  optimizer.build([variable])
+  moves = []
+  for rows in ([3], [0], [0], [0], [0], [0]):
+    before = variable.numpy()
+    optimizer.apply_gradients([(sparse(rows, np.ones((1, 2))), variable)])
+    moves.append(bool((variable.numpy()[3] != before[3]).any()))
+  # Row 3 occurs in the first period of two steps, moves through the second and rests from the third.
+  assert moves == [True, True, True, True, False, False]
