@@ -97,7 +97,7 @@ def recipe_inputs(candidate: Candidate) -> dict[str, tf.Tensor]:
 
 def train_by_recipe(member: str, spec: FeatureSpec, candidate: Candidate, seeds: Sequence[int],
                     ids: np.ndarray, batch_size: int = 8192) -> np.ndarray:
-  """`[num_seeds, num_examples]` logits, or probabilities for such a model, of one member trained on a candidate.
+  """`[num_seeds, num_examples]` logits of one member trained on a candidate, also of one that returns probabilities.
 
   Args:
     member: the architecture.
@@ -118,7 +118,11 @@ def train_by_recipe(member: str, spec: FeatureSpec, candidate: Candidate, seeds:
   @tf.function(reduce_retracing=True, autograph=False)
   def score(rows: tf.Tensor) -> tf.Tensor:
     features = {"ids": rows} if packed else single_ids(rows, compact.spec)
-    return tf.reshape(training.model(features, training=False), [-1])
+    outputs = tf.reshape(training.model(features, training=False), [-1])
+    if getattr(training.model, "from_logits", True):
+      return outputs
+    probabilities = tf.clip_by_value(outputs, 1e-6, 1 - 1e-6)
+    return tf.math.log(probabilities) - tf.math.log1p(-probabilities)
 
   outputs = []
   for seed in seeds:
@@ -163,11 +167,14 @@ def judge(candidates: Mapping[str, Candidate], spec: FeatureSpec, ids: np.ndarra
     if name != REFINED:
       differences[name], errors[name] = _paired(losses[REFINED] - losses[name])
   worse = any(differences[name] > settings.z * errors[name] for name in differences)
-  return Verdict(min(means, key=means.__getitem__) if worse else REFINED, means, differences, errors)
+  # A candidate whose loss is not finite compares as neither better nor worse, and is not chosen.
+  best = min((name for name in means if math.isfinite(means[name])), key=means.__getitem__)
+  return Verdict(best if worse else REFINED, means, differences, errors)
 
 
 def _cross_entropy(labels: np.ndarray, logits: np.ndarray) -> np.ndarray:
-  return np.logaddexp(0, logits.astype(np.float64)) - labels * logits
+  with np.errstate(invalid="ignore"):  # What is not finite is for `judge` to deal with.
+    return np.logaddexp(0, logits.astype(np.float64)) - labels * logits
 
 
 def _paired(difference: np.ndarray) -> tuple[float, float]:
