@@ -94,6 +94,9 @@ def begin(previous: Memory | None, influences: np.ndarray, passes: Passes, num_e
     span: its number.
     seed: of the stage.
     progress: called along the way.
+
+  Raises:
+    DataError: if the budget or the span is too small for one training batch.
   """
   spec = teacher.spec
   seen = num_examples + (previous.manifest.num_examples_seen if previous else 0)
@@ -102,17 +105,18 @@ def begin(previous: Memory | None, influences: np.ndarray, passes: Passes, num_e
   decided = choose_addressing(previous, influences, passes, spec, num_slots, addressing, seed=seed)
   first_id = int(previous.slots.slot_ids.max()) + 1 if previous else 0
   parts, actions = [], []
-  if previous is not None:
-    kept = np.flatnonzero(decided.old_actions != Action.REPLACE)
-    parts.append(previous.slots.replace(influences=influences).take(kept))
-    actions.append(decided.old_actions[kept])
   if decided.num_added > 0:
     member = teacher.load_checkpoint(teacher.checkpoints[-1])
     added = new_slots(passes, member, decided.num_added, spec, squash, span=span, first_slot_id=first_id, seed=seed,
                       progress=progress)
+    decided, added = _in_whole_batches(decided, added, influences, batch_size)
     # A cluster of the whole log weighs by its examples, so that old and new slots stand for equal numbers of them.
-    parts.append(_trimmed(added, (sum(map(len, parts)) + len(added)) % batch_size))
-    actions.append(np.full(len(parts[-1]), Action.ADD, np.int8))
+    parts.append(added)
+    actions.append(np.full(len(added), Action.ADD, np.int8))
+  if previous is not None:
+    kept = np.flatnonzero(decided.old_actions != Action.REPLACE)
+    parts.append(previous.slots.replace(influences=influences).take(kept))
+    actions.append(decided.old_actions[kept])
   slots, all_actions = Slots.concatenate(parts), np.concatenate(actions)
   slots = slots.replace(sample_weights=slots.sample_weights / slots.sample_weights.mean(),
                         updated_spans=np.where(all_actions == Action.FREEZE, slots.updated_spans, span))
@@ -122,11 +126,25 @@ def begin(previous: Memory | None, influences: np.ndarray, passes: Passes, num_e
   return Start(slots.take(order), all_actions[order], recipe, counts, seen)
 
 
-def _trimmed(slots: Slots, surplus: int) -> Slots:
-  """Without the `surplus` slots of least mass, so that all slots fill whole batches."""
-  if surplus == 0:
-    return slots
-  return slots.take(np.sort(np.lexsort((slots.slot_ids, slots.sample_weights))[surplus:]))
+def _in_whole_batches(decided: Addressing, added: Slots, influences: np.ndarray,
+                      batch_size: int) -> tuple[Addressing, Slots]:
+  """The decision and the new slots, changed so that all slots fill whole batches.
+
+  Clusters may run empty. Places that there is no new slot for go back to the replaced slots of most influence, which
+  are frozen; if those are too few to fill a batch, the new slots of least mass are left out.
+  """
+  replaced = np.flatnonzero(decided.old_actions == Action.REPLACE)
+  spared = replaced[np.argsort(-influences[replaced], kind="stable")[:decided.num_added - len(added)]]
+  actions = decided.old_actions.copy()
+  actions[spared] = Action.FREEZE
+  total = int((actions != Action.REPLACE).sum()) + len(added)
+  surplus = total % batch_size
+  if surplus > len(added) or surplus == total:
+    raise DataError("span", rule="its clusters and the slots before it fill at least one training batch.",
+                    received=f"{total} slots, batch size {batch_size}.",
+                    remedy="lower distill.inner.batch_size, or begin with a longer span.")
+  by_mass = np.lexsort((added.slot_ids, added.sample_weights))
+  return Addressing(actions, decided.num_added), added.take(np.sort(by_mass[surplus:]))
 
 
 def outer_examples(passes: Passes, max_rows: int, seed: int) -> OuterExamples:
