@@ -431,7 +431,7 @@ class _Evaluation:
     except NumericsError:
       return float("-inf")
     finally:
-      self._report(learner)
+      self._report()
 
   def _selection_score(self, learner: Learner) -> float:
     held_back = self._survey.selection
@@ -448,7 +448,7 @@ class _Evaluation:
     for index, seed in enumerate(self._settings.seeds):
       seconds.append(train(index, seed))
       logits.append(learner.logits(self._test.ids))
-      self._report(learner)
+      self._report()
     training = Training(
         aucs=tuple(metrics.auc(labels, scores) for scores in logits),
         log_losses=tuple(metrics.log_loss(labels, scores) for scores in logits),
@@ -457,9 +457,9 @@ class _Evaluation:
         flops=examples * learner.flops_per_example(width), seconds=min(seconds))
     return training, np.stack([metrics.auc_components(labels, scores) for scores in logits])
 
-  def _report(self, learner: Learner) -> None:
+  def _report(self) -> None:
     self._done += 1
-    self._progress(f"panel: {learner.member}", self._done, self._total)
+    self._progress("panel (trainings)", self._done, self._total)
 
 
 def _best(scores: Mapping[_Choice, float], member: str, kind: str) -> _Choice:

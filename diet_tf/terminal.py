@@ -152,9 +152,10 @@ class PlainProgress:
     now = self._clock()
     step = self._steps.get(description)
     if step is None or done < step.done:
+      self.finish()  # Steps come one after the other: of the one before, more will not be heard.
       # The first report comes after the first unit, so that its rate would be infinite: it only starts the clock.
       step = self._steps[description] = _Step(now, done, now)
-    step.done, step.total = done, total
+    step.done, step.total, step.reported = done, total, now
     if done == total or now - step.shown >= SECONDS_BETWEEN_LINES:
       self._show(description, step, now)
 
@@ -162,7 +163,7 @@ class PlainProgress:
     """Writes the last state of the steps that have not shown it."""
     for description, step in self._steps.items():
       if step.shown_done != step.done:
-        self._show(description, step, self._clock())
+        self._show(description, step, step.reported)
 
   def _show(self, description: str, step: _Step, now: float) -> None:
     step.shown, step.shown_done = now, step.done
@@ -175,7 +176,7 @@ class _Step:
   def __init__(self, started: float, first_done: int, shown: float) -> None:
     self.started, self.first_done, self.shown = started, first_done, shown
     self.done, self.total = first_done, None  # type: int, int | None
-    self.shown_done = -1
+    self.shown_done, self.reported = -1, started
 
   def describe(self, now: float) -> str:
     elapsed = now - self.started

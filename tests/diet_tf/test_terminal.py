@@ -102,3 +102,30 @@ def test_quiet_third_parties_silences_warnings_but_not_errors():
           "logging.getLogger('diet_tf').setLevel('INFO')\nlogging.getLogger('diet_tf').info('ours')")
   result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=True)
   assert result.stderr.split() == ["ours"]
+
+
+def test_a_step_without_a_total_is_shown_when_the_next_one_begins():
+  progress, clock, stream = _plain()
+  for done in (10, 20, 30):
+    progress("rows", done, None)
+    clock.now += 1
+  clock.now += 50
+  progress("outer steps", 0, 2)
+  assert stream.getvalue() == "rows: 30, 10/s, 2 s\n"
+
+
+def test_native_log_lines_below_errors_are_dropped_and_everything_else_is_kept():
+  code = """
+import os, sys
+from diet_tf.terminal import quiet_third_parties, without_native_chatter
+quiet_third_parties()
+with without_native_chatter():
+  os.write(2, b"WARNING: All log messages before absl::InitializeLog() is called are written to STDERR\\n")
+  os.write(2, b"I0000 00:00:1700000000.000000    8458 service.cc:145] XLA service\\n")
+  os.write(2, b"E0000 00:00:1700000000.000000    8458 service.cc:145] broken\\n")
+  print("ours", file=sys.stderr)
+os.write(2, b"I0000 00:00:1700000000.000000 after\\n")
+"""
+  lines = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stderr.splitlines()
+  assert sorted(lines[:-1]) == ["E0000 00:00:1700000000.000000    8458 service.cc:145] broken", "ours"]
+  assert lines[-1].endswith("after")

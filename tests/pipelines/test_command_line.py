@@ -1,0 +1,70 @@
+import pytest
+
+from diet_tf.errors import ConfigError, DataError
+from pipelines import command_line
+from pipelines.command_line import Options
+
+
+@pytest.fixture
+def asked(monkeypatch):
+  """What `diet run` would run: the config, the data folder and the options."""
+  calls = []
+  monkeypatch.setattr(command_line, "_run", lambda *arguments: calls.append(arguments) or 0)
+  return calls
+
+
+def run(tiny_log, *arguments):
+  return command_line.run(["--config", tiny_log.config_path, *arguments])
+
+
+def test_defaults(tiny_log, asked):
+  assert run(tiny_log) == 0
+  config, data_dir, options = asked[0]
+  assert (config.name, config.seed, config.output, data_dir) == ("tiny", 0, "diet_runs/tiny", ".")
+  assert options == Options(command=f"diet run --config {tiny_log.config_path}")
+  assert options.evaluate and options.store_uri is None and options.runner == "beam"
+
+
+def test_arguments_override_the_config(tiny_log, asked):
+  run(tiny_log, "--data-dir", "/data", "--output", "/out", "--store", "s3://bucket/store", "--runner", "local",
+      "--seed", "4", "--replace", "--set", "budget.fraction=0.5", "--set", "gate.members=[fm]",
+      "--beam-arg=--direct_num_workers=2")
+  config, data_dir, options = asked[0]
+  assert (config.seed, config.output, config.budget.fraction, config.gate.members) == (4, "/out", 0.5, ("fm",))
+  assert data_dir == "/data"
+  assert (options.store_uri, options.runner, options.replace) == ("s3://bucket/store", "local", True)
+  assert options.beam_pipeline_args == ("--direct_num_workers=2",)
+
+
+@pytest.mark.parametrize("arguments, expected", [
+    ((), True), (("--span", "1"), False), (("--span", "auto"), False), (("--span", "1", "--json", "out"), True),
+    (("--span", "1", "--evaluate"), True), (("--no-evaluate",), False)])
+def test_when_the_panel_is_trained(tiny_log, asked, arguments, expected):
+  run(tiny_log, *arguments)
+  assert asked[0][2].evaluate is expected
+
+
+@pytest.mark.parametrize("arguments, message", [
+    (("--span", "tomorrow"), "--span"), (("--set", "distil.outer_steps=3"), "did you mean 'distill'"),
+    (("--set", "seed"), "key=value")])
+def test_bad_arguments_are_refused_before_anything_starts(tiny_log, asked, arguments, message):
+  with pytest.raises(ConfigError, match=message):
+    run(tiny_log, *arguments)
+  assert not asked
+
+
+def test_a_missing_config_names_the_file(asked):
+  with pytest.raises(ConfigError, match="nowhere.yaml"):
+    command_line.run(["--config", "nowhere.yaml"])
+
+
+def test_a_log_that_is_not_there_names_the_pattern(tiny_log, tmp_path):
+  with pytest.raises(DataError, match="elsewhere.*--data-dir"):
+    run(tiny_log, "--data-dir", str(tmp_path / "elsewhere"), "--output", str(tmp_path / "out"))
+
+
+def test_results_that_cannot_be_had_are_refused_before_anything_runs(tiny_log, tmp_path):
+  with pytest.raises(DataError, match="--json"):
+    run(tiny_log, "--data-dir", str(tiny_log.folder), "--output", str(tmp_path / "out"), "--span", "2", "--json",
+        str(tmp_path / "results.json"))
+  assert not (tmp_path / "out").exists()

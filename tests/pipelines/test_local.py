@@ -1,0 +1,144 @@
+import hashlib
+import json
+import pathlib
+
+import pytest
+
+from diet_tf.config import load_config
+from diet_tf.errors import ConfigError, DataError, StoreError
+from diet_tf.manifest import read_manifest
+from diet_tf.store import Store
+from pipelines import command_line, local
+from pipelines.workspace import SpanRecord, Workspace
+
+
+def digests(folder: pathlib.Path) -> dict[str, str]:
+  return {str(path.relative_to(folder)): hashlib.sha256(path.read_bytes()).hexdigest()
+          for path in sorted(folder.rglob("*")) if path.is_file()}
+
+
+def memory_shards(store: Store, span: int) -> dict[str, str]:
+  folder = pathlib.Path(store.path(store.read(span), "memory"))
+  return {name: digest for name, digest in digests(folder).items() if name.endswith(".gz")}
+
+
+@pytest.mark.slow
+def test_two_spans_through_both_runners(tiny_log, tmp_path, capsys):
+  def run(output, *arguments):
+    return command_line.run(["--config", tiny_log.config_path, "--data-dir", str(tiny_log.folder),
+                             "--output", str(tmp_path / output), *arguments])
+
+  # All spans but the last, on Beam; then the panel on the last.
+  assert run("beam", "--json", str(tmp_path / "results.json")) == 0
+  store = Store(str(tmp_path / "beam" / "store"))
+  assert store.spans() == [0, 1]
+  first, second = (read_manifest(store.path(commit, "memory")) for commit in store.commits())
+  assert [entry["span"] for entry in second.lineage][-1] == 0
+  assert [entry["digest"] for entry in second.lineage][-1] == first.digest
+  assert second.num_examples_seen == 3000 and second.num_slots == 56  # 2 % of them, in batches of 8.
+  store.verify()
+  shown = capsys.readouterr()
+  assert "Span 1 (2 of 2)" in shown.err and "Span 1 committed" in shown.err
+  assert "whole log" in shown.out and store.path(store.read(1), "memory") in shown.out
+  check_results(json.loads((tmp_path / "results.json").read_text()), second)
+  assert (tmp_path / "beam" / "report.html").stat().st_size > 10_000
+
+  # Again: nothing to do, and the same figures without training anything.
+  before = digests(tmp_path / "beam" / "store")
+  assert run("beam") == 0
+  shown = capsys.readouterr()
+  assert "Committed before: 0, 1" in shown.err and "Evaluated in 0 s" in shown.err and "whole log" in shown.out
+  assert run("beam", "--span", "1") == 0
+  assert "Span 1 is committed" in capsys.readouterr().err
+  assert digests(tmp_path / "beam" / "store") == before
+
+  # A span of one class stops in LogGen: its own message, and the store as it was.
+  tiny_log.with_one_class(3)
+  with pytest.raises(DataError, match="both labels"):
+    run("beam", "--span", "3")
+  assert digests(tmp_path / "beam" / "store") == before
+
+  # The other runner, elsewhere: the same bytes.
+  assert run("local", "--runner", "local", "--span", "0") == 0
+  assert run("local", "--runner", "local", "--span", "auto") == 0
+  other = Store(str(tmp_path / "local" / "store"))
+  for span in (0, 1):
+    assert memory_shards(other, span) == memory_shards(store, span)
+    assert other.read(span).data == store.read(span).data
+
+  # Other content for a committed span: refused by the store unless --replace says so, and then the old one is kept.
+  with pytest.raises(StoreError, match="never changed silently"):
+    config = local.with_data_dir(load_config(tiny_log.config_path, ["seed=7"]), str(tiny_log.folder))
+    local.run_span(config, 1, Workspace(str(tmp_path / "local")), store_uri=other.uri)
+  assert run("local", "--runner", "local", "--span", "1", "--replace", "--seed", "7") == 0
+  assert other.read(1).data != store.read(1).data
+  assert (tmp_path / "local" / "store" / "commits" / "1.replaced-1.json").exists()
+
+
+def check_results(results, manifest):
+  assert [member["name"] for member in results["members"]] == ["lr", "fm(embedding_dim=4)"]
+  for member in results["members"]:
+    for name in ("log_auc", "memory_auc", "random_hard_auc", "random_soft_auc"):
+      assert 0.3 < member[name] < 1
+    for name in ("log_logloss", "memory_logloss"):
+      assert 0 < member[name] < 2
+  assert results["records"] == {"log": 3000, "memory": 56, "test": 1500}
+  assert results["bytes"]["memory"] == manifest.num_bytes
+  assert results["cost_ratio"] == pytest.approx(3000 / (56 * manifest.recipe.epochs))
+  assert pathlib.Path(results["memory_uri"], "manifest.json").exists()
+  assert pathlib.Path(results["report_uri"]).exists()
+
+
+@pytest.mark.parametrize("runner", local.RUNNERS)
+def test_what_an_executor_raises_is_raised_as_it_was(tiny_log, tmp_path, runner):
+  tiny_log.with_one_class(1)
+  config = local.with_data_dir(load_config(tiny_log.config_path), str(tiny_log.folder))
+  store = Store(str(tmp_path / "store"))
+  with pytest.raises(DataError) as caught:
+    local.run_span(config, 1, Workspace(str(tmp_path / "out")), store_uri=store.uri, runner=runner)
+  assert caught.value.exit_code == 3
+  assert "both labels" in caught.value.rule and "click" in caught.value.received
+  assert store.spans() == []
+  assert not (tmp_path / "store").exists()
+  assert Workspace(str(tmp_path / "out")).read_record(1) is None
+
+
+def test_the_diet_error_behind_another_error():
+  inner = ConfigError("a", rule="b", received="c", remedy="d")
+  try:
+    try:
+      raise inner
+    except ConfigError as error:
+      raise RuntimeError("wrapped") from error
+  except RuntimeError as error:
+    assert local._diet_error_in(error) is inner
+  assert local._diet_error_in(ValueError("x")) is None
+
+
+def test_an_unknown_runner_is_refused():
+  with pytest.raises(ConfigError, match="beam, local"):
+    local.run_pipeline(None, "airflow")
+
+
+def test_paths_are_relative_to_the_data_dir(tiny_log):
+  config = load_config(tiny_log.config_path, {"log.joins": [{"pattern": "users.csv", "on": "user_id"},
+                                                            {"pattern": "gs://bucket/items.csv", "on": "item_id"},
+                                                            {"pattern": "/data/more.csv", "on": "item_id"}]})
+  log = local.with_data_dir(config, "gs://logs/shop").log
+  assert log.pattern == "gs://logs/shop/span-{SPAN}.csv"
+  assert [join.pattern for join in log.joins] == ["gs://logs/shop/users.csv", "gs://bucket/items.csv", "/data/more.csv"]
+
+
+def test_records_of_spans(tmp_path):
+  workspace = Workspace(str(tmp_path))
+  record = SpanRecord(7, "run", "digest", "examples", "verdict", 1.5)
+  assert workspace.read_record(7) is None
+  workspace.write_record(record)
+  assert workspace.read_record(7) == record
+  (tmp_path / "spans" / "7.json").write_text("{}")
+  assert workspace.read_record(7) is None
+
+
+def test_the_output_of_a_local_run_is_a_local_folder():
+  with pytest.raises(ConfigError, match="--store"):
+    Workspace("gs://bucket/out")
