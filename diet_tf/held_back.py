@@ -44,9 +44,10 @@ class HeldBack:
 
   def teacher_loss(self) -> float | None:
     """The teacher's mean cross-entropy, or None where its logits are not known."""
+    if np.isnan(self.teacher_logits).any():
+      return None
     logits = self.teacher_logits.astype(np.float64)
-    loss = float(np.mean(np.logaddexp(0, logits) - self.labels * logits))
-    return loss if np.isfinite(loss) else None
+    return float(np.mean(np.logaddexp(0, logits) - self.labels * logits))
 
 
 def sample_held_back(shards: Sequence[str], spec: FeatureSpec, fraction: float, max_rows: int, *, seed: int,

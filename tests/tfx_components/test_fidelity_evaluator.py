@@ -1,0 +1,84 @@
+import dataclasses
+import os
+import re
+
+import numpy as np
+import pytest
+
+from diet_tf import arrays, files, records
+from diet_tf.gate import REFINED
+from diet_tf.memory import load_memory
+from diet_tf.stage_report import StageRecord, slots_by_age
+from tfx_components import stage_files
+from tfx_components.stage_files import PREVIOUS, START, read_refinement, read_start, read_verdict
+
+
+def record_of(made):
+  return StageRecord.read(f"{made.verdict.uri}/stage.json")
+
+
+def test_the_verdict_names_all_candidates(first, second):
+  for made, span, others in ((first, 1, {START}), (second, 2, {START, PREVIOUS})):
+    verdict, judged = read_verdict(made.verdict.uri)
+    assert judged == span
+    assert set(verdict.losses) == {REFINED, *others} and set(verdict.differences) == others
+    for name in others:
+      assert verdict.differences[name] == pytest.approx(verdict.losses[REFINED] - verdict.losses[name], abs=1e-9)
+    assert made.verdict.get_string_custom_property("chosen") == verdict.chosen
+    assert made.verdict.get_float_custom_property("loss_start") == verdict.losses[START]
+
+
+def test_the_stage_record_tells_what_was_done(second):
+  record = record_of(second)
+  verdict, _ = read_verdict(second.verdict.uri)
+  start, _ = read_start(second.start.uri, load_memory(f"{second.start.uri}/memory"))
+  assert record.summary.actions == start.counts
+  assert record.summary.outer_losses == read_refinement(second.memory.uri)["losses"]
+  assert record.summary.verdict == dataclasses.asdict(verdict)
+  chosen = {REFINED: second.memory, START: second.start, PREVIOUS: second.parent}[verdict.chosen]
+  assert record.slots_by_age == slots_by_age(load_memory(f"{chosen.uri}/memory").slots, 2)
+
+
+def test_the_teachers_loss_is_that_before_it_saw_the_examples(workshop, first):
+  _, labels, example_ids, _ = workshop.make_examples(1)
+  names = sorted(name for name in os.listdir(first.scores.uri) if name.endswith(".scores.npz"))
+  logits = np.concatenate([arrays.read_arrays(f"{first.scores.uri}/{name}")["teacher_logits"] for name in names])
+  held = np.asarray(records.is_held_back(example_ids, 0.2))
+  losses = np.log1p(np.exp(logits)) - labels * logits
+  # Judged on a sample of 80 of about 120 held-back examples; without the cap, on all of them.
+  settings = dataclasses.replace(workshop.settings, gate=dataclasses.replace(workshop.settings.gate, max_examples=999))
+  made = dataclasses.replace(first, verdict=workshop.judge(1, first, settings))
+  assert record_of(made).teacher_loss == pytest.approx(float(losses[held].mean()), abs=1e-5)
+  without = dataclasses.replace(first, verdict=workshop.judge(1, dataclasses.replace(first, scores=None)))
+  assert record_of(without).teacher_loss is None
+  assert read_verdict(without.verdict.uri) == read_verdict(first.verdict.uri)
+
+
+def test_a_refined_memory_that_is_worse_is_not_chosen(workshop, first):
+  memory = load_memory(f"{first.memory.uri}/memory")
+  refined = read_refinement(first.memory.uri)
+  worse = workshop.artifact(type(first.memory))
+  files.make_folders(worse.uri)
+  stage = stage_files.Stage(workshop.spec, workshop.settings, 3, 1)
+  flipped = memory.slots.replace(labels=1 - memory.slots.labels)
+  recipe = dataclasses.replace(memory.recipe, learning_rates=dict.fromkeys(memory.recipe.learning_rates, 0.3))
+  stage.save(worse.uri, flipped, recipe, None, 600)
+
+  @dataclasses.dataclass
+  class Refinement:
+    losses, proxies, num_skipped = refined["losses"], refined["proxies"], refined["num_skipped"]
+
+  stage_files.write_refinement(worse.uri, Refinement())
+  verdict, _ = read_verdict(workshop.judge(1, dataclasses.replace(first, memory=worse)).uri)
+  assert verdict.differences[START] > 1.645 * verdict.standard_errors[START]
+  assert verdict.chosen == START
+
+
+def test_the_same_inputs_give_the_same_bytes(workshop, second):
+  assert workshop.contents(workshop.judge(2, second).uri) == workshop.contents(second.verdict.uri)
+
+
+def test_the_report_loads_nothing(second):
+  page = files.read_bytes(f"{second.verdict.uri}/report.html").decode()
+  assert "Stage of span 2" in page and "previous" in page
+  assert not re.search(r"https?:|src=|@import|url\(", page)
