@@ -241,6 +241,8 @@ class OuterLoop:
       losses, gradients = [], []
       for index, (proxy, initial) in enumerate(zip(replicas, initials)):
         with tf.device(proxy.device):
+          # Draws of one id per field are new in each outer step, or labels would be fitted to a single draw.
+          proxy.draw_seed.assign(tf.cast(shifts[index], tf.int64))
           loss, gradient = proxy.training.hypergradient(
               [_shifted(weights, shifts[index]) for weights in initial], dict(vars(inputs)),
               proxy.outer_features(ids[index]), targets[index], importances[index])
@@ -410,9 +412,11 @@ def _result(start: Slots, memory: LearnedMemory, recipe: Recipe, settings: Disti
     value = variable.numpy()
     if not np.isfinite(value).all():
       broken = np.unique(np.argwhere(~np.isfinite(value))[:, 0])[:5]
+      of_slots = any(variable is one for one in memory.slot_variables)
       raise NumericsError(f"learned {variable.name.split(':')[0]}", rule="every learned tensor is finite.",
-                          received=f"entries {broken.tolist()}, slots {start.slot_ids[broken % len(start)].tolist()}.",
-                          remedy="lower distill.outer_learning_rate.")
+                          received=f"slots {start.slot_ids[broken].tolist()} are not." if of_slots else
+                          f"entries {broken.tolist()} are not.",
+                          remedy=f"lower distill.{'outer' if of_slots else 'rate'}_learning_rate.")
   inputs = memory.inputs()
   slots = start.replace(weights=inputs.weights.numpy(), labels=inputs.labels.numpy(),
                         sample_weights=inputs.sample_weights.numpy())

@@ -30,12 +30,14 @@ class Proxy:
     initial_weights: a few initial weights, each in the order of `training.variables`.
     device: where it lives.
     spec: the compact feature spec it was built for.
+    draw_seed: scalar int64, of the draws of a model of single ids; set anew for each outer step.
   """
 
   training: DifferentiableTraining
   initial_weights: list[list[tf.Tensor]]
   device: str
   spec: FeatureSpec
+  draw_seed: tf.Variable
 
   def outer_features(self, ids: tf.Tensor) -> Features:
     """The model's input for `[batch_size, num_fields]` single ids."""
@@ -49,14 +51,15 @@ def single_ids(ids: tf.Tensor, spec: FeatureSpec) -> Features:
   return {name: tf.cast(ids[:, index], tf.int64) for index, name in enumerate(spec.names)}
 
 
-def drawn_features(spec: FeatureSpec, seed: int) -> FeatureMaker:
-  """Features of one id per field, drawn by id weight; the same draws for the same step, forwards and backwards.
+def drawn_features(spec: FeatureSpec, seed: int | tf.Variable) -> FeatureMaker:
+  """Features of one id per field, drawn by id weight; the same draws for one seed and step, forwards and backwards.
 
   No gradient reaches the id weights through a draw, so that such a proxy moves labels, sample weights and rates alone.
   """
 
   def features(ids: tf.Tensor, weights: tf.Tensor, step: tf.Tensor) -> Features:
-    noise = tf.random.stateless_uniform(tf.shape(weights), [seed, step], 1e-12, 1.0, dtype=weights.dtype)
+    key = [tf.cast(seed, tf.int64), tf.cast(step, tf.int64)]
+    noise = tf.random.stateless_uniform(tf.shape(weights), key, 1e-12, 1.0, dtype=weights.dtype)
     # The Gumbel trick: the largest log(weight) + Gumbel noise is a draw by weight.
     scores = tf.math.log(tf.maximum(tf.stop_gradient(weights), 1e-30)) - tf.math.log(-tf.math.log(noise))
     drawn = tf.gather(ids, tf.argmax(scores, axis=2), batch_dims=2)
@@ -71,8 +74,8 @@ def loss_of_probabilities(targets: tf.Tensor, probabilities: tf.Tensor) -> tf.Te
   return -(targets * tf.math.log(clipped) + (1 - targets) * tf.math.log(1 - clipped))
 
 
-def make_training(name: str, spec: FeatureSpec, inner: InnerSettings, slots: Slots, *,
-                  seed: int) -> DifferentiableTraining:
+def make_training(name: str, spec: FeatureSpec, inner: InnerSettings, slots: Slots, *, seed: int,
+                  draw_seed: tf.Variable | None = None) -> DifferentiableTraining:
   """Differentiable training of a new model by name, with every variable created.
 
   Args:
@@ -80,7 +83,8 @@ def make_training(name: str, spec: FeatureSpec, inner: InnerSettings, slots: Slo
     spec: the compact feature spec.
     inner: the inner loop.
     slots: that it will be trained on; how many ids their fields have shapes the model's input.
-    seed: of the model's weights, and of draws for a model of single ids.
+    seed: of the model's weights.
+    draw_seed: of the draws for a model of single ids; None takes `seed`.
   """
   model = _built(name, spec, seed)
   ranking = isinstance(model, RankingModel)
@@ -88,7 +92,7 @@ def make_training(name: str, spec: FeatureSpec, inner: InnerSettings, slots: Slo
   max_ids = slots.max_ids_per_field
   narrow = sum(max_ids) < 0.8 * len(max_ids) * slots.max_ids
   packed = packed_columns(max_ids, slots.max_ids) if narrow else packed_features
-  features = packed if ranking else drawn_features(spec, seed)
+  features = packed if ranking else drawn_features(spec, seed if draw_seed is None else draw_seed)
   return DifferentiableTraining(model, inner, parameter_group, features, loss)
 
 
@@ -113,5 +117,7 @@ def make_proxies(names: Sequence[str], spec: FeatureSpec, inner: InnerSettings, 
     proxies[name] = []
     for device in devices:
       with tf.device(device):
-        proxies[name].append(Proxy(make_training(name, spec, inner, slots, seed=seed), starts, device, spec))
+        draw_seed = tf.Variable(seed, trainable=False, dtype=tf.int64)
+        training = make_training(name, spec, inner, slots, seed=seed, draw_seed=draw_seed)
+        proxies[name].append(Proxy(training, starts, device, spec, draw_seed))
   return proxies
