@@ -184,29 +184,31 @@ def test_a_members_own_penalty_is_part_of_its_loss():
 
 
 @pytest.mark.parametrize("broken", [{"members": ()}, {"learning_rate": 0.0}, {"batch_size": 0},
-                                    {"num_checkpoints": 0}])
+                                    {"num_checkpoints": 0}, {"momentum_steps": 0}])
 def test_settings_are_checked(broken):
   with pytest.raises(ConfigError, match=next(iter(broken))):
     TeacherSettings(**broken)
 
 
 TWO_DEVICES = """
-import sys
+import dataclasses, sys
 import numpy as np, tensorflow as tf
 cpu = tf.config.list_physical_devices("CPU")[0]
 tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * 2)
 from diet_tf.teacher import Teacher
 from tests.diet_tf.small_log import SPEC
 from tests.diet_tf.test_teacher import SETTINGS, draw, in_memory
+# Small batches, so that rows go on moving after they occurred, on either device alike.
+settings = dataclasses.replace(SETTINGS, batch_size=4, momentum_steps=3)
 strategies = {"one": None, "two": tf.distribute.MirroredStrategy(["CPU:0", "CPU:1"])}
 found = {}
 for name, strategy in strategies.items():
-  teacher = Teacher(SPEC, SETTINGS, seed=5, strategy=strategy)
+  teacher = Teacher(SPEC, settings, seed=5, strategy=strategy)
   # The last batch holds one example: a device gets none of it.
-  loss = teacher.advance(in_memory(draw(161)), 161)
+  loss = teacher.advance(in_memory(draw(161), 4), 161)
   teacher.save(f"{sys.argv[1]}/{name}")
-  teacher = Teacher.load(f"{sys.argv[1]}/{name}", SPEC, SETTINGS, strategy=strategy)
-  teacher.advance(in_memory(draw(64, seed=1)), 64)
+  teacher = Teacher.load(f"{sys.argv[1]}/{name}", SPEC, settings, strategy=strategy)
+  teacher.advance(in_memory(draw(64, seed=1), 4), 64)
   found[name] = [loss, *teacher.logits(draw(50, seed=2)[0]).numpy()]
   assert len(teacher.checkpoints) == 2
 print(np.abs(np.subtract(found["one"], found["two"])).max(), np.std(found["one"]))
