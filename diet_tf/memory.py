@@ -50,7 +50,8 @@ class Memory:
              versions: Mapping[str, str] | None = None) -> Memory:
     """A memory that is not saved yet, with the manifest that follows from its parts (see `Manifest`)."""
     widest = np.max((slots.weights > 0).sum(axis=2), axis=0, initial=1)  # [F]
-    max_ids = np.maximum(widest, spec.ids_per_slot(slots.max_ids))
+    # A field that sets its own K keeps that width in every memory of the log, whatever this one happens to hold.
+    max_ids = np.maximum(widest, spec.ids_per_slot(1))
     manifest = Manifest(
         feature_spec=spec.to_dict(), feature_spec_digest=spec.digest(), span=int(span), num_slots=len(slots),
         num_examples_seen=int(num_examples_seen), max_ids=dict(zip(spec.names, max_ids.tolist(), strict=True)),

@@ -96,6 +96,9 @@ def _glob(pattern: str) -> list[str]:
     paths = tf.io.gfile.glob(pattern)
   except tf.errors.NotFoundError:
     return []
+  if not pattern.startswith("./"):
+    # For a pattern without a folder the paths come back below "./", which the pattern would not match.
+    paths = [path.removeprefix("./") for path in paths]
   visible = [path for path in paths if not path.rpartition("/")[2].startswith(("_", "."))]
   return sorted(path for path in visible if not tf.io.gfile.isdir(path))
 
