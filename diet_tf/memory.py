@@ -47,11 +47,14 @@ class Memory:
   @classmethod
   def create(cls, slots: Slots, spec: FeatureSpec, recipe: Recipe, *, span: int, num_examples_seen: int,
              budget: Mapping[str, Any], lineage: Sequence[Mapping[str, Any]] = (), settings_digest: str = "",
-             versions: Mapping[str, str] | None = None) -> Memory:
-    """A memory that is not saved yet, with the manifest that follows from its parts (see `Manifest`)."""
+             versions: Mapping[str, str] | None = None, ids_per_slot: int | None = None) -> Memory:
+    """A memory that is not saved yet, with the manifest that follows from its parts (see `Manifest`).
+
+    `ids_per_slot` is the K of fields without one of their own, so that they are no wider than they need be; None takes
+    the width of the slots' arrays.
+    """
     widest = np.max((slots.weights > 0).sum(axis=2), axis=0, initial=1)  # [F]
-    # A field that sets its own K keeps that width in every memory of the log, whatever this one happens to hold.
-    max_ids = np.maximum(widest, spec.ids_per_slot(1))
+    max_ids = np.maximum(widest, spec.ids_per_slot(ids_per_slot or slots.max_ids))
     manifest = Manifest(
         feature_spec=spec.to_dict(), feature_spec_digest=spec.digest(), span=int(span), num_slots=len(slots),
         num_examples_seen=int(num_examples_seen), max_ids=dict(zip(spec.names, max_ids.tolist(), strict=True)),

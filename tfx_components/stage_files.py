@@ -77,7 +77,8 @@ class Stage:
       lineage = [*previous.manifest.lineage, {"span": previous.manifest.span, "digest": previous.digest}]
     return Memory.create(slots, self.spec, recipe, span=self.span, num_examples_seen=num_examples_seen,
                          budget=dataclasses.asdict(self.settings.budget), lineage=lineage,
-                         settings_digest=self.settings.digest(self.spec, self.seed))
+                         settings_digest=self.settings.digest(self.spec, self.seed),
+                         ids_per_slot=self.settings.squash.ids_per_slot)
 
   def save(self, directory: str, slots: Slots, recipe: Recipe, previous: Memory | None,
            num_examples_seen: int) -> Memory:
