@@ -20,9 +20,9 @@ from diet_tf.compact import CompactIds
 from diet_tf.errors import ConfigError, NumericsError
 from diet_tf.features import FeatureSpec
 from diet_tf.manifest import Recipe
-from diet_tf.models import RankingModel
+from diet_tf.model_inputs import features_in_form, input_form
 from diet_tf.progress import Progress, silent
-from diet_tf.proxies import initial_weights, make_training, single_ids
+from diet_tf.proxies import initial_weights, make_training
 from diet_tf.slots import Slots
 
 REFINED = "refined"
@@ -113,12 +113,11 @@ def train_by_recipe(member: str, spec: FeatureSpec, candidate: Candidate, seeds:
   training = make_training(member, compact.spec, inner, candidate.slots, seed=seeds[0])
   inputs = recipe_inputs(Candidate(compact.slots(candidate.slots), recipe))
   renamed = tf.constant(compact.rename(ids))
-  packed = isinstance(training.model, RankingModel)
+  form = input_form(training.model, compact.spec, member)
 
   @tf.function(reduce_retracing=True, autograph=False)
   def score(rows: tf.Tensor) -> tf.Tensor:
-    features = {"ids": rows} if packed else single_ids(rows, compact.spec)
-    outputs = tf.reshape(training.model(features, training=False), [-1])
+    outputs = tf.reshape(training.model(features_in_form(form, compact.spec, rows, None), training=False), [-1])
     if getattr(training.model, "from_logits", True):
       return outputs
     probabilities = tf.clip_by_value(outputs, 1e-6, 1 - 1e-6)

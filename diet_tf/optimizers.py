@@ -38,8 +38,8 @@ class GroupedAdam(tf.keras.optimizers.Optimizer):
 
   For an `tf.IndexedSlices` gradient, rows that occur more than once are summed. If `lazy`, only the rows that occur
   are read or written: w, m and v of all others stay as they are, bit for bit. Otherwise a row goes on moving by its m
-  after it has occurred, as in Keras' own Adam: for at least `momentum_steps` further steps, or for ever. Rows that never
-  occurred have m = v = 0 and would not move, so that they need no reading either way. t counts steps, not visits.
+  after it has occurred, as in Keras' own Adam: for at least `momentum_steps` further steps, or for ever. Rows that
+  never occurred have m = v = 0 and would not move, so that they need no reading either way. t counts steps, not visits.
 
   Args:
     learning_rates: one rate per group ("embedding", "linear", "dense"; see `parameter_group`), or one for all.
@@ -48,14 +48,15 @@ class GroupedAdam(tf.keras.optimizers.Optimizer):
     epsilon: added to the square root.
     step_multipliers: one factor per step; the last one holds beyond its end; none means 1.
     lazy: whether only the rows of the batch move.
-    momentum_steps: if not lazy, how many steps at least a row moves on; None is for ever, which equals Keras' Adam. With
-      32 steps at beta_1 = 0.9 all but 3 % of the movement is made, at a cost that does not grow with the log.
+    momentum_steps: if not lazy, how many steps at least a row moves on; None is for ever, which equals Keras' Adam.
+      With 32 steps at beta_1 = 0.9 all but 3 % of the movement is made, at a cost that does not grow with the log.
     learning_rate: a common factor of all rates, a number or a Keras schedule, so that Keras' callbacks work.
   """
 
   def __init__(self, learning_rates: Mapping[str, float] | float = 1e-3, *, beta_1: float = 0.9, beta_2: float = 0.999,
                epsilon: float = 1e-7, step_multipliers: Iterable[float] = (), lazy: bool = True,
-               momentum_steps: int | None = None, learning_rate: Any = 1.0, name: str = "GroupedAdam", **kwargs: Any) -> None:
+               momentum_steps: int | None = None, learning_rate: Any = 1.0, name: str = "GroupedAdam",
+               **kwargs: Any) -> None:
     # Without weight_decay=None Keras would walk over whole tables at each step to subtract 0.
     super().__init__(name=name, weight_decay=None, jit_compile=False, **kwargs)
     self._learning_rates = self._no_dependency(_rates(learning_rates))

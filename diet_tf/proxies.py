@@ -17,7 +17,8 @@ from diet_tf.bilevel import (
     packed_features,
 )
 from diet_tf.features import FeatureSpec
-from diet_tf.models import RankingModel, build_model, parameter_group
+from diet_tf.model_inputs import features_in_form, input_form
+from diet_tf.models import build_model, parameter_group
 from diet_tf.slots import Slots
 
 
@@ -30,6 +31,7 @@ class Proxy:
     initial_weights: a few initial weights, each in the order of `training.variables`.
     device: where it lives.
     spec: the compact feature spec it was built for.
+    form: how the model takes its input, see `diet_tf.model_inputs`.
     draw_seed: scalar int64, of the draws of a model of single ids; set anew for each outer step.
   """
 
@@ -37,18 +39,22 @@ class Proxy:
   initial_weights: list[list[tf.Tensor]]
   device: str
   spec: FeatureSpec
+  form: str
   draw_seed: tf.Variable
 
   def outer_features(self, ids: tf.Tensor) -> Features:
     """The model's input for `[batch_size, num_fields]` single ids."""
-    if isinstance(self.training.model, RankingModel):
-      return {"ids": ids}
-    return single_ids(ids, self.spec)
+    return features_in_form(self.form, self.spec, ids, None)
 
 
-def single_ids(ids: tf.Tensor, spec: FeatureSpec) -> Features:
-  """`{field: [batch_size] int64}`, which any Keras model of one id per field takes."""
-  return {name: tf.cast(ids[:, index], tf.int64) for index, name in enumerate(spec.names)}
+def bag_features(spec: FeatureSpec) -> FeatureMaker:
+  """Features of weighted bags, by field."""
+
+  def features(ids: tf.Tensor, weights: tf.Tensor, step: tf.Tensor) -> Features:
+    del step
+    return features_in_form("weighted", spec, ids, weights)
+
+  return features
 
 
 def drawn_features(spec: FeatureSpec, seed: int | tf.Variable) -> FeatureMaker:
@@ -63,7 +69,7 @@ def drawn_features(spec: FeatureSpec, seed: int | tf.Variable) -> FeatureMaker:
     # The Gumbel trick: the largest log(weight) + Gumbel noise is a draw by weight.
     scores = tf.math.log(tf.maximum(tf.stop_gradient(weights), 1e-30)) - tf.math.log(-tf.math.log(noise))
     drawn = tf.gather(ids, tf.argmax(scores, axis=2), batch_dims=2)
-    return single_ids(drawn, spec)
+    return features_in_form("sampled", spec, drawn, None)
 
   return features
 
@@ -87,12 +93,15 @@ def make_training(name: str, spec: FeatureSpec, inner: InnerSettings, slots: Slo
     draw_seed: of the draws for a model of single ids; None takes `seed`.
   """
   model = _built(name, spec, seed)
-  ranking = isinstance(model, RankingModel)
   loss = binary_cross_entropy if getattr(model, "from_logits", True) else loss_of_probabilities
-  max_ids = slots.max_ids_per_field
-  narrow = sum(max_ids) < 0.8 * len(max_ids) * slots.max_ids
-  packed = packed_columns(max_ids, slots.max_ids) if narrow else packed_features
-  features = packed if ranking else drawn_features(spec, seed if draw_seed is None else draw_seed)
+  form = input_form(model, spec, name)
+  if form == "packed":
+    max_ids = slots.max_ids_per_field
+    narrow = sum(max_ids) < 0.8 * len(max_ids) * slots.max_ids
+    features = packed_columns(max_ids, slots.max_ids) if narrow else packed_features
+  else:
+    features = bag_features(spec) if form == "weighted" else drawn_features(
+        spec, seed if draw_seed is None else draw_seed)
   return DifferentiableTraining(model, inner, parameter_group, features, loss)
 
 
@@ -103,8 +112,8 @@ def initial_weights(name: str, spec: FeatureSpec, seed: int) -> list[tf.Tensor]:
 
 def _built(name: str, spec: FeatureSpec, seed: int) -> tf.keras.Model:
   model = build_model(name, spec, seed=seed)
-  if not isinstance(model, RankingModel):
-    model(single_ids(tf.zeros([1, len(spec.fields)], tf.int32), spec))
+  # Finding the form calls the model, which creates its variables.
+  input_form(model, spec, name)
   return model
 
 
@@ -119,5 +128,6 @@ def make_proxies(names: Sequence[str], spec: FeatureSpec, inner: InnerSettings, 
       with tf.device(device):
         draw_seed = tf.Variable(seed, trainable=False, dtype=tf.int64)
         training = make_training(name, spec, inner, slots, seed=seed, draw_seed=draw_seed)
-        proxies[name].append(Proxy(training, starts, device, spec, draw_seed))
+        form = input_form(training.model, spec, name)
+        proxies[name].append(Proxy(training, starts, device, spec, form, draw_seed))
   return proxies

@@ -5,7 +5,6 @@ import pytest
 import tensorflow as tf
 
 from diet_tf.bilevel import InnerSettings, TrainingInputs, binary_cross_entropy
-from diet_tf.models import RankingModel
 from diet_tf.proxies import drawn_features, initial_weights, loss_of_probabilities, make_proxies, make_training
 from diet_tf.slots import Slots
 from tests.diet_tf.small_log import SPEC, draw
@@ -56,22 +55,45 @@ def test_the_loss_of_probabilities_is_that_of_their_logits():
   assert np.isfinite(loss_of_probabilities(targets, tf.constant([1.0, 0.0, 0.0]))).all()
 
 
-def test_a_tfrs_model_has_the_hypergradient_of_the_model_in_it():
-  """With one id per field nothing is left to draw."""
+class OwnModel(tf.keras.Model):
+  """A user's LR, over weighted bags or over single ids by field."""
+
+  def __init__(self, spec, *, weighted, seed=0):
+    super().__init__()
+    self.diet_inputs = "weighted" if weighted else "sampled"
+    self.tables = {name: tf.keras.layers.Embedding(count, 1, embeddings_initializer="zeros")
+                   for name, count in zip(spec.names, spec.num_ids)}
+
+  def call(self, features, training=False):
+    total = 0.0
+    for name, table in self.tables.items():
+      values = table(features[name])
+      if self.diet_inputs == "weighted":
+        values = tf.reduce_sum(values * features[name + "/weights"][..., None], axis=1)
+      total += values
+    return total
+
+
+OWN = "tests.diet_tf.test_proxies:OwnModel(weighted={})"
+
+
+@pytest.mark.parametrize("name", [WRAPPED, OWN.format("true"), OWN.format("false")])
+def test_models_of_any_input_form_are_proxies(name):
+  """A TFRS model, which has the hypergradient of the model in it, and users' models over bags and over single ids."""
   slots, ids = make_slots(), tf.constant(draw(6, seed=2)[0])
   found = []
-  for name in ("lr", WRAPPED):
-    proxy = make_proxies([name], SPEC, INNER, slots, num_initialisations=1, seed=5, devices=["/CPU:0"])[name][0]
-    assert isinstance(proxy.training.model, RankingModel) == (name == "lr")
-    found.append(proxy.training.hypergradient(proxy.initial_weights[0], make_inputs(slots), proxy.outer_features(ids),
+  for member in ("lr", name):
+    proxy = make_proxies([member], SPEC, INNER, slots, num_initialisations=1, seed=5, devices=["/CPU:0"])[member][0]
+    inputs = make_inputs(slots)
+    found.append(proxy.training.hypergradient(proxy.initial_weights[0], inputs, proxy.outer_features(ids),
                                               tf.fill([6], 0.25), tf.ones(6)))
-  np.testing.assert_allclose(found[0][0], found[1][0], rtol=1e-5)
-  _, *packed = found[0][1]
-  id_weights, *drawn = found[1][1]
-  for ours, theirs in zip(drawn, packed, strict=True):
-    assert np.abs(theirs).max() > 0
-    np.testing.assert_allclose(ours, theirs, rtol=1e-4, atol=1e-7)
-  assert not id_weights.numpy().any()  # Nothing flows through a draw.
+  assert np.isfinite(found[1][0]) and all(np.isfinite(value).all() for value in found[1][1])
+  flows = np.abs(found[1][1][0]).max() > 0
+  assert flows == (name != OWN.format("false"))  # Nothing flows through a draw.
+  if name == WRAPPED:
+    np.testing.assert_allclose(found[0][0], found[1][0], rtol=1e-5)
+    for ours, theirs in zip(found[1][1], found[0][1], strict=True):
+      np.testing.assert_allclose(ours, theirs, rtol=1e-4, atol=1e-7)
 
 
 def test_initial_weights_are_a_function_of_the_seed():

@@ -154,5 +154,6 @@ def test_packed_columns_equal_packed_bags():
   make = packed_columns(max_ids, width)
   columns = make(tf.constant(ids), tf.constant(weights, tf.float32), tf.constant(0))
   assert columns["ids"].shape == (4, sum(max_ids))
-  for ours, theirs in zip(layer(columns), layer({"ids": ids, "weights": tf.constant(weights, tf.float32)}), strict=True):
+  bags = layer({"ids": ids, "weights": tf.constant(weights, tf.float32)})
+  for ours, theirs in zip(layer(columns), bags, strict=True):
     np.testing.assert_allclose(ours, theirs, atol=1e-6)

@@ -1,0 +1,60 @@
+"""How a model takes its input: packed arrays, a dict of weighted bags, or a dict of single ids."""
+
+from __future__ import annotations
+
+import tensorflow as tf
+
+from diet_tf.errors import ConfigError
+from diet_tf.features import FeatureSpec
+from diet_tf.models import RankingModel, TfrsRanking
+
+INPUT_FORMS = ("packed", "weighted", "sampled")
+
+
+def features_in_form(form: str, spec: FeatureSpec, ids: tf.Tensor, weights: tf.Tensor | None) -> dict[str, tf.Tensor]:
+  """A model's input in one of `INPUT_FORMS`.
+
+  Args:
+    form: "sampled" takes single ids only.
+    spec: names the fields.
+    ids: `[B, num_fields]`, or `[B, num_fields, K]` with weights.
+    weights: `[B, num_fields, K]`, or None.
+  """
+  if form == "packed":
+    return {"ids": ids} if weights is None else {"ids": ids, "weights": weights}
+  if form == "weighted" and weights is None:
+    ids = ids[..., tf.newaxis]
+    weights = tf.ones_like(ids, tf.float32)
+  features = {name: tf.cast(ids[:, f], tf.int64) for f, name in enumerate(spec.names)}
+  if weights is not None:
+    features.update({f"{name}/weights": weights[:, f] for f, name in enumerate(spec.names)})
+  return features
+
+
+def dummy_batch(spec: FeatureSpec, form: str) -> tuple[tf.Tensor, tf.Tensor | None]:
+  """Three rows of missing ids; with two ids a field where the form has weights."""
+  shape = [3, len(spec.fields)] if form == "sampled" else [3, len(spec.fields), 2]
+  return tf.zeros(shape, tf.int32), None if form == "sampled" else tf.fill(shape, 0.5)
+
+
+def input_form(model: tf.keras.Model, spec: FeatureSpec, member: str) -> str:
+  """The first form of input that gives one output a row, or the one that the model declares."""
+  if isinstance(model, RankingModel | TfrsRanking):
+    return "packed"
+  declared = getattr(model, "diet_inputs", None)
+  if declared is not None and declared not in INPUT_FORMS:
+    raise ConfigError(f"panel member {member!r}: diet_inputs", rule=f"it is one of {', '.join(INPUT_FORMS)}.",
+                      received=repr(declared), remedy="correct the attribute.")
+  failures = []
+  for form in (declared,) if declared else INPUT_FORMS:
+    try:
+      shape = model(features_in_form(form, spec, *dummy_batch(spec, form))).shape
+    except Exception as error:
+      failures.append(f"{form}: {type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''}")
+      continue
+    if tuple(shape) in ((3,), (3, 1)):
+      return form
+    failures.append(f"{form}: output {tuple(shape)} for 3 rows")
+  raise ConfigError(f"panel member {member!r}", rule="a model takes packed features, a dict of weighted bags or a dict "
+                    "of single ids, and returns [batch] or [batch, 1].", received="; ".join(failures),
+                    remedy="make its call accept one of these, and name it in an attribute diet_inputs.")
