@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import datetime
+import errno
 import logging
 import os
 import time
@@ -134,11 +135,13 @@ def run_span(config: Config, span: int, workspace: Workspace, *, store_uri: str,
   with files.writing(workspace.output):
     files.make_folders(workspace.pipeline_root)
   connection = sqlite_metadata_connection_config(workspace.metadata_path)
-  run_pipeline(create_pipeline(
+  pipeline = create_pipeline(
       name=config.name, root=workspace.pipeline_root, store_uri=store_uri, span=str(span), log=config.log,
       features=config.features, settings=StageSettings.of(config), validation=config.validation, seed=config.seed,
       strategy=config.strategy, replace=int(replace), run_id=run_id, beam_pipeline_args=beam_pipeline_args,
-      metadata_connection_config=connection), runner)
+      metadata_connection_config=connection)
+  with _full_disk_explained(workspace.output):
+    run_pipeline(pipeline, runner)
   metadata = MetadataStore(connection)
   record = SpanRecord(
       span=span, run_id=run_id, feature_spec_digest=config.features.digest(),
@@ -146,6 +149,18 @@ def run_span(config: Config, span: int, workspace: Workspace, *, store_uri: str,
       seconds=round(time.monotonic() - start, 1))
   workspace.write_record(record)
   return record
+
+
+@contextlib.contextmanager
+def _full_disk_explained(folder: str) -> Iterator[None]:
+  """Turns the error of a full disk, wherever in the pipeline it was met, into a StoreError."""
+  try:
+    yield
+  except OSError as error:
+    if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+      raise
+    with files.writing(folder):
+      raise
 
 
 def _newest_uri(metadata: Any, type_name: str) -> str:

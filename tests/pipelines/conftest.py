@@ -31,7 +31,7 @@ class TinyLog:
         "budget": {"fraction": 0.02},
         "squash": {"ids_per_slot": 4, "num_components": 4, "num_iterations": 2},
         "teacher": {"members": [model], "batch_size": 128, "num_checkpoints": 1},
-        "distill": {"inner": {"batch_size": 8}, "proxies": ["lr", model], "outer_steps": 4, "outer_batch_size": 64,
+        "distill": {"inner": {"batch_size": 8}, "proxies": ["lr"], "outer_steps": 4, "outer_batch_size": 64,
                     "num_initialisations": 1},
         "gate": {"members": ["lr"], "num_seeds": 1},
         "panel": {"members": ["lr", "fm(embedding_dim=4)"], "seeds": [0], "learning_rates": [0.01], "row_epochs": [2],

@@ -1,3 +1,4 @@
+import errno
 import hashlib
 import json
 import pathlib
@@ -66,10 +67,7 @@ def test_two_spans_through_both_runners(tiny_log, tmp_path, capsys):
     assert memory_shards(other, span) == memory_shards(store, span)
     assert other.read(span).data == store.read(span).data
 
-  # Other content for a committed span: refused by the store unless --replace says so, and then the old one is kept.
-  with pytest.raises(StoreError, match="never changed silently"):
-    config = local.with_data_dir(load_config(tiny_log.config_path, ["seed=7"]), str(tiny_log.folder))
-    local.run_span(config, 1, Workspace(str(tmp_path / "local")), store_uri=other.uri)
+  # Other content for a committed span, asked for by name: the old commit is kept aside.
   assert run("local", "--runner", "local", "--span", "1", "--replace", "--seed", "7") == 0
   assert other.read(1).data != store.read(1).data
   assert (tmp_path / "local" / "store" / "commits" / "1.replaced-1.json").exists()
@@ -113,6 +111,17 @@ def test_the_diet_error_behind_another_error():
   except RuntimeError as error:
     assert local._diet_error_in(error) is inner
   assert local._diet_error_in(ValueError("x")) is None
+
+
+@pytest.mark.parametrize("number, kind", [(errno.ENOSPC, StoreError), (errno.EACCES, OSError)])
+def test_a_full_disk_is_explained_and_nothing_else_taken_for_one(tiny_log, tmp_path, monkeypatch, number, kind):
+  def fail(*_):
+    raise OSError(number, "no")
+
+  monkeypatch.setattr(local, "run_pipeline", fail)
+  config = local.with_data_dir(load_config(tiny_log.config_path), str(tiny_log.folder))
+  with pytest.raises(kind):
+    local.run_span(config, 1, Workspace(str(tmp_path / "out")), store_uri=str(tmp_path / "store"))
 
 
 def test_an_unknown_runner_is_refused():
