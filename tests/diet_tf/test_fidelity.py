@@ -262,7 +262,7 @@ def result(log_shards, memory, tmp_path_factory) -> FidelityResult:
   value = fidelity.evaluate_panel(
       log_shards, memory, test_shards, settings, teacher_probabilities=lambda rows: means[rows[:, 1]], bayes_auc=0.9,
       memory_uri="memories/4", progress=lambda *report: reports.append(report))
-  assert reports[-1] == ("panel: dnn", 2 * 3 * 4 + 4, 2 * 3 * 4 + 4)
+  assert reports[-1] == ("panel (trainings)", 2 * 3 * 4 + 4, 2 * 3 * 4 + 4)
   return value
 
 
