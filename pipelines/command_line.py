@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
+import os
 import shlex
 import sys
 import time
@@ -131,9 +132,9 @@ def _run(config: Config, data_dir: str, options: Options) -> int:
   from pipelines.workspace import Workspace
   from tfx_components.log_gen import available_spans
 
-  workspace = Workspace(config.output)
+  workspace = Workspace(_absolute(config.output))
   config = with_data_dir(config, data_dir)
-  store = Store(options.store_uri or workspace.store_uri)
+  store = Store(_absolute(options.store_uri) if options.store_uri else workspace.store_uri)
   available = available_spans(config.log)
   if not available:
     raise DataError(config.log.pattern, rule="it matches the files of at least one span.", received="none.",
@@ -152,6 +153,11 @@ def _run(config: Config, data_dir: str, options: Options) -> int:
     if result is not None:
       _show(result, evaluation)
   return 0
+
+
+def _absolute(path: str) -> str:
+  """The path for records that are read from other folders too; a URI stays as it is."""
+  return path if files.is_remote(path) else os.path.abspath(path)
 
 
 def _check_results_wanted(options: Options, available: Sequence[int], committed: Sequence[int]) -> None:
