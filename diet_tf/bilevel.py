@@ -161,12 +161,14 @@ class DifferentiableTraining:
     group_of: the parameter group of a variable, one of `GROUPS`.
     features: makes the model's input from a batch of ids and weights.
     loss: per-example loss of `(targets, logits)`.
+    form: how the model takes its input, see `diet_tf.model_inputs`; kept for those who call the model afterwards.
   """
 
   def __init__(self, model: tf.keras.Model, settings: InnerSettings, group_of: Callable[[tf.Variable], str],
                features: FeatureMaker = packed_features,
-               loss: Loss = binary_cross_entropy) -> None:
+               loss: Loss = binary_cross_entropy, form: str = "packed") -> None:
     self.model = model
+    self.form = form
     self.settings = settings
     self._variables = list(model.trainable_variables)
     self._moments = [tf.Variable(tf.zeros_like(variable), trainable=False) for variable in self._variables * 2]

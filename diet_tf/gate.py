@@ -20,7 +20,7 @@ from diet_tf.compact import CompactIds
 from diet_tf.errors import ConfigError, NumericsError
 from diet_tf.features import FeatureSpec
 from diet_tf.manifest import Recipe
-from diet_tf.model_inputs import features_in_form, input_form
+from diet_tf.model_inputs import features_in_form
 from diet_tf.progress import Progress, silent
 from diet_tf.proxies import initial_weights, make_training
 from diet_tf.slots import Slots
@@ -113,11 +113,11 @@ def train_by_recipe(member: str, spec: FeatureSpec, candidate: Candidate, seeds:
   training = make_training(member, compact.spec, inner, candidate.slots, seed=seeds[0])
   inputs = recipe_inputs(Candidate(compact.slots(candidate.slots), recipe))
   renamed = tf.constant(compact.rename(ids))
-  form = input_form(training.model, compact.spec, member)
 
   @tf.function(reduce_retracing=True, autograph=False)
   def score(rows: tf.Tensor) -> tf.Tensor:
-    outputs = tf.reshape(training.model(features_in_form(form, compact.spec, rows, None), training=False), [-1])
+    features = features_in_form(training.form, compact.spec, rows, None)
+    outputs = tf.reshape(training.model(features, training=False), [-1])
     if getattr(training.model, "from_logits", True):
       return outputs
     probabilities = tf.clip_by_value(outputs, 1e-6, 1 - 1e-6)

@@ -12,7 +12,7 @@ import tensorflow as tf
 from diet_tf.errors import DataError, NumericsError
 from diet_tf.features import FeatureSpec
 from diet_tf.manifest import Recipe
-from diet_tf.model_inputs import dummy_batch, features_in_form, input_form
+from diet_tf.model_inputs import build_with_form, dummy_batch, features_in_form
 from diet_tf.models import PARAMETER_GROUPS, build_model
 from diet_tf.optimizers import GroupedAdam
 
@@ -42,8 +42,7 @@ class Learner:
     self.spec = spec
     self.strategy = strategy or tf.distribute.get_strategy()
     with self.strategy.scope():
-      self.model = build_model(member, spec)
-      self.input_form = input_form(self.model, spec, member)
+      self.model, self.input_form = build_with_form(member, spec)
       # The rate is a variable of the optimiser: candidates share one graph.
       self._plain = GroupedAdam(dict.fromkeys(PARAMETER_GROUPS, 1.0), lazy=lazy, learning_rate=1e-3)
       self._by_recipe = recipe.optimizer()

@@ -6,7 +6,7 @@ import tensorflow as tf
 
 from diet_tf.errors import ConfigError
 from diet_tf.features import FeatureSpec
-from diet_tf.models import RankingModel, TfrsRanking
+from diet_tf.models import RankingModel, TfrsRanking, build_model
 
 INPUT_FORMS = ("packed", "weighted", "sampled")
 
@@ -37,23 +37,38 @@ def dummy_batch(spec: FeatureSpec, form: str) -> tuple[tf.Tensor, tf.Tensor | No
   return tf.zeros(shape, tf.int32), None if form == "sampled" else tf.fill(shape, 0.5)
 
 
-def input_form(model: tf.keras.Model, spec: FeatureSpec, member: str) -> str:
-  """The first form of input that gives one output a row, or the one that the model declares."""
+def build_with_form(member: str, spec: FeatureSpec, *, seed: int = 0) -> tuple[tf.keras.Model, str]:
+  """A new model with all its variables, and the form of input that it takes.
+
+  That is the form that the model declares in an attribute `diet_inputs`, or else the first of `INPUT_FORMS` in which it
+  gives one output a row. Each form is tried on a new model: a failed call may leave layers built for another shape.
+
+  Args:
+    member: see `diet_tf.models.build_model`.
+    spec: names the fields and sizes their id spaces.
+    seed: of the initial weights.
+
+  Raises:
+    ConfigError: the model takes none of the forms.
+  """
+  model = build_model(member, spec, seed=seed)
   if isinstance(model, RankingModel | TfrsRanking):
-    return "packed"
+    model(features_in_form("packed", spec, *dummy_batch(spec, "packed")))
+    return model, "packed"
   declared = getattr(model, "diet_inputs", None)
   if declared is not None and declared not in INPUT_FORMS:
     raise ConfigError(f"panel member {member!r}: diet_inputs", rule=f"it is one of {', '.join(INPUT_FORMS)}.",
                       received=repr(declared), remedy="correct the attribute.")
   failures = []
   for form in (declared,) if declared else INPUT_FORMS:
+    model = build_model(member, spec, seed=seed)
     try:
       shape = model(features_in_form(form, spec, *dummy_batch(spec, form))).shape
     except Exception as error:
       failures.append(f"{form}: {type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''}")
       continue
     if tuple(shape) in ((3,), (3, 1)):
-      return form
+      return model, form
     failures.append(f"{form}: output {tuple(shape)} for 3 rows")
   raise ConfigError(f"panel member {member!r}", rule="a model takes packed features, a dict of weighted bags or a dict "
                     "of single ids, and returns [batch] or [batch, 1].", received="; ".join(failures),

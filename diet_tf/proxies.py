@@ -17,8 +17,8 @@ from diet_tf.bilevel import (
     packed_features,
 )
 from diet_tf.features import FeatureSpec
-from diet_tf.model_inputs import features_in_form, input_form
-from diet_tf.models import build_model, parameter_group
+from diet_tf.model_inputs import build_with_form, features_in_form
+from diet_tf.models import parameter_group
 from diet_tf.slots import Slots
 
 
@@ -31,7 +31,6 @@ class Proxy:
     initial_weights: a few initial weights, each in the order of `training.variables`.
     device: where it lives.
     spec: the compact feature spec it was built for.
-    form: how the model takes its input, see `diet_tf.model_inputs`.
     draw_seed: scalar int64, of the draws of a model of single ids; set anew for each outer step.
   """
 
@@ -39,12 +38,11 @@ class Proxy:
   initial_weights: list[list[tf.Tensor]]
   device: str
   spec: FeatureSpec
-  form: str
   draw_seed: tf.Variable
 
   def outer_features(self, ids: tf.Tensor) -> Features:
     """The model's input for `[batch_size, num_fields]` single ids."""
-    return features_in_form(self.form, self.spec, ids, None)
+    return features_in_form(self.training.form, self.spec, ids, None)
 
 
 def bag_features(spec: FeatureSpec) -> FeatureMaker:
@@ -92,9 +90,8 @@ def make_training(name: str, spec: FeatureSpec, inner: InnerSettings, slots: Slo
     seed: of the model's weights.
     draw_seed: of the draws for a model of single ids; None takes `seed`.
   """
-  model = _built(name, spec, seed)
+  model, form = build_with_form(name, spec, seed=seed)
   loss = binary_cross_entropy if getattr(model, "from_logits", True) else loss_of_probabilities
-  form = input_form(model, spec, name)
   if form == "packed":
     max_ids = slots.max_ids_per_field
     narrow = sum(max_ids) < 0.8 * len(max_ids) * slots.max_ids
@@ -102,19 +99,12 @@ def make_training(name: str, spec: FeatureSpec, inner: InnerSettings, slots: Slo
   else:
     features = bag_features(spec) if form == "weighted" else drawn_features(
         spec, seed if draw_seed is None else draw_seed)
-  return DifferentiableTraining(model, inner, parameter_group, features, loss)
+  return DifferentiableTraining(model, inner, parameter_group, features, loss, form)
 
 
 def initial_weights(name: str, spec: FeatureSpec, seed: int) -> list[tf.Tensor]:
   """The initial weights of a model by name, in the order of its trainable variables."""
-  return [tf.constant(variable.numpy()) for variable in _built(name, spec, seed).trainable_variables]
-
-
-def _built(name: str, spec: FeatureSpec, seed: int) -> tf.keras.Model:
-  model = build_model(name, spec, seed=seed)
-  # Finding the form calls the model, which creates its variables.
-  input_form(model, spec, name)
-  return model
+  return [tf.constant(variable.numpy()) for variable in build_with_form(name, spec, seed=seed)[0].trainable_variables]
 
 
 def make_proxies(names: Sequence[str], spec: FeatureSpec, inner: InnerSettings, slots: Slots, *,
@@ -128,6 +118,5 @@ def make_proxies(names: Sequence[str], spec: FeatureSpec, inner: InnerSettings, 
       with tf.device(device):
         draw_seed = tf.Variable(seed, trainable=False, dtype=tf.int64)
         training = make_training(name, spec, inner, slots, seed=seed, draw_seed=draw_seed)
-        form = input_form(training.model, spec, name)
-        proxies[name].append(Proxy(training, starts, device, spec, form, draw_seed))
+        proxies[name].append(Proxy(training, starts, device, spec, draw_seed))
   return proxies

@@ -126,7 +126,9 @@ install_everything() {
   awk '/^[a-z]/ { keep = /^(setuptools|wheel|packaging)==/ } keep' requirements.lock > "$BOOTSTRAP/build.lock"
   "$UV" pip install -q --python "$python" --no-deps -r "$BOOTSTRAP/build.lock"
   say "installing the locked packages (about 3 GB; minutes on the first run)"
-  "$UV" pip sync $QUIET --python "$python" --no-build-isolation requirements.lock
+  # Compiled once here: TensorFlow and TFX are thousands of files, and where Python may not write bytecode, every start
+  # of every process would compile them again.
+  "$UV" pip sync $QUIET --python "$python" --no-build-isolation --compile-bytecode requirements.lock
   "$UV" pip install -q --python "$python" --no-deps --no-build-isolation ./scripts/farmhash
   "$UV" pip install -q --python "$python" --no-deps --no-build-isolation -e .
 }
