@@ -37,6 +37,8 @@ _SLOT_FLOATS = {"label": "labels", "sample_weight": "sample_weights", "influence
 _SLOT_INTEGERS = {"slot_id": "slot_ids", "born_span": "born_spans", "updated_span": "updated_spans"}
 _WEIGHT_SUM_TOLERANCE = 1e-3
 _ROWS_PER_ENCODING = 8192
+# Shifts and factors of SplitMix64's finaliser.
+_SPLIT_MIX = ((30, 0xBF58476D1CE4E5B9), (27, 0x94D049BB133111EB))
 _HOLDBACK_BITS = 20
 _MAX_NAMED = 5
 
@@ -114,6 +116,13 @@ def example_dataset(shard_paths: Sequence[str], spec: FeatureSpec, batch_size: i
   return dataset.prefetch(tf.data.AUTOTUNE)
 
 
+def split_mix(values: np.ndarray) -> np.ndarray:
+  """`[n]` uint64, mixed by SplitMix64's finaliser (Steele et al., OOPSLA 2014): every bit depends on all bits."""
+  for shift, factor in _SPLIT_MIX:
+    values = (values ^ (values >> np.uint64(shift))) * np.uint64(factor)
+  return values ^ (values >> np.uint64(31))
+
+
 def is_held_back(example_ids: np.ndarray | tf.Tensor, fraction: float) -> np.ndarray | tf.Tensor:
   """Whether each example belongs to the held-back part: a fixed function of its id alone.
 
@@ -129,13 +138,10 @@ def is_held_back(example_ids: np.ndarray | tf.Tensor, fraction: float) -> np.nda
   """
   bound = int(np.ceil(fraction * (1 << _HOLDBACK_BITS)))
   if not tf.is_tensor(example_ids):
-    mixed = np.asarray(example_ids, np.int64).reshape(-1).view(np.uint64)
-    for shift, factor in ((30, 0xBF58476D1CE4E5B9), (27, 0x94D049BB133111EB)):
-      mixed = (mixed ^ (mixed >> np.uint64(shift))) * np.uint64(factor)
-    mixed = mixed ^ (mixed >> np.uint64(31))
+    mixed = split_mix(np.asarray(example_ids, np.int64).reshape(-1).view(np.uint64))
     return ((mixed >> np.uint64(64 - _HOLDBACK_BITS)) < np.uint64(bound)).reshape(np.shape(example_ids))
   state = tf.bitcast(example_ids, tf.uint64)
-  for shift, factor in ((30, 0xBF58476D1CE4E5B9), (27, 0x94D049BB133111EB)):
+  for shift, factor in _SPLIT_MIX:
     state = _xor_shifted(state, shift) * tf.constant(factor, tf.uint64)
   state = _xor_shifted(state, 31)
   top = tf.bitwise.right_shift(state, tf.constant(64 - _HOLDBACK_BITS, tf.uint64))

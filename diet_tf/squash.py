@@ -18,6 +18,7 @@ from diet_tf.errors import ConfigError, DataError
 from diet_tf.influence import factors
 from diet_tf.models import RankingModel
 from diet_tf.progress import Progress, silent
+from diet_tf.records import split_mix
 from diet_tf.slots import Slots
 
 
@@ -93,11 +94,9 @@ Passes = Callable[[], Iterable[ScoredExamples]]
 
 
 def mix(example_ids: np.ndarray, seed: int) -> np.ndarray:
-  """`[n]` uint64, a pseudo-random order of example ids that depends on nothing else (SplitMix64's finaliser)."""
-  z = example_ids.astype(np.uint64) + np.uint64((seed * 0x9E3779B97F4A7C15 + 0x9E3779B97F4A7C15) & (2**64 - 1))
-  z = (z ^ (z >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
-  z = (z ^ (z >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
-  return z ^ (z >> np.uint64(31))
+  """`[n]` uint64, a pseudo-random order of example ids that depends on nothing else but the seed."""
+  # Steps of the golden ratio, as SplitMix64 takes between its draws.
+  return split_mix(example_ids.astype(np.uint64) + np.uint64((seed + 1) * 0x9E3779B97F4A7C15 & (2**64 - 1)))
 
 
 def sample(passes: Passes, num_rows: int, seed: int) -> ScoredExamples:

@@ -20,7 +20,7 @@ class ModelSettings:
 
   Attributes:
     embedding_dim: D, the width of an embedding.
-    hidden_units: widths of the tower's layers.
+    hidden_units: widths of the tower's layers; one number is one layer.
     dropout: rate after each of them, in training.
     l2: factor of the penalty on dense kernels. Tables carry none: its gradient would be as large as the id space.
     seed: fixes all initial weights.
@@ -35,7 +35,8 @@ class ModelSettings:
   embedding_stddev: float = 0.01
 
   def __post_init__(self) -> None:
-    object.__setattr__(self, "hidden_units", tuple(self.hidden_units))
+    units = self.hidden_units
+    object.__setattr__(self, "hidden_units", (units,) if isinstance(units, int) else tuple(units))
     _require(self.embedding_dim >= 1, "embedding_dim", "it is at least 1.", self.embedding_dim)
     _require(all(units >= 1 for units in self.hidden_units), "hidden_units", "every width is at least 1.",
              self.hidden_units)

@@ -169,3 +169,7 @@ def test_a_users_own_error_is_not_hidden(spec, user_module):
 ])
 def test_the_group_of_a_variable_follows_its_own_name_and_shape(name, shape, group):
   assert parameter_group(name, shape) == group
+
+
+def test_one_number_is_one_hidden_layer(spec):
+  assert build_model("dnn(hidden_units=5)", spec).settings.hidden_units == (5,)
