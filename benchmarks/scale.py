@@ -200,7 +200,9 @@ def main(arguments: list[str] | None = None) -> int:
   parser.add_argument("--rows", type=int, nargs="+", default=[100_000, 1_000_000, 10_000_000],
                       help="lengths of the spans, growing")
   parser.add_argument("--outer-steps", type=int, default=250, help="outer steps of the stage that shares refer to")
-  parser.add_argument("--tolerance", type=float, default=1.25, help="allowed growth of a streaming step's peak memory")
+  # The shortest span does not fill LogGen's buffers yet (a piece of a file, a shard), which is why its peak is lower by
+  # a fifth; memory that grew with the span would be some hundred times larger at the longest.
+  parser.add_argument("--tolerance", type=float, default=1.5, help="allowed growth of a streaming step's peak memory")
   parser.add_argument("--json", help="also write the figures to this file")
   parser.add_argument("--step", choices=STEPS, help=argparse.SUPPRESS)
   parser.add_argument("--folder", help=argparse.SUPPRESS)
