@@ -149,16 +149,9 @@ class InfluenceScorer:
     """Takes over a mean gradient that was measured elsewhere."""
     self._use(ReferenceGradient(*(tf.Variable(value) for value in values)))
 
-  def _rows_and_shares(self, features: dict[str, tf.Tensor]) -> tuple[tf.Tensor, tf.Tensor]:
-    """Table rows and id weights, both `[batch_size, num_fields, max_ids]`."""
-    ids, shares = self.model.embedding.pack(features)
-    if shares is None:
-      ids, shares = ids[..., None], tf.ones(tf.shape(ids), self.model.compute_dtype)[..., None]
-    return self.model.embedding.rows(ids), shares
-
   def _zero_reference(self, features: dict[str, tf.Tensor], targets: tf.Tensor) -> ReferenceGradient:
     one = factors(self.model, features, targets)
-    rows = sum(self.model.spec.num_ids)
+    rows = sum(self.model.embedding.spec.num_ids)
     dtype = one.hidden.dtype
     return ReferenceGradient(*(tf.Variable(tf.zeros(shape, dtype)) for shape in
                                ([one.hidden.shape[1]], [], [rows, one.embedding_jacobians.shape[2]], [rows])))
@@ -167,7 +160,7 @@ class InfluenceScorer:
     reference = self._reference
     one = factors(self.model, features, targets)
     residuals = one.residuals * sample_weights
-    rows, shares = self._rows_and_shares(features)
+    rows, shares = self.model.rows_and_weights(features)
     reference.kernel.assign_add(tf.linalg.matvec(one.hidden, residuals, transpose_a=True))
     reference.bias.assign_add(tf.reduce_sum(residuals))
     # [batch_size, num_fields, max_ids, embedding_dim]
@@ -180,7 +173,7 @@ class InfluenceScorer:
   def _score(self, features: dict[str, tf.Tensor], targets: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
     reference = self._reference
     one = factors(self.model, features, targets)
-    rows, shares = self._rows_and_shares(features)
+    rows, shares = self.model.rows_and_weights(features)
     pulled = tf.einsum("bfkd,bfk,bfd->b", tf.gather(reference.embedding, rows), shares, one.embedding_jacobians)
     linear = one.linear_jacobians * tf.reduce_sum(tf.gather(reference.linear, rows) * shares, axis=[1, 2])
     product = tf.linalg.matvec(one.hidden, reference.kernel) + reference.bias + pulled + linear

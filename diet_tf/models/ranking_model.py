@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 
 import tensorflow as tf
@@ -11,6 +11,7 @@ import tensorflow as tf
 from diet_tf.errors import ConfigError
 from diet_tf.features import FeatureSpec
 from diet_tf.models.bag_embedding import PACKED_IDS, BagEmbedding
+from diet_tf.models.input_fields import InputFields
 from diet_tf.models.tower import Head, Tower
 
 
@@ -25,6 +26,7 @@ class ModelSettings:
     l2: factor of the penalty on dense kernels. Tables carry none: its gradient would be as large as the id space.
     seed: fixes all initial weights.
     embedding_stddev: standard deviation of the initial embeddings.
+    without: names of fields that the model does not read; one text joins them by `+`.
   """
 
   embedding_dim: int = 8
@@ -33,9 +35,12 @@ class ModelSettings:
   l2: float = 0.0
   seed: int = 0
   embedding_stddev: float = 0.01
+  without: tuple[str, ...] = ()
 
   def __post_init__(self) -> None:
     units = self.hidden_units
+    names = self.without.split("+") if isinstance(self.without, str) else self.without
+    object.__setattr__(self, "without", tuple(filter(None, names)))
     object.__setattr__(self, "hidden_units", (units,) if isinstance(units, int) else tuple(units))
     _require(self.embedding_dim >= 1, "embedding_dim", "it is at least 1.", self.embedding_dim)
     _require(all(units >= 1 for units in self.hidden_units), "hidden_units", "every width is at least 1.",
@@ -71,12 +76,15 @@ class RankingModel(tf.keras.Model):
 
   def __init__(self, spec: FeatureSpec, *, embedding_dim: int = 8, hidden_units: tuple[int, ...] = (64, 32),
                dropout: float = 0.0, l2: float = 0.0, seed: int = 0, embedding_stddev: float = 0.01,
-               name: str | None = None, dtype: Any = None) -> None:
+               without: str | Sequence[str] = (), name: str | None = None, dtype: Any = None) -> None:
     super().__init__(name=name or self.family, dtype=dtype or tf.keras.backend.floatx())
-    self.settings = ModelSettings(embedding_dim, hidden_units, dropout, l2, seed, embedding_stddev)
+    self.settings = ModelSettings(embedding_dim, hidden_units, dropout, l2, seed, embedding_stddev,
+                                  without)  # type: ignore[arg-type]  # Brought to a tuple there.
     self.spec = spec
-    self.embedding = BagEmbedding(spec, embedding_dim if self.has_embeddings else 0, linear=self.has_linear,
-                                  embedding_stddev=embedding_stddev, seed=seed, dtype=self.dtype)
+    self.input_fields = InputFields(spec, self.settings.without)
+    self.embedding = BagEmbedding(self.input_fields.spec, embedding_dim if self.has_embeddings else 0,
+                                  linear=self.has_linear, embedding_stddev=embedding_stddev, seed=seed,
+                                  dtype=self.dtype)
 
   def complete(self, fixed_columns: int | None = 0) -> None:
     """Adds the head (see `Head` for `fixed_columns`) and creates all variables, by one call on a row of missing ids."""
@@ -98,7 +106,14 @@ class RankingModel(tf.keras.Model):
 
   def embed(self, features: Mapping[str, tf.Tensor]) -> tuple[tf.Tensor, tf.Tensor]:
     """`(embeddings [B, F, D], linear [B])`; D is 0 without embeddings, `linear` 0 without linear weights."""
-    return self.embedding(features)
+    return self.embedding(self.input_fields(features))
+
+  def rows_and_weights(self, features: Mapping[str, tf.Tensor]) -> tuple[tf.Tensor, tf.Tensor]:
+    """Table rows (int64) and id weights of features, both `[B, F, K]`, F the fields that the model reads."""
+    ids, weights = self.embedding.pack(self.input_fields(features))
+    if weights is None:
+      ids, weights = ids[..., tf.newaxis], tf.ones(tf.shape(ids), self.compute_dtype)[..., tf.newaxis]
+    return self.embedding.rows(ids), weights
 
   def hidden(self, embeddings: tf.Tensor, linear: tf.Tensor, training: bool = False) -> tf.Tensor:
     """`[B, H]`, the inputs of the head; the fixed columns come last."""

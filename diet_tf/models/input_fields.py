@@ -1,0 +1,51 @@
+"""Which fields of a feature spec a model reads: variants of a model leave some of them out."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+
+import numpy as np
+import tensorflow as tf
+
+from diet_tf.errors import ConfigError
+from diet_tf.features import FeatureSpec
+from diet_tf.models.bag_embedding import PACKED_FIELDS, PACKED_IDS, PACKED_WEIGHTS
+
+
+class InputFields:
+  """The fields of a feature spec but for some, and packed features narrowed to them.
+
+  Args:
+    spec: of the features that come in.
+    without: names of the fields that are left out.
+
+  Raises:
+    ConfigError: a name is not a field's, or no field is left.
+  """
+
+  def __init__(self, spec: FeatureSpec, without: tuple[str, ...]) -> None:
+    unknown = sorted(set(without) - set(spec.names))
+    kept = [index for index, name in enumerate(spec.names) if name not in without]
+    if unknown or not kept:
+      raise ConfigError("model setting 'without'", rule="it names fields of the feature spec, and leaves at least one.",
+                        received=f"no field {unknown}." if unknown else "all fields.",
+                        remedy=f"the fields are {', '.join(spec.names)}; join names by '+'.")
+    self._all_kept = len(kept) == len(spec.names)
+    self._kept = np.asarray(kept)
+    self._position = np.full(len(spec.names), -1)
+    self._position[kept] = np.arange(len(kept))
+    self.spec = dataclasses.replace(spec, fields=tuple(spec.fields[index] for index in kept))
+
+  def __call__(self, features: Mapping[str, tf.Tensor]) -> Mapping[str, tf.Tensor]:
+    """The features, packed ones narrowed; from a dict by field name, the embedding layer reads what it needs."""
+    if self._all_kept or PACKED_IDS not in features:
+      return features
+    if PACKED_FIELDS not in features:
+      return {key: tf.gather(value, self._kept, axis=1) for key, value in features.items()}
+    position = tf.gather(tf.constant(self._position, tf.int64), features[PACKED_FIELDS])  # [C]
+    inside = position >= 0
+    # How many columns are left is not known to the graph: those left out stay, as id 0 of the first field, weight 0.
+    weights = features[PACKED_WEIGHTS]
+    return {PACKED_IDS: tf.where(inside, features[PACKED_IDS], tf.zeros_like(features[PACKED_IDS])),
+            PACKED_WEIGHTS: weights * tf.cast(inside, weights.dtype), PACKED_FIELDS: tf.maximum(position, 0)}
