@@ -40,6 +40,8 @@ MAX_SKIPPED_FRACTION = 0.05
 # Bounds of a learned id weight's logarithm before normalisation, and of a soft label's logit.
 MIN_LOG_SHARE = -8.0
 MAX_LABEL_LOGIT = 8.0
+# What of a slot can be learned, in the order of `LearnedMemory.slot_variables`.
+LEARNABLE = ("id_weights", "labels", "sample_weights")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -56,12 +58,13 @@ class DistillSettings:
     learning_rate_embedding: initial rate of embedding tables in the recipe.
     learning_rate_linear: initial rate of linear tables.
     learning_rate_dense: initial rate of all other variables.
+    learned: what of the slots moves, some of `LEARNABLE`.
     learn_recipe: whether rates and multipliers move.
     num_initialisations: initial weights kept per proxy; each outer step shifts one of them at random.
     clip_ratio: the outer gradient is clipped to this multiple of its running norm.
     averaged_fraction: the learned tensors are averaged over this last share of the outer steps.
     max_pool_rows: real examples that outer batches are drawn from; bounds the stage's memory.
-    replay_rows: rows drawn from old slots.
+    replay_rows: rows drawn from old slots; 0 leaves the spans before out of the outer loss.
   """
 
   inner: InnerSettings = InnerSettings()
@@ -73,6 +76,7 @@ class DistillSettings:
   learning_rate_embedding: float = 0.01
   learning_rate_linear: float = 0.03
   learning_rate_dense: float = 0.01
+  learned: tuple[str, ...] = LEARNABLE
   learn_recipe: bool = True
   num_initialisations: int = 8
   clip_ratio: float = 2.0
@@ -84,13 +88,17 @@ class DistillSettings:
     if not self.proxies:
       raise ConfigError("distill.proxies", rule="names at least one architecture.", received="none.",
                         remedy="use [dnn, fm, lr].")
-    for name in ("outer_batch_size", "num_initialisations", "max_pool_rows", "replay_rows"):
+    if not set(self.learned) <= set(LEARNABLE):
+      raise ConfigError("distill.learned", rule=f"names some of {', '.join(LEARNABLE)}.", received=repr(self.learned),
+                        remedy=f"use {list(LEARNABLE)}.")
+    for name in ("outer_batch_size", "num_initialisations", "max_pool_rows"):
       if getattr(self, name) < 1:
         raise ConfigError(f"distill.{name}", rule="is at least 1.", received=str(getattr(self, name)),
                           remedy="raise it.")
-    if self.outer_steps < 0:
-      raise ConfigError("distill.outer_steps", rule="is not negative.", received=str(self.outer_steps),
-                        remedy="use 0 to keep the start as it is.")
+    for name, meaning in (("outer_steps", "keep the start as it is"), ("replay_rows", "leave replay out")):
+      if getattr(self, name) < 0:
+        raise ConfigError(f"distill.{name}", rule="is not negative.", received=str(getattr(self, name)),
+                          remedy=f"use 0 to {meaning}.")
     for name in ("outer_learning_rate", "learning_rate_embedding", "learning_rate_linear", "learning_rate_dense",
                  "clip_ratio"):
       if getattr(self, name) <= 0:
@@ -263,7 +271,8 @@ class OuterLoop:
 
     def move() -> tf.Tensor:
       self._norm.assign(self.NORM_DECAY * before + (1 - self.NORM_DECAY) * tf.minimum(norm, 3 * before))
-      self._slot_optimizer.apply_gradients(zip(scaled[:3], self.memory.slot_variables))
+      self._slot_optimizer.apply_gradients([pair for pair, name in zip(
+          zip(scaled, self.memory.slot_variables), LEARNABLE) if name in self.settings.learned])
       self.memory.label_logits.assign(tf.clip_by_value(self.memory.label_logits, -MAX_LABEL_LOGIT, MAX_LABEL_LOGIT))
       if self.settings.learn_recipe:
         self._recipe_optimizer.apply_gradients(zip(scaled[3:], self.memory.recipe_variables))

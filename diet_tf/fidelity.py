@@ -13,7 +13,7 @@ any other, by a hash of its id, so that one streaming pass finds them.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -173,7 +173,7 @@ def survey_log(log_shards: Mapping[int, Sequence[str]], spec: FeatureSpec, setti
   if not count:
     raise DataError("log", rule="it holds at least one example.", received=f"none in spans {sorted(log_shards)}.",
                     remedy="check the encoded spans.")
-  num_bytes, num_raw_bytes = _shard_bytes(path for paths in log_shards.values() for path in paths)
+  num_bytes, num_raw_bytes = records.shard_bytes(path for paths in log_shards.values() for path in paths)
   return Survey(count, num_bytes, num_raw_bytes, held_back.examples(), tuple(draw.examples() for draw in draws))
 
 
@@ -217,17 +217,6 @@ def _mixed(values: np.ndarray) -> np.ndarray:
   return values ^ (values >> np.uint64(31))
 
 
-def _shard_bytes(paths: Iterable[str]) -> tuple[int, int]:
-  """The bytes of files and of the TFRecords in them."""
-  stored = raw = 0
-  for path in paths:
-    stored += tf.io.gfile.stat(path).length
-    lengths = tf.data.TFRecordDataset(path, compression_type="GZIP" if path.endswith(".gz") else "").batch(4096).map(
-        lambda batch: tf.reduce_sum(tf.cast(tf.strings.length(batch), tf.int64) + records.RECORD_FRAMING_BYTES))
-    raw += int(lengths.reduce(tf.constant(0, tf.int64), lambda total, part: total + part))
-  return stored, raw
-
-
 def train_on_log(learner: Learner, dataset: tf.data.Dataset, *, seed: int, learning_rate: float) -> float:
   """Trains in one pass over the log; returns the seconds that it took.
 
@@ -246,7 +235,8 @@ def _packed(dataset: tf.data.Dataset) -> tf.data.Dataset:
 
 
 def train_on_rows(learner: Learner, rows: Examples, *, seed: int, learning_rate: float, epochs: int, batch_size: int,
-                  soft_labels: np.ndarray | None = None, after_epoch: Callable[[int], None] | None = None) -> float:
+                  soft_labels: np.ndarray | None = None, weights: np.ndarray | None = None,
+                  after_epoch: Callable[[int], None] | None = None) -> float:
   """Trains on a few rows in a fixed order; returns the seconds that it took.
 
   Args:
@@ -257,11 +247,13 @@ def train_on_rows(learner: Learner, rows: Examples, *, seed: int, learning_rate:
     epochs: passes over the rows.
     batch_size: rows per step.
     soft_labels: `[N]` probabilities that take the place of the clicks.
+    weights: `[N]` sample weights; 1 without them.
     after_epoch: called after each pass with its number, from 1.
   """
   learner.reset(seed, learning_rate)
   labels = np.asarray(rows.labels if soft_labels is None else soft_labels, np.float32)
-  dataset = tf.data.Dataset.from_tensor_slices(({"ids": rows.ids}, labels, np.ones_like(labels))).batch(batch_size)
+  sample_weights = np.ones_like(labels) if weights is None else np.asarray(weights, np.float32)
+  dataset = tf.data.Dataset.from_tensor_slices(({"ids": rows.ids}, labels, sample_weights)).batch(batch_size)
   seconds = 0.0
   for epoch in range(1, epochs + 1):
     seconds += learner.train(dataset)

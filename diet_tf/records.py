@@ -326,6 +326,17 @@ def _no_slots(spec: FeatureSpec, width: int) -> Slots:
                                             ("ids", "weights")})
 
 
+def shard_bytes(paths: Iterable[str]) -> tuple[int, int]:
+  """The bytes of shards as stored, and of the uncompressed TFRecords in them."""
+  stored = raw = 0
+  for path in paths:
+    stored += tf.io.gfile.stat(path).length
+    lengths = _record_dataset([path]).batch(4096).map(
+        lambda batch: tf.reduce_sum(tf.cast(tf.strings.length(batch), tf.int64) + RECORD_FRAMING_BYTES))
+    raw += int(lengths.reduce(tf.constant(0, tf.int64), lambda total, part: total + part))
+  return stored, raw
+
+
 def _record_dataset(paths: Sequence[str]) -> tf.data.Dataset:
   compressed = {path.endswith(".gz") for path in paths}
   if len(compressed) > 1:

@@ -85,12 +85,21 @@ class SpanScorer:
     for number, scorer in enumerate(self._scorers):
       scorer.set_reference([saved[f"{number}/{name}"] for name in _REFERENCE])
 
+  def score_examples(self, ids: tf.Tensor, labels: tf.Tensor) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Influences, gradient norms and the teacher's logits of a batch, each `[batch_size]` float32.
+
+    Args:
+      ids: `[batch_size, num_fields]`.
+      labels: `[batch_size]`.
+    """
+    influences, norms = score_at_checkpoints(self._scorers, {"ids": ids}, labels)
+    return influences, norms, self._teacher.logits(ids).numpy()
+
   def score_shard(self, shard: str, spec: FeatureSpec, output: str) -> int:
     """Scores the examples of a shard into a file; returns their number."""
     parts: list[tuple[np.ndarray, ...]] = []
     for ids, labels, example_ids in records.example_dataset([shard], spec, self._settings.batch_size):
-      influences, norms = score_at_checkpoints(self._scorers, {"ids": ids}, labels)
-      parts.append((example_ids.numpy(), influences, norms, self._teacher.logits(ids).numpy()))
+      parts.append((example_ids.numpy(), *self.score_examples(ids, labels)))
     header = {"format_name": np.array(FORMAT_NAME), "format_version": np.array(FORMAT_VERSION)}
     # A shard may be empty: its file has empty columns.
     columns = {name: np.concatenate([np.zeros(0, dtype), *(part[number] for part in parts)])

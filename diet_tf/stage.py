@@ -82,7 +82,7 @@ def new_slots(passes: Passes, member: RankingModel, num_slots: int, spec: Featur
 def begin(previous: Memory | None, influences: np.ndarray, passes: Passes, num_examples: int, teacher: Teacher,
           budget: BudgetSettings, addressing: AddressingSettings, squash: SquashSettings, distill: DistillSettings, *,
           span: int, seed: int, progress: Progress = silent) -> Start:
-  """The start of a stage: old slots addressed, new ones squashed from the span, all in a new training order.
+  """The start of a stage: old slots addressed, and after them new ones squashed from the span.
 
   Args:
     previous: the memory before the stage, or None in the first.
@@ -120,7 +120,10 @@ def begin(previous: Memory | None, influences: np.ndarray, passes: Passes, num_e
   slots, all_actions = Slots.concatenate(parts), np.concatenate(actions)
   slots = slots.replace(sample_weights=slots.sample_weights / slots.sample_weights.mean(),
                         updated_spans=np.where(all_actions == Action.FREEZE, slots.updated_spans, span))
-  order = np.argsort(mix(slots.slot_ids, seed), kind="stable")
+  # Old slots were learned for their places in the order, so they keep them; new ones follow in a random order.
+  num_new = int((all_actions == Action.ADD).sum())
+  order = np.concatenate([np.arange(num_new, len(slots)), np.argsort(mix(slots.slot_ids[:num_new], seed),
+                                                                     kind="stable")])
   counts = {**decided.counts(), "add": int((all_actions == Action.ADD).sum())}
   recipe = initial_recipe(distill, len(slots), previous.recipe if previous else None)
   return Start(slots.take(order), all_actions[order], recipe, counts, seen)
@@ -165,7 +168,7 @@ def refine_start(start: Start, previous: Memory | None, passes: Passes, teacher:
   """The start after bi-level refinement; frozen slots keep ids, id weights and labels."""
   new = outer_examples(passes, settings.max_pool_rows, seed)
   old, old_share = None, 0.0
-  if previous is not None:
+  if previous is not None and settings.replay_rows:
     old = replayed_examples(previous, teacher, settings.replay_rows, seed)
     old_share = previous.manifest.num_examples_seen / start.num_examples_seen
   return refine(start.slots, start.actions != Action.FREEZE, new, old, old_share, teacher.spec, start.recipe, settings,

@@ -1,0 +1,1 @@
+"""The fidelity benchmark: does the memory stand in for the log?"""

@@ -1,0 +1,206 @@
+"""How well the memory stands in for the log: `python -m benchmarks.fidelity --dataset kuairand --data-dir DIR`."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import sys
+import time
+from collections.abc import Sequence
+from typing import Any
+
+os.environ.setdefault("TF_USE_LEGACY_KERAS", "1")
+
+EXAMPLES = {"kuairand": "examples/kuairand.yaml", "movietweetings": "examples/movietweetings.yaml"}
+DATASETS = (*EXAMPLES, "csv", "simulated")
+# Fields that some variants are built without, as if they were a new group of features.
+FEATURE_GROUPS = {"kuairand": ("onehot_feat*",), "movietweetings": ("genres",), "simulated": ("price", "item_age")}
+ABLATION_MEMBERS = ("lr", "fm", "dnn", "dcn_v2", "dlrm")
+# Of the dataset that the required figures were set for.
+DATASET_WITH_BARS = "kuairand"
+
+
+def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
+  """The options of the command."""
+  parser = argparse.ArgumentParser(
+      prog="python -m benchmarks.fidelity", description="Distil the spans of a log, train a panel of models on the "
+      "log, on the memory and on baselines, and compare them on the last span. What is done is kept: the same command "
+      "goes on where it was interrupted.")
+  parser.add_argument("--dataset", required=True, choices=DATASETS, help="csv needs --config; simulated needs no data")
+  parser.add_argument("--data-dir", default=".", metavar="DIR", help="what paths in the config are relative to")
+  parser.add_argument("--config", metavar="FILE", help="the config, instead of the dataset's in examples/")
+  parser.add_argument("--budget", type=float, metavar="SHARE", help="slots per example (default: the config's)")
+  parser.add_argument("--test-spans", type=int, metavar="N", help="newest spans, kept for the test (default: the "
+                      "config's)")
+  parser.add_argument("--seeds", type=int, default=5, metavar="N", help="distillations, draws and trainings of each")
+  parser.add_argument("--ablation-seeds", type=int, default=3, metavar="N", help="of these, those that ablations use")
+  parser.add_argument("--ablation-steps", type=int, metavar="N", help="outer steps of an ablation's stages "
+                      "(default: half of the config's)")
+  parser.add_argument("--without", nargs="*", default=[], choices=("bounds", "ablations", "course", "baselines"),
+                      help="parts to leave out")
+  parser.add_argument("--feature-group", nargs="*", metavar="PATTERN",
+                      help="fields that some variants of the panel are built without")
+  parser.add_argument("--quick", action="store_true", help="a smaller panel, two seeds, few baselines, no ablations")
+  parser.add_argument("--jobs", type=int, default=2, metavar="N", help="processes at a time, one core each")
+  parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE",
+                      help="override a setting of the config")
+  parser.add_argument("--work", metavar="DIR", help="where results are kept (default: diet_runs/fidelity/...)")
+  parser.add_argument("--json", metavar="OUT", help="write the result there as well")
+  parser.add_argument("--plots", metavar="DIR", help="write the plots there")
+  parser.add_argument("--markdown", metavar="OUT", help="write the tables there")
+  return parser.parse_args(arguments)
+
+
+def load(options: argparse.Namespace, folder: str) -> Any:
+  """The config of the run, with paths that can be opened from here."""
+  from diet_tf.config import build_config, load_config
+  from diet_tf.config_file import Where, apply_overrides, parse_overrides
+  from diet_tf.errors import ConfigError
+  from pipelines.local import with_data_dir
+
+  overrides = [*options.set, *([] if options.budget is None else [f"budget.fraction={options.budget}"]),
+               *([] if options.test_spans is None else [f"test_spans={options.test_spans}"])]
+  if options.dataset == "simulated":
+    from pipelines import demo
+
+    demo.prepare(os.path.join(folder, "simulated"))
+    values = demo.config_values()
+    where = apply_overrides(values, Where("the simulated log's config"), parse_overrides(overrides))
+    return with_data_dir(build_config(values, where), os.path.abspath(os.path.join(folder, "simulated")))
+  path = options.config or EXAMPLES.get(options.dataset)
+  if path is None:
+    raise ConfigError("--config", rule="--dataset csv comes with a config.", received="none.",
+                      remedy="copy examples/csv.yaml, and name it with --config.")
+  return with_data_dir(load_config(path, overrides), os.path.abspath(options.data_dir))
+
+
+def make_benchmark(options: argparse.Namespace, config: Any, folder: str) -> tuple[Any, tuple[str, ...]]:
+  """The benchmark, and the fields that some variants are built without."""
+  from benchmarks.fidelity.benchmark import Benchmark
+  from benchmarks.fidelity.panel import make_panel, matching_fields
+  from benchmarks.fidelity.selections import SELECTIONS
+
+  patterns = FEATURE_GROUPS.get(options.dataset, ()) if options.feature_group is None else options.feature_group
+  group = matching_fields(config.features, patterns)
+  members = make_panel(config.features, config.distill.proxies, group)
+  selections, num_seeds = SELECTIONS, options.seeds
+  if options.quick:
+    members = tuple(member for member in members if member.name in ABLATION_MEMBERS)
+    selections, num_seeds = ("random", "recent"), min(2, options.seeds)
+  seeds = tuple(config.seed + index for index in range(num_seeds))
+  parts = {"bounds", "ablations", "course"} - set(options.without) - ({"ablations"} if options.quick else set())
+  return Benchmark(
+      config=config, folder=folder, members=members, seeds=seeds, ablation_members=ABLATION_MEMBERS,
+      ablation_seeds=seeds[:options.ablation_seeds],
+      ablation_steps=options.ablation_steps or max(1, config.distill.outer_steps // 2),
+      selections=() if "baselines" in options.without else selections, with_bounds="bounds" in parts,
+      with_ablations="ablations" in parts, with_course="course" in parts), group
+
+
+def describe(options: argparse.Namespace, benchmark: Any) -> dict[str, Any]:
+  """What the figures depend on, and what is only said beside them."""
+  config = benchmark.config.to_dict()
+  for key in ("output", "name", "strategy"):
+    config.pop(key)
+  # Where the data lie is nobody's business but the machine's.
+  config["log"] = {key: value for key, value in config["log"].items() if key not in ("pattern", "joins")}
+  return {"dataset": options.dataset, "budget": benchmark.config.budget.fraction, "config": config,
+          "seeds": list(benchmark.seeds), "ablation_seeds": list(benchmark.ablation_seeds),
+          "ablation_steps": benchmark.ablation_steps, "ablation_members": list(benchmark.ablation_members),
+          "members": [member.name for member in benchmark.members], "selections": list(benchmark.selections)}
+
+
+def check_folder(folder: str, settings: dict[str, Any]) -> None:
+  """Writes the settings beside the results, or refuses to mix results of others."""
+  from diet_tf import files
+  from diet_tf.errors import ConfigError
+
+  path = os.path.join(folder, "settings.json")
+  text = json.dumps(settings, indent=1, sort_keys=True)
+  if files.exists(path):
+    known = files.read_bytes(path).decode()
+    if known != text:
+      lines = [pair for pair in zip(known.splitlines(), text.splitlines()) if pair[0] != pair[1]]
+      raise ConfigError(folder, rule="results of one folder are of one set of settings.",
+                        received="; ".join(f"there {old.strip()}, now {new.strip()}" for old, new in lines[:5]),
+                        remedy="name another folder with --work, or remove this one.")
+    return
+  files.make_folders(folder)
+  files.write_atomically(path, text.encode())
+
+
+def run(benchmark: Any, num_jobs: int, progress: Any) -> None:
+  """Does what is not done yet."""
+  from benchmarks.fidelity.benchmark import BaselineRows, MemberWork, distillations
+  from benchmarks.fidelity.encoded_log import encode_log
+  from benchmarks.fidelity.workers import run_all
+
+  encode_log(benchmark.config, benchmark.folder, progress=progress)
+  run_all(distillations(benchmark, benchmark.log()), benchmark, num_jobs, "distillations", progress)
+  if benchmark.selections:
+    run_all([BaselineRows(seed) for seed in benchmark.seeds], benchmark, num_jobs, "selections of rows", progress)
+  work = [MemberWork(member.name) for member in benchmark.members]
+  # Members with the most to do first, so that no process waits long for the last one.
+  work.sort(key=lambda one: -len(one.groups(benchmark)))
+  run_all(work, benchmark, num_jobs, "members of the panel", progress)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+  """Runs the benchmark and shows its tables; returns the exit code."""
+  from diet_tf.errors import DietError
+  from diet_tf.terminal import progress, quiet_third_parties, without_native_chatter
+
+  quiet_third_parties()
+  options = parse(arguments)
+  try:
+    with without_native_chatter():
+      return _main(options, progress)
+  except DietError as error:
+    print(f"error: {error}", file=sys.stderr)
+    return 2
+
+
+def _main(options: argparse.Namespace, shown_progress: Any) -> int:
+  from benchmarks.fidelity.results import assemble
+  from benchmarks.fidelity.tables import markdown, report
+
+  started = time.monotonic()
+  folder = options.work or os.path.join("diet_runs", "fidelity", _default_name(options))
+  config = load(options, folder)
+  benchmark, group = make_benchmark(options, config, folder)
+  settings = describe(options, benchmark)
+  check_folder(folder, settings)
+  with shown_progress() as progress:
+    run(benchmark, options.jobs, progress)
+  result = assemble(benchmark, group, settings)
+  budget = config.budget.fraction if options.dataset == DATASET_WITH_BARS else float("nan")
+  _write(options, folder, result, markdown(result, budget))
+  print(report(result, budget))
+  print(f"Results: {os.path.join(folder, 'result.json')} ({time.monotonic() - started:.0f} s this time)")
+  return 0
+
+
+def _default_name(options: argparse.Namespace) -> str:
+  parts = [options.dataset, *([] if options.budget is None else [f"{options.budget:g}"]),
+           *(["quick"] if options.quick else [])]
+  return "-".join(parts)
+
+
+def _write(options: argparse.Namespace, folder: str, result: dict[str, Any], tables: str) -> None:
+  from diet_tf import files
+
+  text = json.dumps(result, indent=1, allow_nan=False) + "\n"
+  for path, content in ((os.path.join(folder, "result.json"), text), (options.json, text), (options.markdown, tables)):
+    if path is not None:
+      with files.writing(path):
+        files.make_folders(files.parent(path) or ".")
+        files.write_atomically(path, content.encode())
+  if options.plots is not None:
+    from benchmarks.fidelity.plots import write_plots
+
+    write_plots(result, options.plots)
+
+
+if __name__ == "__main__":
+  sys.exit(main())

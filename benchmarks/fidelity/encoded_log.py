@@ -1,0 +1,103 @@
+"""The log of a benchmark: encoded once by the code of LogGen, then held as arrays."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+
+import numpy as np
+
+from benchmarks.fidelity.rows import LogRows
+from diet_tf import encoding, files, records
+from diet_tf.config import Config
+from diet_tf.errors import DataError
+from diet_tf.features import FeatureSpec
+from diet_tf.progress import Progress, silent
+
+ARRAYS_NAME = "log.npz"
+_BATCH = 8192
+
+
+@dataclasses.dataclass(frozen=True)
+class EncodedLog:
+  """All spans of a log.
+
+  Attributes:
+    rows: of all spans.
+    spec: that they are encoded with.
+    train_spans: the spans that are distilled.
+    test_spans: the newest ones, kept for the test.
+    span_bytes: per span, the bytes of its TFRecords as stored.
+    span_raw_bytes: per span, uncompressed.
+  """
+
+  rows: LogRows
+  spec: FeatureSpec
+  train_spans: tuple[int, ...]
+  test_spans: tuple[int, ...]
+  span_bytes: dict[int, int]
+  span_raw_bytes: dict[int, int]
+
+  @property
+  def train(self) -> LogRows:
+    """The rows of the spans that are distilled."""
+    return self.rows.of_spans(self.train_spans)
+
+  @property
+  def test(self) -> LogRows:
+    """The rows of the test."""
+    return self.rows.of_spans(self.test_spans)
+
+
+def encode_log(config: Config, folder: str, beam_pipeline_args: Sequence[str] = (),
+               progress: Progress = silent) -> None:
+  """Encodes all spans of a log into `folder`, each with the vocabularies of the spans before it.
+
+  Raises:
+    DataError: a span is missing, empty or broken.
+  """
+  from tfx_components.log_gen import available_spans, generate_examples
+  from tfx_components.log_gen.generate import SPLIT_FOLDER, VOCABULARIES_NAME
+
+  if files.exists(files.join(folder, ARRAYS_NAME)):
+    return
+  spans = sorted(available_spans(config.log))
+  known: dict[str, list[str]] = {}
+  columns: dict[str, list[np.ndarray]] = {name: [] for name in ("ids", "labels", "example_ids", "spans", "sizes")}
+  for number, span in enumerate(spans):
+    target = files.join(folder, "encoded", str(span))
+    files.remove_if_there(target)
+    generate_examples(config.log, config.features, span, target, vocabularies=known,
+                      beam_pipeline_args=beam_pipeline_args)
+    known = encoding.read_vocabularies(files.join(target, VOCABULARIES_NAME))
+    shards = records.example_shards(files.join(target, SPLIT_FOLDER))
+    batches = [tuple(np.asarray(part) for part in batch)
+               for batch in records.example_dataset(shards, config.features, _BATCH)]
+    ids, labels, example_ids = (np.concatenate(parts) for parts in zip(*batches, strict=True))
+    stored, raw_bytes = records.shard_bytes(shards)
+    for name, value in (("ids", ids), ("labels", labels), ("example_ids", example_ids),
+                        ("spans", np.full(len(labels), span, np.int64)),
+                        ("sizes", np.array([[span, stored, raw_bytes]], np.int64))):
+      columns[name].append(value)
+    progress("encode (spans)", number + 1, len(spans))
+  partial = files.join(folder, f"partial-{ARRAYS_NAME}")
+  np.savez(partial, **{name: np.concatenate(parts) for name, parts in columns.items()})
+  files.rename(partial, files.join(folder, ARRAYS_NAME))
+
+
+def read_log(config: Config, folder: str) -> EncodedLog:
+  """The log that `encode_log` wrote, cut in time order.
+
+  Raises:
+    DataError: it has too few spans to distil some and test on others.
+  """
+  with np.load(files.join(folder, ARRAYS_NAME)) as arrays:
+    rows = LogRows(arrays["ids"], arrays["labels"], arrays["example_ids"], arrays["spans"])
+    sizes = {int(span): (int(stored), int(raw)) for span, stored, raw in arrays["sizes"]}
+  spans = sorted(sizes)
+  if not 0 < config.test_spans < len(spans):
+    raise DataError("log", rule="it has at least one span to distil and one for the test.",
+                    received=f"{len(spans)} spans, of which --test-spans {config.test_spans} are for the test.",
+                    remedy="give a longer log, or another number of test spans.")
+  return EncodedLog(rows, config.features, tuple(spans[:-config.test_spans]), tuple(spans[-config.test_spans:]),
+                    {span: sizes[span][0] for span in spans}, {span: sizes[span][1] for span in spans})

@@ -1,0 +1,385 @@
+"""From the panel's predictions on the test examples to the figures of the fidelity benchmark; numpy only.
+
+A source is what a member was trained on: the log, the memory, one of the memory's ablations, or a baseline. A baseline
+is called `name/labels` with as many records as the memory and its epochs free, and `name/labels/equal_cost` with as
+many examples processed as the memory's trainings process.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from diet_tf import metrics
+from diet_tf.errors import DataError
+from diet_tf.metrics import Estimate, PairedDifference
+
+LOG, MEMORY, START, STATIC, FROM_SCRATCH = "log", "memory", "start", "static", "from_scratch"
+# Sources that are no baselines, in the order of tables.
+OURS = (LOG, MEMORY, START, STATIC, FROM_SCRATCH)
+EQUAL_COST = "equal_cost"
+
+
+@dataclasses.dataclass(frozen=True)
+class Trained:
+  """One member's trainings on one source, one per seed.
+
+  Attributes:
+    logits: `[num_seeds, num_test]` float32, on the test examples.
+    learning_rate: the one that was selected; None where a recipe sets the rates.
+    epochs: passes over the source.
+    examples: records processed by one training.
+    flops: estimated floating-point operations of one training.
+    seconds: wall time of the fastest training.
+  """
+
+  logits: np.ndarray
+  learning_rate: float | None
+  epochs: int
+  examples: int
+  flops: float
+  seconds: float
+
+
+@dataclasses.dataclass(frozen=True)
+class PanelMember:
+  """A member of the panel.
+
+  Attributes:
+    name: the member.
+    used_as_proxy: whether its architecture's family took part in the inner loop.
+    variant: whether it is a variant of one of the panel's ten architectures, not one of the ten.
+  """
+
+  name: str
+  used_as_proxy: bool
+  variant: bool
+
+
+# Trainings by source and member's name.
+Scores = Mapping[tuple[str, str], Trained]
+
+
+@dataclasses.dataclass(frozen=True)
+class Bar:
+  """A figure that the benchmark must reach.
+
+  Attributes:
+    bar: the figure's name in the summary.
+    at_least: whether it must be at least `required`; otherwise at most.
+    required: the limit.
+    measured: the figure; None where it could not be computed.
+    met: whether it keeps to the limit.
+  """
+
+  bar: str
+  at_least: bool
+  required: float
+  measured: float | None
+  met: bool
+
+
+# Share of the log's records that the memory holds -> what is then required.
+BUDGETS = (0.01, 0.02)
+# Figure, whether it must be at least the limit, and the limits in the order of `BUDGETS`.
+_BARS = (
+    ("cost_ratio", True, (50.0, 25.0)),
+    ("mean_recovery", True, (0.95, 0.965)),
+    ("min_recovery", True, (0.92, 0.94)),
+    ("agreement", True, (0.90, 0.95)),
+    ("gain_over_best_equal_cost_baseline", True, (0.025, 0.02)),
+    ("refinement_gain", True, (0.012, 0.01)),
+    ("unseen_architecture_gap", False, (0.02, 0.02)),
+    ("continual_gap", False, (0.003, 0.003)),
+    ("stage_wall_ratio", False, (60.0, 60.0)),
+)
+
+
+def seed_recoveries(memory_aucs: np.ndarray, log_aucs: np.ndarray) -> np.ndarray:
+  """`[num_seeds]` float64 whose mean is the recovery of the mean AUCs, and whose spread gives its standard error.
+
+  `r + ((m_s - 1/2) - r (l_s - 1/2)) / (mean(l) - 1/2)` for seed s, with `r` the recovery of the means: the delta
+  method's linear form of a ratio of paired means (Cochran, Sampling Techniques, 1977, section 6.3). Unlike the mean of
+  the seeds' own ratios it is not biased by the noise of the denominator, and it averages over members seed by seed.
+  NaN where the log is no better than chance.
+
+  Args:
+    memory_aucs: `[num_seeds]`.
+    log_aucs: `[num_seeds]`, of the same seeds.
+  """
+  ratio = metrics.recovery(float(memory_aucs.mean()), float(log_aucs.mean()))
+  if math.isnan(ratio):
+    return np.full(len(log_aucs), np.nan)
+  lift = log_aucs - 0.5
+  return ratio + (memory_aucs - 0.5 - ratio * lift) / lift.mean()
+
+
+def seed_aucs(trained: Trained, labels: np.ndarray) -> np.ndarray:
+  """The AUC of each training, as `[num_seeds]` float64."""
+  return np.array([metrics.auc(labels, logits) for logits in trained.logits])
+
+
+def _components(trained: Trained, labels: np.ndarray) -> np.ndarray:
+  return np.stack([metrics.auc_components(labels, logits) for logits in trained.logits])
+
+
+def member_figures(scores: Scores, members: Sequence[PanelMember], labels: np.ndarray,
+                   baselines: Sequence[str]) -> list[dict[str, Any]]:
+  """Per member, its figures as JSON values; what cannot be computed is None.
+
+  Standard errors (`se`, `*_se`) are over seeds; that of the recovery is the delta method's, paired over seeds (see
+  `seed_recoveries`). `difference_to_log` and `gain_over` are the AUC on the memory less that on the log or baseline,
+  paired over seeds and test examples (`metrics.paired_auc_difference`).
+
+  Args:
+    scores: the log, the memory and all `baselines` for every member; the rest of `OURS` where there are any.
+    members: the panel.
+    labels: `[num_test]`, 0 or 1.
+    baselines: their sources, in the order of tables.
+
+  Raises:
+    DataError: a training is missing, or its logits are not `[num_seeds, num_test]`.
+  """
+  _check(scores, members, labels, baselines)
+  return [as_json(_member(scores, member, labels, baselines)) for member in members]
+
+
+def _member(scores: Scores, member: PanelMember, labels: np.ndarray, baselines: Sequence[str]) -> dict[str, Any]:
+  trained = {source: scores[source, member.name] for source in (*OURS, *baselines) if (source, member.name) in scores}
+  aucs = {source: seed_aucs(one, labels) for source, one in trained.items()}
+  differences = _differences_of_memory(trained, labels, (LOG, *baselines))
+  recovery = metrics.estimate(seed_recoveries(aucs[MEMORY], aucs[LOG]))
+  figures: dict[str, Any] = {**dataclasses.asdict(member), "learning_rate": trained[LOG].learning_rate,
+                             "recovery": recovery.mean, "se": recovery.standard_error}
+  for source in (LOG, MEMORY, START):
+    figures |= _with_error(f"{source}_auc", aucs.get(source))
+  for source in (LOG, MEMORY):
+    figures[f"{source}_logloss"] = _over_seeds(metrics.log_loss, trained[source], labels).mean()
+    figures |= _with_error(f"{source}_calibration", _over_seeds(metrics.calibration, trained[source], labels))
+  errors = {source: metrics.estimate(aucs[source]) for source in baselines}
+  return figures | {
+      "baselines": {source: value.mean for source, value in errors.items()},
+      "baseline_se": {source: value.standard_error for source, value in errors.items()},
+      "baseline_logloss": {source: _over_seeds(metrics.log_loss, trained[source], labels).mean()
+                           for source in baselines},
+      "baseline_calibration": {source: _over_seeds(metrics.calibration, trained[source], labels).mean()
+                               for source in baselines},
+      "difference_to_log": _difference(differences[LOG]),
+      "gain_over": {source: _difference(differences[source]) for source in baselines}}
+
+
+def _differences_of_memory(trained: Mapping[str, Trained], labels: np.ndarray,
+                           others: Sequence[str]) -> dict[str, PairedDifference]:
+  memory = _components(trained[MEMORY], labels)
+  # One source's components at a time: together they would be the largest arrays of the benchmark.
+  return {source: metrics.paired_auc_difference(labels, memory, _components(trained[source], labels))
+          for source in others}
+
+
+def _over_seeds(metric: Callable[[np.ndarray, np.ndarray], float], trained: Trained, labels: np.ndarray) -> np.ndarray:
+  return np.array([metric(labels, logits) for logits in trained.logits])
+
+
+def _with_error(name: str, per_seed: np.ndarray | None) -> dict[str, float]:
+  """`name` and `name_se`, NaN where there is nothing to average."""
+  value = Estimate(math.nan, math.nan) if per_seed is None else metrics.estimate(per_seed)
+  return {name: value.mean, f"{name}_se": value.standard_error}
+
+
+def _difference(difference: PairedDifference) -> dict[str, Any]:
+  return {"mean": difference.mean, "standard_error": difference.standard_error, "resolved": difference.resolved}
+
+
+@dataclasses.dataclass(frozen=True)
+class _Panel:
+  """What the summary of some members is computed from.
+
+  Attributes:
+    members: these members.
+    labels: `[num_test]`.
+    aucs: by source and member's name, `[num_seeds]`.
+    log_components: by member's name, `[num_seeds, num_test]`, on the log.
+    baselines: their sources.
+  """
+
+  members: Sequence[PanelMember]
+  labels: np.ndarray
+  aucs: Mapping[tuple[str, str], np.ndarray]
+  log_components: Mapping[str, np.ndarray]
+  baselines: Sequence[str]
+
+  def mean_auc(self, source: str) -> np.ndarray | None:
+    """The mean AUC over members, `[num_seeds]`; None if there are no trainings on the source."""
+    if (source, self.members[0].name) not in self.aucs:
+      return None
+    return np.mean([self.aucs[source, member.name] for member in self.members], axis=0)
+
+  def recoveries(self, members: Sequence[PanelMember]) -> np.ndarray:
+    """`[num_members, num_seeds]`, see `seed_recoveries`."""
+    return np.array([seed_recoveries(self.aucs[MEMORY, member.name], self.aucs[LOG, member.name])
+                     for member in members])
+
+
+def summary_figures(scores: Scores, members: Sequence[PanelMember], labels: np.ndarray, baselines: Sequence[str], *,
+                    stage_wall_ratio: float, distillation_seconds: float) -> dict[str, Any]:
+  """The figures of the panel as JSON values; what cannot be computed is None.
+
+  All members count, variants too; the same figures of the ten architectures alone stand under `architectures_only`.
+  Standard errors (`*_se`) are over seeds, of the panel's mean for each seed. Gains and gaps are differences of the
+  panel's mean AUC: `refinement_gain` is memory less start, `static_gain` memory less static, `continual_gap`
+  from_scratch less memory. `unseen_architecture_gap` is the mean recovery of members that were used as proxies less
+  that of the architectures (no variants) that never were. The one baseline that `gain_over_best_*` compares with is the
+  one with the highest mean AUC on the test itself, which can only understate the gain. The ratios of examples, FLOPs
+  and seconds are the log's over the memory's, summed over the panel, one training each.
+
+  Args:
+    scores: the log, the memory and all `baselines` for every member; the rest of `OURS` where there are any.
+    members: the panel.
+    labels: `[num_test]`, 0 or 1.
+    baselines: their sources.
+    stage_wall_ratio: as measured; passed through.
+    distillation_seconds: as measured; `break_even_trainings` follows from it.
+
+  Raises:
+    DataError: a training is missing, or its logits are not `[num_seeds, num_test]`.
+  """
+  _check(scores, members, labels, baselines)
+  aucs = {(source, member.name): seed_aucs(scores[source, member.name], labels)
+          for source in (*OURS, *baselines) for member in members if (source, member.name) in scores}
+  components = {member.name: _components(scores[LOG, member.name], labels) for member in members}
+  architectures = [member for member in members if not member.variant]
+  panels = [_panel_figures(_Panel(part, labels, aucs, components, baselines)) if part else None
+            for part in (members, architectures)]
+  return as_json({**(panels[0] or {}), **_cost_figures(scores, members, distillation_seconds),
+                  "stage_wall_ratio": stage_wall_ratio, "architectures_only": panels[1]})
+
+
+def _panel_figures(panel: _Panel) -> dict[str, Any]:
+  sources = {source: value for source in (*OURS, *panel.baselines) if (value := panel.mean_auc(source)) is not None}
+  return {**_recovery_figures(panel), **_ranking_figures(panel), **_gain_figures(panel),
+          "panel_mean_auc": {source: dataclasses.asdict(metrics.estimate(value)) for source, value in sources.items()}}
+
+
+def _recovery_figures(panel: _Panel) -> dict[str, Any]:
+  recoveries = panel.recoveries(panel.members)
+  # A member whose recovery is undefined counts as the least: argmin finds NaN first.
+  least = int(np.argmin(recoveries.mean(axis=1)))
+  seen = [member for member in panel.members if member.used_as_proxy]
+  unseen = [member for member in panel.members if not member.used_as_proxy and not member.variant]
+  gap = panel.recoveries(seen).mean(axis=0) - panel.recoveries(unseen).mean(axis=0) if seen and unseen else None
+  return {**_with_error("mean_recovery", recoveries.mean(axis=0)), "min_recovery": recoveries[least].mean(),
+          "min_recovery_member": panel.members[least].name, **_with_error("unseen_architecture_gap", gap)}
+
+
+def _ranking_figures(panel: _Panel) -> dict[str, Any]:
+  names = [member.name for member in panel.members]
+  log, memory = ([float(panel.aucs[source, name].mean()) for name in names] for source in (LOG, MEMORY))
+  agreement = metrics.agreement(panel.labels, [panel.log_components[name] for name in names], log, memory)
+  return {"agreement": agreement.share, "num_resolved": agreement.num_resolved, "num_pairs": agreement.num_pairs,
+          "kendall_tau_b": agreement.tau_b, "regret": metrics.regret(log, memory)}
+
+
+def _gain_figures(panel: _Panel) -> dict[str, Any]:
+  figures: dict[str, Any] = {**_gain(panel, "refinement_gain", MEMORY, START),
+                             **_gain(panel, "static_gain", MEMORY, STATIC),
+                             **_gain(panel, "continual_gap", FROM_SCRATCH, MEMORY)}
+  for kind, equal_cost in ((EQUAL_COST, True), ("same_records", False)):
+    best = _best(panel, [source for source in panel.baselines
+                         if source not in OURS and is_equal_cost(source) == equal_cost])
+    figures[f"best_{kind}_baseline"] = best
+    figures |= _gain(panel, f"gain_over_best_{kind}_baseline", MEMORY, best)
+  return figures
+
+
+def _gain(panel: _Panel, name: str, first: str, second: str | None) -> dict[str, float]:
+  values = panel.mean_auc(first), panel.mean_auc(second) if second else None
+  return _with_error(name, None if values[0] is None or values[1] is None else values[0] - values[1])
+
+
+def _best(panel: _Panel, sources: Sequence[str]) -> str | None:
+  """The source with the highest mean AUC; among equals the first."""
+  means = {source: value.mean() for source in sources if (value := panel.mean_auc(source)) is not None}
+  return max(means, key=lambda source: means[source]) if means else None
+
+
+def is_equal_cost(baseline: str) -> bool:
+  """Whether a baseline was trained on as many examples as the memory, not on as many records."""
+  return baseline.endswith(f"/{EQUAL_COST}")
+
+
+def _cost_figures(scores: Scores, members: Sequence[PanelMember], distillation_seconds: float) -> dict[str, Any]:
+  costs = {source: {unit: sum(getattr(scores[source, member.name], unit) for member in members)
+                    for unit in ("examples", "flops", "seconds")} for source in (LOG, MEMORY)}
+  ratios = {name: _ratio(costs[LOG][unit], costs[MEMORY][unit])
+            for name, unit in (("cost_ratio", "examples"), ("flops_ratio", "flops"), ("wall_ratio", "seconds"))}
+  seconds = (costs[source]["seconds"] / len(members) for source in (LOG, MEMORY))
+  return {**ratios, "training_costs": costs, "distillation_seconds": distillation_seconds,
+          "break_even_trainings": break_even_trainings(distillation_seconds, *seconds)}
+
+
+def _ratio(log: float, memory: float) -> float:
+  return log / memory if memory > 0 else math.nan
+
+
+def break_even_trainings(distillation_seconds: float, log_seconds: float, memory_seconds: float) -> float | None:
+  """How many trainings on the memory pay for its distillation; None where they are not faster than on the log.
+
+  `distillation_seconds / (log_seconds - memory_seconds)`, of one training each.
+  """
+  saved = log_seconds - memory_seconds
+  return distillation_seconds / saved if saved > 0 else None
+
+
+def bars(summary: Mapping[str, Any], budget: float) -> list[Bar]:
+  """What the summary must reach with a memory of `budget` of the log's records, and whether it does.
+
+  A figure that is missing or None does not meet its bar. There are no bars for budgets other than `BUDGETS`.
+  """
+  column = next((index for index, one in enumerate(BUDGETS) if math.isclose(one, budget)), None)
+  if column is None:
+    return []
+  rows = []
+  for name, at_least, limits in _BARS:
+    measured, required = summary.get(name), limits[column]
+    met = measured is not None and (measured >= required if at_least else measured <= required)
+    rows.append(Bar(name, at_least, required, measured, met))
+  return rows
+
+
+def as_json(value: Any) -> Any:
+  """The value with lists, dicts, numbers and None alone: what is not finite becomes None."""
+  if isinstance(value, Mapping):
+    return {key: as_json(one) for key, one in value.items()}
+  if isinstance(value, (list, tuple, np.ndarray)):
+    return [as_json(one) for one in value]
+  value = value.item() if isinstance(value, np.generic) else value
+  return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
+def _check(scores: Scores, members: Sequence[PanelMember], labels: np.ndarray, baselines: Sequence[str]) -> None:
+  """Every needed training is there, and all of them can be paired by seed and test example."""
+  if not members:
+    raise DataError("panel", rule="it has at least one member.", received="none.", remedy="name its members.")
+  needed = (LOG, MEMORY, *baselines)
+  for source in dict.fromkeys((*needed, *OURS)):
+    missing = [member.name for member in members if (source, member.name) not in scores]
+    # A mean over some members cannot be set against one over others.
+    if missing and (source in needed or len(missing) < len(members)):
+      raise DataError(f"trainings on {source}", rule="there is one for every member of the panel.",
+                      received=f"none of {', '.join(missing)}.", remedy="train the whole panel on it.")
+    if not missing:
+      _check_shapes({member.name: scores[source, member.name].logits for member in members}, source,
+                    (len(scores[LOG, members[0].name].logits), len(labels)))
+
+
+def _check_shapes(logits: Mapping[str, np.ndarray], source: str, shape: tuple[int, int]) -> None:
+  for name, one in logits.items():
+    if one.shape != shape:
+      raise DataError(f"logits of {name} on {source}",
+                      rule="they are [num_seeds, num_test], with the seeds and test examples of all trainings.",
+                      received=f"{list(one.shape)} against {list(shape)}.",
+                      remedy="train and test every member with the same seeds and examples.")

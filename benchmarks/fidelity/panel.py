@@ -1,0 +1,60 @@
+"""The panel that the benchmark judges fidelity on: every family, and the variants that an engineer would compare."""
+
+from __future__ import annotations
+
+import fnmatch
+from collections.abc import Sequence
+
+from benchmarks.fidelity.figures import PanelMember
+from diet_tf.errors import ConfigError
+from diet_tf.features import FeatureSpec
+from diet_tf.models import PANEL, parse_member
+
+# Fields that stand for single users or things have more ids than this, or a K of their own.
+LEAST_ENTITY_IDS = 10_000
+
+
+def entity_fields(spec: FeatureSpec) -> tuple[str, ...]:
+  """The fields that name single users and things: those with a K of their own, or else with very many ids."""
+  own = tuple(field.name for field in spec.fields if field.ids_per_slot is not None)
+  return own or tuple(field.name for field in spec.fields if field.num_ids > LEAST_ENTITY_IDS)
+
+
+def matching_fields(spec: FeatureSpec, patterns: Sequence[str]) -> tuple[str, ...]:
+  """The fields whose names match one of the shell patterns.
+
+  Raises:
+    ConfigError: no field matches a pattern.
+  """
+  for pattern in patterns:
+    if not fnmatch.filter(spec.names, pattern):
+      raise ConfigError("--feature-group", rule="each pattern matches at least one field.", received=repr(pattern),
+                        remedy=f"the fields are {', '.join(spec.names)}.")
+  return tuple(name for name in spec.names if any(fnmatch.fnmatchcase(name, pattern) for pattern in patterns))
+
+
+def make_panel(spec: FeatureSpec, proxies: Sequence[str], feature_group: Sequence[str]) -> tuple[PanelMember, ...]:
+  """All architectures, then their variants: embedding size, depth, dropout, and fields left out.
+
+  Args:
+    spec: names the fields.
+    proxies: the architectures of the inner loop.
+    feature_group: fields that some variants are built without, as if the group were new; may be empty.
+  """
+  used = {parse_member(name).model for name in proxies}
+  variants = ["dnn(embedding_dim=4)", "dnn(embedding_dim=16)", "fm(embedding_dim=16)", "dnn(hidden_units=64-)",
+              "dnn(hidden_units=64-64-32)", "dcn_v2(num_cross_layers=3)", "dnn(dropout=0.3)"]
+  entities = entity_fields(spec)
+  for fields in (entities, tuple(feature_group)):
+    if 0 < len(fields) < len(spec.names):
+      variants += [f"{family}(without={'+'.join(fields)})" for family in ("lr", "dnn")]
+  members = [PanelMember(name, name in used, False) for name in PANEL]
+  return (*members, *(PanelMember(name, parse_member(name).model in used, True) for name in variants))
+
+
+def short_name(name: str, spec: FeatureSpec, feature_group: Sequence[str]) -> str:
+  """A member's name for tables: long lists of fields left out are named by what they are."""
+  for fields, words in ((entity_fields(spec), "ids"), (tuple(feature_group), "group")):
+    if fields:
+      name = name.replace(f"without={'+'.join(fields)}", f"without {words}")
+  return name

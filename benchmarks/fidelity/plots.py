@@ -1,0 +1,166 @@
+"""The pictures of a fidelity benchmark's result, as SVG files that are the same bytes for the same result.
+
+Figures are built without pyplot, so that no state of a process changes; matplotlib is imported when something is drawn.
+"""
+
+from __future__ import annotations
+
+import os
+import pathlib
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from benchmarks.fidelity.figures import LOG, MEMORY, OURS, START
+from diet_tf.charts import spread
+
+if TYPE_CHECKING:
+  from matplotlib.axes import Axes
+  from matplotlib.figure import Figure
+
+# The colours of the stage's report.
+_COLOURS = {LOG: "#52514e", MEMORY: "#2a78d6", START: "#eb6834", "freeze": "#b5b4aa", "update": "#2a78d6",
+            "replace": "#eb6834", "add": "#1baf7a", "hard": "#eb6834", "soft": "#1baf7a"}
+_INK, _LEADER, _GRID = "#52514e", "#a9a89e", "#e1e0d9"
+_CHANCE = 0.5
+_ROW_INCHES = 0.2
+
+
+def _value(value: float | None) -> float:
+  """The number to draw; what was not measured is not drawn."""
+  return float("nan") if value is None else value
+
+
+def _error(value: float | None) -> float:
+  """Half the length of an error bar; none where there is a single seed."""
+  return 0.0 if value is None else value
+
+
+def _axes(width: float, height: float) -> tuple[Figure, Axes]:
+  from matplotlib.figure import Figure
+
+  figure = Figure(figsize=(width, height), layout="constrained")
+  axes = figure.add_subplot()
+  _style(axes)
+  return figure, axes
+
+
+def _style(axes: Axes) -> None:
+  axes.spines[["top", "right"]].set_visible(False)
+  axes.grid(color=_GRID, linewidth=0.6)
+  axes.set_axisbelow(True)
+  axes.tick_params(labelsize=8, color=_GRID)
+
+
+def scatter(result: Mapping[str, Any]) -> Figure:
+  """AUC on the log against AUC on the memory, one mark per member with its standard errors; variants are hollow."""
+  members = result["members"]
+  figure, axes = _axes(6.4, 4.8)
+  for variant, label in ((False, "architecture"), (True, "variant")):
+    chosen = [one for one in members if one["variant"] == variant]
+    if chosen:
+      axes.errorbar([_value(one["log_auc"]) for one in chosen], [_value(one["memory_auc"]) for one in chosen],
+                    xerr=[_error(one["log_auc_se"]) for one in chosen],
+                    yerr=[_error(one["memory_auc_se"]) for one in chosen], fmt="o", label=label, markersize=5,
+                    elinewidth=0.8, color=_COLOURS[MEMORY], markerfacecolor="white" if variant else _COLOURS[MEMORY])
+  ends = [_value(one[key]) for one in members for key in ("log_auc", "memory_auc") if one[key] is not None]
+  axes.axline((ends[0], ends[0]) if ends else (_CHANCE, _CHANCE), slope=1, color=_INK, linewidth=0.8, linestyle="--")
+  _label_members(axes, [one for one in members if one["log_auc"] is not None and one["memory_auc"] is not None])
+  axes.set_xlabel("AUC after training on the log")
+  axes.set_ylabel("AUC after training on the memory")
+  axes.legend(fontsize=8, loc="upper left")
+  return figure
+
+
+def _label_members(axes: Axes, members: Sequence[Mapping[str, Any]]) -> None:
+  """Names in a column at the right, where they cannot cover each other, each tied to its mark by a thin line."""
+  low, high = axes.get_ylim()
+  wanted = [(one["memory_auc"] - low) / (high - low) * 100.0 for one in members]
+  for one, height in zip(members, spread(wanted, 0.0, 100.0, gap=4.0), strict=True):
+    axes.annotate(one["name"], (one["log_auc"], one["memory_auc"]), xytext=(1.04, height / 100.0),
+                  textcoords="axes fraction", fontsize=8, verticalalignment="center", annotation_clip=False,
+                  arrowprops={"arrowstyle": "-", "color": _LEADER, "linewidth": 0.6, "shrinkB": 3.0})
+
+
+def baselines(result: Mapping[str, Any]) -> Figure:
+  """The panel's mean AUC on each baseline as bars from chance; the log, the memory and its start as lines."""
+  means = result["summary"]["panel_mean_auc"]
+  shown = sorted((source for source in means if source not in OURS), key=lambda source: _value(means[source]["mean"]))
+  figure, axes = _axes(6.4, 1.4 + _ROW_INCHES * len(shown))
+  # The bars start at chance: an AUC of one half is nothing learned.
+  axes.barh(range(len(shown)), [_value(means[source]["mean"]) - _CHANCE for source in shown], left=_CHANCE, height=0.7,
+            xerr=[_error(means[source]["standard_error"]) for source in shown], error_kw={"elinewidth": 0.8},
+            color=[_COLOURS["soft" if "/soft" in source else "hard"] for source in shown])
+  axes.margins(y=0.01)
+  axes.set_yticks(range(len(shown)), [source.replace("_", " ") for source in shown])
+  for source in (LOG, MEMORY, START):
+    if source in means:
+      axes.axvline(_value(means[source]["mean"]), color=_COLOURS[source], linewidth=1.2,
+                   linestyle="--" if source == START else "-", label=source)
+  axes.grid(visible=False, axis="y")
+  axes.set_xlabel("mean AUC of the panel")
+  axes.legend(fontsize=8, loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=3, frameon=False)
+  return figure
+
+
+def stream(result: Mapping[str, Any]) -> Figure:
+  """After each span the panel's mean recovery with its standard error; below it, what became of the slots."""
+  from matplotlib.figure import Figure
+
+  spans = [str(one["span"]) for one in result["stream"]]
+  figure = Figure(figsize=(6.4, 4.8), layout="constrained")
+  upper, lower = figure.subplots(2, 1, sharex=True)
+  upper.errorbar(spans, [_value(one["mean_recovery"]) for one in result["stream"]],
+                 yerr=[_error(one["mean_recovery_se"]) for one in result["stream"]], fmt="o-", markersize=5,
+                 color=_COLOURS[MEMORY])
+  upper.set_ylabel("mean recovery")
+  done = [0] * len(spans)
+  for action in ("freeze", "update", "replace", "add"):
+    counts = [one["actions"].get(action, 0) for one in result["stream"]]
+    lower.bar(spans, counts, bottom=done, width=0.7, label=action, color=_COLOURS[action])
+    done = [before + count for before, count in zip(done, counts, strict=True)]
+  lower.set_ylabel("slots")
+  lower.set_xlabel("span")
+  for axes in (upper, lower):
+    _style(axes)
+  figure.legend(*lower.get_legend_handles_labels(), fontsize=8, loc="outside lower center", ncols=4, frameon=False)
+  return figure
+
+
+def ablations(result: Mapping[str, Any]) -> Figure:
+  """The AUC difference of each ablation as a bar from 0, with its standard error; pale where it is not resolved."""
+  rows = [one for one in result["ablations"][::-1] if one["difference"] and one["difference"]["mean"] is not None]
+  figure, axes = _axes(6.4, 1.0 + _ROW_INCHES * len(rows))
+  drawn = axes.barh([one["name"].replace("_", " ") for one in rows], [one["difference"]["mean"] for one in rows],
+                    xerr=[_error(one["difference"]["standard_error"]) for one in rows], height=0.7,
+                    error_kw={"elinewidth": 0.8}, color=_COLOURS[MEMORY])
+  for bar, one in zip(drawn, rows, strict=True):
+    bar.set_alpha(1.0 if one["difference"]["resolved"] else 0.4)
+  axes.axvline(0.0, color=_INK, linewidth=0.8)
+  axes.grid(visible=False, axis="y")
+  axes.set_xlabel("difference in mean AUC")
+  return figure
+
+
+def write_plots(result: Mapping[str, Any], folder: str | os.PathLike[str]) -> list[pathlib.Path]:
+  """Writes the plots of a result as SVG and returns their paths; what the result has nothing of is not drawn.
+
+  Args:
+    result: of format `diet_tf.fidelity_benchmark`.
+    folder: is made if it does not exist.
+  """
+  drawings: dict[str, tuple[Callable[[Mapping[str, Any]], Figure], bool]] = {
+      "scatter": (scatter, bool(result["members"])),
+      "baselines": (baselines, any(source not in OURS for source in result["summary"]["panel_mean_auc"])),
+      "stream": (stream, bool(result["stream"])), "ablations": (ablations, bool(result["ablations"]))}
+  target = pathlib.Path(folder)
+  target.mkdir(parents=True, exist_ok=True)
+  return [_save(draw(result), target / f"{name}.svg") for name, (draw, wanted) in drawings.items() if wanted]
+
+
+def _save(figure: Figure, path: pathlib.Path) -> pathlib.Path:
+  import matplotlib
+
+  # Text stays text, which is small and can be searched; ids come from the salt and not from chance.
+  with matplotlib.rc_context({"svg.hashsalt": "diet_tf", "svg.fonttype": "none"}):
+    figure.savefig(path, format="svg", metadata={"Date": None, "Creator": None})
+  return path

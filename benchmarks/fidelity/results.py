@@ -1,0 +1,141 @@
+"""The result of a benchmark, put together from the pieces of work: see `docs/results.md` for what it says."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from benchmarks.fidelity.benchmark import Benchmark, Distillation, all_scores
+from benchmarks.fidelity.encoded_log import EncodedLog
+from benchmarks.fidelity.figures import (
+  LOG,
+  Trained,
+  as_json,
+  member_figures,
+  seed_aucs,
+  seed_recoveries,
+  summary_figures,
+)
+from benchmarks.fidelity.panel import short_name
+from benchmarks.fidelity.rows import LogRows
+from benchmarks.fidelity.variants import MEMORY as MEMORY_VARIANT
+from diet_tf import metrics, records
+
+FORMAT_NAME = "diet_tf.fidelity_benchmark"
+FORMAT_VERSION = 1
+
+Scores = Mapping[tuple[str, str], Trained]
+
+
+def assemble(benchmark: Benchmark, feature_group: Sequence[str], settings: Mapping[str, Any]) -> dict[str, Any]:
+  """The result as JSON values.
+
+  Args:
+    benchmark: whose work is done.
+    feature_group: fields that some variants are built without, to shorten their names.
+    settings: of the command, for the record.
+  """
+  log = benchmark.log()
+  scores = all_scores(benchmark, ["log", "memories", *benchmark.selections])
+  baselines = sorted({source for source, _ in scores if "/" in source},
+                     key=lambda source: (benchmark.selections.index(source.split("/")[0]), source))
+  labels = log.test.labels
+  stream = _stream(benchmark, log, scores)
+  seconds = [sum(sum(stage["seconds"].values()) for stage in Distillation(MEMORY_VARIANT, seed).record(benchmark))
+             for seed in benchmark.seeds]
+  members = member_figures(scores, benchmark.members, labels, baselines)
+  summary = summary_figures(scores, benchmark.members, labels, baselines, distillation_seconds=float(np.mean(seconds)),
+                            stage_wall_ratio=stream[-1]["stage_wall_ratio"])
+  for member in members:
+    member["name"] = short_name(member["name"], log.spec, feature_group)
+  summary["min_recovery_member"] = short_name(summary["min_recovery_member"], log.spec, feature_group)
+  return as_json({
+      "format_name": FORMAT_NAME, "format_version": FORMAT_VERSION, "members": members,
+      "summary": {**summary, "bytes": _bytes(benchmark, log), "records": _record_counts(benchmark, log)},
+      "stream": stream, "ablations": _ablations(benchmark, labels) if benchmark.with_ablations else [],
+      "settings": settings})
+
+
+def _record_counts(benchmark: Benchmark, log: EncodedLog) -> dict[str, int]:
+  return {"log": len(log.train), "memory": benchmark.num_slots(log), "test": len(log.test)}
+
+
+def _bytes(benchmark: Benchmark, log: EncodedLog) -> dict[str, Any]:
+  """Bytes of the log and of the memory, as stored (GZIP) and uncompressed."""
+  manifest = Distillation(MEMORY_VARIANT, benchmark.seeds[0]).memory(benchmark).manifest
+  return {"log": sum(log.span_bytes[span] for span in log.train_spans), "memory": manifest.num_bytes,
+          "log_raw": sum(log.span_raw_bytes[span] for span in log.train_spans), "memory_raw": manifest.num_raw_bytes}
+
+
+def pass_seconds_per_example(benchmark: Benchmark, scores: Scores) -> float:
+  """Seconds of one training on the log per example, the mean over the panel's architectures."""
+  trained = [scores[LOG, member.name] for member in benchmark.members if not member.variant]
+  return float(np.mean([one.seconds / one.examples for one in trained]))
+
+
+def _stream(benchmark: Benchmark, log: EncodedLog, scores: Scores) -> list[dict[str, Any]]:
+  """One entry a span: fidelity after it, the slots by action and age, and what the stage cost."""
+  per_example = pass_seconds_per_example(benchmark, scores)
+  stages = [Distillation(MEMORY_VARIANT, seed).record(benchmark) for seed in benchmark.seeds]
+  course = all_scores(benchmark, ["course"])
+  entries, seen = [], 0
+  for index, span in enumerate(log.train_spans):
+    seen += len(log.rows.of_spans([span]))
+    of_seeds = [stage[index] for stage in stages]
+    parts = of_seeds[0]["seconds"]
+    seconds = {part: float(np.mean([one["seconds"][part] for one in of_seeds])) for part in parts}
+    entry = {"span": span, "num_slots": of_seeds[0]["num_slots"], "seconds": seconds,
+             "stage_wall_ratio": sum(seconds.values()) / (per_example * seen), "actions": of_seeds[0]["actions"],
+             "slots_by_age": of_seeds[0]["slots_by_age"], "chosen": [one["chosen"] for one in of_seeds]}
+    entries.append({**entry, **_fidelity_after(benchmark, log, course, index)})
+  return entries
+
+
+def _fidelity_after(benchmark: Benchmark, log: EncodedLog, course: Scores, index: int) -> dict[str, Any]:
+  """Fidelity of the memory after a span: on the span that follows, and on held-back rows of the first one."""
+  empty = ("mean_recovery", "mean_recovery_se", "mean_auc", "log_mean_auc", "previous_mean_auc")
+  if not benchmark.with_course:
+    return dict.fromkeys(empty)
+  spans = [*log.train_spans, log.test_spans[0]]
+  first = log.rows.of_spans(spans[:1])
+  tests = {"next": log.rows.of_spans([spans[index + 1]]),
+           "first": first.take(np.asarray(records.is_held_back(first.example_ids,
+                                                               benchmark.settings.influence.holdback_fraction)))}
+  found = {place: _course_figures(benchmark, course, f"{spans[index]}/{place}", rows) for place, rows in tests.items()}
+  return {**found["next"], "previous_mean_auc": None,
+          "first_span": {key: found["first"][key] for key in ("mean_recovery", "mean_auc", "log_mean_auc")}}
+
+
+def _course_figures(benchmark: Benchmark, course: Scores, source: str, rows: LogRows) -> dict[str, Any]:
+  aucs = {kind: np.stack([seed_aucs(course[f"{source}/{kind}", member], rows.labels)
+                          for member in benchmark.ablation_members]) for kind in ("memory", "log")}
+  recoveries = metrics.estimate(np.mean([seed_recoveries(memory, of_log) for memory, of_log in
+                                         zip(aucs["memory"], aucs["log"], strict=True)], axis=0))
+  return {"mean_recovery": recoveries.mean, "mean_recovery_se": recoveries.standard_error,
+          "mean_auc": float(aucs["memory"].mean()), "log_mean_auc": float(aucs["log"].mean())}
+
+
+def _ablations(benchmark: Benchmark, labels: np.ndarray) -> list[dict[str, Any]]:
+  """Per ablation the panel's mean AUC and recovery, and its AUC less that of its reference, paired over seeds."""
+  scores = all_scores(dataclasses.replace(benchmark, members=tuple(
+      member for member in benchmark.members if member.name in benchmark.ablation_members)), ["log", "ablations"])
+  num_seeds = len(benchmark.ablation_seeds)
+  log_aucs = np.stack([seed_aucs(scores[LOG, name], labels)[:num_seeds] for name in benchmark.ablation_members])
+  aucs = {variant.name: np.stack([seed_aucs(scores[variant.name, name], labels)
+                                  for name in benchmark.ablation_members]) for variant in benchmark.ablations()}
+  found = []
+  for variant in benchmark.ablations():
+    mean = metrics.estimate(aucs[variant.name].mean(axis=0))
+    recovery = float(np.mean([seed_recoveries(memory, of_log).mean() for memory, of_log in
+                              zip(aucs[variant.name], log_aucs, strict=True)]))
+    entry: dict[str, Any] = {"name": variant.name, "mean_auc": mean.mean, "mean_auc_se": mean.standard_error,
+                             "mean_recovery": recovery, "reference": variant.reference, "difference": None}
+    if variant.reference is not None:
+      difference = metrics.paired_difference(aucs[variant.name].mean(axis=0), aucs[variant.reference].mean(axis=0))
+      entry["difference"] = {"mean": difference.mean, "standard_error": difference.standard_error,
+                             "resolved": difference.resolved}
+    found.append(entry)
+  return found

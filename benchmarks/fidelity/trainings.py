@@ -1,0 +1,205 @@
+"""Training one member of the panel on the log, on memories and on baselines, with settings chosen on held-back rows.
+
+For the log and for every baseline the learning rate, and for a baseline with free epochs the epochs too, are chosen on
+held-back examples of the newest training spans, with the first seed. A rate at the edge of the candidates is not
+accepted: the candidates are extended until the best lies inside. A memory has one recipe for all members.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Mapping, Sequence
+
+import numpy as np
+import tensorflow as tf
+
+from benchmarks.fidelity.figures import Trained
+from benchmarks.fidelity.rows import LogRows
+from diet_tf import metrics
+from diet_tf.errors import NumericsError
+from diet_tf.features import FeatureSpec
+from diet_tf.fidelity import Examples, train_on_memory, train_on_rows
+from diet_tf.learner import Learner
+from diet_tf.manifest import Recipe
+from diet_tf.memory import Memory
+
+LEARNING_RATES = (1e-3, 3e-3, 1e-2)
+# What candidates are extended by, and how often at most.
+RATE_STEP = 10**0.5
+MAX_EXTENSIONS = 3
+ROW_EPOCHS = (2, 5, 10)
+LOG_BATCH_SIZE = 256
+
+
+@dataclasses.dataclass(frozen=True)
+class Choice:
+  """Settings of a training."""
+
+  learning_rate: float
+  epochs: int
+
+
+@dataclasses.dataclass(frozen=True)
+class RowsToTrainOn:
+  """A baseline's rows for one seed.
+
+  Attributes:
+    examples: in the order of training, with clicks.
+    soft_labels: `[num_rows]` the teacher's probabilities.
+    weights: `[num_rows]` sample weights.
+  """
+
+  examples: Examples
+  soft_labels: np.ndarray
+  weights: np.ndarray
+
+
+def best_choice(score: Callable[[float], Mapping[Choice, float]], rates: Sequence[float] = LEARNING_RATES) -> Choice:
+  """The choice of the highest score, at a learning rate that is not at the edge of those tried.
+
+  Args:
+    score: the scores of all choices with a learning rate; empty where the training diverged.
+    rates: to begin with, ascending.
+
+  Raises:
+    NumericsError: every training diverged.
+  """
+  scores: dict[Choice, float] = {}
+  tried = sorted(rates)
+  for rate in tried:
+    scores.update(score(rate))
+  for _ in range(MAX_EXTENSIONS):
+    if not scores:
+      break
+    best = max(scores, key=lambda choice: scores[choice]).learning_rate
+    if tried[0] < best < tried[-1]:
+      break
+    rate = tried[-1] * RATE_STEP if best == tried[-1] else tried[0] / RATE_STEP
+    tried = sorted([*tried, rate])
+    scores.update(score(rate))
+  if not scores:
+    raise NumericsError("panel member", rule="it trains to a finite loss at one of the learning rates.",
+                        received=f"none of {tried}.", remedy="check the log's labels and the member's settings.")
+  return max(scores, key=lambda choice: scores[choice])
+
+
+class MemberTrainer:
+  """Trains one member on anything.
+
+  Args:
+    name: the member.
+    spec: the feature spec.
+    recipe: of the memories; their learning rates are set anew for each.
+    selection: held-back rows that settings are chosen on.
+    test: rows that predictions are made for.
+  """
+
+  def __init__(self, name: str, spec: FeatureSpec, recipe: Recipe, selection: LogRows, test: LogRows) -> None:
+    self._name, self._spec, self._recipe = name, spec, recipe
+    self._learner = Learner(name, spec, recipe)
+    self._selection, self._test = selection, test
+
+  def on_log(self, rows: LogRows, held_back: np.ndarray, seeds: Sequence[int]) -> Trained:
+    """One pass over the log in time order.
+
+    Args:
+      rows: of the log.
+      held_back: `[num_rows]` bool, those left out while the learning rate is chosen.
+      seeds: of the initial weights.
+    """
+    part, whole = _log_batches(rows.take(~held_back)), _log_batches(rows)
+
+    def score(rate: float) -> dict[Choice, float]:
+      return self._scored(lambda: self._log_pass(part, seeds[0], rate), lambda: {Choice(rate, 1): self._score()})
+
+    choice = best_choice(score)
+    return self._judged([lambda seed=seed: self._log_pass(whole, seed, choice.learning_rate)  # type: ignore[misc]
+                         for seed in seeds], choice, len(rows))
+
+  def log_pass_at(self, rows: LogRows, seeds: Sequence[int], learning_rate: float) -> Trained:
+    """One pass over a log with a learning rate that was chosen before."""
+    whole = _log_batches(rows)
+    return self._judged([lambda seed=seed: self._log_pass(whole, seed, learning_rate)  # type: ignore[misc]
+                         for seed in seeds], Choice(learning_rate, 1), len(rows))
+
+  def _log_pass(self, dataset: tf.data.Dataset, seed: int, learning_rate: float) -> float:
+    self._learner.reset(seed, learning_rate)
+    return self._learner.train(dataset)
+
+  def on_memories(self, memories: Sequence[Memory], seeds: Sequence[int]) -> Trained:
+    """Training by the recipe, one memory per seed."""
+    examples = len(memories[0]) * memories[0].recipe.epochs
+    logits, seconds = [], []
+    for memory, seed in zip(memories, seeds, strict=True):
+      learner = Learner(self._name, self._spec, memory.recipe)
+      seconds.append(train_on_memory(learner, memory, seed=seed))
+      logits.append(learner.logits(self._test.ids))
+    width = 0 if self._learner.input_form == "sampled" else max(memories[0].max_ids)
+    return Trained(np.stack(logits), None, memories[0].recipe.epochs, examples,
+                   examples * self._learner.flops_per_example(width), min(seconds))
+
+  def on_rows(self, draws: Sequence[RowsToTrainOn], seeds: Sequence[int], *, soft: bool,
+              equal_cost_epochs: int) -> dict[bool, Trained]:
+    """Training on a baseline's rows, one draw per seed: by whether the epochs are those of the memory, or free.
+
+    Args:
+      draws: of the baseline.
+      seeds: of the initial weights.
+      soft: whether the teacher's probabilities are the labels.
+      equal_cost_epochs: passes that cost as much as training on the memory.
+    """
+    epochs = sorted({equal_cost_epochs, *ROW_EPOCHS})
+
+    def train(index: int, choice: Choice, after_epoch: Callable[[int], None] | None = None) -> float:
+      rows = draws[index]
+      return train_on_rows(self._learner, rows.examples, seed=seeds[index], learning_rate=choice.learning_rate,
+                           epochs=choice.epochs, batch_size=self._recipe.batch_size, weights=rows.weights,
+                           soft_labels=rows.soft_labels if soft else None, after_epoch=after_epoch)
+
+    scores: dict[Choice, float] = {}
+
+    def score(rate: float) -> dict[Choice, float]:
+      found: dict[Choice, float] = {}
+
+      def note(epoch: int) -> None:  # A longer training passes through the shorter ones.
+        if epoch in epochs:
+          found[Choice(rate, epoch)] = self._score()
+
+      found = self._scored(lambda: train(0, Choice(rate, epochs[-1]), note), lambda: found)
+      scores.update(found)
+      return found
+
+    def equal_cost(rate: float) -> dict[Choice, float]:
+      known = scores if any(choice.learning_rate == rate for choice in scores) else score(rate)
+      return {choice: value for choice, value in known.items()
+              if choice.learning_rate == rate and choice.epochs == equal_cost_epochs}
+
+    choices = {False: best_choice(score), True: best_choice(equal_cost)}
+    return {equal: self._judged([lambda index=index: train(index, choices[equal])  # type: ignore[misc]  # noqa: B023
+                                 for index in range(len(seeds))], choices[equal], len(draws[0].examples))
+            for equal in choices}
+
+  def _scored(self, train: Callable[[], float], result: Callable[[], dict[Choice, float]]) -> dict[Choice, float]:
+    """What a training scores; one that diverges is out of the running, and only that."""
+    try:
+      train()
+    except NumericsError:
+      return {}
+    return result()
+
+  def _score(self) -> float:
+    return metrics.auc(self._selection.labels, self._learner.logits(self._selection.ids))
+
+  def _judged(self, trainings: Sequence[Callable[[], float]], choice: Choice, num_rows: int) -> Trained:
+    logits, seconds = [], []
+    for train in trainings:
+      seconds.append(train())
+      logits.append(self._learner.logits(self._test.ids))
+    examples = num_rows * choice.epochs
+    return Trained(np.stack(logits), choice.learning_rate, choice.epochs, examples,
+                   examples * self._learner.flops_per_example(0), min(seconds))
+
+
+def _log_batches(rows: LogRows) -> tf.data.Dataset:
+  ones = np.ones_like(rows.labels)
+  return tf.data.Dataset.from_tensor_slices(({"ids": rows.ids}, rows.labels, ones)).batch(LOG_BATCH_SIZE)
