@@ -46,8 +46,8 @@ class AddressingSettings:
   """
 
   rule: str = "influence"
-  update_fraction: float = 0.5
-  replace_fraction: float = 0.05
+  update_fraction: float = 1.0
+  replace_fraction: float = 0.0
 
   def __post_init__(self) -> None:
     if self.rule not in RULES:

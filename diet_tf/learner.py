@@ -3,22 +3,65 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 import numpy as np
 import tensorflow as tf
 
-from diet_tf.errors import DataError, NumericsError
+from diet_tf.errors import ConfigError, DataError, NumericsError
 from diet_tf.features import FeatureSpec
 from diet_tf.manifest import Recipe
 from diet_tf.model_inputs import build_with_form, dummy_batch, features_in_form
-from diet_tf.models import PARAMETER_GROUPS, build_model
+from diet_tf.models import PARAMETER_GROUPS, build_model, parameter_group
 from diet_tf.optimizers import GroupedAdam
 
 # Rows of one prediction call; the last call is padded, so that there is one shape.
 _PREDICTION_ROWS = 8192
 _LEAST_PROBABILITY = 1e-7
+
+
+class _RecipeAdam(GroupedAdam):
+  """A recipe's Adam whose learning rates and step multipliers are variables, so that recipes share one graph.
+
+  Args:
+    recipe: to begin with; one that is followed later has the same beta_1, beta_2 and epsilon.
+  """
+
+  def __init__(self, recipe: Recipe) -> None:
+    super().__init__(beta_1=recipe.beta_1, beta_2=recipe.beta_2, epsilon=recipe.epsilon, lazy=False)
+    self._constants = (recipe.beta_1, recipe.beta_2, recipe.epsilon)
+    self._group_rates = tf.Variable(tf.ones([len(PARAMETER_GROUPS)]), trainable=False)
+    self._multipliers = tf.Variable(tf.ones([1]), trainable=False, shape=[None])
+    self._groups: list[int] = []
+    self.follow(recipe)
+
+  def follow(self, recipe: Recipe) -> None:
+    """Takes over a recipe's rates and multipliers.
+
+    Raises:
+      ConfigError: its other constants differ from those of the recipe that the optimiser was made for.
+    """
+    if (recipe.beta_1, recipe.beta_2, recipe.epsilon) != self._constants:
+      raise ConfigError("recipe", rule="recipes that one learner follows have the same beta_1, beta_2 and epsilon.",
+                        received=f"{(recipe.beta_1, recipe.beta_2, recipe.epsilon)} after {self._constants}.",
+                        remedy="make a new Learner for it.")
+    self._group_rates.assign([recipe.learning_rates[group] for group in PARAMETER_GROUPS])
+    self._multipliers.assign(recipe.step_multipliers or [1.0])
+
+  def build(self, var_list: Iterable[tf.Variable]) -> None:
+    """Creates the moments of each variable, and notes its group."""
+    variables = list(var_list)
+    super().build(variables)
+    self._groups = [PARAMETER_GROUPS.index(parameter_group(variable)) for variable in variables]
+
+  def _rate(self, index: int) -> Any:
+    return tf.gather(self._group_rates, self._groups[index])
+
+  def _scaled(self, scale: tf.Tensor, iteration: tf.Tensor) -> tf.Tensor:
+    multipliers = tf.convert_to_tensor(self._multipliers)
+    last = tf.cast(tf.shape(multipliers)[0] - 1, iteration.dtype)
+    return scale * tf.gather(multipliers, tf.minimum(iteration, last))
 
 
 class Learner:
@@ -45,12 +88,23 @@ class Learner:
       self.model, self.input_form = build_with_form(member, spec)
       # The rate is a variable of the optimiser: candidates share one graph.
       self._plain = GroupedAdam(dict.fromkeys(PARAMETER_GROUPS, 1.0), lazy=lazy, learning_rate=1e-3)
-      self._by_recipe = recipe.optimizer()
+      self._by_recipe = _RecipeAdam(recipe)
       for optimizer in (self._plain, self._by_recipe):
         optimizer.build(self.model.trainable_variables)
     self._passes = {False: self._compiled_pass(self._plain), True: self._compiled_pass(self._by_recipe)}
     self._predict = tf.function(self._batch_logits)
     self._warm: set[tuple[bool, str]] = set()
+
+  def follow(self, recipe: Recipe) -> None:
+    """Takes over the rates and multipliers of another recipe, without a new trace.
+
+    Args:
+      recipe: with the constants of the one that the learner was made with.
+
+    Raises:
+      ConfigError: beta_1, beta_2 or epsilon are others.
+    """
+    self._by_recipe.follow(recipe)
 
   def reset(self, seed: int, learning_rate: float = 1e-3) -> None:
     """Gives the model the initial weights of `seed`, and the optimisers no past.

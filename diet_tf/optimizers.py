@@ -123,7 +123,7 @@ class GroupedAdam(tf.keras.optimizers.Optimizer):
     """Updates one variable and its m and v in place."""
     index = self._index_dict[self._var_key(variable)]
     m, v, step = self._momentums[index], self._velocities[index], self._step(variable.dtype)
-    rate = step.scale * self._rates[index]
+    rate = step.scale * self._rate(index)
     if isinstance(gradient, tf.IndexedSlices):
       self._update_rows(gradient, variable, m, v, step, rate)
       return
@@ -167,13 +167,21 @@ class GroupedAdam(tf.keras.optimizers.Optimizer):
       by_dtype[dtype] = self._make_step(dtype)
     return by_dtype[dtype]
 
+  def _rate(self, index: int) -> Any:
+    """The learning rate of a variable's group."""
+    return self._rates[index]
+
+  def _scaled(self, scale: tf.Tensor, iteration: tf.Tensor) -> tf.Tensor:
+    """The common factor of all rates, with the multiplier of a step."""
+    if not self._step_multipliers:
+      return scale
+    last = len(self._step_multipliers) - 1
+    return scale * tf.gather(tf.constant(self._step_multipliers, scale.dtype), tf.minimum(iteration, last))
+
   def _make_step(self, dtype: tf.DType) -> _Step:
     iteration = tf.convert_to_tensor(self.iterations)
     count = tf.cast(iteration + 1, dtype)
-    scale = tf.cast(tf.convert_to_tensor(self.learning_rate), dtype)
-    if self._step_multipliers:
-      last = len(self._step_multipliers) - 1
-      scale = scale * tf.gather(tf.constant(self._step_multipliers, dtype), tf.minimum(iteration, last))
+    scale = self._scaled(tf.cast(tf.convert_to_tensor(self.learning_rate), dtype), iteration)
     # As constants, not casts: a Python number that is cast goes through float32.
     beta_1, beta_2 = tf.constant(self._beta_1, dtype), tf.constant(self._beta_2, dtype)
     return _Step(tf.pow(beta_1, count), tf.pow(beta_2, count), scale)

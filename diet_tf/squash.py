@@ -21,6 +21,8 @@ from diet_tf.progress import Progress, silent
 from diet_tf.records import split_mix
 from diet_tf.slots import Slots
 
+CLUSTERS = ("teacher", "random")
+
 
 @dataclasses.dataclass(frozen=True)
 class SquashSettings:
@@ -35,16 +37,18 @@ class SquashSettings:
     kept_rows_per_slot: rows of a cluster that its id shares are counted on, chosen by example id.
     influence_exponent: 0 ignores influence; 1 weighs an example by its absolute influence.
     max_influence_weight: bound of that weight against its mean, both ways.
+    clusters: one of `CLUSTERS`: "teacher" as described above; "random" ignores what the teacher sees, for comparison.
   """
 
-  ids_per_slot: int = 8
+  ids_per_slot: int = 4
   num_components: int = 24
   num_iterations: int = 12
   sample_rows_per_slot: int = 128
   max_sample_rows: int = 1 << 18
   kept_rows_per_slot: int = 256
-  influence_exponent: float = 0.5
+  influence_exponent: float = 0.0
   max_influence_weight: float = 4.0
+  clusters: str = "teacher"
 
   def __post_init__(self) -> None:
     for name in ("ids_per_slot", "num_components", "num_iterations", "sample_rows_per_slot", "max_sample_rows",
@@ -54,7 +58,10 @@ class SquashSettings:
                           remedy="raise it.")
     if not 0 <= self.influence_exponent <= 2:
       raise ConfigError("squash.influence_exponent", rule="lies in [0, 2].", received=str(self.influence_exponent),
-                        remedy="use 0.5, or 0 to ignore influence.")
+                        remedy="use 0 to ignore influence, or 0.5.")
+    if self.clusters not in CLUSTERS:
+      raise ConfigError("squash.clusters", rule=f"is one of {', '.join(CLUSTERS)}.", received=repr(self.clusters),
+                        remedy="use teacher.")
     if self.max_influence_weight < 1:
       raise ConfigError("squash.max_influence_weight", rule="is at least 1.",
                         received=str(self.max_influence_weight), remedy="use 4.")
@@ -91,6 +98,8 @@ class ScoredExamples:
 
 # A pass over a span's examples; called once per pass, so that nothing needs to be kept.
 Passes = Callable[[], Iterable[ScoredExamples]]
+# Gives the cluster of each example, `[num_examples]` integers.
+ClusterOf = Callable[[ScoredExamples], np.ndarray]
 
 
 def mix(example_ids: np.ndarray, seed: int) -> np.ndarray:
@@ -213,6 +222,16 @@ def fit_centres(points: np.ndarray, weights: np.ndarray, num_clusters: int, *, n
   return centres
 
 
+def nearest_centre(space: TeacherSpace, centres: np.ndarray) -> ClusterOf:
+  """Clusters by the nearest of `[num_clusters, d]` centres."""
+  return lambda examples: assign(space(examples), centres)[0]
+
+
+def random_clusters(num_clusters: int, seed: int) -> ClusterOf:
+  """Clusters of about equal size that depend on nothing but the example ids and the seed."""
+  return lambda examples: (mix(examples.example_ids, seed) % np.uint64(num_clusters)).astype(np.int64)
+
+
 class _Clusters:
   """What is kept of each cluster during the assigning pass."""
 
@@ -225,15 +244,15 @@ class _Clusters:
     self.order = np.zeros(0, np.uint64)
 
 
-def squash(passes: Passes, space: TeacherSpace, centres: np.ndarray, max_ids: tuple[int, ...],
+def squash(passes: Passes, cluster_of: ClusterOf, num_clusters: int, max_ids: tuple[int, ...],
            settings: SquashSettings, *, span: int, first_slot_id: int, seed: int,
            progress: Progress = silent) -> Slots:
   """One slot per non-empty cluster: its heaviest ids with their shares, mean soft label, mass as sample weight.
 
   Args:
     passes: the span's examples that are not held back.
-    space: where they are clustered.
-    centres: `[num_clusters, d]`.
+    cluster_of: gives their clusters.
+    num_clusters: how many there are.
     max_ids: per field, the most ids to keep.
     settings: bounds of what is kept.
     span: that the slots are born in.
@@ -241,11 +260,10 @@ def squash(passes: Passes, space: TeacherSpace, centres: np.ndarray, max_ids: tu
     seed: of the choice of rows.
     progress: called after each batch.
   """
-  num_clusters = len(centres)
   kept = _Clusters(num_clusters, len(max_ids))
   done = 0
   for batch in passes():
-    clusters, _ = assign(space(batch), centres)
+    clusters = cluster_of(batch)
     kept.mass += np.bincount(clusters, minlength=num_clusters)
     kept.label_sum += np.bincount(clusters, 1 / (1 + np.exp(-batch.teacher_logits.astype(np.float64))), num_clusters)
     kept.influence_sum += np.bincount(clusters, batch.influences.astype(np.float64), num_clusters)

@@ -69,14 +69,21 @@ def choose_addressing(previous: Memory | None, influences: np.ndarray, passes: P
 def new_slots(passes: Passes, member: RankingModel, num_slots: int, spec: FeatureSpec, settings: SquashSettings, *,
               span: int, first_slot_id: int, seed: int, progress: Progress = silent) -> Slots:
   """At most `num_slots` slots squashed from the span, see `diet_tf.squash`."""
-  num_rows = min(settings.max_sample_rows, settings.sample_rows_per_slot * num_slots)
+  cluster_of = (squash_module.random_clusters(num_slots, seed) if settings.clusters == "random" else
+                _teacher_clusters(passes, member, num_slots, settings, seed))
+  return squash_module.squash(passes, cluster_of, num_slots, spec.ids_per_slot(settings.ids_per_slot), settings,
+                              span=span, first_slot_id=first_slot_id, seed=seed, progress=progress)
+
+
+def _teacher_clusters(passes: Passes, member: RankingModel, num_clusters: int, settings: SquashSettings,
+                      seed: int) -> squash_module.ClusterOf:
+  """Clusters of examples that the teacher sees alike, with centres found on a bounded sample."""
+  num_rows = min(settings.max_sample_rows, settings.sample_rows_per_slot * num_clusters)
   examples = sample(passes, num_rows, seed)
   space = TeacherSpace(member, examples, settings.num_components)
-  weights = influence_weights(examples.influences, settings)
-  centres = fit_centres(space(examples), weights, min(num_slots, len(examples)), num_iterations=settings.num_iterations,
-                        seed=seed)
-  return squash_module.squash(passes, space, centres, spec.ids_per_slot(settings.ids_per_slot), settings, span=span,
-                              first_slot_id=first_slot_id, seed=seed, progress=progress)
+  centres = fit_centres(space(examples), influence_weights(examples.influences, settings),
+                        min(num_clusters, len(examples)), num_iterations=settings.num_iterations, seed=seed)
+  return squash_module.nearest_centre(space, centres)
 
 
 def begin(previous: Memory | None, influences: np.ndarray, passes: Passes, num_examples: int, teacher: Teacher,

@@ -16,6 +16,7 @@ EXAMPLES = {"kuairand": "examples/kuairand.yaml", "movietweetings": "examples/mo
 DATASETS = (*EXAMPLES, "csv", "simulated")
 # Fields that some variants are built without, as if they were a new group of features.
 FEATURE_GROUPS = {"kuairand": ("onehot_feat*",), "movietweetings": ("genres",), "simulated": ("price", "item_age")}
+QUICK_MEMBERS = ("lr", "fm", "dnn", "dcn_v2")
 ABLATION_MEMBERS = ("lr", "fm", "dnn", "dcn_v2", "dlrm")
 # Of the dataset that the required figures were set for.
 DATASET_WITH_BARS = "kuairand"
@@ -41,7 +42,9 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
                       help="parts to leave out")
   parser.add_argument("--feature-group", nargs="*", metavar="PATTERN",
                       help="fields that some variants of the panel are built without")
-  parser.add_argument("--quick", action="store_true", help="a smaller panel, two seeds, few baselines, no ablations")
+  parser.add_argument("--quick", action="store_true", help="four members, two seeds, two baselines, and nothing else")
+  parser.add_argument("--check", action="store_true", help="exit with 1 unless the refined memory beats its own start, "
+                      "and the start as many random rows at the same cost")
   parser.add_argument("--jobs", type=int, default=2, metavar="N", help="processes at a time, one core each")
   parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE",
                       help="override a setting of the config")
@@ -85,11 +88,11 @@ def make_benchmark(options: argparse.Namespace, config: Any, folder: str) -> tup
   group = matching_fields(config.features, patterns)
   members = make_panel(config.features, config.distill.proxies, group)
   selections, num_seeds = SELECTIONS, options.seeds
+  parts = {"bounds", "ablations", "course"} - set(options.without)
   if options.quick:
-    members = tuple(member for member in members if member.name in ABLATION_MEMBERS)
-    selections, num_seeds = ("random", "recent"), min(2, options.seeds)
+    members = tuple(member for member in members if member.name in QUICK_MEMBERS)
+    selections, num_seeds, parts = ("random", "recent"), min(2, options.seeds), set()
   seeds = tuple(config.seed + index for index in range(num_seeds))
-  parts = {"bounds", "ablations", "course"} - set(options.without) - ({"ablations"} if options.quick else set())
   return Benchmark(
       config=config, folder=folder, members=members, seeds=seeds, ablation_members=ABLATION_MEMBERS,
       ablation_seeds=seeds[:options.ablation_seeds],
@@ -178,7 +181,15 @@ def _main(options: argparse.Namespace, shown_progress: Any) -> int:
   _write(options, folder, result, markdown(result, budget))
   print(report(result, budget))
   print(f"Results: {os.path.join(folder, 'result.json')} ({time.monotonic() - started:.0f} s this time)")
-  return 0
+  return int(options.check and not passes_check(result))
+
+
+def passes_check(result: dict[str, Any]) -> bool:
+  """Whether the memory beats its own start, and the start random rows at equal cost, with clicks and soft labels."""
+  means = {source: entry["mean"] for source, entry in result["summary"]["panel_mean_auc"].items()}
+  random = max(means[f"random/{labels}/equal_cost"] for labels in ("hard", "soft"))
+  print(f"Check: memory {means['memory']:.4f} > start {means['start']:.4f} > random rows {random:.4f}")
+  return means["memory"] > means["start"] > random
 
 
 def _default_name(options: argparse.Namespace) -> str:

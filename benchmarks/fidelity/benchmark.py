@@ -306,7 +306,7 @@ class MemberWork:
             [Distillation(variant, seed).memory(benchmark) for seed in benchmark.ablation_seeds],
             benchmark.ablation_seeds) for variant in benchmark.ablations()})
       elif group == "course":
-        scores.write(benchmark, self._course(benchmark, log, recipe))
+        scores.write(benchmark, self._course(benchmark, log, trainer))
       else:
         scores.write(benchmark, self._baseline(benchmark, log, trainer, group, recipe))
 
@@ -326,7 +326,7 @@ class MemberWork:
       found |= {f"{name}/{labels}": trained[False], f"{name}/{labels}/equal_cost": trained[True]}
     return found
 
-  def _course(self, benchmark: Benchmark, log: EncodedLog, recipe: Recipe) -> dict[str, Trained]:
+  def _course(self, benchmark: Benchmark, log: EncodedLog, trainer: MemberTrainer) -> dict[str, Trained]:
     """Per span, trainings on the memory and on the log up to it, judged on the next span and on the first one.
 
     The first span is judged on its held-back rows, which no memory distils, and the log is trained without them.
@@ -336,16 +336,14 @@ class MemberWork:
     spans = [*log.train_spans, log.test_spans[0]]
     first = log.rows.of_spans(spans[:1])
     first = first.take(_held_back(benchmark, first))
-    seeds, found = benchmark.ablation_seeds, {}
+    seeds = benchmark.ablation_seeds
+    found: dict[str, Trained] = {}
     for index, span in enumerate(log.train_spans):
-      following = log.rows.of_spans([spans[index + 1]])
       rows = log.rows.of_spans(spans[:index + 1])
-      rows = rows.take(~_held_back(benchmark, rows))
       memories = [Distillation(MEMORY_VARIANT, seed).memory(benchmark, span) for seed in seeds]
-      for place, test in (("next", following), ("first", first)):
-        trainer = MemberTrainer(self.member, log.spec, recipe, test, test)
-        found[f"{span}/{place}/memory"] = trainer.on_memories(memories, seeds)
-        found[f"{span}/{place}/log"] = trainer.log_pass_at(rows, seeds, rate)
+      trained = trainer.course(rows.take(~_held_back(benchmark, rows)), memories, seeds, rate,
+                               {"next": log.rows.of_spans([spans[index + 1]]), "first": first})
+      found |= {f"{span}/{source}": one for source, one in trained.items()}
     return found
 
 

@@ -8,6 +8,7 @@ accepted: the candidates are extended until the best lies inside. A memory has o
 from __future__ import annotations
 
 import dataclasses
+import functools
 from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
@@ -29,6 +30,9 @@ RATE_STEP = 10**0.5
 MAX_EXTENSIONS = 3
 ROW_EPOCHS = (2, 5, 10)
 LOG_BATCH_SIZE = 256
+
+# One training; returns its seconds.
+Training = Callable[[], float]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -113,29 +117,47 @@ class MemberTrainer:
       return self._scored(lambda: self._log_pass(part, seeds[0], rate), lambda: {Choice(rate, 1): self._score()})
 
     choice = best_choice(score)
-    return self._judged([lambda seed=seed: self._log_pass(whole, seed, choice.learning_rate)  # type: ignore[misc]
-                         for seed in seeds], choice, len(rows))
+    return self._judged(self._log_passes(whole, seeds, choice.learning_rate), choice, len(rows))
 
-  def log_pass_at(self, rows: LogRows, seeds: Sequence[int], learning_rate: float) -> Trained:
-    """One pass over a log with a learning rate that was chosen before."""
-    whole = _log_batches(rows)
-    return self._judged([lambda seed=seed: self._log_pass(whole, seed, learning_rate)  # type: ignore[misc]
-                         for seed in seeds], Choice(learning_rate, 1), len(rows))
+  def course(self, rows: LogRows, memories: Sequence[Memory], seeds: Sequence[int], learning_rate: float,
+             tests: Mapping[str, LogRows]) -> dict[str, Trained]:
+    """Trainings on the memories of one stage and on the log up to it, by "test/memory" and "test/log".
+
+    Args:
+      rows: of the log so far.
+      memories: of the stage, one per seed.
+      seeds: of the initial weights.
+      learning_rate: on the log, as chosen before.
+      tests: rows that predictions are made for, by name.
+    """
+    whole, found = _log_batches(rows), {}
+    trainings = {"memory": self._memory_passes(memories, seeds), "log": self._log_passes(whole, seeds, learning_rate)}
+    for source, of_seeds in trainings.items():
+      logits, seconds = self._logits(of_seeds, list(tests.values()))
+      for name, one in zip(tests, logits, strict=True):
+        found[f"{name}/{source}"] = Trained(one, None, 1, len(rows), 0.0, min(seconds))
+    return found
 
   def _log_pass(self, dataset: tf.data.Dataset, seed: int, learning_rate: float) -> float:
     self._learner.reset(seed, learning_rate)
     return self._learner.train(dataset)
 
+  def _log_passes(self, dataset: tf.data.Dataset, seeds: Sequence[int], learning_rate: float) -> list[Training]:
+    return [functools.partial(self._log_pass, dataset, seed, learning_rate) for seed in seeds]
+
+  def _memory_passes(self, memories: Sequence[Memory], seeds: Sequence[int]) -> list[Training]:
+    return [functools.partial(self._memory_pass, memory, seed) for memory, seed in zip(memories, seeds, strict=True)]
+
+  def _memory_pass(self, memory: Memory, seed: int) -> float:
+    self._learner.follow(memory.recipe)
+    return train_on_memory(self._learner, memory, seed=seed)
+
   def on_memories(self, memories: Sequence[Memory], seeds: Sequence[int]) -> Trained:
     """Training by the recipe, one memory per seed."""
+    (logits,), seconds = self._logits(self._memory_passes(memories, seeds), [self._test])
     examples = len(memories[0]) * memories[0].recipe.epochs
-    logits, seconds = [], []
-    for memory, seed in zip(memories, seeds, strict=True):
-      learner = Learner(self._name, self._spec, memory.recipe)
-      seconds.append(train_on_memory(learner, memory, seed=seed))
-      logits.append(learner.logits(self._test.ids))
     width = 0 if self._learner.input_form == "sampled" else max(memories[0].max_ids)
-    return Trained(np.stack(logits), None, memories[0].recipe.epochs, examples,
+    return Trained(logits, None, memories[0].recipe.epochs, examples,
                    examples * self._learner.flops_per_example(width), min(seconds))
 
   def on_rows(self, draws: Sequence[RowsToTrainOn], seeds: Sequence[int], *, soft: bool,
@@ -175,9 +197,8 @@ class MemberTrainer:
               if choice.learning_rate == rate and choice.epochs == equal_cost_epochs}
 
     choices = {False: best_choice(score), True: best_choice(equal_cost)}
-    return {equal: self._judged([lambda index=index: train(index, choices[equal])  # type: ignore[misc]  # noqa: B023
-                                 for index in range(len(seeds))], choices[equal], len(draws[0].examples))
-            for equal in choices}
+    return {equal: self._judged([functools.partial(train, index, choice) for index in range(len(seeds))], choice,
+                                len(draws[0].examples)) for equal, choice in choices.items()}
 
   def _scored(self, train: Callable[[], float], result: Callable[[], dict[Choice, float]]) -> dict[Choice, float]:
     """What a training scores; one that diverges is out of the running, and only that."""
@@ -190,14 +211,22 @@ class MemberTrainer:
   def _score(self) -> float:
     return metrics.auc(self._selection.labels, self._learner.logits(self._selection.ids))
 
-  def _judged(self, trainings: Sequence[Callable[[], float]], choice: Choice, num_rows: int) -> Trained:
-    logits, seconds = [], []
+  def _judged(self, trainings: Sequence[Training], choice: Choice, num_rows: int) -> Trained:
+    (logits,), seconds = self._logits(trainings, [self._test])
+    examples = num_rows * choice.epochs
+    return Trained(logits, choice.learning_rate, choice.epochs, examples,
+                   examples * self._learner.flops_per_example(0), min(seconds))
+
+  def _logits(self, trainings: Sequence[Training],
+              tests: Sequence[LogRows]) -> tuple[list[np.ndarray], list[float]]:
+    """Per test, `[num_seeds, num_test]` logits after each training; and the seconds of the trainings."""
+    logits: list[list[np.ndarray]] = [[] for _ in tests]
+    seconds = []
     for train in trainings:
       seconds.append(train())
-      logits.append(self._learner.logits(self._test.ids))
-    examples = num_rows * choice.epochs
-    return Trained(np.stack(logits), choice.learning_rate, choice.epochs, examples,
-                   examples * self._learner.flops_per_example(0), min(seconds))
+      for test, parts in zip(tests, logits, strict=True):
+        parts.append(self._learner.logits(test.ids))
+    return [np.stack(parts) for parts in logits], seconds
 
 
 def _log_batches(rows: LogRows) -> tf.data.Dataset:

@@ -83,15 +83,19 @@ def ablations(outer_steps: int) -> tuple[Variant, ...]:
   steps = {"distill.outer_steps": outer_steps}
   whole, stream = "whole log, as it is", "stream, as it is"
   of_whole: list[tuple[str, dict[str, Any], int | None]] = [
-      ("no influence in the start", {"squash.influence_exponent": 0.0}, None),
+      ("influence in the start", {"squash.influence_exponent": 0.5}, None),
+      ("random clusters in the start", {"squash.clusters": "random"}, None),
       ("labels only", {"distill.learned": ("labels",)}, None),
       ("one proxy (dnn)", {"distill.proxies": ("dnn",)}, None),
       ("recipe not learned", {"distill.learn_recipe": False}, None),
       *((f"K = {count}", {}, count) for count in (1, 4, 8, 16)),
   ]
   of_stream: list[tuple[str, dict[str, Any]]] = [
-      ("random addressing", {"addressing.rule": "random"}),
-      ("all slots updated", {"addressing.rule": "all"}),
+      ("half updated, by influence", {"addressing.update_fraction": 0.5}),
+      ("half updated, at random", {"addressing.update_fraction": 0.5, "addressing.rule": "random"}),
+      ("none updated", {"addressing.update_fraction": 0.0}),
+      ("a tenth replaced, by influence", {"addressing.replace_fraction": 0.1}),
+      ("a tenth replaced, at random", {"addressing.replace_fraction": 0.1, "addressing.rule": "random"}),
       ("no replay", {"distill.replay_rows": 0}),
   ]
   return (Variant(whole, "whole", steps),

@@ -174,6 +174,15 @@ def test_proxies_take_turns_the_users_own_among_them():
   np.testing.assert_allclose(alone.slots.weights, START.weights, rtol=1e-5)
 
 
+@pytest.mark.parametrize("learned", distill.LEARNABLE)
+def test_what_is_not_learned_stays(learned):
+  result = refined_by(dataclasses.replace(SETTINGS, outer_steps=4, learned=(learned,)))
+  arrays = {"id_weights": "weights", "labels": "labels", "sample_weights": "sample_weights"}
+  for name, array in arrays.items():
+    moved = np.abs(getattr(result.slots, array) - getattr(START, array))[MOVABLE].max()
+    assert moved > 1e-3 if name == learned else moved < 1e-5, name
+
+
 def test_no_outer_steps_leave_the_start():
   result = refined_by(dataclasses.replace(SETTINGS, outer_steps=0))
   np.testing.assert_allclose(result.slots.labels, START.labels, rtol=1e-6)
@@ -337,7 +346,7 @@ def test_without_a_strategy_there_is_one_device():
 
 @pytest.mark.parametrize("broken", [{"proxies": ()}, {"outer_steps": -1}, {"outer_batch_size": 0},
                                     {"outer_learning_rate": 0.0}, {"clip_ratio": 0.0}, {"averaged_fraction": 1.5},
-                                    {"replay_rows": 0}, {"learning_rate_dense": -1.0}])
+                                    {"replay_rows": -1}, {"learning_rate_dense": -1.0}, {"learned": ("ids",)}])
 def test_settings_are_checked(broken):
   with pytest.raises(ConfigError, match=next(iter(broken))):
     DistillSettings(**broken)

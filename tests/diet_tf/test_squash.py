@@ -13,6 +13,8 @@ from diet_tf.squash import (
   fit_centres,
   influence_weights,
   mix,
+  nearest_centre,
+  random_clusters,
   sample,
   squash,
 )
@@ -33,8 +35,8 @@ def logit_space(examples):
 
 def squashed(examples, centres, size=1000, settings=None, **kwargs):
   kwargs = {"span": 7, "first_slot_id": 40, "seed": 3, **kwargs}
-  return squash(in_batches(examples, size), logit_space, np.asarray(centres, np.float32)[:, None], MAX_IDS,
-                settings or SquashSettings(), **kwargs)
+  cluster_of = nearest_centre(logit_space, np.asarray(centres, np.float32)[:, None])
+  return squash(in_batches(examples, size), cluster_of, len(centres), MAX_IDS, settings or SquashSettings(), **kwargs)
 
 
 def literal_examples():
@@ -87,7 +89,7 @@ def test_shares_are_counted_on_a_bounded_draw_of_rows():
   ids = np.ones((200, 3), np.int32)
   ids[:, 0] = 1 + np.arange(200) % 12
   examples = ScoredExamples(ids, np.arange(200), np.zeros(200, np.float32), np.zeros(200, np.float32))
-  kept = squash(in_batches(examples, 30), logit_space, np.zeros((1, 1), np.float32), (12, 1, 1),
+  kept = squash(in_batches(examples, 30), lambda batch: np.zeros(len(batch), np.int64), 1, (12, 1, 1),
                 SquashSettings(kept_rows_per_slot=5), span=0, first_slot_id=0, seed=3)
   rows = np.argsort(mix(examples.example_ids, 3))[:5]
   users, counts = np.unique(ids[rows, 0], return_counts=True)
@@ -95,6 +97,17 @@ def test_shares_are_counted_on_a_bounded_draw_of_rows():
   assert sorted(found.tolist()) == users.tolist()
   np.testing.assert_allclose(kept.weights[0, 0][np.argsort(found)], counts / 5, rtol=1e-6)
   assert kept.sample_weights[0] == 1  # All 200 rows count for the mass.
+
+
+def test_random_clusters_depend_on_ids_and_seed_alone():
+  examples = ScoredExamples(np.ones((4000, 3), np.int32), np.arange(4000), np.zeros(4000, np.float32),
+                            np.zeros(4000, np.float32))
+  clusters = random_clusters(8, 3)(examples)
+  # 500 in each, give or take five standard deviations.
+  assert np.abs(np.bincount(clusters, minlength=8) - 500).max() < 105
+  order = np.random.default_rng(0).permutation(4000)
+  np.testing.assert_array_equal(random_clusters(8, 3)(examples.take(order)), clusters[order])
+  assert (random_clusters(8, 4)(examples) != clusters).mean() > 0.8
 
 
 def test_progress_counts_examples():

@@ -21,6 +21,7 @@ from diet_tf.stage import (
   Start,
   begin,
   learning_curve,
+  new_slots,
   num_slots_within,
   outer_examples,
   refine_start,
@@ -46,6 +47,10 @@ class Stage:
   refined: Refined
   memory: Memory
   influences: np.ndarray
+
+
+def in_one_pass(examples):
+  return lambda: [examples]
 
 
 def run_span(folder, span, teacher_from, memory):
@@ -122,6 +127,33 @@ def test_counts_add_up(first, second):
   assert {name: int((actions == Action[name.upper()]).sum()) for name in ("freeze", "update", "add")} == {
       name: counts[name] for name in ("freeze", "update", "add")}
   assert counts["freeze"] + counts["update"] + counts["add"] == len(second.start.slots)
+
+
+def test_old_slots_keep_their_order_and_new_ones_follow(first, second):
+  old = [slot for slot in first.memory.slots.slot_ids if slot in set(second.start.slots.slot_ids)]
+  assert second.start.slots.slot_ids[:len(old)].tolist() == old
+  assert (second.start.actions[len(old):] == Action.ADD).all()
+  new = second.start.slots.slot_ids[len(old):]
+  assert new.tolist() != sorted(new)
+
+
+def test_without_replay_the_outer_loss_is_of_the_new_span_alone(first, second, teacher, monkeypatch):
+  given = {}
+  monkeypatch.setattr("diet_tf.stage.refine", lambda *args, **kwargs: given.update(old=args[3], old_share=args[4]))
+  passes = in_one_pass(scored(50))
+  refine_start(second.start, first.memory, passes, teacher, dataclasses.replace(DISTILL, replay_rows=0), seed=0)
+  assert given == {"old": None, "old_share": 0.0}
+  refine_start(second.start, first.memory, passes, teacher, DISTILL, seed=0)
+  assert len(given["old"]) == DISTILL.replay_rows and given["old_share"] == 0.5
+
+
+def test_random_clusters_need_no_teacher_and_hold_the_mean_label(teacher):
+  examples = scored(400)
+  slots = new_slots(in_one_pass(examples), None, 4, SPEC, dataclasses.replace(SQUASH, clusters="random"), span=1,
+                    first_slot_id=0, seed=0)
+  assert len(slots) == 4
+  mean = (1 / (1 + np.exp(-examples.teacher_logits))).mean()
+  np.testing.assert_allclose(np.average(slots.labels, weights=slots.sample_weights), mean, rtol=1e-5)
 
 
 def test_provenance_says_when_a_slot_was_born_and_last_updated(first, second):
