@@ -59,6 +59,8 @@ setup(
         # Adds s3:// to tf.io.gfile; 0.37.1 is built against TensorFlow 2.16 and is its last release.
         "s3": ["tensorflow-io==0.37.1"],
         "cuda": ["tensorflow[and-cuda]>=2.16,<2.17"],
+        # The plots of `benchmarks.fidelity`, as SVG files.
+        "benchmark": ["matplotlib>=3.8"],
         "dev": ["pytest>=8", "pytest-xdist>=3", "pytest-timeout>=2", "hypothesis>=6", "ruff", "mypy", "types-PyYAML"],
     },
     entry_points={

@@ -161,7 +161,8 @@ lock() {
   mkdir -p "$BOOTSTRAP"
   UV=$(find_uv)
   "$UV" pip compile -q --python "$VENV/bin/python" --python-version 3.10 --override scripts/overrides.txt \
-    --extra tfx --extra kubeflow --extra s3 --extra dev --generate-hashes --no-emit-index-url --no-emit-find-links \
+    --extra tfx --extra kubeflow --extra s3 --extra benchmark --extra dev --generate-hashes \
+    --no-emit-index-url --no-emit-find-links \
     --custom-compile-command "make lock" -o requirements.lock "$@" setup.py requirements.in
 }
 

@@ -94,8 +94,6 @@ def ablations(outer_steps: int) -> tuple[Variant, ...]:
       ("half updated, by influence", {"addressing.update_fraction": 0.5}),
       ("half updated, at random", {"addressing.update_fraction": 0.5, "addressing.rule": "random"}),
       ("none updated", {"addressing.update_fraction": 0.0}),
-      ("a tenth replaced, by influence", {"addressing.replace_fraction": 0.1}),
-      ("a tenth replaced, at random", {"addressing.replace_fraction": 0.1, "addressing.rule": "random"}),
       ("no replay", {"distill.replay_rows": 0}),
   ]
   return (Variant(whole, "whole", steps),
