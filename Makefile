@@ -5,11 +5,12 @@ VENV_PYTHON := .venv/bin/python
 # Passed on, as in: make demo ARGS="--json out.json"; make test ARGS="-k features"
 ARGS ?=
 
-.PHONY: help setup demo test lint lock clean
+.PHONY: help setup demo test lint benchmark-quick lock clean
 
 help:
 	@echo "make demo    set up, then run the main job on a built-in simulated click log (ARGS: arguments of 'diet demo')"
 	@echo "make test    set up, then lint, type-check and run every test (ARGS: arguments of pytest)"
+	@echo "make benchmark-quick   the fidelity benchmark on a simulated log; fails unless refinement and start win"
 	@echo "make setup   find Python 3.10 and make .venv with the locked packages"
 	@echo "make lint    ruff and mypy"
 	@echo "make lock    resolve setup.py and requirements.in into requirements.lock anew"
@@ -27,6 +28,11 @@ lint: setup
 
 test: lint
 	@$(VENV_PYTHON) -m pytest -n 2 --dist loadfile $(ARGS)
+
+# The work folder is made anew, so that the figures are those of this checkout.
+benchmark-quick: setup
+	@rm -rf diet_runs/fidelity/simulated-quick
+	@$(VENV_PYTHON) -m benchmarks.fidelity --dataset simulated --quick --check $(ARGS)
 
 # Versions that still satisfy the requirements are kept; for newer ones add UPGRADE=--upgrade.
 lock: setup

@@ -45,7 +45,8 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
   parser.add_argument("--quick", action="store_true", help="four members, two seeds, two baselines, and nothing else")
   parser.add_argument("--check", action="store_true", help="exit with 1 unless the refined memory beats its own start, "
                       "and the start as many random rows at the same cost")
-  parser.add_argument("--jobs", type=int, default=2, metavar="N", help="processes at a time, one core each")
+  parser.add_argument("--jobs", type=int, default=2, metavar="N", help="processes at a time, one core each; with 0 "
+                      "everything runs in this one")
   parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE",
                       help="override a setting of the config")
   parser.add_argument("--work", metavar="DIR", help="where results are kept (default: diet_runs/fidelity/...)")

@@ -58,10 +58,24 @@ def _run_apart(piece: Piece, benchmark: Benchmark) -> None:
 
 def run_all(pieces: Sequence[Piece], benchmark: Benchmark, num_jobs: int, description: str,
             progress: Progress = silent) -> None:
-  """Runs what is not done yet, `num_jobs` pieces at a time, in order; an error in one ends all."""
+  """Runs what is not done yet, in order; an error in one piece ends all.
+
+  Args:
+    pieces: of the work.
+    benchmark: that they belong to.
+    num_jobs: pieces at a time, each in a process of its own; 0 runs one after the other in this process.
+    description: of the pieces, for `progress`.
+    progress: called after each piece.
+  """
   missing = [piece for piece in pieces if not piece.done(benchmark)]
   done = len(pieces) - len(missing)
   progress(description, done, len(pieces))
+  if not num_jobs:
+    for piece in missing:
+      piece.run(benchmark)
+      done += 1
+      progress(description, done, len(pieces))
+    return
   with ThreadPoolExecutor(num_jobs) as threads:
     running = [threads.submit(_run_apart, piece, benchmark) for piece in missing]
     try:

@@ -1,0 +1,114 @@
+"""The command from end to end on a tiny log: its result, going on after an interruption, and what it refuses."""
+
+import json
+
+import numpy as np
+import pytest
+import yaml
+
+from benchmarks.fidelity import __main__ as command
+from benchmarks.fidelity.benchmark import MemberScores
+from diet_tf.errors import DataError
+
+SET = ["distill.outer_steps=2", "distill.proxies=[lr]", "distill.num_initialisations=1", "distill.inner.batch_size=8",
+       "budget.fraction=0.03", "gate.members=[lr]", "gate.num_seeds=1", "teacher.members=[dnn]"]
+
+
+def write_log(folder):
+  random = np.random.default_rng(0)
+  for span in range(4):
+    rows = [(user, item, int(random.random() < 0.25 + 0.05 * (user % 10)), 1000 * span + index) for index, (user, item)
+            in enumerate(zip(random.integers(0, 40, 400), random.integers(0, 15, 400)))]
+    text = "user,item,click,time\n" + "".join(",".join(map(str, row)) + "\n" for row in rows)
+    (folder / f"span-{span}.csv").write_text(text)
+  config = {"name": "tiny", "log": {"pattern": "span-{SPAN}.csv"},
+            "features": {"label": "click", "time": "time", "fields": [
+                {"name": "user", "hash": 64, "ids_per_slot": 8}, {"name": "item", "vocabulary": 32}]}}
+  (folder / "tiny.yaml").write_text(yaml.safe_dump(config))
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+  folder = tmp_path_factory.mktemp("log")
+  write_log(folder)
+  return folder
+
+
+def arguments(folder, *more):
+  settings = [word for one in SET for word in ("--set", one)]
+  return ["--dataset", "csv", "--config", str(folder / "tiny.yaml"), "--data-dir", str(folder), "--work",
+          str(folder / "work"), "--jobs", "0", "--quick", *settings, *more]
+
+
+@pytest.mark.slow
+def test_the_command_writes_its_result_and_goes_on_where_it_was(folder, capsys):
+  out = folder / "out" / "result.json"
+  more = ["--json", str(out), "--markdown", str(folder / "tables.md"), "--plots", str(folder / "plots")]
+  assert command.main(arguments(folder, *more)) == 0
+  result = json.loads(out.read_text())
+  assert [member["name"] for member in result["members"]] == ["lr", "fm", "dnn", "dcn_v2"]
+  assert [entry["span"] for entry in result["stream"]] == [0, 1, 2]
+  assert result["summary"]["cost_ratio"] == pytest.approx(1200 / 64, rel=0.2)
+  assert set(result["members"][0]["baselines"]) == {
+      f"{name}/{labels}{cost}" for name in ("random", "recent") for labels in ("hard", "soft")
+      for cost in ("", "/equal_cost")}
+  assert str(folder) not in out.read_text()
+  assert "Members of the panel" in capsys.readouterr().out and (folder / "tables.md").read_text()
+  assert sorted(path.suffix for path in (folder / "plots").iterdir())[0] == ".svg"
+
+  # One piece of work is lost: it alone is done again, with the same figures.
+  lost, kept = (next((folder / "work" / "scores" / name).glob("random.npz")) for name in ("fm", "lr"))
+  lost.unlink()
+  before = kept.stat().st_mtime_ns
+  assert command.main(arguments(folder, *more)) == 0
+  assert lost.exists() and kept.stat().st_mtime_ns == before
+  again = json.loads(out.read_text())
+  assert again["members"][1]["baselines"] == result["members"][1]["baselines"]
+
+
+@pytest.mark.slow
+def test_results_of_other_settings_are_not_mixed(folder, capsys):
+  (folder / "other").mkdir(exist_ok=True)
+  (folder / "other" / "settings.json").write_text('{\n "budget": 0.5\n}')
+  changed = [word if word != str(folder / "work") else str(folder / "other") for word in arguments(folder)]
+  assert command.main(changed) == 2
+  message = capsys.readouterr().err
+  assert "0.5" in message and "--work" in message
+
+
+def test_csv_needs_a_config(capsys, tmp_path):
+  assert command.main(["--dataset", "csv", "--work", str(tmp_path)]) == 2
+  assert "--config" in capsys.readouterr().err
+
+
+def test_a_log_of_one_span_has_nothing_to_test_on(tmp_path, folder):
+  from benchmarks.fidelity.encoded_log import encode_log, read_log
+  config = command.load(command.parse(arguments(folder, "--test-spans", "4")), str(tmp_path))
+  encode_log(config, str(tmp_path))
+  with pytest.raises(DataError, match="--test-spans 4"):
+    read_log(config, str(tmp_path))
+
+
+@pytest.mark.parametrize("memory, start, random, passed", [(0.73, 0.72, 0.71, True), (0.72, 0.72, 0.71, False),
+                                                           (0.73, 0.70, 0.71, False)])
+def test_the_check_wants_the_memory_above_its_start_and_the_start_above_random_rows(memory, start, random, passed):
+  means = {"memory": memory, "start": start, "random/hard/equal_cost": 0.6, "random/soft/equal_cost": random}
+  result = {"summary": {"panel_mean_auc": {name: {"mean": value} for name, value in means.items()}}}
+  assert command.passes_check(result) is passed
+
+
+def test_scores_are_read_as_they_were_written(tmp_path):
+  from benchmarks.fidelity.benchmark import Benchmark
+  from benchmarks.fidelity.figures import Trained
+  benchmark = Benchmark(None, str(tmp_path), (), (), (), (), 1, ())
+  scores = {"log": Trained(np.float32([[1, 2]]), 0.003, 1, 100, 2.5e9, 0.25),
+            "memory": Trained(np.float32([[3, 4]]), None, 2, 10, 1e8, 0.125)}
+  piece = MemberScores("dnn(embedding_dim=4)", "log")
+  piece.write(benchmark, scores)
+  for source, trained in piece.read(benchmark).items():
+    np.testing.assert_array_equal(trained.logits, scores[source].logits)
+    assert facts(trained) == facts(scores[source])
+
+
+def facts(trained):
+  return (trained.learning_rate, trained.epochs, trained.examples, trained.flops, trained.seconds)
