@@ -235,8 +235,7 @@ def _packed(dataset: tf.data.Dataset) -> tf.data.Dataset:
 
 
 def train_on_rows(learner: Learner, rows: Examples, *, seed: int, learning_rate: float, epochs: int, batch_size: int,
-                  soft_labels: np.ndarray | None = None, weights: np.ndarray | None = None,
-                  after_epoch: Callable[[int], None] | None = None) -> float:
+                  soft_labels: np.ndarray | None = None, after_epoch: Callable[[int], None] | None = None) -> float:
   """Trains on a few rows in a fixed order; returns the seconds that it took.
 
   Args:
@@ -247,13 +246,11 @@ def train_on_rows(learner: Learner, rows: Examples, *, seed: int, learning_rate:
     epochs: passes over the rows.
     batch_size: rows per step.
     soft_labels: `[N]` probabilities that take the place of the clicks.
-    weights: `[N]` sample weights; 1 without them.
     after_epoch: called after each pass with its number, from 1.
   """
   learner.reset(seed, learning_rate)
   labels = np.asarray(rows.labels if soft_labels is None else soft_labels, np.float32)
-  sample_weights = np.ones_like(labels) if weights is None else np.asarray(weights, np.float32)
-  dataset = tf.data.Dataset.from_tensor_slices(({"ids": rows.ids}, labels, sample_weights)).batch(batch_size)
+  dataset = tf.data.Dataset.from_tensor_slices(({"ids": rows.ids}, labels, np.ones_like(labels))).batch(batch_size)
   seconds = 0.0
   for epoch in range(1, epochs + 1):
     seconds += learner.train(dataset)

@@ -80,9 +80,74 @@ class Verdict:
   standard_errors: Mapping[str, float]
 
 
-def recipe_inputs(candidate: Candidate) -> dict[str, tf.Tensor]:
-  """The fields of `diet_tf.bilevel.TrainingInputs` for a training by the recipe, with the slots' own ids."""
-  slots, recipe = candidate.slots, candidate.recipe
+class SlotTrainer:
+  """Trains one member again and again on slots, on the ids of these slots alone; its graph is traced once.
+
+  Args:
+    member: the architecture; also one that returns probabilities.
+    spec: the feature spec of slots and examples.
+    parts: all slots that it will be trained on.
+    recipe: gives the batch size and Adam's constants, which all recipes that it is trained by have in common.
+  """
+
+  _BATCH_ROWS = 8192
+
+  def __init__(self, member: str, spec: FeatureSpec, parts: Sequence[Slots], recipe: Recipe) -> None:
+    self._member = member
+    self._constants = _constants(recipe)
+    self._compact = CompactIds.of(spec, *parts)
+    inner = InnerSettings(recipe.batch_size, recipe.epochs, recipe.beta_1, recipe.beta_2, recipe.epsilon)
+    self._training = make_training(member, self._compact.spec, inner, parts[0], seed=0)
+    self._initial: dict[int, list[tf.Tensor]] = {}
+    # What a model counts while it trains (the masks of a dropout, say) begins anew with each training.
+    self._counters = [(variable, variable.numpy()) for variable in self._training.model.non_trainable_variables]
+    self._predict = tf.function(self._batch_logits, reduce_retracing=True, autograph=False)
+
+  def train(self, candidate: Candidate, seed: int) -> None:
+    """Trains on slots by their recipe, from the initial weights of a seed.
+
+    Raises:
+      ConfigError: the recipe's batch size or Adam's constants are not those that the trainer was made with.
+    """
+    if _constants(candidate.recipe) != self._constants:
+      raise ConfigError("recipe", rule="all recipes of one trainer have the same batch size and Adam's constants.",
+                        received=f"{_constants(candidate.recipe)} after {self._constants}.",
+                        remedy="make a trainer for each.")
+    for variable, value in self._counters:
+      variable.assign(value)
+    if seed not in self._initial:
+      self._initial[seed] = initial_weights(self._member, self._compact.spec, seed)
+    self._training.train(self._initial[seed], recipe_inputs(self._compact.slots(candidate.slots), candidate.recipe))
+
+  def logits(self, ids: np.ndarray) -> np.ndarray:
+    """`[num_examples]` logits of `[num_examples, num_fields]` examples after the last training."""
+    renamed = self._compact.rename(ids)
+    return np.concatenate([self._predict(tf.constant(renamed[start:start + self._BATCH_ROWS])).numpy()
+                           for start in range(0, len(ids), self._BATCH_ROWS)])
+
+  def outputs(self, candidate: Candidate, seeds: Sequence[int], ids: np.ndarray) -> np.ndarray:
+    """`[num_seeds, num_examples]` logits after a training from the initial weights of each seed."""
+    found = []
+    for seed in seeds:
+      self.train(candidate, seed)
+      found.append(self.logits(ids))
+    return np.stack(found)
+
+  def _batch_logits(self, rows: tf.Tensor) -> tf.Tensor:
+    features = features_in_form(self._training.form, self._compact.spec, rows, None)
+    outputs = tf.reshape(self._training.model(features, training=False), [-1])
+    if getattr(self._training.model, "from_logits", True):
+      return outputs
+    probabilities = tf.clip_by_value(outputs, 1e-6, 1 - 1e-6)
+    return tf.math.log(probabilities) - tf.math.log1p(-probabilities)
+
+
+def _constants(recipe: Recipe) -> tuple[float, ...]:
+  return (recipe.batch_size, recipe.beta_1, recipe.beta_2, recipe.epsilon)
+
+
+def recipe_inputs(slots: Slots, recipe: Recipe) -> dict[str, tf.Tensor]:
+  """The fields of `diet_tf.bilevel.TrainingInputs` for a training by the recipe."""
   num_steps = recipe.epochs * recipe.steps_per_epoch(len(slots))
   multipliers = np.ones(num_steps, np.float32)
   given = np.asarray(recipe.step_multipliers[:num_steps], np.float32)
@@ -96,8 +161,8 @@ def recipe_inputs(candidate: Candidate) -> dict[str, tf.Tensor]:
 
 
 def train_by_recipe(member: str, spec: FeatureSpec, candidate: Candidate, seeds: Sequence[int],
-                    ids: np.ndarray, batch_size: int = 8192) -> np.ndarray:
-  """`[num_seeds, num_examples]` logits of one member trained on a candidate, also of one that returns probabilities.
+                    ids: np.ndarray) -> np.ndarray:
+  """`[num_seeds, num_examples]` logits of one member trained on a candidate.
 
   Args:
     member: the architecture.
@@ -105,30 +170,8 @@ def train_by_recipe(member: str, spec: FeatureSpec, candidate: Candidate, seeds:
     candidate: what it is trained on.
     seeds: of the initial weights.
     ids: `[num_examples, num_fields]` examples to score.
-    batch_size: of scoring.
   """
-  compact = CompactIds.of(spec, candidate.slots)
-  recipe = candidate.recipe
-  inner = InnerSettings(recipe.batch_size, recipe.epochs, recipe.beta_1, recipe.beta_2, recipe.epsilon)
-  training = make_training(member, compact.spec, inner, candidate.slots, seed=seeds[0])
-  inputs = recipe_inputs(Candidate(compact.slots(candidate.slots), recipe))
-  renamed = tf.constant(compact.rename(ids))
-
-  @tf.function(reduce_retracing=True, autograph=False)
-  def score(rows: tf.Tensor) -> tf.Tensor:
-    features = features_in_form(training.form, compact.spec, rows, None)
-    outputs = tf.reshape(training.model(features, training=False), [-1])
-    if getattr(training.model, "from_logits", True):
-      return outputs
-    probabilities = tf.clip_by_value(outputs, 1e-6, 1 - 1e-6)
-    return tf.math.log(probabilities) - tf.math.log1p(-probabilities)
-
-  outputs = []
-  for seed in seeds:
-    training.train(initial_weights(member, compact.spec, seed), inputs)
-    outputs.append(np.concatenate([score(renamed[start:start + batch_size]).numpy()
-                                   for start in range(0, len(ids), batch_size)]))
-  return np.stack(outputs)
+  return SlotTrainer(member, spec, [candidate.slots], candidate.recipe).outputs(candidate, seeds, ids)
 
 
 def judge(candidates: Mapping[str, Candidate], spec: FeatureSpec, ids: np.ndarray, labels: np.ndarray,
@@ -147,16 +190,20 @@ def judge(candidates: Mapping[str, Candidate], spec: FeatureSpec, ids: np.ndarra
   Raises:
     NumericsError: if the refined memory trains to a loss that is not finite.
   """
-  losses: dict[str, np.ndarray] = {}
+  seeds = [seed + index for index in range(settings.num_seeds)]
+  parts: dict[str, list[np.ndarray]] = {name: [] for name in candidates}
   total, done = len(candidates) * len(settings.members), 0
-  for name, candidate in candidates.items():
-    parts = []
-    for member in settings.members:
-      outputs = train_by_recipe(member, spec, candidate, [seed + index for index in range(settings.num_seeds)], ids)
-      parts.append(_cross_entropy(labels, outputs))
+  for member in settings.members:
+    trainers: dict[tuple[float, ...], SlotTrainer] = {}
+    for name, candidate in candidates.items():
+      constants = _constants(candidate.recipe)
+      if constants not in trainers:
+        trainers[constants] = SlotTrainer(member, spec, [one.slots for one in candidates.values()], candidate.recipe)
+      parts[name].append(_cross_entropy(labels, trainers[constants].outputs(candidate, seeds, ids)))
       done += 1
       progress("gate (trainings)", done, total)
-    losses[name] = np.concatenate(parts)  # [num_members * num_seeds, num_examples]
+  # [num_members * num_seeds, num_examples]
+  losses = {name: np.concatenate(of_members) for name, of_members in parts.items()}
   if not np.isfinite(losses[REFINED]).all():
     raise NumericsError("refined memory", rule="models trained on it have a finite loss.", received="not finite.",
                         remedy="lower distill.outer_learning_rate.")

@@ -19,17 +19,17 @@ from benchmarks.fidelity.encoded_log import EncodedLog, read_log
 from benchmarks.fidelity.figures import LOG, MEMORY, START, PanelMember, Trained
 from benchmarks.fidelity.rows import LogRows
 from benchmarks.fidelity.streams import distil, example_batches
-from benchmarks.fidelity.trainings import LOG_BATCH_SIZE, MemberTrainer, RowsToTrainOn
+from benchmarks.fidelity.trainings import LOG_BATCH_SIZE, MemberTrainer, RowsTrainer, slots_of_rows
 from benchmarks.fidelity.variants import MEMORY as MEMORY_VARIANT
 from benchmarks.fidelity.variants import Variant, ablations, from_scratch_variant, static_variant
 from diet_tf import files, records
 from diet_tf.arrays import read_arrays, write_arrays
 from diet_tf.config import Config
-from diet_tf.fidelity import Examples
 from diet_tf.learner import Learner
 from diet_tf.manifest import Recipe
 from diet_tf.memory import Memory, load_memory, save_memory
 from diet_tf.models import RankingModel
+from diet_tf.slots import Slots
 from diet_tf.stage import num_slots_within
 from diet_tf.stage_settings import StageSettings
 
@@ -227,12 +227,11 @@ class BaselineRows:
     files.make_folders(benchmark.path("selections"))
     write_arrays(self.path(benchmark), arrays)
 
-  def rows(self, benchmark: Benchmark, log: EncodedLog, name: str) -> RowsToTrainOn:
-    """Those of one selection."""
+  def slots(self, benchmark: Benchmark, log: EncodedLog, name: str, *, soft: bool) -> Slots:
+    """The rows of one selection, with clicks or with the teacher's probabilities as labels."""
     arrays = read_arrays(self.path(benchmark))
     rows = log.train.take(arrays[f"{name}/rows"])
-    return RowsToTrainOn(Examples(rows.ids, rows.labels), arrays[f"{name}/soft_labels"].astype(np.float32),
-                         arrays[f"{name}/weights"])
+    return slots_of_rows(rows, arrays[f"{name}/soft_labels"] if soft else rows.labels, arrays[f"{name}/weights"])
 
 
 def _held_back(benchmark: Benchmark, rows: LogRows) -> np.ndarray:
@@ -307,8 +306,7 @@ class MemberWork:
             benchmark.ablation_seeds) for variant in benchmark.ablations()})
       elif group == "course":
         scores.write(benchmark, self._course(benchmark, log, trainer))
-      else:
-        scores.write(benchmark, self._baseline(benchmark, log, trainer, group, recipe))
+    self._baselines(benchmark, log, selection, recipe, trainer.flops_per_row)
 
   def _memories(self, benchmark: Benchmark, log: EncodedLog, trainer: MemberTrainer) -> dict[str, Trained]:
     ours = [Distillation(MEMORY_VARIANT, seed) for seed in benchmark.seeds]
@@ -317,14 +315,25 @@ class MemberWork:
       sources[variant.name] = [Distillation(variant, seed).memory(benchmark) for seed in benchmark.seeds]
     return {source: trainer.on_memories(memories, benchmark.seeds) for source, memories in sources.items()}
 
-  def _baseline(self, benchmark: Benchmark, log: EncodedLog, trainer: MemberTrainer, name: str,
-                recipe: Recipe) -> dict[str, Trained]:
-    draws = [BaselineRows(seed).rows(benchmark, log, name) for seed in benchmark.seeds]
-    found: dict[str, Trained] = {}
-    for soft, labels in ((False, "hard"), (True, "soft")):
-      trained = trainer.on_rows(draws, benchmark.seeds, soft=soft, equal_cost_epochs=recipe.epochs)
-      found |= {f"{name}/{labels}": trained[False], f"{name}/{labels}/equal_cost": trained[True]}
-    return found
+  def _baselines(self, benchmark: Benchmark, log: EncodedLog, selection: LogRows, recipe: Recipe,
+                 flops_per_row: float) -> None:
+    """Trains the member on the rows of every selection that is missing, and writes each when it is done."""
+    missing = [name for name in benchmark.selections if not MemberScores(self.member, name).done(benchmark)]
+    if not missing:
+      return
+    draws = {(name, soft): [BaselineRows(seed).slots(benchmark, log, name, soft=soft) for seed in benchmark.seeds]
+             for name in missing for soft in (False, True)}
+    # All selections' rows, also those that are done: which ids are known must not depend on where work broke off.
+    parts = [BaselineRows(seed).slots(benchmark, log, name, soft=False) for name in benchmark.selections
+             for seed in benchmark.seeds]
+    trainer = RowsTrainer(self.member, log.spec, parts, recipe.batch_size, selection, log.test)
+    for name in missing:
+      found: dict[str, Trained] = {}
+      for soft, labels in ((False, "hard"), (True, "soft")):
+        trained = trainer.on_rows(draws[name, soft], benchmark.seeds, equal_cost_epochs=recipe.epochs,
+                                  flops_per_example=flops_per_row)
+        found |= {f"{name}/{labels}": trained[False], f"{name}/{labels}/equal_cost": trained[True]}
+      MemberScores(self.member, name).write(benchmark, found)
 
   def _course(self, benchmark: Benchmark, log: EncodedLog, trainer: MemberTrainer) -> dict[str, Trained]:
     """Per span, trainings on the memory and on the log up to it, judged on the next span and on the first one.

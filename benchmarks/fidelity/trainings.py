@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+import time
 from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
@@ -19,10 +20,12 @@ from benchmarks.fidelity.rows import LogRows
 from diet_tf import metrics
 from diet_tf.errors import NumericsError
 from diet_tf.features import FeatureSpec
-from diet_tf.fidelity import Examples, train_on_memory, train_on_rows
+from diet_tf.fidelity import train_on_memory
+from diet_tf.gate import Candidate, SlotTrainer
 from diet_tf.learner import Learner
-from diet_tf.manifest import Recipe
+from diet_tf.manifest import PARAMETER_GROUPS, Recipe
 from diet_tf.memory import Memory
+from diet_tf.slots import Slots
 
 LEARNING_RATES = (1e-3, 3e-3, 1e-2)
 # What candidates are extended by, and how often at most.
@@ -41,21 +44,6 @@ class Choice:
 
   learning_rate: float
   epochs: int
-
-
-@dataclasses.dataclass(frozen=True)
-class RowsToTrainOn:
-  """A baseline's rows for one seed.
-
-  Attributes:
-    examples: in the order of training, with clicks.
-    soft_labels: `[num_rows]` the teacher's probabilities.
-    weights: `[num_rows]` sample weights.
-  """
-
-  examples: Examples
-  soft_labels: np.ndarray
-  weights: np.ndarray
 
 
 def best_choice(score: Callable[[float], Mapping[Choice, float]], rates: Sequence[float] = LEARNING_RATES) -> Choice:
@@ -160,45 +148,10 @@ class MemberTrainer:
     return Trained(logits, None, memories[0].recipe.epochs, examples,
                    examples * self._learner.flops_per_example(width), min(seconds))
 
-  def on_rows(self, draws: Sequence[RowsToTrainOn], seeds: Sequence[int], *, soft: bool,
-              equal_cost_epochs: int) -> dict[bool, Trained]:
-    """Training on a baseline's rows, one draw per seed: by whether the epochs are those of the memory, or free.
-
-    Args:
-      draws: of the baseline.
-      seeds: of the initial weights.
-      soft: whether the teacher's probabilities are the labels.
-      equal_cost_epochs: passes that cost as much as training on the memory.
-    """
-    epochs = sorted({equal_cost_epochs, *ROW_EPOCHS})
-
-    def train(index: int, choice: Choice, after_epoch: Callable[[int], None] | None = None) -> float:
-      rows = draws[index]
-      return train_on_rows(self._learner, rows.examples, seed=seeds[index], learning_rate=choice.learning_rate,
-                           epochs=choice.epochs, batch_size=self._recipe.batch_size, weights=rows.weights,
-                           soft_labels=rows.soft_labels if soft else None, after_epoch=after_epoch)
-
-    scores: dict[Choice, float] = {}
-
-    def score(rate: float) -> dict[Choice, float]:
-      found: dict[Choice, float] = {}
-
-      def note(epoch: int) -> None:  # A longer training passes through the shorter ones.
-        if epoch in epochs:
-          found[Choice(rate, epoch)] = self._score()
-
-      found = self._scored(lambda: train(0, Choice(rate, epochs[-1]), note), lambda: found)
-      scores.update(found)
-      return found
-
-    def equal_cost(rate: float) -> dict[Choice, float]:
-      known = scores if any(choice.learning_rate == rate for choice in scores) else score(rate)
-      return {choice: value for choice, value in known.items()
-              if choice.learning_rate == rate and choice.epochs == equal_cost_epochs}
-
-    choices = {False: best_choice(score), True: best_choice(equal_cost)}
-    return {equal: self._judged([functools.partial(train, index, choice) for index in range(len(seeds))], choice,
-                                len(draws[0].examples)) for equal, choice in choices.items()}
+  @property
+  def flops_per_row(self) -> float:
+    """Floating-point operations of training on one row of the log, see `Learner.flops_per_example`."""
+    return self._learner.flops_per_example(0)
 
   def _scored(self, train: Callable[[], float], result: Callable[[], dict[Choice, float]]) -> dict[Choice, float]:
     """What a training scores; one that diverges is out of the running, and only that."""
@@ -232,3 +185,75 @@ class MemberTrainer:
 def _log_batches(rows: LogRows) -> tf.data.Dataset:
   ones = np.ones_like(rows.labels)
   return tf.data.Dataset.from_tensor_slices(({"ids": rows.ids}, rows.labels, ones)).batch(LOG_BATCH_SIZE)
+
+
+class RowsTrainer:
+  """Trains one member on rows of the log, as slots of one id per field; its graph is traced once for all of them.
+
+  Args:
+    name: the member.
+    spec: the feature spec.
+    parts: all rows that it will be trained on.
+    batch_size: rows per step, as in a memory's recipe.
+    selection: held-back rows that settings are chosen on.
+    test: rows that predictions are made for.
+  """
+
+  def __init__(self, name: str, spec: FeatureSpec, parts: Sequence[Slots], batch_size: int, selection: LogRows,
+               test: LogRows) -> None:
+    self._name = name
+    self._recipe = Recipe(batch_size=batch_size)
+    self._trainer = SlotTrainer(name, spec, parts, self._recipe)
+    self._selection, self._test = selection, test
+
+  def on_rows(self, draws: Sequence[Slots], seeds: Sequence[int], *, equal_cost_epochs: int,
+              flops_per_example: float) -> dict[bool, Trained]:
+    """Training on a baseline's rows, one draw per seed: by whether the epochs are those of the memory, or free.
+
+    Args:
+      draws: of the baseline, with the labels to train on.
+      seeds: of the initial weights.
+      equal_cost_epochs: passes that cost as much as training on the memory.
+      flops_per_example: of one training step, per row.
+    """
+    free = sorted({equal_cost_epochs, *ROW_EPOCHS})
+    known: dict[Choice, float] = {}
+
+    def score(rate: float, epochs: Sequence[int]) -> dict[Choice, float]:
+      choices = [Choice(rate, count) for count in epochs]
+      for choice in choices:
+        if choice not in known:
+          logits = self._train(draws[0], seeds[0], choice, self._selection)
+          if np.isfinite(logits).all():
+            known[choice] = metrics.auc(self._selection.labels, logits)
+      return {choice: known[choice] for choice in choices if choice in known}
+
+    choices = {equal: best_choice(lambda rate, epochs=epochs: score(rate, epochs))  # type: ignore[misc]
+               for equal, epochs in ((False, free), (True, [equal_cost_epochs]))}
+    found = {}
+    for equal, choice in choices.items():
+      started = time.perf_counter()
+      logits = np.stack([self._train(draw, seed, choice, self._test) for draw, seed in zip(draws, seeds, strict=True)])
+      examples = len(draws[0]) * choice.epochs
+      found[equal] = Trained(logits, choice.learning_rate, choice.epochs, examples, examples * flops_per_example,
+                             (time.perf_counter() - started) / len(seeds))
+    return found
+
+  def _train(self, rows: Slots, seed: int, choice: Choice, scored: LogRows) -> np.ndarray:
+    recipe = dataclasses.replace(self._recipe, epochs=choice.epochs,
+                                 learning_rates=dict.fromkeys(PARAMETER_GROUPS, choice.learning_rate))
+    self._trainer.train(Candidate(rows, recipe), seed)
+    return self._trainer.logits(scored.ids)
+
+
+def slots_of_rows(rows: LogRows, labels: np.ndarray, weights: np.ndarray) -> Slots:
+  """Rows of the log as slots of one id per field.
+
+  Args:
+    rows: in the order of training.
+    labels: `[num_rows]` in [0, 1].
+    weights: `[num_rows]` sample weights.
+  """
+  number = np.arange(len(rows))
+  return Slots(ids=rows.ids[..., None], weights=np.ones((*rows.ids.shape, 1)), labels=labels, sample_weights=weights,
+               slot_ids=number, born_spans=rows.spans, updated_spans=rows.spans, influences=0.0 * number)

@@ -8,7 +8,7 @@ import tensorflow as tf
 
 from diet_tf.bilevel import GROUPS, InnerSettings
 from diet_tf.errors import ConfigError, NumericsError
-from diet_tf.gate import Candidate, GateSettings, judge, recipe_inputs, train_by_recipe
+from diet_tf.gate import Candidate, GateSettings, SlotTrainer, judge, recipe_inputs, train_by_recipe
 from diet_tf.manifest import Recipe
 from diet_tf.slots import Slots
 from tests.diet_tf.small_log import SPEC, draw, true_logits
@@ -102,7 +102,7 @@ def test_another_candidate_that_is_not_finite_is_not_chosen(order):
 
 
 def test_the_last_step_multiplier_holds_beyond_its_end():
-  steps = {given: recipe_inputs(Candidate(GOOD.slots, dataclasses.replace(RECIPE, step_multipliers=given)))
+  steps = {given: recipe_inputs(GOOD.slots, dataclasses.replace(RECIPE, step_multipliers=given))
            for given in ((), (1.5, 0.5), tuple(range(20)))}
   found = [values["step_multipliers"].numpy().tolist() for values in steps.values()]
   assert found == [[1] * 9, [1.5] + [0.5] * 8, list(range(9))]
@@ -116,8 +116,24 @@ def test_training_starts_from_the_seeds_and_ends_apart():
 
 
 def test_scores_do_not_depend_on_the_batch():
-  found = [train_by_recipe("lr", SPEC, GOOD, [7], IDS[:50], batch_size) for batch_size in (50, 16)]
+  found = []
+  for rows in (50, 16):
+    trainer = SlotTrainer("lr", SPEC, [GOOD.slots], RECIPE)
+    trainer._BATCH_ROWS = rows
+    found.append(trainer.outputs(GOOD, [7], IDS[:50]))
   np.testing.assert_allclose(found[0], found[1], rtol=1e-5, atol=1e-6)
+
+
+def test_a_trainer_of_several_parts_is_traced_once_and_begins_anew():
+  member = "dnn(embedding_dim=2,hidden_units=4-,dropout=0.5)"
+  shorter = Candidate(GOOD.slots.take(np.arange(len(GOOD.slots) // 2)), RECIPE)
+  trainer = SlotTrainer(member, SPEC, [GOOD.slots, shorter.slots], RECIPE)
+  first = trainer.outputs(GOOD, [7], IDS[:50])
+  trainer.outputs(shorter, [7, 8], IDS[:50])
+  # The masks of the dropout are those of the first training again.
+  np.testing.assert_array_equal(trainer.outputs(GOOD, [7], IDS[:50]), first)
+  with pytest.raises(ConfigError, match="batch size"):
+    trainer.train(Candidate(GOOD.slots, dataclasses.replace(RECIPE, batch_size=RECIPE.batch_size * 2)), 7)
 
 
 def test_a_model_of_probabilities_is_judged_by_its_logits():
