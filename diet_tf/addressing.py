@@ -8,6 +8,9 @@ where training on it still helps) and its overlap with the new span (how much of
 - Of the others, those with the largest `|influence| * overlap` are *updated*: the span has something to say to them.
 - The rest are *frozen*: they carry what the log held before, and their ids, id weights and labels do not change.
 - *Added* slots fill the budget with clusters of the new span (`diet_tf.squash`).
+
+By default all old slots are updated and none is replaced unless the budget demands it: on the logs that this was tried
+on, more freedom was worth more than the choice (docs/method.md, "What was measured").
 """
 
 from __future__ import annotations

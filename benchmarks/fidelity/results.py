@@ -96,7 +96,7 @@ def _stream(benchmark: Benchmark, log: EncodedLog, scores: Scores) -> list[dict[
 
 def _fidelity_after(benchmark: Benchmark, log: EncodedLog, course: Scores, index: int) -> dict[str, Any]:
   """Fidelity of the memory after a span: on the span that follows, and on held-back rows of the first one."""
-  empty = ("mean_recovery", "mean_recovery_se", "mean_auc", "log_mean_auc", "previous_mean_auc")
+  empty = ("mean_recovery", "mean_recovery_se", "mean_auc", "log_mean_auc", "first_span")
   if not benchmark.with_course:
     return dict.fromkeys(empty)
   spans = [*log.train_spans, log.test_spans[0]]
@@ -105,7 +105,7 @@ def _fidelity_after(benchmark: Benchmark, log: EncodedLog, course: Scores, index
            "first": first.take(np.asarray(records.is_held_back(first.example_ids,
                                                                benchmark.settings.influence.holdback_fraction)))}
   found = {place: _course_figures(benchmark, course, f"{spans[index]}/{place}", rows) for place, rows in tests.items()}
-  return {**found["next"], "previous_mean_auc": None,
+  return {**found["next"],
           "first_span": {key: found["first"][key] for key in ("mean_recovery", "mean_auc", "log_mean_auc")}}
 
 

@@ -141,26 +141,28 @@ def _summary_cell(panel: Mapping[str, Any], name: str) -> str:
 
 
 def ablation_table(result: Mapping[str, Any]) -> Table:
-  """One row per ablation; a difference in brackets is not resolved."""
-  return _table("Ablations", ("ablation", "mean AUC", "mean recovery", "AUC difference"),
+  """One row per ablation, its difference to what it is compared with; one in brackets is not resolved."""
+  return _table("Ablations", ("ablation", "mean AUC", "mean recovery", "compared with", "AUC difference"),
                 ((_words(one["name"]), _number(one["mean_auc"], _AUC_DIGITS, one["mean_auc_se"]),
-                  _number(one["mean_recovery"], _RECOVERY_DIGITS), _difference(one["difference"]))
-                 for one in result["ablations"]))
+                  _number(one["mean_recovery"], _RECOVERY_DIGITS), _words(one["reference"] or NOTHING),
+                  _difference(one["difference"])) for one in result["ablations"]))
 
 
 def stream_table(result: Mapping[str, Any]) -> Table:
-  """One row per span: fidelity after it, what became of the slots, and the seconds of each part of its stage."""
+  """One row per span: fidelity after it on the next span and on the first one, the slots, and the stage's seconds."""
   stream = result["stream"]
   parts = list(dict.fromkeys(part for one in stream for part in one["seconds"]))
-  header = ("span", "slots", "mean recovery", "AUC memory", "AUC log", "AUC of the memory before", *ACTIONS,
-            *(f"{_words(part)} s" for part in parts))
+  header = ("span", "slots", "recovery on the next span", "AUC memory", "AUC log", "recovery on the first span",
+            *ACTIONS, *(f"{_words(part)} s" for part in parts), "stage / pass")
   rows = []
   for one in stream:
+    first = (one.get("first_span") or {}).get("mean_recovery")
     rows.append((str(one["span"]), f"{one['num_slots']:,}",
                  _number(one["mean_recovery"], _RECOVERY_DIGITS, one["mean_recovery_se"]),
-                 *(_number(one[name], _AUC_DIGITS) for name in ("mean_auc", "log_mean_auc", "previous_mean_auc")),
+                 *(_number(one[name], _AUC_DIGITS) for name in ("mean_auc", "log_mean_auc")),
+                 _number(first, _RECOVERY_DIGITS),
                  *(f"{one['actions'].get(action, 0):,}" for action in ACTIONS),
-                 *(_number(one["seconds"].get(part), 1) for part in parts)))
+                 *(_number(one["seconds"].get(part), 1) for part in parts), _number(one["stage_wall_ratio"], 1)))
   return _table("Span by span", header, rows)
 
 
@@ -168,7 +170,11 @@ def cost_table(result: Mapping[str, Any]) -> Table:
   """What one training of every member costs on the log and on the memory, and after how many the memory pays."""
   summary = result["summary"]
   log, memory = summary["training_costs"]["log"], summary["training_costs"]["memory"]
-  rows = [("examples processed", f"{log['examples']:,}", f"{memory['examples']:,}", _ratio(summary, "cost_ratio")),
+  rows = [(words, f"{counts['log' + key]:,}", f"{counts['memory' + key]:,}",
+           _number(counts["log" + key] / counts["memory" + key], 1))
+          for words, counts, key in (("records", summary["records"], ""), ("bytes, compressed", summary["bytes"], ""),
+                                     ("bytes, uncompressed", summary["bytes"], "_raw"))]
+  rows += [("examples processed", f"{log['examples']:,}", f"{memory['examples']:,}", _ratio(summary, "cost_ratio")),
           ("FLOPs", f"{log['flops']:.3g}", f"{memory['flops']:.3g}", _ratio(summary, "flops_ratio")),
           ("seconds", _number(log["seconds"], 1), _number(memory["seconds"], 1), _ratio(summary, "wall_ratio")),
           ("seconds of distillation", NOTHING, _number(summary["distillation_seconds"], 1), NOTHING),

@@ -43,18 +43,23 @@ def literal_result():
   summary = {**panel, "panel_mean_auc": means, "cost_ratio": 51.23, "flops_ratio": 49.0, "wall_ratio": None,
              "training_costs": {"log": {"examples": 210_000, "flops": 1.5e12, "seconds": 30.3},
                                 "memory": {"examples": 4_099, "flops": 3.0e10, "seconds": 0.5}},
+             "records": {"log": 100_000, "memory": 1_000, "test": 20_000},
+             "bytes": {"log": 8_000_000, "memory": 500_000, "log_raw": 20_000_000, "memory_raw": 2_000_000},
              "distillation_seconds": 1234.5, "stage_wall_ratio": 61.0, "break_even_trainings": 41.5,
              "architectures_only": {**panel, "mean_recovery": 0.96}}
   stream = [{"span": span, "num_slots": 500 * (span + 1), "mean_recovery": 0.9 + 0.01 * span,
              "mean_recovery_se": 0.002, "mean_auc": 0.74, "log_mean_auc": 0.76,
-             "previous_mean_auc": 0.73 if span else None, "seconds": {"teacher": 1.5, "distill": 20.3},
+             "first_span": {"mean_recovery": 0.88} if span else None, "stage_wall_ratio": 20.04,
+             "seconds": {"teacher": 1.5, "distill": 20.3},
              "actions": {"freeze": 100 * span, "update": 300 * span, "replace": 100 * span, "add": 500},
              "slots_by_age": {"0": 500}} for span in range(3)]
-  ablations = [{"name": "full_method", "mean_auc": 0.747, "mean_recovery": 0.95, "mean_auc_se": None,
+  ablations = [{"name": "full_method", "reference": None, "mean_auc": 0.747, "mean_recovery": 0.95, "mean_auc_se": None,
                 "difference": None},
-               {"name": "one id per slot", "mean_auc": 0.737, "mean_recovery": 0.9118, "mean_auc_se": 0.001,
+               {"name": "one id per slot", "reference": "full_method", "mean_auc": 0.737, "mean_recovery": 0.9118,
+                "mean_auc_se": 0.001,
                 "difference": {"mean": -0.01, "standard_error": 0.0012, "resolved": True}},
-               {"name": "no_influence", "mean_auc": 0.7474, "mean_recovery": None, "mean_auc_se": 0.001,
+               {"name": "no_influence", "reference": "full_method", "mean_auc": 0.7474, "mean_recovery": None,
+                "mean_auc_se": 0.001,
                 "difference": {"mean": 0.0004, "standard_error": 0.0012, "resolved": False}}]
   members = [literal_member("dnn", 0.78, 0.766, used_as_proxy=True), literal_member("fm", 0.75, 0.725, resolved=False),
              literal_member("dnn(hidden=8)", 0.75, 0.75, used_as_proxy=True, variant=True)]
@@ -115,26 +120,30 @@ def test_summary():
 
 def test_ablations():
   assert ablation_table(literal_result()).rows == (
-      ("full method", "0.7470", "0.950", "-"),
-      ("one id per slot", "0.7370 ± 0.0010", "0.912", "-0.0100 ± 0.0012"),
-      ("no influence", "0.7474 ± 0.0010", "-", "(+0.0004 ± 0.0012)"))
+      ("full method", "0.7470", "0.950", "-", "-"),
+      ("one id per slot", "0.7370 ± 0.0010", "0.912", "full method", "-0.0100 ± 0.0012"),
+      ("no influence", "0.7474 ± 0.0010", "-", "full method", "(+0.0004 ± 0.0012)"))
 
 
 def test_stream():
   table = stream_table(literal_result())
-  assert table.header[-6:] == ("freeze", "update", "replace", "add", "teacher s", "distill s")
-  assert table.rows[0] == ("0", "500", "0.900 ± 0.002", "0.7400", "0.7600", "-", "0", "0", "0", "500", "1.5", "20.3")
-  assert table.rows[2][:2] == ("2", "1,500") and table.rows[2][5:10] == ("0.7300", "200", "600", "200", "500")
+  assert table.header[-7:] == ("freeze", "update", "replace", "add", "teacher s", "distill s", "stage / pass")
+  assert table.rows[0] == ("0", "500", "0.900 ± 0.002", "0.7400", "0.7600", "-", "0", "0", "0", "500", "1.5", "20.3",
+                           "20.0")
+  assert table.rows[2][:2] == ("2", "1,500") and table.rows[2][5:10] == ("0.880", "200", "600", "200", "500")
 
 
 def test_a_part_of_a_stage_that_a_span_lacks_is_a_dash():
   result = literal_result()
   result["stream"][0]["seconds"] = {"teacher": 1.0}
-  assert [row[-2:] for row in stream_table(result).rows] == [("1.0", "-"), ("1.5", "20.3"), ("1.5", "20.3")]
+  assert [row[-3:-1] for row in stream_table(result).rows] == [("1.0", "-"), ("1.5", "20.3"), ("1.5", "20.3")]
 
 
 def test_cost():
   rows = {row[0]: row[1:] for row in cost_table(literal_result()).rows}
+  assert rows["records"] == ("100,000", "1,000", "100.0")
+  assert rows["bytes, compressed"] == ("8,000,000", "500,000", "16.0")
+  assert rows["bytes, uncompressed"] == ("20,000,000", "2,000,000", "10.0")
   assert rows["examples processed"] == ("210,000", "4,099", "51.2")
   assert rows["FLOPs"] == ("1.5e+12", "3e+10", "49.0")
   assert rows["seconds"] == ("30.3", "0.5", "-")

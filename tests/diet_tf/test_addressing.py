@@ -37,9 +37,14 @@ def test_the_four_actions_on_a_literal_case():
 
 
 def test_slots_beyond_the_budget_are_replaced():
-  decided = decide([0.4, 0.3, 0.2, 0.1], [1, 1, 1, 1], 2, replace_fraction=0.0)
+  decided = decide([0.4, 0.3, 0.2, 0.1], [1, 1, 1, 1], 2, update_fraction=0.5)
   assert decided.old_actions.tolist() == [UPDATE, FREEZE, REPLACE, REPLACE]
   assert decided.num_added == 0
+
+
+def test_by_default_all_old_slots_are_updated_and_none_is_replaced():
+  decided = decide([0.4, 0.3, 0.2, 0.1], [1, 0, 1, 0], 6)
+  assert decided.old_actions.tolist() == [UPDATE] * 4 and decided.num_added == 2
 
 
 def test_ties_go_by_slot_id():
@@ -70,8 +75,9 @@ def test_the_rule_all_updates_every_survivor():
 
 
 def test_the_rule_random_draws_the_same_numbers_by_seed():
-  by_influence = decide(range(40), [1] * 40, 44)
-  drawn = [decide(range(40), [1] * 40, 44, rule="random", seed=seed) for seed in (1, 1, 2)]
+  shares = {"update_fraction": 0.5, "replace_fraction": 0.05}
+  by_influence = decide(range(40), [1] * 40, 44, **shares)
+  drawn = [decide(range(40), [1] * 40, 44, rule="random", seed=seed, **shares) for seed in (1, 1, 2)]
   assert all(one.counts() == by_influence.counts() for one in drawn)
   np.testing.assert_array_equal(drawn[0].old_actions, drawn[1].old_actions)
   assert (drawn[0].old_actions != drawn[2].old_actions).any()
