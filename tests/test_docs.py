@@ -183,19 +183,21 @@ def test_keys_that_are_named_exist(path):
 
 @pytest.mark.parametrize("path", DOCUMENTS, ids=lambda path: path.name)
 def test_options_and_targets_that_are_named_exist(path, capsys):
+  from benchmarks.fidelity.__main__ import parse as benchmark
   from diet_tf import cli
 
   helps = []
-  for arguments in (["run", "--help"], ["demo", "--help"], ["memory", "show", "--help"], ["--help"]):
+  for command, arguments in ((cli.main, ["run", "--help"]), (cli.main, ["demo", "--help"]), (cli.main, ["--help"]),
+                             (cli.main, ["memory", "show", "--help"]), (benchmark, ["--help"])):
     with pytest.raises(SystemExit):
-      cli.main(arguments)
+      command(arguments)
     helps.append(capsys.readouterr().out)
   known = set(re.findall(r"--[a-z][a-z-]*", "\n".join(helps))) | OTHER_OPTIONS
   text = path.read_text()
   code = "\n".join([*(block.code for block in _blocks(path, "sh")), *re.findall(r"`([^`\n]+)`", text)])
   assert not set(re.findall(r"(?<![\w-])--[a-z][a-z-]*", code)) - known
-  targets = set(re.findall(r"^([a-z]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
-  assert not set(re.findall(r"\bmake ([a-z]+)", code)) - targets
+  targets = set(re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
+  assert not set(re.findall(r"\bmake ([a-z-]+)", code)) - targets
   assert all((ROOT / config).exists() for config in re.findall(r"--config (examples/\S+)", code))
 
 
