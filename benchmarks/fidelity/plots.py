@@ -103,27 +103,38 @@ def baselines(result: Mapping[str, Any]) -> Figure:
 
 
 def stream(result: Mapping[str, Any]) -> Figure:
-  """After each span the panel's mean recovery with its standard error; below it, what became of the slots."""
+  """What became of the slots at each span; above it, where it was measured, the panel's mean recovery."""
   from matplotlib.figure import Figure
 
-  spans = [str(one["span"]) for one in result["stream"]]
-  figure = Figure(figsize=(6.4, 4.8), layout="constrained")
-  upper, lower = figure.subplots(2, 1, sharex=True)
-  upper.errorbar(spans, [_value(one["mean_recovery"]) for one in result["stream"]],
-                 yerr=[_error(one["mean_recovery_se"]) for one in result["stream"]], fmt="o-", markersize=5,
-                 color=_COLOURS[MEMORY])
-  upper.set_ylabel("mean recovery")
-  done = [0] * len(spans)
+  entries = result["stream"]
+  spans = [str(one["span"]) for one in entries]
+  measured = any(one["mean_recovery"] is not None for one in entries)
+  figure = Figure(figsize=(6.4, 4.8 if measured else 2.8), layout="constrained")
+  panels = list(figure.subplots(1 + measured, 1, sharex=True, squeeze=False)[:, 0])
+  if measured:
+    _recoveries(panels[0], spans, entries)
+  lower, done = panels[-1], [0] * len(spans)
   for action in ("freeze", "update", "replace", "add"):
-    counts = [one["actions"].get(action, 0) for one in result["stream"]]
+    counts = [one["actions"].get(action, 0) for one in entries]
     lower.bar(spans, counts, bottom=done, width=0.7, label=action, color=_COLOURS[action])
     done = [before + count for before, count in zip(done, counts, strict=True)]
   lower.set_ylabel("slots")
   lower.set_xlabel("span")
-  for axes in (upper, lower):
+  for axes in panels:
     _style(axes)
   figure.legend(*lower.get_legend_handles_labels(), fontsize=8, loc="outside lower center", ncols=4, frameon=False)
   return figure
+
+
+def _recoveries(axes: Axes, spans: Sequence[str], entries: Sequence[Mapping[str, Any]]) -> None:
+  """Mean recovery after each span, on the span that follows and on held-back rows of the first one."""
+  axes.errorbar(spans, [_value(one["mean_recovery"]) for one in entries],
+                yerr=[_error(one["mean_recovery_se"]) for one in entries], fmt="o-", markersize=5,
+                color=_COLOURS[MEMORY], label="on the next span")
+  first = [_value((one.get("first_span") or {}).get("mean_recovery")) for one in entries]
+  axes.plot(spans, first, "s--", markersize=4, color=_COLOURS[START], label="on the first span")
+  axes.set_ylabel("mean recovery")
+  axes.legend(fontsize=8, frameon=False)
 
 
 def ablations(result: Mapping[str, Any]) -> Figure:
