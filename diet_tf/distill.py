@@ -58,7 +58,7 @@ class DistillSettings:
     learning_rate_embedding: initial rate of embedding tables in the recipe.
     learning_rate_linear: initial rate of linear tables.
     learning_rate_dense: initial rate of all other variables.
-    learned: what of the slots moves, some of `LEARNABLE`.
+    learned: what of the slots moves: some of id_weights, labels and sample_weights.
     learn_recipe: whether rates and multipliers move.
     num_initialisations: initial weights kept per proxy; each outer step shifts one of them at random.
     clip_ratio: the outer gradient is clipped to this multiple of its running norm.
@@ -264,6 +264,9 @@ class OuterLoop:
 
   def _apply(self, gradients: list[tf.Tensor]) -> tf.Tensor:
     """Clips and applies an outer gradient; returns its norm, and changes nothing if that is not finite."""
+    # What is not learned must not count in the norm that all others are clipped by.
+    gradients = [gradient if name in self.settings.learned else tf.zeros_like(gradient)
+                 for gradient, name in zip(gradients, LEARNABLE)] + gradients[len(LEARNABLE):]
     norm = tf.linalg.global_norm(gradients)
     before = tf.where(self._norm < 0, norm, self._norm)
     scale = tf.minimum(1.0, self.settings.clip_ratio * before / tf.maximum(norm, 1e-30))

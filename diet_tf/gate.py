@@ -20,7 +20,7 @@ from diet_tf.compact import CompactIds
 from diet_tf.errors import ConfigError, NumericsError
 from diet_tf.features import FeatureSpec
 from diet_tf.manifest import Recipe
-from diet_tf.model_inputs import features_in_form
+from diet_tf.model_inputs import as_logits, features_in_form
 from diet_tf.progress import Progress, silent
 from diet_tf.proxies import initial_weights, make_training
 from diet_tf.slots import Slots
@@ -97,7 +97,9 @@ class SlotTrainer:
     self._constants = _constants(recipe)
     self._compact = CompactIds.of(spec, *parts)
     inner = InnerSettings(recipe.batch_size, recipe.epochs, recipe.beta_1, recipe.beta_2, recipe.epsilon)
-    self._training = make_training(member, self._compact.spec, inner, parts[0], seed=0)
+    # Shaped by all parts together: one may fill a field further, or be wider, than the others.
+    self._shape = Slots.concatenate(list(parts))
+    self._training = make_training(member, self._compact.spec, inner, self._shape, seed=0)
     self._initial: dict[int, list[tf.Tensor]] = {}
     # What a model counts while it trains (the masks of a dropout, say) begins anew with each training.
     self._counters = [(variable, variable.numpy()) for variable in self._training.model.non_trainable_variables]
@@ -117,7 +119,13 @@ class SlotTrainer:
       variable.assign(value)
     if seed not in self._initial:
       self._initial[seed] = initial_weights(self._member, self._compact.spec, seed)
-    self._training.train(self._initial[seed], recipe_inputs(self._compact.slots(candidate.slots), candidate.recipe))
+    self._training.train(self._initial[seed], recipe_inputs(self._compact.slots(self._padded(candidate.slots)),
+                                                            candidate.recipe))
+
+  def _padded(self, slots: Slots) -> Slots:
+    """The slots, as wide as the widest part."""
+    missing = ((0, 0), (0, 0), (0, self._shape.max_ids - slots.max_ids))
+    return slots.replace(ids=np.pad(slots.ids, missing), weights=np.pad(slots.weights, missing))
 
   def logits(self, ids: np.ndarray) -> np.ndarray:
     """`[num_examples]` logits of `[num_examples, num_fields]` examples after the last training."""
@@ -135,11 +143,7 @@ class SlotTrainer:
 
   def _batch_logits(self, rows: tf.Tensor) -> tf.Tensor:
     features = features_in_form(self._training.form, self._compact.spec, rows, None)
-    outputs = tf.reshape(self._training.model(features, training=False), [-1])
-    if getattr(self._training.model, "from_logits", True):
-      return outputs
-    probabilities = tf.clip_by_value(outputs, 1e-6, 1 - 1e-6)
-    return tf.math.log(probabilities) - tf.math.log1p(-probabilities)
+    return as_logits(self._training.model, self._training.model(features, training=False))
 
 
 def _constants(recipe: Recipe) -> tuple[float, ...]:

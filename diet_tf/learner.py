@@ -12,13 +12,12 @@ import tensorflow as tf
 from diet_tf.errors import ConfigError, DataError, NumericsError
 from diet_tf.features import FeatureSpec
 from diet_tf.manifest import Recipe
-from diet_tf.model_inputs import build_with_form, dummy_batch, features_in_form
+from diet_tf.model_inputs import as_logits, build_with_form, dummy_batch, features_in_form
 from diet_tf.models import PARAMETER_GROUPS, build_model, parameter_group
 from diet_tf.optimizers import GroupedAdam
 
 # Rows of one prediction call; the last call is padded, so that there is one shape.
 _PREDICTION_ROWS = 8192
-_LEAST_PROBABILITY = 1e-7
 
 
 class _RecipeAdam(GroupedAdam):
@@ -56,10 +55,10 @@ class _RecipeAdam(GroupedAdam):
     self._groups = [PARAMETER_GROUPS.index(parameter_group(variable)) for variable in variables]
 
   def _rate(self, index: int) -> Any:
-    return tf.gather(self._group_rates, self._groups[index])
+    return tf.cast(tf.gather(self._group_rates, self._groups[index]), self._momentums[index].dtype)
 
   def _scaled(self, scale: tf.Tensor, iteration: tf.Tensor) -> tf.Tensor:
-    multipliers = tf.convert_to_tensor(self._multipliers)
+    multipliers = tf.cast(tf.convert_to_tensor(self._multipliers), scale.dtype)
     last = tf.cast(tf.shape(multipliers)[0] - 1, iteration.dtype)
     return scale * tf.gather(multipliers, tf.minimum(iteration, last))
 
@@ -74,7 +73,7 @@ class Learner:
   Args:
     member: a panel member, see `diet_tf.models.build_model`.
     spec: the feature spec of the examples.
-    recipe: the memory's, which gives the optimiser of trainings on the memory and Adam's constants for all others.
+    recipe: the memory's, which gives the optimiser of trainings on the memory; all others have Adam's usual constants.
     strategy: where to train; None takes the current strategy.
     lazy: whether a training that does not follow the recipe moves only the rows of the batch, see `GroupedAdam`.
   """
@@ -192,11 +191,7 @@ class Learner:
 
   def _batch_logits(self, ids: tf.Tensor, weights: tf.Tensor | None = None, training: bool = False) -> tf.Tensor:
     features = features_in_form(self.input_form, self.spec, ids, weights)
-    outputs = tf.reshape(self.model(features, training=training), [-1])
-    if getattr(self.model, "from_logits", True):
-      return outputs
-    outputs = tf.clip_by_value(outputs, _LEAST_PROBABILITY, 1.0 - _LEAST_PROBABILITY)
-    return tf.math.log(outputs) - tf.math.log1p(-outputs)
+    return as_logits(self.model, self.model(features, training=training))
 
   def _step(self, features: Mapping[str, tf.Tensor], labels: tf.Tensor, weights: tf.Tensor,
             optimizer: GroupedAdam) -> tf.Tensor:

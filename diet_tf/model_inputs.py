@@ -9,6 +9,8 @@ from diet_tf.features import FeatureSpec
 from diet_tf.models import RankingModel, TfrsRanking, build_model
 
 INPUT_FORMS = ("packed", "weighted", "sampled")
+# Nearer to 0 or 1 a probability has no finite logit in single precision.
+LEAST_PROBABILITY = 1e-6
 
 
 def features_in_form(form: str, spec: FeatureSpec, ids: tf.Tensor, weights: tf.Tensor | None) -> dict[str, tf.Tensor]:
@@ -29,6 +31,15 @@ def features_in_form(form: str, spec: FeatureSpec, ids: tf.Tensor, weights: tf.T
   if weights is not None:
     features.update({f"{name}/weights": weights[:, f] for f, name in enumerate(spec.names)})
   return features
+
+
+def as_logits(model: tf.keras.Model, outputs: tf.Tensor) -> tf.Tensor:
+  """`[B]` logits of a model's outputs `[B]` or `[B, 1]`, which are probabilities if its `from_logits` is False."""
+  outputs = tf.reshape(outputs, [-1])
+  if getattr(model, "from_logits", True):
+    return outputs
+  outputs = tf.clip_by_value(outputs, LEAST_PROBABILITY, 1.0 - LEAST_PROBABILITY)
+  return tf.math.log(outputs) - tf.math.log1p(-outputs)
 
 
 def dummy_batch(spec: FeatureSpec, form: str) -> tuple[tf.Tensor, tf.Tensor | None]:

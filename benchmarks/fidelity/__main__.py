@@ -7,7 +7,7 @@ import json
 import os
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 os.environ.setdefault("TF_USE_LEGACY_KERAS", "1")
@@ -53,7 +53,13 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
   parser.add_argument("--json", metavar="OUT", help="write the result there as well")
   parser.add_argument("--plots", metavar="DIR", help="write the plots there")
   parser.add_argument("--markdown", metavar="OUT", help="write the tables there")
-  return parser.parse_args(arguments)
+  options = parser.parse_args(arguments)
+  for name, least in (("seeds", 1), ("ablation_seeds", 1), ("jobs", 0), ("ablation_steps", 1)):
+    if getattr(options, name) is not None and getattr(options, name) < least:
+      parser.error(f"--{name.replace('_', '-')} is at least {least}; received {getattr(options, name)}.")
+  if options.check and "baselines" in options.without:
+    parser.error("--check compares with random rows: leave --without baselines out.")
+  return options
 
 
 def load(options: argparse.Namespace, folder: str) -> Any:
@@ -105,7 +111,8 @@ def make_benchmark(options: argparse.Namespace, config: Any, folder: str) -> tup
 def describe(options: argparse.Namespace, benchmark: Any) -> dict[str, Any]:
   """What the figures depend on, and what is only said beside them."""
   config = benchmark.config.to_dict()
-  for key in ("output", "name", "strategy"):
+  # The panel is the benchmark's own.
+  for key in ("output", "name", "strategy", "panel"):
     config.pop(key)
   # Where the data lie is nobody's business but the machine's.
   config["log"] = {key: value for key, value in config["log"].items() if key not in ("pattern", "joins")}
@@ -122,16 +129,25 @@ def check_folder(folder: str, settings: dict[str, Any]) -> None:
 
   path = os.path.join(folder, "settings.json")
   text = json.dumps(settings, indent=1, sort_keys=True)
-  if files.exists(path):
-    known = files.read_bytes(path).decode()
-    if known != text:
-      lines = [pair for pair in zip(known.splitlines(), text.splitlines()) if pair[0] != pair[1]]
-      raise ConfigError(folder, rule="results of one folder are of one set of settings.",
-                        received="; ".join(f"there {old.strip()}, now {new.strip()}" for old, new in lines[:5]),
-                        remedy="name another folder with --work, or remove this one.")
+  if not files.exists(path):
+    files.make_folders(folder)
+    files.write_atomically(path, text.encode())
     return
-  files.make_folders(folder)
-  files.write_atomically(path, text.encode())
+  there, now = (dict(_leaves(json.loads(one))) for one in (files.read_bytes(path).decode(), text))
+  differing = [key for key in sorted({*there, *now}) if there.get(key) != now.get(key)]
+  if differing:
+    raise ConfigError(folder, rule="results of one folder are of one set of settings.",
+                      received="; ".join(f"{key}: there {there.get(key)}, now {now.get(key)}" for key in differing[:5]),
+                      remedy="name another folder with --work, or remove this one.")
+
+
+def _leaves(value: Any, place: str = "") -> Iterator[tuple[str, Any]]:
+  """The values of nested mappings with their keys joined by dots."""
+  if isinstance(value, dict):
+    for key, entry in value.items():
+      yield from _leaves(entry, f"{place}.{key}" if place else key)
+  else:
+    yield place, value
 
 
 def run(benchmark: Any, num_jobs: int, progress: Any) -> None:
@@ -178,7 +194,8 @@ def _main(options: argparse.Namespace, shown_progress: Any) -> int:
   with shown_progress() as progress:
     run(benchmark, options.jobs, progress)
   result = assemble(benchmark, group, settings)
-  budget = config.budget.fraction if options.dataset == DATASET_WITH_BARS else float("nan")
+  has_bars = options.dataset == DATASET_WITH_BARS and options.config is None and not options.quick
+  budget = config.budget.fraction if has_bars else float("nan")
   _write(options, folder, result, markdown(result, budget))
   print(report(result, budget))
   print(f"Results: {os.path.join(folder, 'result.json')} ({time.monotonic() - started:.0f} s this time)")

@@ -7,6 +7,7 @@ then the distillations and the baselines' rows, then the trainings of each membe
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 import json
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -96,7 +97,7 @@ class Benchmark:
     if not self.with_bounds:
       return ()
     last = len(log.rows.of_spans(log.train_spans[-1:]))
-    return (static_variant(self.num_slots(log), last), from_scratch_variant(self.equal_cost_steps(log)))
+    return (static_variant(self.num_slots(log), last), from_scratch_variant(self.equal_cost_steps(log), len(log.train)))
 
   def ablations(self) -> tuple[Variant, ...]:
     """The ablations with their references."""
@@ -108,7 +109,9 @@ class Benchmark:
 
 
 def _slug(name: str) -> str:
-  return "".join(letter if letter.isalnum() else "-" for letter in name).strip("-").lower()
+  """A name for files: short, and another for each name."""
+  plain = "".join(letter if letter.isalnum() else "-" for letter in name).strip("-").lower()
+  return plain if plain == name else f"{plain[:40]}-{hashlib.sha256(name.encode()).hexdigest()[:8]}"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -137,7 +140,6 @@ class Distillation:
       save_memory(files.join(folder, f"memory-{max(spans)}"), outcome.memory)
     save_memory(files.join(folder, "start"), outcomes[-1].start)
     if self.variant == MEMORY_VARIANT:
-      teacher.save(files.join(folder, "teacher"))
       write_arrays(files.join(folder, "teacher_view.npz"), _teacher_view(teacher, log))
     record = [{"span": max(spans), "num_slots": len(outcome.memory), "actions": outcome.actions,
                "chosen": outcome.chosen, "seconds": outcome.seconds, "slots_by_age": _slots_by_age(outcome.memory)}
@@ -240,7 +242,7 @@ def _held_back(benchmark: Benchmark, rows: LogRows) -> np.ndarray:
 
 @dataclasses.dataclass(frozen=True)
 class MemberScores:
-  """All trainings of one member on one group of sources: `log`, `memories`, `ablations`, `course` or a selection."""
+  """All trainings of a member on one group of sources: log, memories, bounds, ablations, course or a selection."""
 
   member: str
   group: str
@@ -277,8 +279,9 @@ class MemberWork:
   def groups(self, benchmark: Benchmark) -> list[str]:
     """The groups of sources that the member is trained on."""
     judged = self.member in benchmark.ablation_members
-    return ["log", "memories", *benchmark.selections, *(["ablations"] if judged and benchmark.with_ablations else []),
-            *(["course"] if judged and benchmark.with_course else [])]
+    parts = {"bounds": benchmark.with_bounds, "ablations": judged and benchmark.with_ablations,
+             "course": judged and benchmark.with_course}
+    return ["log", "memories", *(part for part, wanted in parts.items() if wanted), *benchmark.selections]
 
   def done(self, benchmark: Benchmark) -> bool:
     """Whether nothing is left."""
@@ -299,7 +302,11 @@ class MemberWork:
       if group == "log":
         scores.write(benchmark, {LOG: trainer.on_log(train, _held_back(benchmark, train), benchmark.seeds)})
       elif group == "memories":
-        scores.write(benchmark, self._memories(benchmark, log, trainer))
+        scores.write(benchmark, self._memories(benchmark, trainer))
+      elif group == "bounds":
+        scores.write(benchmark, {variant.name: trainer.on_memories(
+            [Distillation(variant, seed).memory(benchmark) for seed in benchmark.seeds], benchmark.seeds)
+            for variant in benchmark.bounds(log)})
       elif group == "ablations":
         scores.write(benchmark, {variant.name: trainer.on_memories(
             [Distillation(variant, seed).memory(benchmark) for seed in benchmark.ablation_seeds],
@@ -308,11 +315,9 @@ class MemberWork:
         scores.write(benchmark, self._course(benchmark, log, trainer))
     self._baselines(benchmark, log, selection, recipe, trainer.flops_per_row)
 
-  def _memories(self, benchmark: Benchmark, log: EncodedLog, trainer: MemberTrainer) -> dict[str, Trained]:
+  def _memories(self, benchmark: Benchmark, trainer: MemberTrainer) -> dict[str, Trained]:
     ours = [Distillation(MEMORY_VARIANT, seed) for seed in benchmark.seeds]
     sources = {MEMORY: [one.memory(benchmark) for one in ours], START: [one.start(benchmark) for one in ours]}
-    for variant in benchmark.bounds(log):
-      sources[variant.name] = [Distillation(variant, seed).memory(benchmark) for seed in benchmark.seeds]
     return {source: trainer.on_memories(memories, benchmark.seeds) for source, memories in sources.items()}
 
   def _baselines(self, benchmark: Benchmark, log: EncodedLog, selection: LogRows, recipe: Recipe,
@@ -338,7 +343,8 @@ class MemberWork:
   def _course(self, benchmark: Benchmark, log: EncodedLog, trainer: MemberTrainer) -> dict[str, Trained]:
     """Per span, trainings on the memory and on the log up to it, judged on the next span and on the first one.
 
-    The first span is judged on its held-back rows, which no memory distils, and the log is trained without them.
+    The first span is judged on the rows that its stage held back. Neither side is new to them: the log is trained on
+    them, the teacher too, though no memory is made of them. What counts is whether recovery falls as spans go by.
     """
     rate = MemberScores(self.member, "log").read(benchmark)[LOG].learning_rate
     assert rate is not None
@@ -348,9 +354,8 @@ class MemberWork:
     seeds = benchmark.ablation_seeds
     found: dict[str, Trained] = {}
     for index, span in enumerate(log.train_spans):
-      rows = log.rows.of_spans(spans[:index + 1])
       memories = [Distillation(MEMORY_VARIANT, seed).memory(benchmark, span) for seed in seeds]
-      trained = trainer.course(rows.take(~_held_back(benchmark, rows)), memories, seeds, rate,
+      trained = trainer.course(log.rows.of_spans(spans[:index + 1]), memories, seeds, rate,
                                {"next": log.rows.of_spans([spans[index + 1]]), "first": first})
       found |= {f"{span}/{source}": one for source, one in trained.items()}
     return found

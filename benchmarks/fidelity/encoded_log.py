@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
 
 import numpy as np
 
@@ -49,8 +48,7 @@ class EncodedLog:
     return self.rows.of_spans(self.test_spans)
 
 
-def encode_log(config: Config, folder: str, beam_pipeline_args: Sequence[str] = (),
-               progress: Progress = silent) -> None:
+def encode_log(config: Config, folder: str, progress: Progress = silent) -> None:
   """Encodes all spans of a log into `folder`, each with the vocabularies of the spans before it.
 
   Raises:
@@ -67,8 +65,7 @@ def encode_log(config: Config, folder: str, beam_pipeline_args: Sequence[str] = 
   for number, span in enumerate(spans):
     target = files.join(folder, "encoded", str(span))
     files.remove_if_there(target)
-    generate_examples(config.log, config.features, span, target, vocabularies=known,
-                      beam_pipeline_args=beam_pipeline_args)
+    generate_examples(config.log, config.features, span, target, vocabularies=known)
     known = encoding.read_vocabularies(files.join(target, VOCABULARIES_NAME))
     shards = records.example_shards(files.join(target, SPLIT_FOLDER))
     batches = [tuple(np.asarray(part) for part in batch)

@@ -231,8 +231,8 @@ def summary_figures(scores: Scores, members: Sequence[PanelMember], labels: np.n
   All members count, variants too; the same figures of the ten architectures alone stand under `architectures_only`.
   Standard errors (`*_se`) are over seeds, of the panel's mean for each seed. Gains and gaps are differences of the
   panel's mean AUC: `refinement_gain` is memory less start, `static_gain` memory less static, `continual_gap`
-  from_scratch less memory. `unseen_architecture_gap` is the mean recovery of members that were used as proxies less
-  that of the architectures (no variants) that never were. The one baseline that `gain_over_best_*` compares with is the
+  from_scratch less memory. `unseen_architecture_gap` is the mean recovery of the architectures (no variants) that were
+  used as proxies less that of those that never were. The one baseline that `gain_over_best_*` compares with is the
   one with the highest mean AUC on the test itself, which can only understate the gain. The ratios of examples, FLOPs
   and seconds are the log's over the memory's, summed over the panel, one training each.
 
@@ -268,7 +268,7 @@ def _recovery_figures(panel: _Panel) -> dict[str, Any]:
   recoveries = panel.recoveries(panel.members)
   # A member whose recovery is undefined counts as the least: argmin finds NaN first.
   least = int(np.argmin(recoveries.mean(axis=1)))
-  seen = [member for member in panel.members if member.used_as_proxy]
+  seen = [member for member in panel.members if member.used_as_proxy and not member.variant]
   unseen = [member for member in panel.members if not member.used_as_proxy and not member.variant]
   gap = panel.recoveries(seen).mean(axis=0) - panel.recoveries(unseen).mean(axis=0) if seen and unseen else None
   return {**_with_error("mean_recovery", recoveries.mean(axis=0)), "min_recovery": recoveries[least].mean(),

@@ -49,7 +49,7 @@ def make_panel(spec: FeatureSpec, proxies: Sequence[str], feature_group: Sequenc
     if 0 < len(fields) < len(spec.names):
       variants += [f"{family}(without={'+'.join(fields)})" for family in ("lr", "dnn")]
   members = [PanelMember(name, name in used, False) for name in PANEL]
-  return (*members, *(PanelMember(name, parse_member(name).model in used, True) for name in variants))
+  return (*members, *(PanelMember(name, parse_member(name).model in used, True) for name in dict.fromkeys(variants)))
 
 
 def short_name(name: str, spec: FeatureSpec, feature_group: Sequence[str]) -> str:

@@ -109,20 +109,17 @@ def stratified_field_rows(request: Request) -> np.ndarray:
   """`[num_rows]` positions drawn with quotas proportional to the ids of one field.
 
   Proportional allocation (Cochran, 1977, chapter 5) over the ids of the field of largest entropy among those in which
-  at most `MAX_STRATA` ids occur; of equal entropies, the first field.
-
-  Raises:
-    DataError: more ids than that occur in every field.
+  at most `MAX_STRATA` ids occur; of equal entropies, the first field. Where more occur in every field, the one with the
+  fewest is taken.
   """
-  entropies = []
+  # Fields of few ids come before the others, by falling entropy; the others by rising number of ids.
+  ranks = []
   for column in request.log.ids.T:
     _, counts = np.unique(column, return_counts=True)
     shares = counts / len(column)
-    entropies.append(-np.dot(shares, np.log(shares)) if len(counts) <= MAX_STRATA else -np.inf)
-  if not np.isfinite(entropies).any():
-    raise DataError("selection 'stratified_field'", rule=f"a field has at most {MAX_STRATA} occurring ids.",
-                    received=f"{len(entropies)} fields with more.", remedy="leave this selection out.")
-  return _stratified(request, request.log.ids[:, int(np.argmax(entropies))])
+    few = len(counts) <= MAX_STRATA
+    ranks.append((0, float(np.dot(shares, np.log(shares)))) if few else (1, float(len(counts))))
+  return _stratified(request, request.log.ids[:, ranks.index(min(ranks))])
 
 
 def _stratified(request: Request, cells: np.ndarray) -> np.ndarray:

@@ -16,7 +16,7 @@ from diet_tf.features import FeatureSpec
 from diet_tf.gate import REFINED, Candidate, judge
 from diet_tf.memory import Memory
 from diet_tf.scoring import SpanScorer
-from diet_tf.squash import Passes, ScoredExamples
+from diet_tf.squash import Passes, ScoredExamples, mix
 from diet_tf.stage import Start, begin, refine_start, stage_seed
 from diet_tf.stage_settings import StageSettings
 from diet_tf.teacher import Teacher
@@ -129,11 +129,12 @@ def run_stage(rows: LogRows, previous: Memory | None, teacher: Teacher, spec: Fe
   clock.note("refinement")
   chosen = _gate(start, refined, previous, scored.held_back, spec, settings, drawn)
   clock.note("gate")
+  candidates = [(REFINED, refined.slots, refined.recipe), (START, start.slots, start.recipe),
+                *([] if previous is None else [(PREVIOUS, previous.slots, previous.recipe)])]
   whole = {name: Memory.create(slots, spec, recipe, span=span, num_examples_seen=start.num_examples_seen,
                                budget=dataclasses.asdict(settings.budget), ids_per_slot=settings.squash.ids_per_slot)
-           for name, slots, recipe in ((REFINED, refined.slots, refined.recipe), (START, start.slots, start.recipe))}
-  committed = previous if chosen == PREVIOUS and previous is not None else whole[chosen]
-  return StageOutcome(committed, whole[START], chosen, dict(start.counts), clock.seconds)
+           for name, slots, recipe in candidates}
+  return StageOutcome(whole[chosen], whole[START], chosen, dict(start.counts), clock.seconds)
 
 
 def _gate(start: Start, refined: Refined, previous: Memory | None, held_back: LogRows, spec: FeatureSpec,
@@ -141,6 +142,8 @@ def _gate(start: Start, refined: Refined, previous: Memory | None, held_back: Lo
   candidates = {REFINED: Candidate(refined.slots, refined.recipe), START: Candidate(start.slots, start.recipe)}
   if previous is not None:
     candidates[PREVIOUS] = Candidate(previous.slots, previous.recipe)
+  if len(held_back) > settings.gate.max_examples:
+    held_back = held_back.take(np.sort(np.argsort(mix(held_back.example_ids, seed))[:settings.gate.max_examples]))
   return judge(candidates, spec, held_back.ids, held_back.labels, settings.gate, seed=seed).chosen
 
 

@@ -1,8 +1,9 @@
 """Training one member of the panel on the log, on memories and on baselines, with settings chosen on held-back rows.
 
 For the log and for every baseline the learning rate, and for a baseline with free epochs the epochs too, are chosen on
-held-back examples of the newest training spans, with the first seed. A rate at the edge of the candidates is not
-accepted: the candidates are extended until the best lies inside. A memory has one recipe for all members.
+held-back examples of the newest training spans, with the first seed. Where the best rate is at the edge of the
+candidates, they are extended, a few times at most. Rates are constant, and Adam has its usual constants. A memory has
+one recipe for all members.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ import tensorflow as tf
 from benchmarks.fidelity.figures import Trained
 from benchmarks.fidelity.rows import LogRows
 from diet_tf import metrics
-from diet_tf.errors import NumericsError
+from diet_tf.errors import DataError, NumericsError
 from diet_tf.features import FeatureSpec
 from diet_tf.fidelity import train_on_memory
 from diet_tf.gate import Candidate, SlotTrainer
@@ -47,7 +48,7 @@ class Choice:
 
 
 def best_choice(score: Callable[[float], Mapping[Choice, float]], rates: Sequence[float] = LEARNING_RATES) -> Choice:
-  """The choice of the highest score, at a learning rate that is not at the edge of those tried.
+  """The choice of the highest score; the rates tried are extended while the best is at their edge.
 
   Args:
     score: the scores of all choices with a learning rate; empty where the training diverged.
@@ -87,7 +88,6 @@ class MemberTrainer:
   """
 
   def __init__(self, name: str, spec: FeatureSpec, recipe: Recipe, selection: LogRows, test: LogRows) -> None:
-    self._name, self._spec, self._recipe = name, spec, recipe
     self._learner = Learner(name, spec, recipe)
     self._selection, self._test = selection, test
 
@@ -122,8 +122,10 @@ class MemberTrainer:
     trainings = {"memory": self._memory_passes(memories, seeds), "log": self._log_passes(whole, seeds, learning_rate)}
     for source, of_seeds in trainings.items():
       logits, seconds = self._logits(of_seeds, list(tests.values()))
+      examples = len(memories[0]) * memories[0].recipe.epochs if source == "memory" else len(rows)
+      rate, epochs = (None, memories[0].recipe.epochs) if source == "memory" else (learning_rate, 1)
       for name, one in zip(tests, logits, strict=True):
-        found[f"{name}/{source}"] = Trained(one, None, 1, len(rows), 0.0, min(seconds))
+        found[f"{name}/{source}"] = Trained(one, rate, epochs, examples, float("nan"), min(seconds))
     return found
 
   def _log_pass(self, dataset: tf.data.Dataset, seed: int, learning_rate: float) -> float:
@@ -142,8 +144,12 @@ class MemberTrainer:
 
   def on_memories(self, memories: Sequence[Memory], seeds: Sequence[int]) -> Trained:
     """Training by the recipe, one memory per seed."""
+    sizes = {len(memory) * memory.recipe.epochs for memory in memories}
+    if len(sizes) > 1:
+      raise DataError("memories", rule="those of all seeds cost the same to train on.",
+                      received=f"{sorted(sizes)} slots times epochs.", remedy="choose another budget or batch size.")
     (logits,), seconds = self._logits(self._memory_passes(memories, seeds), [self._test])
-    examples = len(memories[0]) * memories[0].recipe.epochs
+    examples = sizes.pop()
     width = 0 if self._learner.input_form == "sampled" else max(memories[0].max_ids)
     return Trained(logits, None, memories[0].recipe.epochs, examples,
                    examples * self._learner.flops_per_example(width), min(seconds))
@@ -234,6 +240,10 @@ class RowsTrainer:
     for equal, choice in choices.items():
       started = time.perf_counter()
       logits = np.stack([self._train(draw, seed, choice, self._test) for draw, seed in zip(draws, seeds, strict=True)])
+      if not np.isfinite(logits).all():
+        raise NumericsError(f"panel member {self._name!r} on a baseline", rule="it trains to finite logits.",
+                            received=f"not so at learning rate {choice.learning_rate:g}.",
+                            remedy="leave out the member, or look for a faulty span.")
       examples = len(draws[0]) * choice.epochs
       found[equal] = Trained(logits, choice.learning_rate, choice.epochs, examples, examples * flops_per_example,
                              (time.perf_counter() - started) / len(seeds))

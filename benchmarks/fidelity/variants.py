@@ -61,14 +61,19 @@ MEMORY = Variant("memory")
 
 
 def static_variant(num_slots: int, num_examples: int) -> Variant:
-  """As many slots, made of the newest span alone."""
+  """As many slots, made of the newest span alone, by a teacher that has seen no other, in one stage."""
   # Half a slot more, since the number is rounded down to whole batches.
   return Variant("static", "last", {"budget.fraction": min(1.0, (num_slots + 0.5) / num_examples)})
 
 
-def from_scratch_variant(outer_steps: int) -> Variant:
-  """As many slots, made of all spans at once: what a method that sees each span once is measured against."""
-  return Variant("from_scratch", "whole", {"distill.outer_steps": outer_steps})
+def from_scratch_variant(outer_steps: int, num_examples: int) -> Variant:
+  """As many slots, made of all spans at once: what a method that sees each span once is measured against.
+
+  Its samples hold the whole log, as those of the stream's stages together may.
+  """
+  return Variant("from_scratch", "whole", {"distill.outer_steps": outer_steps,
+                                           "distill.max_pool_rows": num_examples,
+                                           "squash.max_sample_rows": num_examples})
 
 
 def ablations(outer_steps: int) -> tuple[Variant, ...]:

@@ -173,10 +173,12 @@ def test_strata_of_the_field_of_largest_entropy_that_is_not_too_fine():
   assert np.bincount(four[rows])[5:].tolist() == [8, 4, 2, 2]
 
 
-def test_strata_need_a_coarse_field():
-  log = log_of(300, ids=np.arange(300, dtype=np.int32)[:, None])
-  with pytest.raises(DataError, match="at most 256 occurring ids"):
-    select("stratified_field", log, teacher_of(300), 5, seed=0)
+def test_where_every_field_is_fine_the_least_fine_one_makes_the_strata():
+  number = np.arange(600)
+  log = log_of(600, ids=np.stack([number, number // 2], axis=1).astype(np.int32))
+  rows = chosen("stratified_field", log, teacher_of(600), 300)
+  # 300 pairs of rows share an id of the second field: one of each pair is drawn.
+  assert sorted(number[rows] // 2) == list(range(300))
 
 
 @pytest.mark.parametrize("name", ["el2n", "grand"])  # Of hidden units that are all 0, both are |p - y|.

@@ -37,7 +37,9 @@ def test_static_has_as_many_slots_of_the_newest_span_alone():
 
 
 def test_from_scratch_has_its_own_outer_steps():
-  assert from_scratch_variant(123).settings(StageSettings()).distill.outer_steps == 123
+  settings = from_scratch_variant(123, 10**6).settings(StageSettings())
+  assert settings.distill.outer_steps == 123
+  assert settings.distill.max_pool_rows == settings.squash.max_sample_rows == 10**6
 
 
 def test_every_ablation_has_a_reference_before_it_and_equal_steps():
