@@ -13,6 +13,7 @@ from tfx.types import artifact_utils, standard_artifacts
 
 import tfx_components
 from diet_tf import encoding, records
+from diet_tf.addressing import AddressingSettings
 from diet_tf.bilevel import InnerSettings
 from diet_tf.budget import BudgetSettings
 from diet_tf.distill import DistillSettings
@@ -31,7 +32,7 @@ SPEC = FeatureSpec((Field("user", "user", hash_ids=40), Field("item", "item", ha
 SETTINGS = StageSettings(
     teacher=TeacherSettings(members=("dnn(embedding_dim=4,hidden_units=8-4)",), batch_size=64),
     influence=InfluenceSettings(batch_size=128, holdback_fraction=0.2),
-    budget=BudgetSettings(fraction=0.05),
+    budget=BudgetSettings(fraction=0.05), addressing=AddressingSettings(update_fraction=0.5, replace_fraction=0.05),
     squash=SquashSettings(ids_per_slot=3, num_components=4, num_iterations=3),
     distill=DistillSettings(inner=InnerSettings(batch_size=8, epochs=1), outer_steps=4, outer_batch_size=64,
                             proxies=("lr",), num_initialisations=1, replay_rows=64),
