@@ -55,9 +55,21 @@ def assemble(benchmark: Benchmark, feature_group: Sequence[str], settings: Mappi
   summary["min_recovery_member"] = short_name(summary["min_recovery_member"], log.spec, feature_group)
   return as_json({
       "format_name": FORMAT_NAME, "format_version": FORMAT_VERSION, "members": members,
-      "summary": {**summary, "bytes": _bytes(benchmark, log), "records": _record_counts(benchmark, log)},
+      "summary": {**summary, "distillation_examples": _distillation_examples(benchmark),
+                  "bytes": _bytes(benchmark, log), "records": _record_counts(benchmark, log)},
       "stream": stream, "ablations": _ablations(benchmark, labels) if benchmark.with_ablations else [],
       "settings": settings})
+
+
+def _distillation_examples(benchmark: Benchmark) -> int:
+  """Records processed by the refinements of all stages: per outer step one inner training and one outer batch.
+
+  The reverse pass through an inner training costs a few times as much as the training: it counts in the seconds alone.
+  """
+  distill = benchmark.config.distill
+  stages = Distillation(MEMORY_VARIANT, benchmark.seeds[0]).record(benchmark)
+  return sum(distill.outer_steps * (distill.inner.epochs * stage["num_slots"] + distill.outer_batch_size)
+             for stage in stages)
 
 
 def _record_counts(benchmark: Benchmark, log: EncodedLog) -> dict[str, int]:

@@ -177,6 +177,7 @@ def cost_table(result: Mapping[str, Any]) -> Table:
   rows += [("examples processed", f"{log['examples']:,}", f"{memory['examples']:,}", _ratio(summary, "cost_ratio")),
           ("FLOPs", f"{log['flops']:.3g}", f"{memory['flops']:.3g}", _ratio(summary, "flops_ratio")),
           ("seconds", _number(log["seconds"], 1), _number(memory["seconds"], 1), _ratio(summary, "wall_ratio")),
+          ("examples of distillation", NOTHING, f"{summary['distillation_examples']:,}", NOTHING),
           ("seconds of distillation", NOTHING, _number(summary["distillation_seconds"], 1), NOTHING),
           ("stage wall ratio", NOTHING, NOTHING, _ratio(summary, "stage_wall_ratio")),
           ("trainings until it pays", NOTHING, NOTHING, _ratio(summary, "break_even_trainings"))]

@@ -45,7 +45,8 @@ def literal_result():
                                 "memory": {"examples": 4_099, "flops": 3.0e10, "seconds": 0.5}},
              "records": {"log": 100_000, "memory": 1_000, "test": 20_000},
              "bytes": {"log": 8_000_000, "memory": 500_000, "log_raw": 20_000_000, "memory_raw": 2_000_000},
-             "distillation_seconds": 1234.5, "stage_wall_ratio": 61.0, "break_even_trainings": 41.5,
+             "distillation_examples": 5_000_000, "distillation_seconds": 1234.5,
+             "stage_wall_ratio": 61.0, "break_even_trainings": 41.5,
              "architectures_only": {**panel, "mean_recovery": 0.96}}
   stream = [{"span": span, "num_slots": 500 * (span + 1), "mean_recovery": 0.9 + 0.01 * span,
              "mean_recovery_se": 0.002, "mean_auc": 0.74, "log_mean_auc": 0.76,
@@ -147,6 +148,7 @@ def test_cost():
   assert rows["examples processed"] == ("210,000", "4,099", "51.2")
   assert rows["FLOPs"] == ("1.5e+12", "3e+10", "49.0")
   assert rows["seconds"] == ("30.3", "0.5", "-")
+  assert rows["examples of distillation"] == ("-", "5,000,000", "-")
   assert rows["seconds of distillation"] == ("-", "1,234.5", "-")
   assert rows["stage wall ratio"] == ("-", "-", "61.0")
   assert rows["trainings until it pays"] == ("-", "-", "41.5")
