@@ -22,6 +22,7 @@ from benchmarks.fidelity.rows import LogRows
 from benchmarks.fidelity.streams import distil, example_batches
 from benchmarks.fidelity.trainings import LOG_BATCH_SIZE, MemberTrainer, RowsTrainer, slots_of_rows
 from benchmarks.fidelity.variants import MEMORY as MEMORY_VARIANT
+from benchmarks.fidelity.variants import UNREFINED as UNREFINED_VARIANT
 from benchmarks.fidelity.variants import Variant, ablations, from_scratch_variant, static_variant
 from diet_tf import files, records
 from diet_tf.arrays import read_arrays, write_arrays
@@ -242,7 +243,7 @@ def _held_back(benchmark: Benchmark, rows: LogRows) -> np.ndarray:
 
 @dataclasses.dataclass(frozen=True)
 class MemberScores:
-  """All trainings of a member on one group of sources: log, memories, bounds, ablations, course or a selection."""
+  """All trainings of a member on one group of sources, see `MemberWork.groups`."""
 
   member: str
   group: str
@@ -281,7 +282,7 @@ class MemberWork:
     judged = self.member in benchmark.ablation_members
     parts = {"bounds": benchmark.with_bounds, "ablations": judged and benchmark.with_ablations,
              "course": judged and benchmark.with_course}
-    return ["log", "memories", *(part for part, wanted in parts.items() if wanted), *benchmark.selections]
+    return ["log", "memories", "unrefined", *(part for part, wanted in parts.items() if wanted), *benchmark.selections]
 
   def done(self, benchmark: Benchmark) -> bool:
     """Whether nothing is left."""
@@ -303,10 +304,10 @@ class MemberWork:
         scores.write(benchmark, {LOG: trainer.on_log(train, _held_back(benchmark, train), benchmark.seeds)})
       elif group == "memories":
         scores.write(benchmark, self._memories(benchmark, trainer))
-      elif group == "bounds":
+      elif group in ("bounds", "unrefined"):
         scores.write(benchmark, {variant.name: trainer.on_memories(
             [Distillation(variant, seed).memory(benchmark) for seed in benchmark.seeds], benchmark.seeds)
-            for variant in benchmark.bounds(log)})
+            for variant in (benchmark.bounds(log) if group == "bounds" else (UNREFINED_VARIANT,))})
       elif group == "ablations":
         scores.write(benchmark, {variant.name: trainer.on_memories(
             [Distillation(variant, seed).memory(benchmark) for seed in benchmark.ablation_seeds],
@@ -363,7 +364,7 @@ class MemberWork:
 
 def distillations(benchmark: Benchmark, log: EncodedLog) -> list[Distillation]:
   """All distillations, ours first."""
-  ours = [Distillation(variant, seed) for variant in (MEMORY_VARIANT, *benchmark.bounds(log))
+  ours = [Distillation(variant, seed) for variant in (MEMORY_VARIANT, UNREFINED_VARIANT, *benchmark.bounds(log))
           for seed in benchmark.seeds]
   return ours + [Distillation(variant, seed) for variant in benchmark.ablations() for seed in benchmark.ablation_seeds]
 

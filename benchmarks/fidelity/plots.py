@@ -10,7 +10,7 @@ import pathlib
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from benchmarks.fidelity.figures import LOG, MEMORY, OURS, START
+from benchmarks.fidelity.figures import LOG, MEMORY, OURS, START, UNREFINED
 from diet_tf.charts import spread
 
 if TYPE_CHECKING:
@@ -18,8 +18,8 @@ if TYPE_CHECKING:
   from matplotlib.figure import Figure
 
 # The colours of the stage's report.
-_COLOURS = {LOG: "#52514e", MEMORY: "#2a78d6", START: "#eb6834", "freeze": "#b5b4aa", "update": "#2a78d6",
-            "replace": "#eb6834", "add": "#1baf7a", "hard": "#eb6834", "soft": "#1baf7a"}
+_COLOURS = {LOG: "#52514e", MEMORY: "#2a78d6", START: "#eb6834", UNREFINED: "#eb6834", "freeze": "#b5b4aa",
+            "update": "#2a78d6", "replace": "#eb6834", "add": "#1baf7a", "hard": "#eb6834", "soft": "#1baf7a"}
 _INK, _LEADER, _GRID = "#52514e", "#a9a89e", "#e1e0d9"
 _CHANCE = 0.5
 _ROW_INCHES = 0.2
@@ -82,7 +82,7 @@ def _label_members(axes: Axes, members: Sequence[Mapping[str, Any]]) -> None:
 
 
 def baselines(result: Mapping[str, Any]) -> Figure:
-  """The panel's mean AUC on each baseline as bars from chance; the log, the memory and its start as lines."""
+  """The panel's mean AUC on each baseline as bars from chance; log, memory, and memory without refinement as lines."""
   means = result["summary"]["panel_mean_auc"]
   shown = sorted((source for source in means if source not in OURS), key=lambda source: _value(means[source]["mean"]))
   figure, axes = _axes(6.4, 1.4 + _ROW_INCHES * len(shown))
@@ -92,10 +92,10 @@ def baselines(result: Mapping[str, Any]) -> Figure:
             color=[_COLOURS["soft" if "/soft" in source else "hard"] for source in shown])
   axes.margins(y=0.01)
   axes.set_yticks(range(len(shown)), [source.replace("_", " ") for source in shown])
-  for source in (LOG, MEMORY, START):
+  for source in (LOG, MEMORY, UNREFINED):
     if source in means:
       axes.axvline(_value(means[source]["mean"]), color=_COLOURS[source], linewidth=1.2,
-                   linestyle="--" if source == START else "-", label=source)
+                   linestyle="--" if source == UNREFINED else "-", label=source)
   axes.grid(visible=False, axis="y")
   axes.set_xlabel("mean AUC of the panel")
   axes.legend(fontsize=8, loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=3, frameon=False)

@@ -39,7 +39,7 @@ def assemble(benchmark: Benchmark, feature_group: Sequence[str], settings: Mappi
     settings: of the command, for the record.
   """
   log = benchmark.log()
-  scores = all_scores(benchmark, ["log", "memories", *(["bounds"] if benchmark.with_bounds else []),
+  scores = all_scores(benchmark, ["log", "memories", "unrefined", *(["bounds"] if benchmark.with_bounds else []),
                                  *benchmark.selections])
   baselines = sorted({source for source, _ in scores if "/" in source},
                      key=lambda source: (benchmark.selections.index(source.split("/")[0]), source))

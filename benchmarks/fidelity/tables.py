@@ -17,7 +17,7 @@ _DIGITS = {"mean_recovery": _RECOVERY_DIGITS, "min_recovery": _RECOVERY_DIGITS, 
            "flops_ratio": 1, "wall_ratio": 1, "stage_wall_ratio": 1, "break_even_trainings": 1}
 _SUMMARY = ("mean_recovery", "min_recovery", "agreement", "kendall_tau_b", "regret",
             "gain_over_best_equal_cost_baseline", "gain_over_best_same_records_baseline", "refinement_gain",
-            "static_gain", "continual_gap", "unseen_architecture_gap")
+            "last_stage_gain", "static_gain", "continual_gap", "unseen_architecture_gap")
 
 
 @dataclasses.dataclass(frozen=True)

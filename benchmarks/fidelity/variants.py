@@ -58,6 +58,7 @@ def _changed(settings: Any, path: Sequence[str], value: Any) -> Any:
 
 
 MEMORY = Variant("memory")
+UNREFINED = Variant("unrefined", changes={"distill.outer_steps": 0})
 
 
 def static_variant(num_slots: int, num_examples: int) -> Variant:
