@@ -78,7 +78,8 @@ def _label_members(axes: Axes, members: Sequence[Mapping[str, Any]]) -> None:
   for one, height in zip(members, spread(wanted, 0.0, 100.0, gap=4.0), strict=True):
     axes.annotate(one["name"], (one["log_auc"], one["memory_auc"]), xytext=(1.04, height / 100.0),
                   textcoords="axes fraction", fontsize=8, verticalalignment="center", annotation_clip=False,
-                  arrowprops={"arrowstyle": "-", "color": _LEADER, "linewidth": 0.6, "shrinkB": 3.0})
+                  arrowprops={"arrowstyle": "-", "color": _LEADER, "linewidth": 0.6, "shrinkB": 3.0,
+                              "relpos": (0.0, 0.5)})
 
 
 def baselines(result: Mapping[str, Any]) -> Figure:
