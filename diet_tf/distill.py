@@ -264,7 +264,7 @@ class OuterLoop:
 
   def _apply(self, gradients: list[tf.Tensor]) -> tf.Tensor:
     """Clips and applies an outer gradient; returns its norm, and changes nothing if that is not finite."""
-    # What is not learned must not count in the norm that all others are clipped by.
+    # What is not learned must not count in the norm that all others are clipped by; Adam does not move it without one.
     gradients = [gradient if name in self.settings.learned else tf.zeros_like(gradient)
                  for gradient, name in zip(gradients, LEARNABLE)] + gradients[len(LEARNABLE):]
     norm = tf.linalg.global_norm(gradients)
@@ -274,8 +274,7 @@ class OuterLoop:
 
     def move() -> tf.Tensor:
       self._norm.assign(self.NORM_DECAY * before + (1 - self.NORM_DECAY) * tf.minimum(norm, 3 * before))
-      self._slot_optimizer.apply_gradients([pair for pair, name in zip(
-          zip(scaled, self.memory.slot_variables), LEARNABLE) if name in self.settings.learned])
+      self._slot_optimizer.apply_gradients(zip(scaled, self.memory.slot_variables))
       self.memory.label_logits.assign(tf.clip_by_value(self.memory.label_logits, -MAX_LABEL_LOGIT, MAX_LABEL_LOGIT))
       if self.settings.learn_recipe:
         self._recipe_optimizer.apply_gradients(zip(scaled[3:], self.memory.recipe_variables))
