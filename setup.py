@@ -66,6 +66,10 @@ setup(
     entry_points={
         "console_scripts": ["diet = diet_tf.cli:main"],
         # Commands that need an extra plug in here, so that `diet_tf` never imports the packages that define them.
-        "diet.commands": ["run = pipelines.command_line:run", "demo = pipelines.command_line:demo"],
+        "diet.commands": [
+            "run = pipelines.command_line:run",
+            "demo = pipelines.command_line:demo",
+            "kubeflow = pipelines.kubeflow.command_line:kubeflow",
+        ],
     },
 )

@@ -26,6 +26,7 @@ EXIT_INTERRUPTED = 130
 # What `diet --help` says of a command without importing it.
 SUMMARIES = {
     "demo": "run the main job on a built-in simulated click log",
+    "kubeflow": "compile, submit and schedule the pipeline on Kubeflow Pipelines",
     "run": "distil the spans of a log, one pipeline run per span",
     "memory": "show what is known of a distilled memory",
 }

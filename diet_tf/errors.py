@@ -61,3 +61,21 @@ class NumericsError(DietError):
   """A learned tensor or a loss is not finite."""
 
   exit_code = 6
+
+
+class ServiceError(DietError):
+  """A service that the command talks to does not answer, refuses, or reports a failure."""
+
+  exit_code = 7
+
+
+def diet_error_in(error: BaseException) -> DietError | None:
+  """The DietError that an error is, or that it was raised from; None if there is none."""
+  seen: set[int] = set()
+  current: BaseException | None = error
+  while current is not None and id(current) not in seen:
+    if isinstance(current, DietError):
+      return current
+    seen.add(id(current))
+    current = current.__cause__ or current.__context__
+  return None

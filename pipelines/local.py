@@ -20,7 +20,7 @@ from tfx.orchestration.pipeline import Pipeline
 
 from diet_tf import files
 from diet_tf.config import Config
-from diet_tf.errors import ConfigError, DietError
+from diet_tf.errors import ConfigError, diet_error_in
 from diet_tf.log_settings import LogSettings
 from diet_tf.stage_settings import StageSettings
 from pipelines.pipeline import create_pipeline
@@ -68,24 +68,12 @@ def run_pipeline(pipeline: Pipeline, runner: str = "beam") -> None:
       (LocalDagRunner() if runner == "local" else _KeepingBeamDagRunner()).run(pipeline)
   except Exception as error:
     cause = _raised.pop(name, error)
-    diet_error = _diet_error_in(cause)
+    diet_error = diet_error_in(cause)
     if diet_error is not None:
       raise diet_error from cause
     if cause is error:
       raise
     raise cause from error
-
-
-def _diet_error_in(error: BaseException) -> DietError | None:
-  """The DietError that an error is, or that it was raised from."""
-  seen: set[int] = set()
-  current: BaseException | None = error
-  while current is not None and id(current) not in seen:
-    if isinstance(current, DietError):
-      return current
-    seen.add(id(current))
-    current = current.__cause__ or current.__context__
-  return None
 
 
 @contextlib.contextmanager

@@ -37,7 +37,8 @@ Value = Any
 
 def create_pipeline(*, name: str, root: str, store_uri: Value, span: Value, log: LogSettings | Value,
                     features: FeatureSpec, settings: StageSettings, validation: ValidationSettings, seed: Value = 0,
-                    strategy: Value = "auto", replace: Value = 0, run_id: Value = "",
+                    strategy: Value = "auto", replace: Value = 0, run_id: Value = "", log_pattern: Value = "",
+                    budget_fraction: Value = 0.0,
                     beam_pipeline_args: Sequence[str] = (), metadata_connection_config: Any = None) -> Pipeline:
   """The pipeline.
 
@@ -54,6 +55,8 @@ def create_pipeline(*, name: str, root: str, store_uri: Value, span: Value, log:
     strategy: where models are trained; see `diet_tf.devices`.
     replace: 1 to replace the commit of a span that has one, 0 to refuse other content.
     run_id: is noted in the commit.
+    log_pattern: takes the place of the log's own; empty keeps that.
+    budget_fraction: takes the place of the settings' own; 0 keeps that.
     beam_pipeline_args: for LogGen, StatisticsGen and InfluenceScorer.
     metadata_connection_config: of ML Metadata; None where the orchestrator has its own.
   """
@@ -64,25 +67,29 @@ def create_pipeline(*, name: str, root: str, store_uri: Value, span: Value, log:
     return node.outputs
 
   parent = add(MemoryLoader(store_uri=store_uri, span=span))["parent"]
-  examples = add(LogGen(log=log, features=features, span=span, parent=parent))["examples"]
+  examples = add(LogGen(log=log, features=features, span=span, parent=parent,
+                        pattern=log_pattern))["examples"]
   statistics = add(StatisticsGen(examples=examples, stats_options=statistics_options(features)))["statistics"]
   inferred = add(SchemaGen(statistics=statistics, infer_feature_shape=False))["schema"]
   schema = add(SpanValidator(statistics=statistics, schema=inferred, parent=parent, features=features,
-                             validation=validation, span=span))["schema"]
+                             validation=validation, span=span, examples=examples))["schema"]
   scored = add(InfluenceScorer(examples=examples, parent=parent, schema=schema, features=features,
                                teacher_settings=settings.teacher, influence=settings.influence, seed=seed, span=span,
                                strategy=strategy))
   teacher, scores = scored["teacher"], scored["scores"]
   start = add(MemoryAddresser(examples=examples, scores=scores, teacher=teacher, parent=parent, features=features,
-                              settings=settings, seed=seed, span=span))["start"]
+                              settings=settings, seed=seed, span=span,
+                              budget_fraction=budget_fraction))["start"]
   memory = add(DistillTrainer(examples=examples, scores=scores, teacher=teacher, parent=parent, start=start,
-                              features=features, settings=settings, seed=seed, span=span,
-                              strategy=strategy))["memory"]
+                              features=features, settings=settings, seed=seed, span=span, strategy=strategy,
+                              budget_fraction=budget_fraction))["memory"]
   verdict = add(FidelityEvaluator(examples=examples, memory=memory, start=start, parent=parent, scores=scores,
-                                  features=features, settings=settings, seed=seed, span=span))["verdict"]
+                                  features=features, settings=settings, seed=seed, span=span,
+                                  budget_fraction=budget_fraction))["verdict"]
   add(MemoryCommitter(memory=memory, start=start, parent=parent, teacher=teacher, verdict=verdict, examples=examples,
                       schema=schema, statistics=statistics, store_uri=store_uri, features=features,
-                      settings=settings, seed=seed, span=span, run_id=run_id, replace=replace))
+                      settings=settings, seed=seed, span=span, run_id=run_id, replace=replace,
+                      budget_fraction=budget_fraction))
   # A cache does not see the store, which is outside the orchestrator: no node may be skipped because of it.
   return Pipeline(pipeline_name=name, pipeline_root=root, components=nodes, enable_cache=False,
                   metadata_connection_config=metadata_connection_config, beam_pipeline_args=list(beam_pipeline_args))

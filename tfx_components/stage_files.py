@@ -57,9 +57,12 @@ class Stage:
 
   @classmethod
   def of(cls, exec_properties: Mapping[str, Any], span: int) -> Stage:
-    """The stage that a component's parameters `features`, `settings` and `seed` describe."""
-    return cls(features_from_json(exec_properties["features"]), StageSettings.from_json(exec_properties["settings"]),
-               int(exec_properties["seed"]), span)
+    """The stage that a component's parameters `features`, `settings`, `budget_fraction` and `seed` describe."""
+    settings = StageSettings.from_json(exec_properties["settings"])
+    fraction = float(exec_properties.get("budget_fraction") or 0)
+    if fraction:
+      settings = dataclasses.replace(settings, budget=dataclasses.replace(settings.budget, fraction=fraction))
+    return cls(features_from_json(exec_properties["features"]), settings, int(exec_properties["seed"]), span)
 
   @property
   def stage_seed(self) -> int:

@@ -117,18 +117,6 @@ def test_what_an_executor_raises_is_raised_as_it_was(tiny_log, tmp_path, runner)
   assert Workspace(str(tmp_path / "out")).read_record(1) is None
 
 
-def test_the_diet_error_behind_another_error():
-  inner = ConfigError("a", rule="b", received="c", remedy="d")
-  try:
-    try:
-      raise inner
-    except ConfigError as error:
-      raise RuntimeError("wrapped") from error
-  except RuntimeError as error:
-    assert local._diet_error_in(error) is inner
-  assert local._diet_error_in(ValueError("x")) is None
-
-
 @pytest.mark.parametrize("number, kind", [(errno.ENOSPC, StoreError), (errno.EACCES, OSError)])
 def test_a_full_disk_is_explained_and_nothing_else_taken_for_one(tiny_log, tmp_path, monkeypatch, number, kind):
   def fail(*_):

@@ -16,7 +16,7 @@ NODES = {
     "LogGen": {"MemoryLoader"},
     "StatisticsGen": {"LogGen"},
     "SchemaGen": {"StatisticsGen"},
-    "SpanValidator": {"StatisticsGen", "SchemaGen", "MemoryLoader"},
+    "SpanValidator": {"LogGen", "StatisticsGen", "SchemaGen", "MemoryLoader"},
     "InfluenceScorer": {"LogGen", "MemoryLoader", "SpanValidator"},
     "MemoryAddresser": {"LogGen", "InfluenceScorer", "MemoryLoader"},
     "DistillTrainer": {"LogGen", "InfluenceScorer", "MemoryLoader", "MemoryAddresser"},

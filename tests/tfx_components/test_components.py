@@ -55,7 +55,7 @@ def test_the_components_connect():
 
 def test_parameters_are_texts_and_numbers():
   for component in build().values():
-    assert all(isinstance(value, str | int) for value in component.exec_properties.values())
+    assert all(isinstance(value, str | int | float) for value in component.exec_properties.values())
 
 
 def test_parameters_may_be_runtime_parameters():

@@ -20,6 +20,7 @@ class DistillTrainerSpec(ComponentSpec):
   PARAMETERS = {
       "features": ExecutionParameter(type=str),
       "settings": ExecutionParameter(type=str),
+      "budget_fraction": ExecutionParameter(type=float, optional=True),
       "seed": ExecutionParameter(type=int),
       "span": ExecutionParameter(type=str),
       "strategy": ExecutionParameter(type=str),
@@ -47,6 +48,7 @@ class DistillTrainer(base_component.BaseComponent):
     start: of `MemoryAddresser`.
     features: the feature spec, or its JSON.
     settings: of the stage, or their JSON.
+    budget_fraction: takes the place of the settings' own, where a run is to set it; 0 keeps that.
     seed: of the run.
     span: the span's number, or `auto`.
     strategy: where proxies are trained, see `diet_tf.devices`.
@@ -57,10 +59,12 @@ class DistillTrainer(base_component.BaseComponent):
 
   def __init__(self, examples: types.BaseChannel, scores: types.BaseChannel, teacher: types.BaseChannel,
                parent: types.BaseChannel, start: types.BaseChannel, features: FeatureSpec | str,
-               settings: StageSettings | str, seed: int, span: int | str, strategy: str = "auto") -> None:
+               settings: StageSettings | str, seed: int, span: int | str, strategy: str = "auto",
+               budget_fraction: float = 0.0) -> None:
     super().__init__(spec=self.SPEC_CLASS(**{
         "features": features_text(features),
         "settings": settings_text(settings),
+        "budget_fraction": budget_fraction,
         "seed": seed,
         "span": span_text(span),
         "strategy": strategy,

@@ -26,7 +26,7 @@ class Executor(base_executor.BaseExecutor):
     Args:
       input_dict: `examples`, `scores` and `teacher` of the span; `parent`, a StoreCommit; `start`, an Addressing.
       output_dict: `memory`: one DistilledMemory artifact.
-      exec_properties: `features` and `settings` as JSON; `seed`; `span`; `strategy`.
+      exec_properties: `features` and `settings` as JSON; `budget_fraction`; `seed`; `span`; `strategy`.
     """
     self._log_startup(input_dict, output_dict, exec_properties)
     strategy = training.prepare(exec_properties["strategy"], exec_properties["seed"])

@@ -20,6 +20,7 @@ class FidelityEvaluatorSpec(ComponentSpec):
   PARAMETERS = {
       "features": ExecutionParameter(type=str),
       "settings": ExecutionParameter(type=str),
+      "budget_fraction": ExecutionParameter(type=float, optional=True),
       "seed": ExecutionParameter(type=int),
       "span": ExecutionParameter(type=str),
   }
@@ -45,6 +46,7 @@ class FidelityEvaluator(base_component.BaseComponent):
     parent: of `MemoryLoader`.
     features: the feature spec, or its JSON.
     settings: of the stage, or their JSON.
+    budget_fraction: takes the place of the settings' own, where a run is to set it; 0 keeps that.
     seed: of the run.
     span: the span's number, or `auto`.
     scores: of `InfluenceScorer`: the teacher's own loss, before it saw the held-back part, is then reported beside
@@ -56,10 +58,12 @@ class FidelityEvaluator(base_component.BaseComponent):
 
   def __init__(self, examples: types.BaseChannel, memory: types.BaseChannel, start: types.BaseChannel,
                parent: types.BaseChannel, features: FeatureSpec | str, settings: StageSettings | str,
-               seed: int, span: int | str, scores: types.BaseChannel | None = None) -> None:
+               seed: int, span: int | str, scores: types.BaseChannel | None = None,
+               budget_fraction: float = 0.0) -> None:
     super().__init__(spec=self.SPEC_CLASS(**{
         "features": features_text(features),
         "settings": settings_text(settings),
+        "budget_fraction": budget_fraction,
         "seed": seed,
         "span": span_text(span),
         "examples": examples,

@@ -40,7 +40,7 @@ class Executor(base_executor.BaseExecutor):
       input_dict: `examples`; `memory`, a DistilledMemory; `start`, an Addressing; `parent`, a StoreCommit; optionally
         `scores`.
       output_dict: `verdict`: one FidelityReport artifact.
-      exec_properties: `features` and `settings` as JSON; `seed`; `span`.
+      exec_properties: `features` and `settings` as JSON; `budget_fraction`; `seed`; `span`.
     """
     self._log_startup(input_dict, output_dict, exec_properties)
     training.make_deterministic(exec_properties["seed"])

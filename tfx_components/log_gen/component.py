@@ -17,6 +17,7 @@ from tfx_components.log_gen import executor
 LOG_KEY = "log"
 FEATURES_KEY = "features"
 SPAN_KEY = "span"
+PATTERN_KEY = "pattern"
 PARENT_KEY = "parent"
 EXAMPLES_KEY = "examples"
 
@@ -28,6 +29,7 @@ class LogGenSpec(ComponentSpec):
       LOG_KEY: ExecutionParameter(type=str),
       FEATURES_KEY: ExecutionParameter(type=str),
       SPAN_KEY: ExecutionParameter(type=str),
+      PATTERN_KEY: ExecutionParameter(type=str, optional=True),
   }
   INPUTS = {PARENT_KEY: ChannelParameter(type=StoreCommit, optional=True)}
   OUTPUTS = {EXAMPLES_KEY: ChannelParameter(type=standard_artifacts.Examples)}
@@ -52,17 +54,19 @@ class LogGen(base_beam_component.BaseBeamComponent):
       parameter.
     parent: of `MemoryLoader`, the commit before this span, whose `vocabularies.json` gives the values known so far;
       needed only where a vocabulary grows.
+    pattern: takes the place of the log's own, where a run is to set it; empty keeps that.
   """
 
   SPEC_CLASS = LogGenSpec
   EXECUTOR_SPEC = executor_spec.BeamExecutorSpec(executor.Executor)
 
   def __init__(self, log: LogSettings | str, features: FeatureSpec | str, span: int | str,
-               parent: types.BaseChannel | None = None) -> None:
+               parent: types.BaseChannel | None = None, pattern: str = "") -> None:
     spec = LogGenSpec(**{
         LOG_KEY: log.to_json() if isinstance(log, LogSettings) else log,
         FEATURES_KEY: json.dumps(features.to_dict()) if isinstance(features, FeatureSpec) else features,
         SPAN_KEY: str(span) if isinstance(span, int) else span,
+        PATTERN_KEY: pattern,
         PARENT_KEY: parent,
         EXAMPLES_KEY: types.Channel(type=standard_artifacts.Examples),
     })

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from typing import Any
 
@@ -34,10 +35,10 @@ class Executor(base_beam_executor.BaseBeamExecutor):
     Args:
       input_dict: `parent`: optional, a StoreCommit that may hold `vocabularies.json`.
       output_dict: `examples`: one Examples artifact.
-      exec_properties: `log` and `features` as JSON, `span` as a number, its text, or `auto`.
+      exec_properties: `log` and `features` as JSON, `span` as a number, its text, or `auto`, `pattern`.
     """
     self._log_startup(input_dict, output_dict, exec_properties)
-    settings = LogSettings.from_json(exec_properties["log"])
+    settings = log_settings(exec_properties)
     spec = FeatureSpec.from_dict(json.loads(exec_properties["features"]))
     parent = artifact_utils.get_single_instance(input_dict["parent"]) if input_dict.get("parent") else None
     span = resolve_span(settings, exec_properties["span"], parent)
@@ -48,6 +49,13 @@ class Executor(base_beam_executor.BaseBeamExecutor):
     describe(examples, summary)
     logging.info("Span %d: %d examples (%d positive), %d rows quarantined, %d duplicates dropped.", span,
                  summary.num_examples, summary.num_positives, summary.num_quarantined, summary.num_duplicates)
+
+
+def log_settings(exec_properties: dict[str, Any]) -> LogSettings:
+  """The settings in `log`, with the pattern in `pattern` where that is not empty."""
+  settings = LogSettings.from_json(exec_properties["log"])
+  pattern = exec_properties.get("pattern")
+  return dataclasses.replace(settings, pattern=pattern) if pattern else settings
 
 
 def resolve_span(settings: LogSettings, value: int | str, parent: types.Artifact | None) -> int:

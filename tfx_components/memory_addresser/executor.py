@@ -27,7 +27,7 @@ class Executor(base_executor.BaseExecutor):
     Args:
       input_dict: `examples`, `scores` and `teacher` of the span; `parent`, a StoreCommit.
       output_dict: `start`: one Addressing artifact.
-      exec_properties: `features` and `settings` as JSON; `seed`; `span`.
+      exec_properties: `features` and `settings` as JSON; `budget_fraction`; `seed`; `span`.
     """
     self._log_startup(input_dict, output_dict, exec_properties)
     training.make_deterministic(exec_properties["seed"])

@@ -21,6 +21,7 @@ class MemoryCommitterSpec(ComponentSpec):
       "store_uri": ExecutionParameter(type=str),
       "features": ExecutionParameter(type=str),
       "settings": ExecutionParameter(type=str),
+      "budget_fraction": ExecutionParameter(type=float, optional=True),
       "seed": ExecutionParameter(type=int),
       "span": ExecutionParameter(type=str),
       "run_id": ExecutionParameter(type=str),
@@ -59,6 +60,7 @@ class MemoryCommitter(base_component.BaseComponent):
     store_uri: root of the store; made by the first commit.
     features: the feature spec, or its JSON.
     settings: of the stage, or their JSON; they are kept in the commit.
+    budget_fraction: takes the place of the settings' own, where a run is to set it; 0 keeps that.
     seed: of the run.
     span: the span's number, or `auto`.
     run_id: names the run; empty takes the pipeline's own.
@@ -72,11 +74,12 @@ class MemoryCommitter(base_component.BaseComponent):
                teacher: types.BaseChannel, verdict: types.BaseChannel, examples: types.BaseChannel,
                schema: types.BaseChannel, statistics: types.BaseChannel, store_uri: str,
                features: FeatureSpec | str, settings: StageSettings | str, seed: int, span: int | str,
-               run_id: str = "", replace: int = 0) -> None:
+               run_id: str = "", replace: int = 0, budget_fraction: float = 0.0) -> None:
     super().__init__(spec=self.SPEC_CLASS(**{
         "store_uri": store_uri,
         "features": features_text(features),
         "settings": settings_text(settings),
+        "budget_fraction": budget_fraction,
         "seed": seed,
         "span": span_text(span),
         "run_id": run_id,

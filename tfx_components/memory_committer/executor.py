@@ -33,7 +33,8 @@ class Executor(base_executor.BaseExecutor):
     Args:
       input_dict: `memory`, `start`, `parent`, `teacher`, `verdict`, `examples`, `schema` and `statistics` of the stage.
       output_dict: `commit`: one StoreCommit artifact.
-      exec_properties: `store_uri`; `features` and `settings` as JSON; `seed`; `span`; `run_id`; `replace`.
+      exec_properties: `store_uri`; `features` and `settings` as JSON; `budget_fraction`; `seed`; `span`; `run_id`;
+        `replace`.
 
     Raises:
       StoreError: the span has other content already, or the store has moved on below it since the stage began.

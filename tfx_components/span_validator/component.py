@@ -26,6 +26,7 @@ class SpanValidatorSpec(ComponentSpec):
       "statistics": ChannelParameter(type=standard_artifacts.ExampleStatistics),
       "inferred_schema": ChannelParameter(type=standard_artifacts.Schema),
       "parent": ChannelParameter(type=StoreCommit),
+      "examples": ChannelParameter(type=standard_artifacts.Examples, optional=True),
   }
   OUTPUTS = {
       "anomalies": ChannelParameter(type=standard_artifacts.ExampleAnomalies),
@@ -46,13 +47,15 @@ class SpanValidator(base_component.BaseComponent):
     features: the feature spec, or its JSON.
     validation: which anomalies are fatal and what drift is; or its JSON.
     span: the span's number, or `auto`.
+    examples: of `LogGen`, which say what span `auto` was; statistics keep that only with some orchestrators.
   """
 
   SPEC_CLASS = SpanValidatorSpec
   EXECUTOR_SPEC = executor_spec.ExecutorClassSpec(executor.Executor)
 
   def __init__(self, statistics: types.BaseChannel, schema: types.BaseChannel, parent: types.BaseChannel,
-               features: FeatureSpec | str, validation: ValidationSettings | str, span: int | str) -> None:
+               features: FeatureSpec | str, validation: ValidationSettings | str, span: int | str,
+               examples: types.BaseChannel | None = None) -> None:
     super().__init__(spec=self.SPEC_CLASS(**{
         "features": features_text(features),
         "validation": settings_text(validation),
@@ -60,6 +63,7 @@ class SpanValidator(base_component.BaseComponent):
         "statistics": statistics,
         "inferred_schema": schema,
         "parent": parent,
+        "examples": examples,
         "anomalies": types.Channel(type=standard_artifacts.ExampleAnomalies),
         "schema": types.Channel(type=standard_artifacts.Schema),
     }))

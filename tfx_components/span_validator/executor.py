@@ -24,7 +24,7 @@ class Executor(base_executor.BaseExecutor):
     """Checks a span.
 
     Args:
-      input_dict: `statistics` of the span; `inferred_schema`; `parent`, a StoreCommit.
+      input_dict: `statistics` of the span; `inferred_schema`; `parent`, a StoreCommit; `examples`: optional.
       output_dict: `anomalies`: one ExampleAnomalies artifact; `schema`: one Schema artifact.
       exec_properties: `features` and `validation` as JSON; `span`.
 
@@ -35,7 +35,7 @@ class Executor(base_executor.BaseExecutor):
     spec = features_from_json(exec_properties["features"])
     settings = from_json(ValidationSettings, exec_properties["validation"], "validation")
     source = inputs.single(input_dict, "statistics")
-    span = inputs.span_of(exec_properties, source)
+    span = inputs.span_of(exec_properties, inputs.single_or_none(input_dict, "examples") or source)
     parent = inputs.Parent.of(inputs.single(input_dict, "parent"))
     schema = validate.checked_schema(
         validate.read_schema(parent.part(inputs.SCHEMA_PART) or inputs.single(input_dict, "inferred_schema").uri),

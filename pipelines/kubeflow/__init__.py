@@ -1,0 +1,1 @@
+"""The pipeline on open-source Kubeflow Pipelines 2: compiler, container entry point and client."""
