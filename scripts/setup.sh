@@ -11,6 +11,8 @@ cd "$(dirname "${BASH_SOURCE[0]}")/.."
 UV_AT_LEAST=0.8.0
 UV_VERSION=0.13.9
 VENV=.venv
+# Newer schemas than .venv can have; see requirements-contract.in.
+CONTRACT=.venv/contract
 BOOTSTRAP=.bootstrap
 STAMP=$VENV/set-up-from
 export UV_PYTHON_PREFERENCE=system
@@ -31,7 +33,7 @@ die() {
 # What .venv is made from. The folder counts too, since an editable install does not survive a move, and so do the names
 # of the packages, since it lists them.
 digest() {
-  { pwd -P; echo */__init__.py; cat setup.py requirements.lock scripts/setup.sh scripts/farmhash/*.py; } | sha256sum | cut -d ' ' -f 1
+  { pwd -P; echo */__init__.py; cat setup.py requirements*.lock scripts/setup.sh scripts/farmhash/*.py; } | sha256sum | cut -d ' ' -f 1
 }
 
 is_set_up() { [ -x "$VENV/bin/python" ] && [ -f "$STAMP" ] && [ "$(cat "$STAMP")" = "$1" ]; }
@@ -131,6 +133,8 @@ install_everything() {
   "$UV" pip sync $QUIET --python "$python" --no-build-isolation --compile-bytecode requirements.lock
   "$UV" pip install -q --python "$python" --no-deps --no-build-isolation ./scripts/farmhash
   "$UV" pip install -q --python "$python" --no-deps --no-build-isolation -e .
+  "$UV" venv -q --clear --python "$python" "$CONTRACT"
+  "$UV" pip install -q --python "$CONTRACT/bin/python" --no-deps -r requirements-contract.lock
 }
 
 main() {
@@ -164,6 +168,8 @@ lock() {
     --extra tfx --extra kubeflow --extra s3 --extra benchmark --extra dev --generate-hashes \
     --no-emit-index-url --no-emit-find-links \
     --custom-compile-command "make lock" -o requirements.lock "$@" setup.py requirements.in
+  "$UV" pip compile -q --python-version 3.10 --no-deps --generate-hashes --no-emit-index-url --no-emit-find-links \
+    --custom-compile-command "make lock" -o requirements-contract.lock "$@" requirements-contract.in
 }
 
 case "${1:-}" in

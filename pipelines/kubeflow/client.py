@@ -78,8 +78,8 @@ class Server:
                            _REMEDIES.get(error.status, "see the logs of the API server.")) from error
     except (urllib3.exceptions.HTTPError, OSError) as error:
       raise _service_error(self.host, f"{type(error).__name__}: {str(error)[:200]}",
-                           "check the URL, and that the port is forwarded: kubectl port-forward "
-                           "-n kubeflow svc/ml-pipeline-ui 8080:80") from error
+                           "check the URL, the token, and that the port is forwarded: kubectl "
+                           "port-forward -n kubeflow svc/ml-pipeline-ui 8080:80") from error
 
 
 _REMEDIES = {
@@ -224,7 +224,8 @@ def schedule(server: Server, package_path: str, parameters: Mapping[str, Any], *
   """
   if bool(cron) == bool(every_seconds):
     raise ConfigError("--cron, --every", rule="one of them says when it runs.",
-                      received="both." if cron else "neither.", remedy='pass --cron "0 0 5 * * *" for five in the morning, or --every 3600.')
+                      received="both." if cron else "neither.",
+                      remedy='pass --cron "0 0 5 * * *" for five in the morning, or --every 3600.')
   client = server.connect()
   with server.answering():
     made = client.create_experiment(experiment, namespace=server.namespace or None)

@@ -90,8 +90,8 @@ class Simulator:
     self._secrets = secrets or {}
     self._numbers = itertools.count(1)
 
-  def run(self, parameters: Mapping[str, Any], *, root: str, on_node: Callable[[str, "Run"], None] | None = None
-          ) -> "Run":
+  def run(self, parameters: Mapping[str, Any], *, root: str, on_node: Callable[[str, Run], None] | None = None
+          ) -> Run:
     """Runs the pipeline to its end.
 
     Args:
