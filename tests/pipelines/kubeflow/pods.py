@@ -1,8 +1,8 @@
 """Runs container commands one after the other, each in a process forked from one that has imported TFX already.
 
 A line of JSON on standard input asks for a command: `arguments` (python -m MODULE ...), `environment`, `log` (a file),
-and `kill`, which names a moment at which the process kills itself: "start", "end" (of the executor's work) or a number
-of seconds after the start. A line on standard output answers with its exit code; a signal is negative.
+and `kill`, which names a moment at which the process dies: "start", "end" (of the executor's work) or a number of seconds
+after the start. How long that work took is left beside the log. A line on standard output answers with its exit code; a signal is negative.
 """
 
 import json
@@ -10,6 +10,7 @@ import os
 import runpy
 import signal
 import sys
+import time
 
 
 def main() -> None:
@@ -35,31 +36,34 @@ def run(request: dict) -> None:
   os.environ.update(request["environment"])
   python, dash, module, *arguments = request["arguments"]
   assert (python, dash) == ("python", "-m"), request["arguments"]
-  if request["kill"]:
-    die_at(request["kill"], arguments[arguments.index("--executor_class_path") + 1])
+  observe(arguments[arguments.index("--executor_class_path") + 1], request["kill"], request["log"] + ".seconds")
   sys.argv = [module, *arguments]
   runpy.run_module(module, run_name="__main__", alter_sys=True)
   os._exit(99)  # The entry point ends the process itself.
 
 
-def die_at(moment: str | float, executor_path: str) -> None:
-  """Prepares the process's death, as the kernel kills what takes too much memory."""
+def observe(executor_path: str, kill: str | float | None, seconds_path: str) -> None:
+  """Measures the executor's work, and prepares the process's death, as of one that takes too much memory."""
   from tfx.utils import import_utils
 
   executor = import_utils.import_class_by_path(executor_path)
   work = executor.Do
 
-  def dying(self, *arguments):
-    if moment == "start":
+  def observed(self, *arguments):
+    if kill == "start":
       os.kill(os.getpid(), signal.SIGKILL)
-    if isinstance(moment, float):
-      signal.signal(signal.SIGALRM, signal.SIG_DFL)
-      signal.setitimer(signal.ITIMER_REAL, moment)
+    if isinstance(kill, float):
+      signal.signal(signal.SIGALRM, signal.SIG_DFL)  # As sudden as SIGKILL: no handler, no clean-up.
+      signal.setitimer(signal.ITIMER_REAL, kill)
+    start = time.monotonic()
     work(self, *arguments)
-    if moment == "end":
+    signal.setitimer(signal.ITIMER_REAL, 0)
+    if kill == "end":
       os.kill(os.getpid(), signal.SIGKILL)
+    with open(seconds_path, "w") as output:
+      output.write(str(time.monotonic() - start))
 
-  executor.Do = dying
+  executor.Do = observed
 
 
 if __name__ == "__main__":

@@ -16,7 +16,6 @@ import pathlib
 import shutil
 import subprocess
 import sys
-import time
 import uuid
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -63,10 +62,10 @@ class Pods:
 
 @dataclasses.dataclass
 class Attempt:
-  """What a node did."""
+  """A container's end, and where it wrote."""
 
   node: str
-  seconds: float
+  code: int
   log: pathlib.Path
 
 
@@ -165,9 +164,9 @@ class Run:
     arguments = [argument.replace("{{$}}", json.dumps(invocation))
                  for argument in [*container["command"], *container.get("args", [])]]
     environment = {**self.cluster.environment(label, container), "DIET_TF_LAUNCHER_ROOT": str(pod)}
-    start, log = time.monotonic(), pod / "log.txt"
+    log = pod / "log.txt"
     code = self.cluster._pods.run(arguments, environment, log, kill)
-    self.attempts.append(Attempt(name, time.monotonic() - start, log))
+    self.attempts.append(Attempt(name, code, log))
     if code:
       raise PodFailed(name, code, log.read_text(errors="replace"))
     self._keep(invocation, name, pod)
