@@ -68,7 +68,7 @@ class DistillSettings:
   """
 
   inner: InnerSettings = InnerSettings()
-  proxies: tuple[str, ...] = ("dnn", "dcn_v2", "deepfm", "lr")
+  proxies: tuple[str, ...] = ("dnn", "dcn_v2", "deepfm", "fm")
   outer_steps: int = 400
   outer_batch_size: int = 2048
   outer_learning_rate: float = 0.05
@@ -87,7 +87,7 @@ class DistillSettings:
   def __post_init__(self) -> None:
     if not self.proxies:
       raise ConfigError("distill.proxies", rule="names at least one architecture.", received="none.",
-                        remedy="use [dnn, dcn_v2, deepfm, lr].")
+                        remedy="use [dnn, dcn_v2, deepfm, fm].")
     if not set(self.learned) <= set(LEARNABLE):
       raise ConfigError("distill.learned", rule=f"names some of {', '.join(LEARNABLE)}.", received=repr(self.learned),
                         remedy=f"use {list(LEARNABLE)}.")
