@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from diet_tf import files
+from diet_tf import files, json_files
 from diet_tf.errors import FormatError
 
 
@@ -57,8 +57,4 @@ def read_json(path: str) -> Any:
   Raises:
     FormatError: if it is missing or damaged.
   """
-  try:
-    return json.loads(files.read_bytes(path))
-  except (OSError, ValueError) as error:
-    raise FormatError(path, rule="is a readable JSON file.", received=str(error),
-                      remedy="restore the file, or run the span again.") from error
+  return json_files.read_json(path, "restore the file, or run the span again.")

@@ -440,10 +440,12 @@ class TestDamage:
       (lambda c: c.update(format_name="x"), "format_name"),
       (lambda c: c.pop("files"), "missing: .'files'"),
       (lambda c: c["files"]["notes/text.txt"].update(num_bytes=1), "does not fit"),
-      (lambda c: c.update(files={"../../x": {"sha256": "0" * 64, "num_bytes": 1}}), "does not fit"),
+      (lambda c: c.update(files={"../../x": {"sha256": "0" * 64, "num_bytes": 1}}), "leads out of its folder"),
       (lambda c: c.update(files=[]), "AttributeError"),
       (lambda c: c["settings"].update(budget=2), "does not fit"),
-      (lambda c: c.update(span=3), "span 3")])
+      (lambda c: c.update(span=3), "does not fit"),
+      (lambda c: c.update(run_id="other"), "does not fit"),
+      (lambda c: c.update(parent=2), "the parent 2")])
   def test_edited_commit_is_refused_and_never_skipped(self, store: Store, change: Callable[[dict[str, Any]], None],
                                                       message: str) -> None:
     path = pathlib.Path(store.uri, "commits", "2.json")
