@@ -18,7 +18,7 @@ import uuid
 from collections.abc import Iterator
 from typing import IO, Any
 
-from diet_tf.errors import ConfigError, StoreError
+from diet_tf.errors import ConfigError, FormatError, StoreError
 
 # A put of one object is atomic there, and a rename is a copy and a delete: writing in place is the safer of the two.
 OBJECT_STORE_SCHEMES = ("gs", "s3", "s3a", "az", "azfs", "oss")
@@ -214,6 +214,17 @@ def writing(subject: str) -> Iterator[None]:
     if not _is_tensorflow_error(error):
       raise
     raise _write_error(subject, str(error), full=type(error).__name__ == "ResourceExhaustedError") from error
+
+
+@contextlib.contextmanager
+def reading(subject: str, remedy: str) -> Iterator[None]:
+  """Turns a failed read within the block into a `FormatError` that names `subject` and what to do."""
+  try:
+    yield
+  except Exception as error:
+    if not isinstance(error, OSError) and not _is_tensorflow_error(error):
+      raise
+    raise FormatError(subject, rule="the file can be read.", received=f"{error}.", remedy=remedy) from error
 
 
 def _write_error(subject: str, received: str, *, full: bool) -> StoreError:

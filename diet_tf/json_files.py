@@ -22,14 +22,13 @@ def read_json(path: str, remedy: str) -> Any:
   Raises:
     FormatError: it is missing, larger than `MAX_FILE_BYTES`, nested too deeply, or no JSON in UTF-8.
   """
-  try:
+  with files.reading(path, remedy):
     num_bytes = files.num_bytes(path)
     if num_bytes > MAX_FILE_BYTES:
       raise FormatError(path, rule=f"a JSON file of ours has at most {MAX_FILE_BYTES:,} bytes.",
                         received=f"{num_bytes:,} bytes.", remedy=remedy)
-    return parse_json(files.read_bytes(path), path, remedy)
-  except OSError as error:
-    raise FormatError(path, rule="the file can be read.", received=f"{error}.", remedy=remedy) from error
+    content = files.read_bytes(path)
+  return parse_json(content, path, remedy)
 
 
 def parse_json(content: bytes | str, subject: str, remedy: str) -> Any:
