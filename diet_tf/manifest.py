@@ -249,7 +249,7 @@ class Manifest:
       manifest = cls(**content)
       spec_digest = manifest.spec().digest()
       digest = manifest.digest
-    except (DietError, TypeError, KeyError, ValueError, AttributeError) as error:
+    except (DietError, TypeError, KeyError, ValueError, AttributeError, ArithmeticError) as error:
       raise _damaged(subject, "its parts are as the writer made them.", f"{type(error).__name__}: {error}") from error
     if spec_digest != manifest.feature_spec_digest:
       raise _damaged(subject, "feature_spec_digest is the digest of feature_spec.",
@@ -260,6 +260,12 @@ class Manifest:
     return manifest
 
   def _check(self, subject: str) -> None:
+    mappings = (self.feature_spec, self.max_ids, self.budget, self.versions, *self.lineage)
+    if not all(isinstance(value, dict) for value in mappings) or not isinstance(self.settings_digest, str):
+      raise _damaged(subject, "every value is of the kind that its writer sets.", "a value of another kind.")
+    if not all(set(entry) == {"span", "digest"} and is_count(entry["span"]) and is_sha256(entry["digest"])
+               for entry in self.lineage):
+      raise _damaged(subject, "lineage names memories by span and digest.", str(self.lineage))
     for shard in self.shards:
       if not isinstance(shard.name, str) or not _SHARD_NAME.fullmatch(shard.name):
         raise _damaged(subject, "a shard is a plain file name in the manifest's own folder.", repr(shard.name))

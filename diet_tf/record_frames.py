@@ -29,6 +29,8 @@ def count_records(path: str, most_raw_bytes: int) -> tuple[int, int]:
   """
   num_records = num_raw_bytes = 0
   try:
+    if not files.num_bytes(path):
+      raise _damaged(path, "an empty file.")
     with files.open_to_read(path) as below, gzip.GzipFile(fileobj=below) as stream:
       while header := stream.read(HEADER_BYTES):
         num_bytes = len(header) + int.from_bytes(header[:8], "little") + FOOTER_BYTES

@@ -1,0 +1,78 @@
+"""Coverage-guided fuzzing of the parsers of TFRecord files, manifests and commits; needs the package atheris.
+
+    python -m tests.fuzz.fuzz_parsers --seconds 60 [manifest|commit|forgotten|frames|slots|examples ...]
+
+For each target, inputs grow from a valid file by what covers new code, in a process of its own. A target fails where a
+reader raises something else than a DietError, gives other content than was written, or takes ten seconds; the input is
+then kept in the folder that is named.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import pathlib
+import subprocess
+import sys
+import tempfile
+from typing import Any
+
+TARGETS = ("manifest", "commit", "forgotten", "frames", "slots", "examples")
+_SECONDS_PER_INPUT = 10
+
+
+def main(arguments: list[str] | None = None) -> int:
+  """Fuzzes each target for its share of the time; returns 1 if one fails."""
+  parser = argparse.ArgumentParser(description="Fuzz the parsers, guided by coverage.")
+  parser.add_argument("targets", nargs="*", default=list(TARGETS), metavar="TARGET", help=", ".join(TARGETS))
+  parser.add_argument("--seconds", type=int, default=60, help="in all, beside the start of each process")
+  parser.add_argument("--seed", type=int, default=1, help="of the mutations")
+  parser.add_argument("--one", action="store_true", help=argparse.SUPPRESS)
+  options = parser.parse_args(arguments)
+  if unknown := set(options.targets) - set(TARGETS):
+    parser.error(f"unknown targets {sorted(unknown)}; there are {', '.join(TARGETS)}")
+  if options.one:
+    fuzz(options.targets[0], options.seconds, options.seed)
+    return 0
+  seconds = max(1, options.seconds // len(options.targets))
+  codes = [subprocess.run([sys.executable, "-m", __spec__.name, target, "--one", f"--seconds={seconds}",
+                           f"--seed={options.seed}"], check=False).returncode for target in options.targets]
+  return int(any(codes))
+
+
+def fuzz(target: str, seconds: int, seed: int) -> None:
+  """Fuzzes one target; the process ends with it, and not with 0 if it fails."""
+  os.environ.setdefault("TF_USE_LEGACY_KERAS", "1")
+  os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+  import atheris
+
+  with atheris.instrument_imports(include=["diet_tf"]):
+    from diet_tf.errors import DietError
+    from tests.fuzz.valid_files import make_formats
+
+  folder = pathlib.Path(tempfile.mkdtemp(prefix=f"diet-fuzz-{target}-"))
+  form = make_formats(folder)[target]
+  corpus, path = folder / "corpus", folder / "input" / form.name
+  for place in (corpus, path.parent):
+    place.mkdir()
+  (corpus / "valid").write_bytes(form.content)
+  path.write_bytes(form.content)
+  valid: Any = form.read(str(path))
+
+  def read(content: bytes) -> None:
+    path.write_bytes(content)
+    try:
+      found = form.read(str(path))
+    except DietError:
+      return
+    if repr(found) != repr(valid):
+      raise AssertionError(f"read as {found!r}")
+
+  atheris.Setup([sys.argv[0], str(corpus), f"-max_total_time={seconds}", f"-timeout={_SECONDS_PER_INPUT}",
+                 f"-seed={seed}", f"-max_len={len(form.content) + 256}", f"-artifact_prefix={folder}/", "-verbosity=1",
+                 "-rss_limit_mb=4096", "-print_final_stats=1"], read)
+  atheris.Fuzz()
+
+
+if __name__ == "__main__":
+  sys.exit(main())
