@@ -21,5 +21,10 @@ def printable(text: str, max_characters: int | None = None) -> str:
   return _ESCAPED.sub(_escape, text[:max_characters] if rest else text) + rest
 
 
+def printable_json(text: str) -> str:
+  """JSON text that stands for the same value, with the same characters written out in its strings."""
+  return _ESCAPED.sub(lambda match: f"\\u{ord(match[0]):04x}", text)
+
+
 def _escape(match: re.Match[str]) -> str:
   return match[0].encode("unicode_escape").decode("ascii")

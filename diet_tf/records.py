@@ -141,9 +141,11 @@ def readable(subject: str) -> Iterator[None]:
   try:
     yield
   except (tf.errors.DataLossError, tf.errors.InvalidArgumentError, tf.errors.NotFoundError,
-          tf.errors.OutOfRangeError) as error:
+          tf.errors.OutOfRangeError, UnicodeDecodeError) as error:
+    # TensorFlow quotes the broken record in its message, and fails at that where it is no text.
+    received = "a record that is no tf.train.Example." if isinstance(error, UnicodeDecodeError) else _first_line(error)
     raise FormatError(subject, rule="a shard is a whole TFRecord file, made with the feature spec in use.",
-                      received=_first_line(error), remedy=_REMEDY) from error
+                      received=received, remedy=_REMEDY) from error
 
 
 def split_mix(values: np.ndarray) -> np.ndarray:

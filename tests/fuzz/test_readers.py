@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from diet_tf.commit import Commit, FileInfo, data_digest
 from diet_tf.errors import DietError
 from diet_tf.manifest import Manifest, canonical_digest
-from tests.fuzz.valid_files import Format, make_formats
+from tests.fuzz.valid_files import SPEC, Format, first_record, make_formats, write_record
 
 NAMES = ("slots", "examples", "frames", "manifest", "commit", "forgotten", "scores", "config")
 # Those whose content has a digest or a checksum of its own: a change that is read as other content is told.
@@ -123,6 +123,27 @@ def test_every_truncation(formats: dict[str, Format], folder: pathlib.Path, name
   for size in [*range(0, len(form.content) - 30, step), *range(len(form.content) - 30, len(form.content))]:
     found = outcome(form, folder, form.content[:size])
     assert found is None or (form.content[size:] == b"\n" and found == valid), size
+
+
+@pytest.mark.parametrize("name", ["slots", "examples"])
+def test_mutated_record_with_sound_checksums(formats: dict[str, Format], folder: pathlib.Path, name: str):
+  """A record may say anything that a record can say; what is read of it keeps to the feature spec."""
+  form = formats[name]
+  path = folder / form.name
+  path.write_bytes(form.content)
+  record = first_record(str(path))
+
+  @settings(bounded, max_examples=150)
+  @given(mutations(record))
+  def run(content: bytes) -> None:
+    write_record(str(path), content)
+    found = outcome(form, folder, path.read_bytes())
+    ids = [] if found is None else found["ids"] if name == "slots" else found[0][0]
+    for row in ids:
+      for field, size in zip(row, SPEC.num_ids, strict=True):
+        assert all(0 <= one < size for one in (field if name == "slots" else [field]))
+
+  run()
 
 
 VALUES = st.recursive(

@@ -9,6 +9,7 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy as np
+import tensorflow as tf
 
 from diet_tf import arrays, records, scoring
 from diet_tf.commit import Commit, ForgottenCommit, forgotten_from_dict, forgotten_to_dict
@@ -100,6 +101,17 @@ def read_commit(path: str) -> dict[str, Any]:
 def read_scores(path: str) -> dict[str, Any]:
   """The columns of a score file."""
   return {name: column.tolist() for name, column in scoring.read_scores(path).items()}
+
+
+def first_record(path: str) -> bytes:
+  """The first record of a shard."""
+  return next(iter(tf.data.TFRecordDataset(path, "GZIP").as_numpy_iterator()))
+
+
+def write_record(path: str, record: bytes) -> None:
+  """Makes a shard of one record, with its checksums."""
+  with tf.io.TFRecordWriter(path, "GZIP") as writer:
+    writer.write(record)
 
 
 def _slots() -> Slots:
