@@ -24,6 +24,6 @@ def test_parsers_under_coverage_guided_fuzzing():
 
 
 def test_unknown_target_is_refused():
-  done = subprocess.run([sys.executable, "-m", "tests.fuzz.fuzz_parsers", "x"], cwd=ROOT, capture_output=True, text=True,
-                        timeout=60, check=False)
+  done = subprocess.run([sys.executable, "-m", "tests.fuzz.fuzz_parsers", "x"], cwd=ROOT, capture_output=True,
+                        text=True, timeout=60, check=False)
   assert done.returncode == 2 and "unknown targets ['x']" in done.stderr

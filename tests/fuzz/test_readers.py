@@ -53,7 +53,8 @@ def mutations(content: bytes) -> st.SearchStrategy[bytes]:
       st.tuples(st.just("flip"), places, st.integers(0, 7)),
       st.tuples(st.just("set"), places, st.binary(min_size=1, max_size=9)),
       st.tuples(st.just("insert"), places, st.one_of(st.binary(min_size=1, max_size=9), st.sampled_from(
-          [b"\0" * 64, b"[" * 2000, b'"', b"9" * 5000, b"\xff" * 8, b"null", b"NaN", b"- ", b"{", b"\\ud800", b"!!x "]))),
+          [b"\0" * 64, b"[" * 2000, b'"', b"9" * 5000, b"\xff" * 8, b"null", b"NaN", b"- ", b"{", b"\\ud800",
+           b"!!x "]))),
       st.tuples(st.just("delete"), places, st.integers(1, 64)),
       st.tuples(st.just("truncate"), places, st.none()),
       st.tuples(st.just("repeat"), places, st.integers(1, 64)))

@@ -14,10 +14,11 @@ from diet_tf.features import FeatureSpec, Field, Label
 from tfx_components.log_gen import quarantine
 
 HOSTILE = ["../../etc/passwd", "/etc/passwd", "s3://bucket/x", "file:///etc/passwd", "a\0b", "\x1b[31mred\x1b[0m",
-           "\x9b2J", "\u202egnp.exe", "${HOME} $(id) `id`", "!!python/object/apply:os.system ['id']", "<script>x</script>",
+           "\x9b2J", "\u202egnp.exe", "${HOME} $(id) `id`", "!!python/object/apply:os.system ['id']", "<script>x",
            "..\\..\\windows", "%00%2e%2e%2f", "x" * 1_000_000, "\x07\x08\x7f", "-", "--span", "{SPAN}", "\ufeff",
            "=cmd|' /C calc'!A0", "\ud7ff\uffff", " "]
-SPEC = FeatureSpec((Field("user", "user", hash_ids=1000), Field("item", "item", vocabulary_ids=100)), Label("click"), "t")
+SPEC = FeatureSpec((Field("user", "user", hash_ids=1000), Field("item", "item", vocabulary_ids=100)), Label("click"),
+                   "t")
 
 
 def hostile_rows():
@@ -128,8 +129,9 @@ def test_hostile_column_names(log):
   assert "\x1b" not in str(caught.value)
 
 
-@pytest.mark.parametrize("line", [b"[" * 100_000, b'{"user": ' + b"[" * 100_000, b'{"user": "' + b"x" * 3_000_000,
-                                  b'{"t": ' + b"9" * 100_000 + b"}", b"\xff\xfe" * 1000, b'{"user": "\\ud800", "t": 1}'])
+@pytest.mark.parametrize("line", [
+    b"[" * 100_000, b'{"user": ' + b"[" * 100_000, b'{"user": "' + b"x" * 3_000_000, b'{"t": ' + b"9" * 100_000 + b"}",
+    b"\xff\xfe" * 1000, b'{"user": "\\ud800", "t": 1}'])
 def test_hostile_lines_are_quarantined(log, line):
   good = [{"user": "u", "item": "i", "click": n % 2, "t": n} for n in range(10)]
   path = log.folder / "log-1.jsonl"
