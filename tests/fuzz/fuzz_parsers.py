@@ -13,10 +13,11 @@ from __future__ import annotations
 import argparse
 import os
 import pathlib
+import shutil
 import subprocess
 import sys
 import tempfile
-from typing import Any
+from typing import Any, NoReturn
 
 TARGETS = ("manifest", "commit", "forgotten", "frames", "slots", "examples", "slot_records", "example_records")
 # Targets whose inputs are records, with the format of their file.
@@ -30,20 +31,27 @@ def main(arguments: list[str] | None = None) -> int:
   parser.add_argument("targets", nargs="*", default=list(TARGETS), metavar="TARGET", help=", ".join(TARGETS))
   parser.add_argument("--seconds", type=int, default=60, help="in all, beside the start of each process")
   parser.add_argument("--seed", type=int, default=1, help="of the mutations")
-  parser.add_argument("--one", action="store_true", help=argparse.SUPPRESS)
+  parser.add_argument("--folder", help=argparse.SUPPRESS)
   options = parser.parse_args(arguments)
   if unknown := set(options.targets) - set(TARGETS):
     parser.error(f"unknown targets {sorted(unknown)}; there are {', '.join(TARGETS)}")
-  if options.one:
-    fuzz(options.targets[0], options.seconds, options.seed)
-    return 0
+  if options.folder:
+    fuzz(options.targets[0], options.seconds, options.seed, pathlib.Path(options.folder))
   seconds = max(1, options.seconds // len(options.targets))
-  codes = [subprocess.run([sys.executable, "-m", __spec__.name, target, "--one", f"--seconds={seconds}",
-                           f"--seed={options.seed}"], check=False).returncode for target in options.targets]
-  return int(any(codes))
+  failed = False
+  for target in options.targets:
+    folder = tempfile.mkdtemp(prefix=f"diet-fuzz-{target}-")
+    code = subprocess.run([sys.executable, "-m", __spec__.name, target, f"--folder={folder}", f"--seconds={seconds}",
+                           f"--seed={options.seed}"], check=False).returncode
+    if code:
+      failed = True
+      print(f"{target} failed: see {folder}", file=sys.stderr)
+    else:
+      shutil.rmtree(folder)
+  return int(failed)
 
 
-def fuzz(target: str, seconds: int, seed: int) -> None:
+def fuzz(target: str, seconds: int, seed: int, folder: pathlib.Path) -> NoReturn:
   """Fuzzes one target; the process ends with it, and not with 0 if it fails."""
   os.environ.setdefault("TF_USE_LEGACY_KERAS", "1")
   os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
@@ -53,7 +61,6 @@ def fuzz(target: str, seconds: int, seed: int) -> None:
     from diet_tf.errors import DietError
     from tests.fuzz.valid_files import first_record, make_formats, write_record
 
-  folder = pathlib.Path(tempfile.mkdtemp(prefix=f"diet-fuzz-{target}-"))
   form = make_formats(folder)[FILES_OF_RECORDS.get(target, target)]
   corpus, path = folder / "corpus", folder / "input" / form.name
   for place in (corpus, path.parent):
@@ -81,6 +88,7 @@ def fuzz(target: str, seconds: int, seed: int) -> None:
                  f"-seed={seed}", f"-max_len={len(start) + 256}", f"-artifact_prefix={folder}/", "-verbosity=1",
                  "-rss_limit_mb=4096", "-print_final_stats=1"], read)
   atheris.Fuzz()
+  sys.exit(0)
 
 
 if __name__ == "__main__":
