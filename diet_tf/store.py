@@ -266,11 +266,12 @@ class Store:
       raise ConfigError("keep", rule="at least 1 commit is kept: the next span grows from it.", received=str(keep),
                         remedy="to be rid of a store, remove its folder.")
     self.require_commits()
-    if dry_run:
-      return self._garbage(keep, grace_seconds)[0]
-    with writing(self.uri), self._locked():
+    # A store without the file that is locked has no writer, and a dry run is not to make it.
+    alone = dry_run and not files.exists(self._lock_path)
+    with writing(self.uri), contextlib.nullcontext() if alone else self._locked():
       garbage, forgotten = self._garbage(keep, grace_seconds)
-      self._forget(garbage, forgotten)
+      if not dry_run:
+        self._forget(garbage, forgotten)
     return garbage
 
   def data_problems(self, commit: Commit) -> list[str]:
@@ -302,6 +303,10 @@ class Store:
   @property
   def _forgotten_path(self) -> str:
     return files.join(self.uri, _FORGOTTEN_NAME)
+
+  @property
+  def _lock_path(self) -> str:
+    return files.join(self.uri, _LOCK_NAME)
 
   def _commit_path(self, span: int) -> str:
     return files.join(self._commits_folder, str(CommitName(span, standing=True)))
@@ -550,7 +555,7 @@ class Store:
       yield
       return
     files.make_folders(self.uri)
-    lock = _lock(files.join(self.uri, _LOCK_NAME), wait=True, create=True)
+    lock = _lock(self._lock_path, wait=True, create=True)
     try:
       yield
     finally:

@@ -98,6 +98,8 @@ class _Check:
     if f"{MEMORY_PART}/{MANIFEST_NAME}" not in commit.files:
       return
     folder = self._store.path(commit, MEMORY_PART)
+    if any(problem.startswith(files.join(folder, MANIFEST_NAME)) for problem in problems):
+      return
     try:
       manifest = self._manifests[commit.data] = read_manifest(folder)
     except DietError as error:

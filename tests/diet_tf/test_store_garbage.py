@@ -121,6 +121,15 @@ class TestWhatStays:
     assert told.num_bytes == gone > 0
     assert small.store.collect_garbage(2) == told
 
+  def test_dry_run_of_a_copied_store_makes_no_lock(self, tmp_path: pathlib.Path) -> None:
+    (tmp_path / "memories").mkdir()
+    small = SmallStore(str(tmp_path / "store"), tmp_path / "memories", range(1, 3))
+    lock = tmp_path / "store" / ".lock"
+    assert lock.exists()
+    lock.unlink()
+    assert len(small.store.collect_garbage(1, dry_run=True).commits) == 1
+    assert not lock.exists() and small.store.spans() == [1, 2]
+
   def test_dead_writers_and_half_written_files_go_as_well(self, tmp_path: pathlib.Path) -> None:
     (tmp_path / "memories").mkdir()
     small = SmallStore(str(tmp_path / "store"), tmp_path / "memories", range(1, 3))
