@@ -43,6 +43,8 @@ _ROWS_PER_ENCODING = 8192
 _SPLIT_MIX = ((30, 0xBF58476D1CE4E5B9), (27, 0x94D049BB133111EB))
 _HOLDBACK_BITS = 20
 _MAX_NAMED = 5
+# Size and time of the shards of examples that this process has found whole.
+_WHOLE_SHARDS: dict[str, tuple[int, float]] = {}
 _REMEDY = "restore the file from a copy, or make it again from the spans."
 
 
@@ -129,10 +131,19 @@ def read_examples(shard_paths: Sequence[str], spec: FeatureSpec, batch_size: int
       space.
   """
   for path in shard_paths:
-    require_whole(path)
+    _require_whole_once(path)
   with readable(", ".join(shard_paths)):
     dataset = example_dataset(shard_paths, spec, batch_size, holdback=holdback, holdback_fraction=holdback_fraction)
     yield from dataset.as_numpy_iterator()
+
+
+def _require_whole_once(path: str) -> None:
+  """Like `require_whole`, but a shard that was found whole is not read through again by each later pass over it."""
+  with files.reading(path, _REMEDY):
+    version = (files.num_bytes(path), files.modified_seconds(path))
+  if _WHOLE_SHARDS.get(path) != version:
+    require_whole(path)
+    _WHOLE_SHARDS[path] = version
 
 
 @contextlib.contextmanager
