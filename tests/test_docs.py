@@ -188,7 +188,8 @@ def test_options_and_targets_that_are_named_exist(path, capsys):
 
   helps = []
   for command, arguments in ((cli.main, ["run", "--help"]), (cli.main, ["demo", "--help"]), (cli.main, ["--help"]),
-                             (cli.main, ["memory", "show", "--help"]), (benchmark, ["--help"])):
+                             (cli.main, ["memory", "show", "--help"]), (cli.main, ["store", "gc", "--help"]),
+                             (benchmark, ["--help"])):
     with pytest.raises(SystemExit):
       command(arguments)
     helps.append(capsys.readouterr().out)
