@@ -64,7 +64,7 @@ setup(
         "dev": ["pytest>=8", "pytest-xdist>=3", "pytest-timeout>=2", "hypothesis>=6", "ruff", "mypy", "types-PyYAML"],
     },
     entry_points={
-        "console_scripts": ["diet = diet_tf.cli:main"],
+        "console_scripts": ["diet = diet_tf.cli:run_process"],
         # Commands that need an extra plug in here, so that `diet_tf` never imports the packages that define them.
         "diet.commands": ["run = pipelines.command_line:run", "demo = pipelines.command_line:demo"],
     },

@@ -248,7 +248,9 @@ class Store:
       referenced = {self._read_file(name).data for name in self._commit_names()}
       for digest in files.names_in(self._data_folder):
         folder = files.join(self._data_folder, digest)
-        if digest not in referenced and (not is_remote(self.uri) or _age_seconds(folder) > grace_seconds):
+        if digest in referenced or not files.exists(folder):
+          continue  # Some object stores list a folder for a while after the last file in it is gone.
+        if not is_remote(self.uri) or _age_seconds(folder) > grace_seconds:
           files.remove_if_there(folder)
           removed.append(folder)
       for name in files.names_in(self._commits_folder):
