@@ -56,7 +56,11 @@ def exists(path: str) -> bool:
   """
   if not is_remote(path):
     return os.path.exists(path)
-  return bool(_gfile(path).exists(path)) or (_is_s3(path) and s3.check_answered(path, is_folder=False))
+  gfile = _gfile(path)
+  if gfile.exists(path):
+    return True
+  # The first answer may have been that of a network that failed for a moment; only a file is found by the second.
+  return _is_s3(path) and (s3.check_answered(path, is_folder=False) or bool(gfile.exists(path)))
 
 
 def is_folder(path: str) -> bool:
@@ -73,7 +77,6 @@ def is_folder(path: str) -> bool:
   if not _is_s3(path):
     return False
   s3.check_answered(path, is_folder=True)
-  # The first answer may have been that of a network that failed for a moment.
   return bool(gfile.isdir(path))
 
 
@@ -97,7 +100,7 @@ def size_bytes(path: str) -> int:
   return int(_gfile(path).stat(path).length) if is_remote(path) else os.path.getsize(path)
 
 
-def make_readable(path: str) -> str:
+def prepared(path: str) -> str:
   """The path itself, once TensorFlow's own readers and writers know its file system."""
   if is_remote(path):
     _gfile(path)

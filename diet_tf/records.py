@@ -342,7 +342,7 @@ def _record_dataset(paths: Sequence[str]) -> tf.data.Dataset:
   if len(compressed) > 1:
     raise DataError("shards", rule="either all names end with .gz or none does.", received=str(list(paths)),
                     remedy="write them alike.")
-  return tf.data.TFRecordDataset([files.make_readable(path) for path in paths],
+  return tf.data.TFRecordDataset([files.prepared(path) for path in paths],
                                  compression_type="GZIP" if True in compressed else "")
 
 
@@ -353,7 +353,7 @@ def _write_records(path: str, records: Iterable[bytes], compression_level: int) 
   num_records, num_raw_bytes = 0, 0
   try:
     with files.writing(path):
-      with tf.io.TFRecordWriter(files.make_readable(partial), options) as writer:
+      with tf.io.TFRecordWriter(files.prepared(partial), options) as writer:
         for record in records:
           writer.write(record)
           num_records += 1

@@ -7,8 +7,7 @@ from typing import Any
 
 
 class RemoteReader(io.RawIOBase):
-  """A seekable stream over a file, which is never read at its end: on S3 that is a
-  segmentation fault (see `diet_tf.s3`).
+  """A seekable stream over a file, which is never read at its end: on S3 that is a segmentation fault (`diet_tf.s3`).
 
   Args:
     path: a URI whose file system is registered.
@@ -43,8 +42,9 @@ class RemoteReader(io.RawIOBase):
   def readall(self) -> bytes:
     """What is left of the file."""
     wanted = max(0, self._size - self._position)
-    self._position += wanted
-    return self._file.read(wanted) if wanted else b""
+    data: bytes = self._file.read(wanted) if wanted else b""
+    self._position += len(data)
+    return data
 
   def readinto(self, buffer: Any) -> int:
     """Fills the buffer as far as the file goes, and returns the number of bytes."""

@@ -2,9 +2,8 @@
 
 tensorflow-io 0.37 answers "not there" whenever it cannot look, for want of a network, a right or a bucket: a store that
 cannot be reached looks like an empty one. Only a read tells why it fails, so that a negative answer is believed once a
-read of the same place has been answered. Two more faults are avoided by `SETTINGS` and by
-`diet_tf.remote_file`: reading in parts gives zeros instead of content, and reading at the end of a file is a
-segmentation fault.
+read of the same place has been answered. Two more faults are avoided by `SETTINGS` and by `diet_tf.remote_file`:
+reading in parts gives zeros instead of content, and reading at the end of a file is a segmentation fault.
 """
 
 from __future__ import annotations
@@ -62,8 +61,9 @@ def check_endpoint() -> None:
   url = urllib.parse.urlsplit(endpoint)
   if url.scheme not in _DEFAULT_PORTS or not url.hostname or url.username is not None:
     # A URL may carry a password, and what stands before the host is not repeated.
-    raise ConfigError(ENDPOINT_VARIABLE, rule="it is the URL of an S3 server: http://HOST:PORT or https://HOST.",
-                      received=repr(endpoint.rpartition("@")[2]), remedy="begin it with http:// or https://.")
+    raise ConfigError(ENDPOINT_VARIABLE, rule="it is the URL of an S3 server, without credentials.",
+                      received=repr(endpoint.rpartition("@")[2]),
+                      remedy="begin it with http:// or https://, as in http://HOST:PORT.")
   try:
     port = url.port or _DEFAULT_PORTS[url.scheme]
     socket.create_connection((url.hostname, port), CONNECT_SECONDS).close()

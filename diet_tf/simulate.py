@@ -173,7 +173,7 @@ class SimulatedLog:
 
     total = self.settings.rows_per_span if num_rows is None else num_rows
     written = 0
-    with tf.io.gfile.GFile(files.make_readable(path), "w") as file:
+    with tf.io.gfile.GFile(files.prepared(path), "w") as file:
       for block in self.blocks(span, num_rows):
         text = io.StringIO()
         writer = csv.writer(text, lineterminator="\n")

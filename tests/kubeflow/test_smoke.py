@@ -69,7 +69,8 @@ def stand_ins(tmp_path):
 
 
 def smoke(environment: dict[str, str]) -> subprocess.CompletedProcess[str]:
-  return subprocess.run(["bash", str(SCRIPT)], env=environment, capture_output=True, text=True, timeout=500, check=False)
+  return subprocess.run(["bash", str(SCRIPT)], env=environment, capture_output=True, text=True, timeout=500,
+                        check=False)
 
 
 def expected_output() -> list[str]:
@@ -97,7 +98,8 @@ def test_the_output_is_the_one_that_the_script_promises(stand_ins, tmp_path):
 
 
 @pytest.mark.parametrize(("changes", "message"), [
-    ({"STORE_ROOT": "/data"}, "STORE_ROOT is s3://"), ({"IMAGE": ""}, "IMAGE"), ({"DIET": "no-such-diet"}, "make setup"),
+    ({"STORE_ROOT": "/data"}, "STORE_ROOT is s3://"), ({"IMAGE": ""}, "IMAGE"),
+    ({"DIET": "no-such-diet"}, "make setup"),
     ({"NO_SECRET": "1"}, "no secret diet-tf-s3 in kubeflow")])
 def test_what_is_missing_is_named_before_anything_is_made(stand_ins, tmp_path, changes, message):
   run = smoke({**stand_ins, **changes})

@@ -58,11 +58,12 @@ def serving(program: str, folder: pathlib.Path) -> Iterator[ObjectStore]:
       "name": "diet", "credentials": [{"accessKey": ACCESS_KEY, "secretKey": SECRET_KEY}],
       "actions": ["Admin", "Read", "Write", "List", "Tagging"]}]}))
   command = [
-      program, "-logtostderr=true", "server", "-ip=127.0.0.1", "-ip.bind=127.0.0.1", f"-dir={folder / 'data'}", "-filer",
-      "-s3", f"-s3.config={folder / 'identities.json'}", f"-s3.port={s3}", "-s3.autoCreateBucket=false",
+      program, "-logtostderr=true", "server", "-ip=127.0.0.1", "-ip.bind=127.0.0.1", f"-dir={folder / 'data'}",
+      "-filer", "-s3", f"-s3.config={folder / 'identities.json'}", f"-s3.port={s3}", "-s3.autoCreateBucket=false",
       "-s3.port.iceberg=0", "-s3.port.lance=0", f"-s3.localSocket={folder / 's3.sock'}",
       f"-filer.localSocket={folder / 'filer.sock'}", "-master.telemetry=false", "-master.volumeSizeLimitMB=64",
-      "-volume.max=50", "-volume.minFreeSpace=0", *(f"-{name}={port}" for name, port in zip(names, others, strict=True))]
+      "-volume.max=50", "-volume.minFreeSpace=0",
+      *(f"-{name}={port}" for name, port in zip(names, others, strict=True))]
   with open(folder / "server.log", "wb") as log:
     process = subprocess.Popen(command, cwd=folder, stdin=subprocess.DEVNULL, stdout=log, stderr=subprocess.STDOUT)
   store = ObjectStore(f"http://127.0.0.1:{s3}", folder)
@@ -80,7 +81,7 @@ def _make_bucket(program: str, process: subprocess.Popen[bytes], store: ObjectSt
   said = ""
   while time.monotonic() < deadline and process.poll() is None:
     if _answers(store.endpoint):
-      shell = subprocess.run([program, "shell", f"-master={master}"], cwd=store.folder,
+      shell = subprocess.run([program, "-logtostderr=true", "shell", f"-master={master}"], cwd=store.folder,
                              input=f"s3.bucket.create -name {BUCKET}\n", capture_output=True, text=True, check=False,
                              timeout=START_SECONDS)
       said = shell.stdout + shell.stderr

@@ -84,7 +84,7 @@ class CountShard:
     compression = "GZIP" if self.shard.endswith(".gz") else ""
     feature = {"example_id": tf.io.FixedLenFeature([], tf.int64)}
     num_examples = num_held_back = 0
-    for batch in tf.data.TFRecordDataset(files.make_readable(self.shard), compression).batch(1 << 14):
+    for batch in tf.data.TFRecordDataset(files.prepared(self.shard), compression).batch(1 << 14):
       example_ids = tf.io.parse_example(batch, feature)["example_id"].numpy()
       num_examples += len(example_ids)
       num_held_back += int(np.sum(records.is_held_back(example_ids, self.holdback_fraction)))

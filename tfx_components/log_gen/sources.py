@@ -419,7 +419,7 @@ def _read_tfrecord(piece: Piece, only: frozenset[str] | None) -> Iterator[Block]
   compression = "GZIP" if is_compressed(piece.path) else ""
   done = 0
   try:
-    dataset = tf.data.TFRecordDataset(files.make_readable(piece.path), compression).batch(BLOCK_ROWS // 4)
+    dataset = tf.data.TFRecordDataset(files.prepared(piece.path), compression).batch(BLOCK_ROWS // 4)
     for serialized in dataset.as_numpy_iterator():
       columns, rows, rejected = _parse_examples(list(serialized), only)
       yield Block(columns, done + rows, tuple((done + index, why, text) for index, why, text in rejected),
