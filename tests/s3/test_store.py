@@ -59,7 +59,8 @@ def facts(root: str) -> dict[str, Any]:
   store = Store(root)
   newest = store.newest()
   return {"spans": store.spans(), "newest": None if newest is None else newest.run_id,
-          "verified": [found.run_id for found in store.verify()], "names": files.names_in(f"{root}/commits"),
+          "verified": [] if newest is None else sorted(found.run_id for found in store.verify()),
+          "names": files.names_in(f"{root}/commits"),
           "text": None if newest is None else files.read_bytes(store.path(newest, "notes/text.txt"))}
 
 
@@ -80,8 +81,19 @@ def test_the_life_of_a_store(elsewhere, uri, tmp_path):
   assert elsewhere(everything, uri) == before
   elsewhere(commit, uri, 10, other, "replacing", None, True)
   assert elsewhere(facts, uri) == {"spans": [2, 10], "newest": "replacing",
-                                   "verified": ["replacing", "second", "first"],
+                                   "verified": ["first", "replacing", "second"],
                                    "names": ["10.json", "10.replaced-1.json", "2.json"], "text": b"content of ccc"}
+
+  # Of what was removed, the store knows enough to verify, and a new span grows on.
+  elsewhere(collect_garbage, uri, 1)
+  assert elsewhere(facts, uri) == {"spans": [10], "newest": "replacing", "verified": ["replacing"],
+                                   "names": ["10.json"], "text": b"content of ccc"}
+  assert elsewhere(commit, uri, 11, second, "third").parent == 10
+  assert elsewhere(facts, uri)["verified"] == ["replacing", "third"]
+
+
+def collect_garbage(root: str, keep: int) -> None:
+  Store(root).collect_garbage(keep)
 
 
 def damage(root: str, name: str) -> None:
