@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
+from collections.abc import Iterator
 from typing import Any
+
+from diet_tf import s3
+from diet_tf.errors import StoreError
 
 
 class RemoteReader(io.RawIOBase):
@@ -11,12 +16,17 @@ class RemoteReader(io.RawIOBase):
 
   Args:
     path: a URI whose file system is registered.
+
+  Raises:
+    StoreError: here and in reading, the place cannot be read; a missing file is TensorFlow's NotFoundError.
   """
 
   def __init__(self, path: str) -> None:
     import tensorflow as tf
-    self._size = int(tf.io.gfile.stat(path).length)
-    self._file = tf.io.gfile.GFile(path, "rb")
+    self._path = path
+    with _explained(path):
+      self._size = int(tf.io.gfile.stat(path).length)
+      self._file = tf.io.gfile.GFile(path, "rb")
     self._position = 0
 
   def readable(self) -> bool:
@@ -42,19 +52,25 @@ class RemoteReader(io.RawIOBase):
   def readall(self) -> bytes:
     """What is left of the file."""
     wanted = max(0, self._size - self._position)
-    data: bytes = self._file.read(wanted) if wanted else b""
-    self._position += len(data)
-    return data
+    return self._read(wanted) if wanted else b""
 
   def readinto(self, buffer: Any) -> int:
     """Fills the buffer as far as the file goes, and returns the number of bytes."""
     wanted = min(len(buffer), self._size - self._position)
     if wanted <= 0:
       return 0
-    data = self._file.read(wanted)
-    buffer[:len(data)] = data
-    self._position += len(data)
-    return len(data)
+    buffer[:wanted] = self._read(wanted)
+    return wanted
+
+  def _read(self, num_bytes: int) -> bytes:
+    """So many bytes, which the file has: fewer are no end of it, but a fault of the network."""
+    with _explained(self._path):
+      data: bytes = self._file.read(num_bytes)
+    if len(data) != num_bytes:
+      raise StoreError(self._path, rule=f"it gives the {num_bytes} bytes from byte {self._position} on.",
+                       received=f"{len(data)} bytes.", remedy="check the network, and run again.")
+    self._position += num_bytes
+    return data
 
   def close(self) -> None:
     """Closes the file."""
@@ -89,3 +105,15 @@ class RemoteWriter(io.RawIOBase):
     if not self.closed:
       self._file.close()
     super().close()
+
+
+@contextlib.contextmanager
+def _explained(path: str) -> Iterator[None]:
+  """Says of what TensorFlow's file systems raise in the block which place cannot be read, and what to do."""
+  import tensorflow as tf
+  try:
+    yield
+  except tf.errors.NotFoundError:
+    raise
+  except tf.errors.OpError as error:
+    raise s3.read_error(path, error) from error
