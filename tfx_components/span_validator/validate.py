@@ -107,7 +107,7 @@ def _add_missing_column(anomalies: anomalies_pb2.Anomalies, name: str) -> None:
 def _check_frequencies(statistics: statistics_pb2.DatasetFeatureStatisticsList, spec: FeatureSpec,
                        settings: ValidationSettings) -> None:
   for feature in (feature for dataset in statistics.datasets for feature in dataset.features):
-    name = _name_of(feature)
+    name = name_of(feature)
     if name in spec.names and settings.threshold_of(name) is not None and not feature.HasField("string_stats"):
       raise ConfigError(f"drift threshold of field {name!r}", rule="drift is seen in the frequencies of ids.",
                         received="statistics of a number, without frequencies.",
@@ -155,15 +155,15 @@ def carried_statistics(statistics: statistics_pb2.DatasetFeatureStatisticsList,
   carried = statistics_pb2.DatasetFeatureStatisticsList()
   for dataset in statistics.datasets:
     target = carried.datasets.add(name=dataset.name, num_examples=dataset.num_examples)
-    for feature in sorted(dataset.features, key=_name_of):
-      if _name_of(feature) in spec.names:
+    for feature in sorted(dataset.features, key=name_of):
+      if name_of(feature) in spec.names:
         _carry(feature, target.features.add())
   return carried
 
 
 def _carry(feature: statistics_pb2.FeatureNameStatistics, target: statistics_pb2.FeatureNameStatistics) -> None:
   target.type = feature.type
-  target.path.step.append(_name_of(feature))
+  target.path.step.append(name_of(feature))
   kind = "string_stats" if feature.HasField("string_stats") else "num_stats"
   source, copy = getattr(feature, kind), getattr(target, kind)
   for name in ("num_non_missing", "num_missing", "min_num_values", "max_num_values", "tot_num_values"):
@@ -176,7 +176,8 @@ def _carry(feature: statistics_pb2.FeatureNameStatistics, target: statistics_pb2
                                     sample_count=bucket.sample_count)
 
 
-def _name_of(feature: statistics_pb2.FeatureNameStatistics) -> str:
+def name_of(feature: statistics_pb2.FeatureNameStatistics) -> str:
+  """The name of the feature that the statistics are of."""
   return feature.name or ".".join(feature.path.step)
 
 
