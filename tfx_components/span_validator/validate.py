@@ -85,13 +85,28 @@ def find_anomalies(statistics: statistics_pb2.DatasetFeatureStatisticsList, sche
   for one in (statistics, previous):
     if one is not None:
       _check_frequencies(one, spec, settings)
-  anomalies = tfdv.validate_statistics(statistics, schema, previous_statistics=previous)
+  anomalies = tfdv.validate_statistics(statistics, comparable(schema, previous), previous_statistics=previous)
   in_schema = {feature.name for feature in schema.feature}
   for name in spec.names:
     if name not in in_schema and name not in anomalies.anomaly_info:
       # TFDV misses only what the schema knows; a field that the first span already lacks is in neither.
       _add_missing_column(anomalies, name)
   return anomalies
+
+
+def comparable(schema: schema_pb2.Schema,
+               previous: statistics_pb2.DatasetFeatureStatisticsList | None) -> schema_pb2.Schema:
+  """The schema without the drift of features that the span before has no statistics of.
+
+  A field is new, or its ids are (see `diet_tf.migration`); that there is nothing to compare with is no anomaly.
+  """
+  known = {name_of(feature) for dataset in (previous.datasets if previous else ()) for feature in dataset.features}
+  reduced = schema_pb2.Schema()
+  reduced.CopyFrom(schema)
+  for feature in reduced.feature:
+    if feature.name not in known:
+      feature.ClearField("drift_comparator")
+  return reduced
 
 
 def _add_missing_column(anomalies: anomalies_pb2.Anomalies, name: str) -> None:
