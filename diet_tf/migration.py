@@ -78,9 +78,10 @@ def plan_migration(old: FeatureSpec, new: FeatureSpec) -> Migration:
     ConfigError: a field is removed, renamed, moved or read another way, an id space shrinks, a hash space does not grow
       by a whole factor, or label or time column change.
   """
-  for name, before, after in (("label", old.label, new.label), ("time", old.time_column, new.time_column)):
-    if before != after:
-      raise _refused(f"features.{name}", f"{name} stays as it was committed", before, after,
+  columns: dict[str, tuple[Any, Any]] = {"label": (old.label, new.label), "time": (old.time_column, new.time_column)}
+  for name, (committed, now) in columns.items():
+    if committed != now:
+      raise _refused(f"features.{name}", f"{name} stays as it was committed", committed, now,
                      f"restore features.{name}, or begin a new store.")
   if new.names[:len(old.names)] != old.names:
     position = next((index for index, (before, after) in enumerate(zip(old.names, new.names)) if before != after),

@@ -37,7 +37,7 @@ MAX_LOGIT_CHANGE = 0.05
 _MAX_RELATIVE_CHANGE = 1e-3
 _MAX_COMPARED_SLOTS = 512
 # The second moment of rows that are zero on purpose: "touched", so that they are saved, and too small to matter.
-_LEAST_MOMENT = np.finfo(np.float32).tiny
+_LEAST_MOMENT = float(np.finfo(np.float32).tiny)
 
 
 def migrate_teacher(source: str, target: str, migration: Migration, settings: TeacherSettings, slots: Slots) -> None:

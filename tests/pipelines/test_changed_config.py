@@ -3,14 +3,21 @@
 import hashlib
 import pathlib
 
+import numpy as np
+import pandas as pd
 import pytest
 
+from diet_tf import encoding
 from diet_tf.config import load_config
 from diet_tf.errors import ConfigError
 from diet_tf.manifest import read_manifest
 from diet_tf.memory import load_memory
+from diet_tf.records import example_dataset
 from diet_tf.store import Store
 from pipelines import command_line
+from pipelines.evaluation import Evaluation
+from pipelines.local import with_data_dir
+from pipelines.workspace import Workspace
 
 
 def digests(folder: pathlib.Path) -> dict[str, str]:
@@ -31,12 +38,12 @@ def test_a_field_and_a_larger_hash_space_between_two_spans(tiny_log, tmp_path):
   before = digests(tmp_path / "out" / "store")
 
   # 256 ids are 1 + 255: 766 is 1 + 3 * 255.
-  tiny_log.with_features(user_id={"hash": 766}, author_id={"vocabulary": 32})
+  tiny_log.with_features(user_id={"hash": 766}, author_id={"vocabulary": 8})
   new = load_config(tiny_log.config_path).features
   with pytest.raises(ConfigError) as caught:
     run("--span", "1", "--seed", "5")
   for words in ("features.fields.user_id.hash: 256 committed, 766 now", "seed: 0 committed, 5 now", "--accept-changes",
-                "features.fields.author_id.vocabulary: not set committed, 32 now"):
+                "features.fields.author_id.vocabulary: not set committed, 8 now"):
     assert words in str(caught.value)
   assert caught.value.exit_code == 2
   assert digests(tmp_path / "out" / "store") == before
@@ -53,7 +60,16 @@ def test_a_field_and_a_larger_hash_space_between_two_spans(tiny_log, tmp_path):
   # Old slots know nothing of the new field; new ones do.
   author = memory.slots.ids[:, memory.spec.names.index("author_id")]
   assert not author[kept].any() and author[~kept].any()
-  assert {path for path in commit.files if path.startswith("schema")} == {"schema/schema.pbtxt"}
+
+  # For the panel, span 0 is encoded again: its ids mean what they mean in the memory.
+  config = with_data_dir(load_config(tiny_log.config_path), str(tiny_log.folder))
+  shards = Evaluation(config, Workspace(str(tmp_path / "out")), store)._log_shards(0)
+  encoded = np.concatenate([ids.numpy() for ids, _, _ in example_dataset(shards, new, 256)])
+  authors = pd.read_csv(tiny_log.folder / "span-0.csv")["author_id"].to_numpy()
+  known = encoding.read_vocabularies(store.path(commit, "vocabularies.json"))["author_id"]
+  expected = encoding.encode(new.fields[-1], authors, known)
+  assert len(known) == 6 and 0 < (expected == 1).sum() < 1500
+  assert np.bincount(encoded[:, -1]).tolist() == np.bincount(expected).tolist()
 
   # The next span is of the same config: nothing is to be declared.
   assert run("--span", "2") == 0
