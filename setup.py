@@ -61,7 +61,9 @@ setup(
         "cuda": ["tensorflow[and-cuda]>=2.16,<2.17"],
         # The plots of `benchmarks.fidelity`, as SVG files.
         "benchmark": ["matplotlib>=3.8"],
-        "dev": ["pytest>=8", "pytest-xdist>=3", "pytest-timeout>=2", "hypothesis>=6", "ruff", "mypy", "types-PyYAML"],
+        # atheris fuzzes the parsers, guided by coverage; 2.3.0 is the last with a wheel for Python 3.10.
+        "dev": ["pytest>=8", "pytest-xdist>=3", "pytest-timeout>=2", "hypothesis>=6", "ruff", "mypy", "types-PyYAML",
+                "atheris==2.3.0; sys_platform == 'linux'"],
     },
     entry_points={
         "console_scripts": ["diet = diet_tf.cli:main"],

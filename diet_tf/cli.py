@@ -15,6 +15,7 @@ from collections.abc import Callable, Sequence
 
 import diet_tf
 from diet_tf.errors import ConfigError, DietError
+from diet_tf.printable import printable
 
 Command = Callable[[Sequence[str]], int]
 
@@ -29,6 +30,7 @@ SUMMARIES = {
     "kubeflow": "compile, submit and schedule the pipeline on Kubeflow Pipelines",
     "run": "distil the spans of a log, one pipeline run per span",
     "memory": "show what is known of a distilled memory",
+    "store": "check a store, list its commits, remove old ones",
 }
 
 
@@ -54,14 +56,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
   except Exception as error:
     if debug:
       raise
-    print(f"diet: unexpected error: {type(error).__name__}: {error}\nRun it again with --debug for the traceback.",
-          file=sys.stderr)
+    print(f"diet: unexpected error: {type(error).__name__}: {printable(str(error))}\n"
+          "Run it again with --debug for the traceback.", file=sys.stderr)
     return EXIT_UNEXPECTED
 
 
 def _dispatch(arguments: list[str], debug: bool) -> int:
   plugins = {point.name: point for point in importlib.metadata.entry_points(group=PLUGIN_GROUP)}
-  names = sorted({"memory", *plugins})
+  names = sorted({"memory", "store", *plugins})
   parser = _parser(names)
   # Only what stands before the command is ours: what follows belongs to it.
   split = next((index for index, argument in enumerate(arguments) if not argument.startswith("-")), len(arguments))
@@ -75,6 +77,9 @@ def _dispatch(arguments: list[str], debug: bool) -> int:
     quiet_third_parties()
   if name == "memory":
     return memory(rest)
+  if name == "store":
+    from diet_tf.store_commands import store
+    return store(rest)
   if name not in plugins:
     close = difflib.get_close_matches(name, names, 1)
     raise ConfigError(f"diet {name}", rule=f"the commands are {', '.join(names)}.", received=repr(name),

@@ -24,6 +24,11 @@ Path = tuple[str | int, ...]
 _INTEGER = re.compile(r"[-+]?[0-9]+")
 _FLOAT = re.compile(r"[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]+)?|[-+]?\.inf", re.IGNORECASE)
 _LEADING_ZERO = re.compile(r"[-+]?0[0-9]")
+# A log's largest integers have 20 digits; a longer text of digits is read as a float.
+_MAX_DIGITS = 100
+# What the YAML parser does for each nested bracket grows with their number.
+_MAX_DEPTH = 20
+_MAX_FILE_BYTES = 4 << 20
 _CONSTANTS = {"": None, "~": None, "null": None, "true": True, "false": False}
 
 
@@ -74,6 +79,10 @@ def read_config_file(path: str) -> tuple[dict[str, Any], Where]:
     received = "a folder." if files.is_folder(path) else "no such file."
     raise ConfigError(path, rule="the config is a file.", received=received,
                       remedy=f"give the path of a config file (the current folder is {os.getcwd()}).")
+  num_bytes = files.num_bytes(path)
+  if num_bytes > _MAX_FILE_BYTES:
+    raise ConfigError(path, rule=f"a config has at most {_MAX_FILE_BYTES:,} bytes.", received=f"{num_bytes:,} bytes.",
+                      remedy="give the path of a config file; let long vocabularies grow from the log.")
   try:
     text = files.read_bytes(path).decode("utf-8")
   except UnicodeDecodeError as error:
@@ -150,8 +159,13 @@ def _check_entry(target: Any, part: str | int, dotted: str) -> None:
 
 def _compose(text: str, source: str) -> yaml.Node | None:
   try:
+    depth = 0
     for event in yaml.parse(text, Loader=yaml.SafeLoader):
       _refuse_indirection(event, source)
+      depth += isinstance(event, yaml.CollectionStartEvent) - isinstance(event, yaml.CollectionEndEvent)
+      if depth > _MAX_DEPTH:
+        raise ConfigError(f"{source}:{_line(event.start_mark)}", rule=f"sections lie at most {_MAX_DEPTH} deep.",
+                          received="another one below that.", remedy="close the brackets before it.")
     return yaml.compose(text, Loader=yaml.SafeLoader)
   except yaml.YAMLError as error:
     mark = getattr(error, "problem_mark", None)
@@ -206,7 +220,7 @@ def _scalar(node: yaml.ScalarNode, where: Where) -> Any:
     return _CONSTANTS[text.lower()]
   if _LEADING_ZERO.match(text):
     return text
-  if _INTEGER.fullmatch(text):
+  if _INTEGER.fullmatch(text) and len(text) <= _MAX_DIGITS:
     return int(text)
   if text.lower() == ".nan":
     raise ConfigError(str(where), rule="a setting is a number.", received=".nan.", remedy="give a number.")

@@ -24,6 +24,7 @@ import tensorflow as tf
 from diet_tf import files
 from diet_tf.errors import DataError, FormatError
 from diet_tf.features import MISSING_ID, NUM_RESERVED_VOCABULARY_IDS, OUT_OF_VOCABULARY_ID, FeatureSpec, Field
+from diet_tf.json_files import parse_json
 
 MISSING_TEXT = ""
 VOCABULARIES_FORMAT_NAME = "diet_tf.vocabularies"
@@ -303,16 +304,18 @@ def read_vocabularies(path: str) -> dict[str, list[str]]:
   """The grown vocabularies that `write_vocabularies` wrote.
 
   Raises:
-    FormatError: if the file is no such file, or of a newer version.
+    FormatError: if the file is missing, no such file, or of a newer version.
   """
-  content = files.read_bytes(path)
+  remedy = "restore the file from the store."
+  with files.reading(path, remedy):
+    content = files.read_bytes(path)
+  document = parse_json(content, path, remedy)
   try:
-    document = json.loads(content)
     name, version = document["format_name"], document["format_version"]
     vocabularies = {field: [str(value) for value in values] for field, values in document["vocabularies"].items()}
   except (ValueError, KeyError, TypeError, AttributeError) as error:
     raise FormatError(path, rule="a vocabularies file is JSON with format_name, format_version and vocabularies.",
-                      received=repr(error), remedy="restore the file from the store.") from error
+                      received=repr(error), remedy=remedy) from error
   if name != VOCABULARIES_FORMAT_NAME or version != VOCABULARIES_FORMAT_VERSION:
     raise FormatError(path, rule=f"it is {VOCABULARIES_FORMAT_NAME!r} version {VOCABULARIES_FORMAT_VERSION}.",
                       received=f"{name!r} version {version}.", remedy="read it with the release that wrote it.")

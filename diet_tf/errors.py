@@ -4,9 +4,16 @@ from __future__ import annotations
 
 from typing import Any
 
+from diet_tf.printable import printable
+
+# Of each part of a message: a log may have a value of a megabyte.
+_MAX_CHARACTERS = 20_000
+
 
 class DietError(Exception):
   """Base of every error that DIET-TF raises on purpose.
+
+  Its parts can be shown anywhere: control characters are written out, and what is very long is cut.
 
   Args:
     subject: the thing that is wrong, as the user knows it (a file, a config key, a field).
@@ -18,11 +25,9 @@ class DietError(Exception):
   exit_code = 1
 
   def __init__(self, subject: str, *, rule: str, received: str, remedy: str) -> None:
-    self.subject = subject
-    self.rule = rule
-    self.received = received
-    self.remedy = remedy
-    super().__init__(f"{subject}: {rule} Received: {received} Remedy: {remedy}")
+    self.subject, self.rule, self.received, self.remedy = (
+        printable(str(part), _MAX_CHARACTERS) for part in (subject, rule, received, remedy))
+    super().__init__(f"{self.subject}: {self.rule} Received: {self.received} Remedy: {self.remedy}")
 
   # Pickle, by which Beam carries errors, would otherwise call the class with the message alone.
   def __reduce__(self) -> tuple[Any, ...]:

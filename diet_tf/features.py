@@ -52,6 +52,9 @@ class Field:
 
   def __post_init__(self) -> None:
     subject = f"field {self.name!r}"
+    if not isinstance(self.name, str) or not isinstance(self.column, str):
+      raise ConfigError(subject, rule="name and column of a field are texts.",
+                        received=f"{self.name!r}, {self.column!r}.", remedy="put them in quotes.")
     if not self.name or "/" in self.name:
       raise ConfigError(subject, rule="a field's name is a non-empty string without '/'.", received=repr(self.name),
                         remedy="rename the field.")
@@ -59,6 +62,10 @@ class Field:
     if sum(ways) != 1:
       raise ConfigError(subject, rule="exactly one of hash_ids, vocabulary_ids and boundaries must be set.",
                         received=f"{sum(ways)} of them.", remedy="keep one.")
+    sizes = (self.hash_ids, self.vocabulary_ids, self.ids_per_slot)
+    if not all(size is None or type(size) is int for size in sizes):
+      raise ConfigError(subject, rule="hash_ids, vocabulary_ids and ids_per_slot are integers.", received=f"{sizes}.",
+                        remedy="write whole numbers.")
     if self.num_ids < 2:
       raise ConfigError(subject, rule="the id space needs at least 2 ids.", received=str(self.num_ids),
                         remedy="raise hash_ids or vocabulary_ids.")

@@ -161,8 +161,7 @@ def survey_log(log_shards: Mapping[int, Sequence[str]], spec: FeatureSpec, setti
   held_back = _Reservoir(settings.selection_examples, 0)
   count = 0
   for span in sorted(log_shards):
-    for batch in records.example_dataset(log_shards[span], spec, _SURVEY_BATCH):
-      ids, labels, example_ids = (part.numpy() for part in batch)
+    for ids, labels, example_ids in records.read_examples(log_shards[span], spec, _SURVEY_BATCH):
       held = records.is_held_back(example_ids, settings.holdback_fraction)
       if span in newest:
         held_back.add(ids[held], labels[held], example_ids[held])

@@ -11,13 +11,14 @@ import errno
 import hashlib
 import importlib
 import os
+import re
 import shutil
 import sys
 import uuid
 from collections.abc import Iterator
 from typing import IO, Any
 
-from diet_tf.errors import ConfigError, StoreError
+from diet_tf.errors import ConfigError, FormatError, StoreError
 
 # A put of one object is atomic there, and a rename is a copy and a delete: writing in place is the safer of the two.
 OBJECT_STORE_SCHEMES = ("gs", "s3", "s3a", "az", "azfs", "oss")
@@ -26,6 +27,8 @@ EXTRA_SCHEMES = ("s3", "az", "oss", "hdfs", "viewfs", "har", "http", "https")
 PARTIAL_SUFFIX = ".partial"
 
 _CHUNK_BYTES = 1 << 20
+# Backslashes part folders elsewhere; control characters and halves of characters stand in no name of ours.
+_UNUSABLE = re.compile("[\\\\\x00-\x1f\x7f\ud800-\udfff]")
 _FULL_DISK_ERRNOS = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
@@ -93,6 +96,29 @@ def digest(path: str) -> tuple[str, int]:
       hasher.update(chunk)
       size += len(chunk)
   return hasher.hexdigest(), size
+
+
+def num_bytes(path: str) -> int:
+  """The size of a file."""
+  return int(_gfile(path).stat(path).length) if is_remote(path) else os.path.getsize(path)
+
+
+def num_bytes_below(path: str) -> int:
+  """The size of a file, or of all files below a folder."""
+  return sum(num_bytes(join(path, below)) for below in files_below(path)) if is_folder(path) else num_bytes(path)
+
+
+def is_plain_path(path: str) -> bool:
+  """Whether a path that a document names stays below the folder of the document on any file system."""
+  return all(part not in ("", ".", "..") and not _UNUSABLE.search(part) for part in path.split("/"))
+
+
+def leads_outside(folder: str, path: str) -> bool:
+  """Whether the file `path` below a local `folder` lies elsewhere, as symbolic links can make it."""
+  if is_remote(folder):
+    return False
+  root = os.path.realpath(folder)
+  return os.path.commonpath([root, os.path.realpath(join(folder, path))]) != root
 
 
 def copy(source: str, target: str) -> tuple[str, int]:
@@ -188,6 +214,17 @@ def writing(subject: str) -> Iterator[None]:
     if not _is_tensorflow_error(error):
       raise
     raise _write_error(subject, str(error), full=type(error).__name__ == "ResourceExhaustedError") from error
+
+
+@contextlib.contextmanager
+def reading(subject: str, remedy: str) -> Iterator[None]:
+  """Turns a failed read within the block into a `FormatError` that names `subject` and what to do."""
+  try:
+    yield
+  except Exception as error:
+    if not isinstance(error, OSError) and not _is_tensorflow_error(error):
+      raise
+    raise FormatError(subject, rule="the file can be read.", received=f"{error}.", remedy=remedy) from error
 
 
 def _write_error(subject: str, received: str, *, full: bool) -> StoreError:

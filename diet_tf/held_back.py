@@ -80,8 +80,8 @@ def sample_held_back(shards: Sequence[str], spec: FeatureSpec, fraction: float, 
 def _held_back_parts(shards: Sequence[str], spec: FeatureSpec, fraction: float,
                      scores_dir: str | None) -> Iterator[HeldBack]:
   for shard in shards:
-    batches = records.example_dataset([shard], spec, 1 << 14, holdback="only", holdback_fraction=fraction)
-    columns = [np.concatenate(column) for column in zip(*(tuple(map(np.asarray, batch)) for batch in batches))]
+    batches = records.read_examples([shard], spec, 1 << 14, holdback="only", holdback_fraction=fraction)
+    columns = [np.concatenate(column) for column in zip(*batches)]
     if not columns:
       continue
     ids, labels, example_ids = columns

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from diet_tf import files
 from diet_tf.errors import ConfigError, DietError, FormatError, StoreError
 from diet_tf.features import FeatureSpec
+from diet_tf.json_files import read_json
 
 if TYPE_CHECKING:
   import tensorflow as tf
@@ -25,6 +26,7 @@ FORMAT_VERSION = 1
 # The groups of variables that have a learning rate of their own; see `diet_tf.optimizers`.
 PARAMETER_GROUPS = ("embedding", "linear", "dense")
 
+_REMEDY = "restore the file from a copy, or make it again from the spans; do not edit it by hand."
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 _SHARD_NAME = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9._-]*")
 
@@ -78,7 +80,7 @@ class Recipe:
     object.__setattr__(self, "learning_rates", {name: float(rate) for name, rate in self.learning_rates.items()})
     object.__setattr__(self, "step_multipliers", tuple(float(value) for value in self.step_multipliers))
     for name in ("batch_size", "epochs"):
-      self._require(name, "is an integer of at least 1.", _is_count(getattr(self, name)) and getattr(self, name) >= 1)
+      self._require(name, "is an integer of at least 1.", is_count(getattr(self, name)) and getattr(self, name) >= 1)
     for name in ("beta_1", "beta_2"):
       self._require(name, "lies in [0, 1).", 0 <= getattr(self, name) < 1)
     self._require("epsilon", "is positive.", self.epsilon > 0)
@@ -257,7 +259,7 @@ class Manifest:
       manifest = cls(**content)
       spec_digest = manifest.spec().digest()
       digest = manifest.digest
-    except (DietError, TypeError, KeyError, ValueError, AttributeError) as error:
+    except (DietError, TypeError, KeyError, ValueError, AttributeError, ArithmeticError) as error:
       raise _damaged(subject, "its parts are as the writer made them.", f"{type(error).__name__}: {error}") from error
     if spec_digest != manifest.feature_spec_digest:
       raise _damaged(subject, "feature_spec_digest is the digest of feature_spec.",
@@ -268,10 +270,16 @@ class Manifest:
     return manifest
 
   def _check(self, subject: str) -> None:
+    mappings = (self.feature_spec, self.max_ids, self.budget, self.versions, *self.lineage)
+    if not all(isinstance(value, dict) for value in mappings) or not isinstance(self.settings_digest, str):
+      raise _damaged(subject, "every value is of the kind that its writer sets.", "a value of another kind.")
+    if not all(set(entry) == {"span", "digest"} and is_count(entry["span"]) and is_sha256(entry["digest"])
+               for entry in self.lineage):
+      raise _damaged(subject, "lineage names memories by span and digest.", str(self.lineage))
     for shard in self.shards:
       if not isinstance(shard.name, str) or not _SHARD_NAME.fullmatch(shard.name):
         raise _damaged(subject, "a shard is a plain file name in the manifest's own folder.", repr(shard.name))
-      if not isinstance(shard.sha256, str) or not _SHA256.fullmatch(shard.sha256):
+      if not is_sha256(shard.sha256):
         raise _damaged(subject, f"shard {shard.name} has a SHA-256 in hex.", repr(shard.sha256))
     names = [shard.name for shard in self.shards]
     if len(set(names)) != len(names):
@@ -279,7 +287,7 @@ class Manifest:
     counts = [self.span, self.num_slots, self.num_examples_seen, *self.max_ids.values()]
     for shard in self.shards:
       counts += [shard.num_bytes, shard.num_raw_bytes, shard.num_records]
-    if not all(_is_count(count) for count in counts):
+    if not all(is_count(count) for count in counts):
       raise _damaged(subject, "counts and spans are integers of at least 0.", str(counts))
     num_records = sum(shard.num_records for shard in self.shards)
     if num_records != self.num_slots:
@@ -314,10 +322,7 @@ def read_document(path: str) -> dict[str, Any]:
   Raises:
     FormatError: the file is not a JSON object.
   """
-  try:
-    value = json.loads(files.read_bytes(path))
-  except ValueError as error:
-    raise _damaged(path, "the file is JSON in UTF-8.", f"{error}.") from error
+  value = read_json(path, _REMEDY)
   if not isinstance(value, dict):
     raise _damaged(path, "the file is a JSON object.", f"{type(value).__name__}.")
   return value
@@ -352,12 +357,17 @@ def check_document(value: Mapping[str, Any], subject: str, format_name: str, for
 
 
 def _damaged(subject: str, rule: str, received: str) -> FormatError:
-  return FormatError(subject, rule=rule, received=received,
-                     remedy="restore the file from a copy, or make it again from the spans; do not edit it by hand.")
+  return FormatError(subject, rule=rule, received=received, remedy=_REMEDY)
 
 
-def _is_count(value: Any) -> bool:
+def is_count(value: Any) -> bool:
+  """Whether a value of a document is an integer of at least 0."""
   return isinstance(value, int) and not isinstance(value, bool) and value >= 0
+
+
+def is_sha256(value: Any) -> bool:
+  """Whether a value of a document is a SHA-256 in hex."""
+  return isinstance(value, str) and _SHA256.fullmatch(value) is not None
 
 
 def _difference(old: Mapping[str, Any], new: Mapping[str, Any]) -> str:

@@ -276,6 +276,9 @@ def _check_shard(directory: str, shard: ShardInfo, verify: bool) -> None:
   remedy = "restore the file from a copy, or make the memory again from the spans."
   if not files.exists(path):
     raise FormatError(path, rule="every shard of the manifest is there.", received="no such file.", remedy=remedy)
+  if files.leads_outside(directory, shard.name):
+    raise FormatError(path, rule="a shard lies in the folder of its memory.", received="a link that leads out of it.",
+                      remedy="put a copy in its place.")
   if not verify:
     return
   sha256, num_bytes = files.digest(path)

@@ -11,8 +11,9 @@ per field, `<field>/ids` (int64 list) and `<field>/weights` (float list) of equa
 
 from __future__ import annotations
 
+import contextlib
 import functools
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Literal
 
 import numpy as np
@@ -22,6 +23,7 @@ from diet_tf import files
 from diet_tf.errors import ConfigError, DataError, FormatError, NumericsError
 from diet_tf.features import FeatureSpec
 from diet_tf.manifest import ShardInfo
+from diet_tf.record_frames import require_whole
 from diet_tf.slots import Slots
 
 Holdback = Literal["only", "without"]
@@ -41,6 +43,9 @@ _ROWS_PER_ENCODING = 8192
 _SPLIT_MIX = ((30, 0xBF58476D1CE4E5B9), (27, 0x94D049BB133111EB))
 _HOLDBACK_BITS = 20
 _MAX_NAMED = 5
+# Size and time of the shards of examples that this process has found whole.
+_WHOLE_SHARDS: dict[str, tuple[int, float]] = {}
+_REMEDY = "restore the file from a copy, or make it again from the spans."
 
 
 def example_shards(directory: str) -> list[str]:
@@ -114,6 +119,44 @@ def example_dataset(shard_paths: Sequence[str], spec: FeatureSpec, batch_size: i
   if holdback is not None:
     dataset = dataset.rebatch(batch_size, drop_remainder=drop_remainder)
   return dataset.prefetch(tf.data.AUTOTUNE)
+
+
+def read_examples(shard_paths: Sequence[str], spec: FeatureSpec, batch_size: int, *,
+                  holdback: Holdback | None = None, holdback_fraction: float = 0.1
+                  ) -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray]]:
+  """The batches of `example_dataset` as NumPy arrays.
+
+  Raises:
+    FormatError: a shard is missing, damaged or cut off, a feature is missing, or an id lies outside its field's id
+      space.
+  """
+  for path in shard_paths:
+    _require_whole_once(path)
+  with readable(", ".join(shard_paths)):
+    dataset = example_dataset(shard_paths, spec, batch_size, holdback=holdback, holdback_fraction=holdback_fraction)
+    yield from dataset.as_numpy_iterator()
+
+
+def _require_whole_once(path: str) -> None:
+  """Like `require_whole`, but a shard that was found whole is not read through again by each later pass over it."""
+  with files.reading(path, _REMEDY):
+    version = (files.num_bytes(path), files.modified_seconds(path))
+  if _WHOLE_SHARDS.get(path) != version:
+    require_whole(path)
+    _WHOLE_SHARDS[path] = version
+
+
+@contextlib.contextmanager
+def readable(subject: str) -> Iterator[None]:
+  """Turns what TensorFlow says of a damaged shard within the block into a `FormatError` that names `subject`."""
+  try:
+    yield
+  except (tf.errors.DataLossError, tf.errors.InvalidArgumentError, tf.errors.NotFoundError,
+          tf.errors.OutOfRangeError, UnicodeDecodeError) as error:
+    # TensorFlow quotes the broken record in its message, and fails at that where it is no text.
+    received = "a record that is no tf.train.Example." if isinstance(error, UnicodeDecodeError) else _first_line(error)
+    raise FormatError(subject, rule="a shard is a whole TFRecord file, made with the feature spec in use.",
+                      received=received, remedy=_REMEDY) from error
 
 
 def split_mix(values: np.ndarray) -> np.ndarray:
@@ -286,7 +329,8 @@ def read_slots(directory: str, shard_names: Sequence[str], spec: FeatureSpec,
     max_ids: the most ids per slot, for all fields or for each.
 
   Raises:
-    FormatError: a file is missing or damaged, a feature is missing, or a slot has more ids than `max_ids`.
+    FormatError: a file is missing or damaged, a feature is missing, a slot has more ids than `max_ids`, or an id lies
+      outside its field's id space.
   """
   widths = max_ids.values() if isinstance(max_ids, Mapping) else np.ravel(max_ids)
   width = max((int(value) for value in widths), default=1)
@@ -295,14 +339,12 @@ def read_slots(directory: str, shard_names: Sequence[str], spec: FeatureSpec,
 
 
 def _parse_slots(path: str, spec: FeatureSpec, width: int) -> Slots:
-  try:
+  require_whole(path)
+  with readable(path):
     records = [record.numpy() for record in _record_dataset([path])]
     if not records:
       return _no_slots(spec, width)
     parsed = tf.io.parse_example(tf.constant(records, tf.string), slot_features(spec))
-  except tf.errors.OpError as error:
-    raise FormatError(path, rule="a shard is a GZIP TFRecord file of slots.", received=error.message.splitlines()[0],
-                      remedy="restore the file from a copy, or make the memory again from the spans.") from error
   ids = np.zeros([len(records), len(spec.names), width], np.int32)
   weights = np.zeros([len(records), len(spec.names), width], np.float32)
   for f, name in enumerate(spec.names):
@@ -312,12 +354,19 @@ def _parse_slots(path: str, spec: FeatureSpec, width: int) -> Slots:
         or len(np.unique(rows)) != len(records)):
       raise FormatError(path, rule=f"field {name!r} has in each slot 1 to {width} ids and as many weights.",
                         received=f"up to {sparse_ids.shape[1]} ids and {sparse_weights.shape[1]} weights, in "
-                        f"{len(np.unique(rows))} of {len(records)} slots.",
-                        remedy="restore the file from a copy, or make the memory again from the spans.")
+                        f"{len(np.unique(rows))} of {len(records)} slots.", remedy=_REMEDY)
+    least, most = (int(bound(sparse_ids.values)) for bound in (np.min, np.max))
+    if least < 0 or most >= spec.num_ids[f]:
+      raise FormatError(path, rule=f"ids of field {name!r} lie in [0, {spec.num_ids[f]}).",
+                        received=f"ids from {least} to {most}.", remedy=_REMEDY)
     ids[rows, f, columns] = sparse_ids.values.numpy()
     weights[rows, f, columns] = sparse_weights.values.numpy()
   scalars = {array: parsed[key].numpy() for key, array in {**_SLOT_FLOATS, **_SLOT_INTEGERS}.items()}
   return Slots(ids=ids, weights=weights, **scalars)
+
+
+def _first_line(error: tf.errors.OpError) -> str:
+  return next(iter(error.message.splitlines()), type(error).__name__)
 
 
 def _no_slots(spec: FeatureSpec, width: int) -> Slots:

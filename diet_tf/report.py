@@ -15,6 +15,7 @@ from diet_tf import charts, files
 from diet_tf.fidelity_result import KINDS, LOG, MEMORY, FidelityResult, MemberFidelity, Training
 from diet_tf.manifest import Manifest
 from diet_tf.metrics import Estimate, PairedDifference
+from diet_tf.printable import printable
 from diet_tf.slots import Slots
 
 KIND_NAMES = {"log": "whole log", "memory": "memory", "random_hard": "random rows, clicks",
@@ -84,11 +85,9 @@ def render_report(result: FidelityResult, *, manifest: Manifest, slots: Slots | 
                   stages: Sequence[StageSummary] = (), settings: Mapping[str, Any] | None = None,
                   commands: Sequence[str] = ()) -> str:
   """The report as HTML; see `write_report`."""
-  environment = jinja2.Environment(loader=jinja2.PackageLoader("diet_tf"), autoescape=True, trim_blocks=True,
-                                   lstrip_blocks=True, undefined=jinja2.StrictUndefined)
   kinds = [kind for kind in KINDS if any(kind in member.trainings for member in result.members)]
   stages = sorted(stages, key=lambda stage: stage.span)
-  return environment.get_template("report.html.j2").render(
+  return template("report.html.j2").render(
       width=f"{charts.WIDTH:g}", result=result, manifest=manifest, stages=stages, commands=list(commands), kinds=kinds,
       kind_names=KIND_NAMES,
       key_figures=_key_figures(result), scatter=_scatter(result), dots=_dots(result, kinds),
@@ -96,6 +95,18 @@ def render_report(result: FidelityResult, *, manifest: Manifest, slots: Slots | 
       curves=_curves(stages), actions=_actions(stages), action_names=ACTION_NAMES, ages=_ages(slots, manifest.span),
       verdicts=[_verdict(stage) for stage in stages if stage.verdict], summary=result.summary(),
       settings_text=_as_yaml(settings) if settings else "", recipe_text=_as_yaml(_short_recipe(manifest)))
+
+
+def template(name: str) -> jinja2.Template:
+  """A template of `diet_tf/templates`, into which values go escaped, their control characters written out."""
+  environment = jinja2.Environment(loader=jinja2.PackageLoader("diet_tf"), autoescape=True, trim_blocks=True,
+                                   lstrip_blocks=True, undefined=jinja2.StrictUndefined, finalize=_shown)
+  return environment.get_template(name)
+
+
+def _shown(value: Any) -> Any:
+  # What a macro has made is markup by now, a subclass of str, with its values escaped.
+  return printable(value) if type(value) is str else value
 
 
 def _key_figures(result: FidelityResult) -> list[tuple[str, str, str]]:

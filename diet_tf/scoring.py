@@ -98,8 +98,8 @@ class SpanScorer:
   def score_shard(self, shard: str, spec: FeatureSpec, output: str) -> int:
     """Scores the examples of a shard into a file; returns their number."""
     parts: list[tuple[np.ndarray, ...]] = []
-    for ids, labels, example_ids in records.example_dataset([shard], spec, self._settings.batch_size):
-      parts.append((example_ids.numpy(), *self.score_examples(ids, labels)))
+    for ids, labels, example_ids in records.read_examples([shard], spec, self._settings.batch_size):
+      parts.append((example_ids, *self.score_examples(tf.constant(ids), tf.constant(labels))))
     header = {"format_name": np.array(FORMAT_NAME), "format_version": np.array(FORMAT_VERSION)}
     # A shard may be empty: its file has empty columns.
     columns = {name: np.concatenate([np.zeros(0, dtype), *(part[number] for part in parts)])
@@ -128,9 +128,15 @@ def read_scores(path: str) -> dict[str, np.ndarray]:
     FormatError: if it is damaged or of another format.
   """
   scores = arrays.read_arrays(path)
-  if str(scores.get("format_name")) != FORMAT_NAME or int(scores.get("format_version", 0)) != FORMAT_VERSION:
+  if [str(scores.get(key)) for key in ("format_name", "format_version")] != [FORMAT_NAME, str(FORMAT_VERSION)]:
     raise FormatError(path, rule=f"is of format {FORMAT_NAME} version {FORMAT_VERSION}.",
                       received=f"{scores.get('format_name')} version {scores.get('format_version')}.",
+                      remedy="score the span again with this version of diet-tf.")
+  shapes = {scores[name].shape for name in _COLUMNS if name in scores}
+  if (set(scores) != {*_COLUMNS, "format_name", "format_version"} or len(shapes) > 1 or len(shapes.pop()) != 1
+      or any(scores[name].dtype != dtype for name, dtype in _COLUMNS.items())):
+    raise FormatError(path, rule=f"has the columns {list(_COLUMNS)}, with one value per example.",
+                      received=", ".join(f"{name} {array.dtype} {array.shape}" for name, array in scores.items()) + ".",
                       remedy="score the span again with this version of diet-tf.")
   return scores
 
@@ -144,7 +150,7 @@ def scored_passes(shards: Sequence[str], directory: str, spec: FeatureSpec, hold
   def one_pass() -> Iterable[ScoredExamples]:
     for shard in shards:
       scores = read_scores(score_file(directory, shard))
-      batches = [(batch[0].numpy(), batch[2].numpy()) for batch in records.example_dataset([shard], spec, 1 << 14)]
+      batches = [(ids, example_ids) for ids, _, example_ids in records.read_examples([shard], spec, 1 << 14)]
       example_ids = np.concatenate([np.zeros(0, np.int64), *(batch[1] for batch in batches)])
       if not np.array_equal(example_ids, scores["example_ids"]):
         raise FormatError(score_file(directory, shard), rule="has one row per example of its shard, in its order.",

@@ -6,13 +6,12 @@ import dataclasses
 from collections.abc import Mapping
 from typing import Any
 
-import jinja2
 import numpy as np
 
 from diet_tf import charts, files
 from diet_tf.arrays import write_json
 from diet_tf.manifest import check_document, read_document
-from diet_tf.report import ACTION_NAMES, StageSummary
+from diet_tf.report import ACTION_NAMES, StageSummary, template
 from diet_tf.slots import Slots
 
 FORMAT_NAME = "diet_tf.stage"
@@ -75,14 +74,12 @@ def write_stage_report(uri: str, record: StageRecord) -> None:
 def render_stage_report(record: StageRecord) -> str:
   """The report as HTML."""
   summary = record.summary
-  environment = jinja2.Environment(loader=jinja2.PackageLoader("diet_tf"), autoescape=True, trim_blocks=True,
-                                   lstrip_blocks=True, undefined=jinja2.StrictUndefined)
   label = f"span {summary.span}"
   actions = {name: float(summary.actions.get(name, 0)) for name in ACTION_NAMES}
   ages = {f"span {born}": {name: float(count) for name, count in counts.items()}
           for born, counts in record.slots_by_age.items()}
   curve = charts.line_chart({label: summary.outer_losses}) if len(summary.outer_losses) > 1 else None
-  return environment.get_template(_TEMPLATE).render(
+  return template(_TEMPLATE).render(
       width=f"{charts.WIDTH:g}", summary=summary, curve=curve, candidates=_candidates(summary.verdict or {}),
       actions=charts.bar_chart({label: actions}, {label: f"{summary.num_slots:,}"}, left=64.0),
       ages=charts.bar_chart(ages, {age: f"{sum(counts.values()):,.0f}" for age, counts in ages.items()}, left=64.0),

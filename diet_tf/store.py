@@ -3,6 +3,7 @@
     data/<data digest>/<part>/...       content, named by its digest and never changed
     commits/<span>.json                 the commit of a span: written last, atomically
     commits/<span>.replaced-<n>.json    commits that were replaced by name; their data stay
+    forgotten.json                      what later commits say of commits that were removed
     staging/<writer>/                   a writer at work, locked by it for as long as it lives
 
 A reader looks at `commits` alone, so that a process that dies at any point leaves either the commit or nothing to be
@@ -29,92 +30,53 @@ import uuid
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
+from diet_tf import commit as commits_lib
 from diet_tf import files
-from diet_tf.errors import DietError, FormatError, StoreError
+from diet_tf.commit import Commit, CommitName, FileInfo, ForgottenCommit
+from diet_tf.errors import ConfigError, DietError, FormatError, StoreError
 from diet_tf.features import FeatureSpec
 from diet_tf.files import is_remote, writing
-from diet_tf.manifest import MANIFEST_NAME, Manifest, canonical_digest, check_document, document_bytes, read_document
+from diet_tf.manifest import MANIFEST_NAME, Manifest, canonical_digest, document_bytes, read_document, read_manifest
 
-FORMAT_NAME = "diet_tf.commit"
-FORMAT_VERSION = 1
+__all__ = ["MEMORY_PART", "Commit", "FileInfo", "Garbage", "Store", "memory_folder"]
+
 # The part of a commit that holds the memory.
 MEMORY_PART = "memory"
 # The key of a commit's settings that declares a change of the feature spec: the digest of the parent's.
 MIGRATED_FROM_KEY = "migrated_from"
 # The protocol of a commit, in order; `on_step` is called after each. The last but one makes the commit visible.
 STEPS = ("writer_registered", "data_staged", "data_published", "commit_staged", "replaced_kept", "committed", "cleaned")
+# The protocol of a garbage collection, in order; `on_step` is called after each, for each file and folder. The record
+# of what goes comes first, so that no commit names a parent that nobody knows, and data last, so that none lacks them.
+GARBAGE_STEPS = ("forgotten_recorded", "commit_removed", "data_removed")
 # A writer in an object store that is silent for so long is taken for dead.
 REMOTE_GRACE_SECONDS = 24 * 3600.0
 
-_COMMIT_NAME = re.compile(r"(\d+)\.json")
-_REPLACED_NAME = re.compile(r"(\d+)\.replaced-(\d+)\.json")
 _PART_NAME = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9._-]*")
 _OWNER_NAME = "owner.json"
+_FORGOTTEN_NAME = "forgotten.json"
 _LOCK_NAME = ".lock"
 # File systems that know no locks answer with these: then only the scheduler keeps writers apart, as on object stores.
 _NO_LOCKS_ERRNOS = (errno.ENOLCK, errno.ENOSYS, errno.ENOTSUP, errno.EINVAL)
 
 
 @dataclasses.dataclass(frozen=True)
-class FileInfo:
-  """Digest and size of one file of a commit."""
-
-  sha256: str
-  num_bytes: int
-
-
-@dataclasses.dataclass(frozen=True)
-class Commit:
-  """What one span left in the store.
+class Garbage:
+  """What a garbage collection removes.
 
   Attributes:
-    span: the span.
-    parent: the span of the commit that it grew from; None for the first.
-    parent_data: the data digest of that commit, since a span's commit can be replaced.
-    data: digest of the content, which names its folder.
-    files: per path in that folder (`memory/manifest.json`), digest and size.
-    feature_spec_digest: of the memory, or of the settings; None if neither names one.
-    settings: the settings of the run.
-    settings_digest: their digest.
-    run_id: the pipeline run that made it.
-    created: UTC time in ISO 8601.
+    kept: the spans whose commits stay.
+    commits: paths of the commits that go, in the order in which they go.
+    data: paths of the data folders that no commit needs then.
+    rest: paths of what dead writers left.
+    num_bytes: of all of these.
   """
 
-  span: int
-  parent: int | None
-  parent_data: str | None
-  data: str
-  files: Mapping[str, FileInfo]
-  feature_spec_digest: str | None
-  settings: Mapping[str, Any]
-  settings_digest: str
-  run_id: str
-  created: str
-  format_name: str = FORMAT_NAME
-  format_version: int = FORMAT_VERSION
-
-  def to_dict(self) -> dict[str, Any]:
-    """The commit as JSON values."""
-    return dataclasses.asdict(self)
-
-  @classmethod
-  def from_dict(cls, value: Mapping[str, Any], subject: str = "commit") -> Commit:
-    """The commit that `to_dict` wrote.
-
-    Raises:
-      FormatError: unknown format name, newer version, missing or unknown keys, or a digest that does not fit.
-    """
-    check_document(value, subject, FORMAT_NAME, FORMAT_VERSION, {field.name for field in dataclasses.fields(cls)})
-    try:
-      commit = cls(**{**value, "files": {path: FileInfo(**info) for path, info in value["files"].items()}})
-      sound = (_data_digest(commit.files) == commit.data
-               and canonical_digest(commit.settings) == commit.settings_digest
-               and all(_is_plain_path(path) for path in commit.files))
-    except (TypeError, KeyError, AttributeError) as error:
-      raise _damaged(subject, f"{type(error).__name__}: {error}") from error
-    if not sound:
-      raise _damaged(subject, "a data digest, settings digest or path that does not fit the rest.")
-    return commit
+  kept: tuple[int, ...]
+  commits: tuple[str, ...]
+  data: tuple[str, ...]
+  rest: tuple[str, ...]
+  num_bytes: int
 
 
 @dataclasses.dataclass(frozen=True)
@@ -128,7 +90,7 @@ class Store:
 
   Args:
     uri: a local folder or a URI that `tf.io.gfile` writes; made by the first commit.
-    on_step: called with the name of each step of `STEPS` once it is done.
+    on_step: called with the name of each step of `STEPS` or `GARBAGE_STEPS` once it is done.
   """
 
   def __init__(self, uri: str, *, on_step: Callable[[str], None] | None = None) -> None:
@@ -137,17 +99,38 @@ class Store:
 
   def spans(self) -> list[int]:
     """The committed spans in increasing order."""
-    matches = (_COMMIT_NAME.fullmatch(name) for name in files.names_in(self._commits_folder))
-    return sorted(int(match[1]) for match in matches if match)
+    return [name.span for name in self.names() if name.standing]
+
+  def known_spans(self) -> list[int]:
+    """The spans that are or were committed, in increasing order: those of removed commits too."""
+    return sorted({*self.spans(), *(commit.span for commit in self.forgotten())})
+
+  def names(self) -> list[CommitName]:
+    """The names of all commits in increasing order, replaced ones included."""
+    names = (CommitName.parse(name) for name in files.names_in(self._commits_folder))
+    return sorted(name for name in names if name is not None)
+
+  def forgotten(self) -> list[ForgottenCommit]:
+    """What is known of commits that were removed, in the order of their spans.
+
+    Raises:
+      FormatError: the record of them is damaged.
+    """
+    path = self._forgotten_path
+    return commits_lib.forgotten_from_dict(read_document(path), path) if files.exists(path) else []
 
   def newest(self, below: int | None = None) -> Commit | None:
     """The commit of the greatest span, among those below `below` if that is given; None if there is none.
 
     Raises:
       FormatError: that commit is damaged; an older one is never taken in its stead.
+      StoreError: that commit was removed; nor is an older one taken then.
     """
     spans = [span for span in self.spans() if below is None or span < below]
-    return self.read(spans[-1]) if spans else None
+    newest = spans[-1] if spans else None
+    if below is not None:
+      self._require_remembered(below, newest)
+    return None if newest is None else self.read(newest)
 
   def read(self, span: int) -> Commit:
     """The commit of a span.
@@ -158,8 +141,22 @@ class Store:
     """
     commit = self._read_if_there(span)
     if commit is None:
+      removed = any(one.span == span for one in self.forgotten())
       raise StoreError(f"span {span} in {self.uri}", rule="the span must be committed.",
-                       received=f"commits of the spans {self.spans()}.", remedy="name one of these spans, or run it.")
+                       received=f"commits of the spans {self.spans()}{'; its own was removed' if removed else ''}.",
+                       remedy="name one of these spans, or run it.")
+    return commit
+
+  def read_named(self, name: CommitName) -> Commit:
+    """The commit of that name.
+
+    Raises:
+      FormatError: it is damaged, or of another span than its name says.
+    """
+    path = files.join(self._commits_folder, str(name))
+    commit = Commit.from_dict(read_document(path), subject=path)
+    if commit.span != name.span:
+      raise commits_lib.damaged(path, f"a commit of span {commit.span}.")
     return commit
 
   def commits(self) -> list[Commit]:
@@ -214,31 +211,23 @@ class Store:
       return self._commit_locally(draft, sources, replace)
 
   def verify(self) -> list[Commit]:
-    """Checks every commit, its parent, and every file against its digest; returns the commits, replaced ones too.
+    """Checks all that the store says; returns its commits, replaced ones too. See `diet_tf.store_verification`.
 
     Raises:
+      StoreError: nothing is committed.
       FormatError: naming all that is wrong.
     """
-    problems: list[str] = []
-    commits: list[Commit] = []
-    for name in self._commit_names():
-      try:
-        commits.append(self._read_file(name))
-      except DietError as error:
-        problems.append(str(error))
-    known = {(commit.span, commit.data) for commit in commits}
-    checked: set[str] = set()
-    for commit in commits:
-      if commit.parent is not None and (commit.parent, commit.parent_data) not in known:
-        problems.append(f"span {commit.span}: its parent, span {commit.parent}, is not there.")
-      if commit.data not in checked:
-        problems += [f"span {commit.span}: {problem}" for problem in self._data_problems(commit)]
-        checked.add(commit.data)
-    if problems:
-      raise FormatError(self.uri, rule="every commit is readable and every file as it was committed.",
-                        received="\n  ".join([f"{len(problems)} problems:", *problems]),
-                        remedy="restore the named files from a copy, or run the named spans again.")
-    return commits
+    from diet_tf.store_verification import check_store
+    verification = check_store(self)
+    verification.require_sound()
+    return list(verification.commits)
+
+  def require_commits(self) -> None:
+    """Raises StoreError if nothing is committed: there may be no store at all."""
+    if not self.names():
+      raise StoreError(self.uri, rule="a store has at least one commit.",
+                       received="a folder without one." if files.exists(self.uri) else "no such folder.",
+                       remedy="check the path, or commit a span first.")
 
   def repair(self, grace_seconds: float = REMOTE_GRACE_SECONDS) -> list[str]:
     """Removes what dead writers left, and nothing that a commit or a living writer needs; returns the removed paths.
@@ -248,18 +237,59 @@ class Store:
     """
     with writing(self.uri), self._locked():
       removed = self._clear_dead_writers()
-      referenced = {self._read_file(name).data for name in self._commit_names()}
-      for digest in files.names_in(self._data_folder):
-        folder = files.join(self._data_folder, digest)
-        if digest not in referenced and (not is_remote(self.uri) or _age_seconds(folder) > grace_seconds):
-          files.remove_if_there(folder)
-          removed.append(folder)
-      for name in files.names_in(self._commits_folder):
-        path = files.join(self._commits_folder, name)
-        if name.endswith(files.PARTIAL_SUFFIX) and (not is_remote(self.uri) or _age_seconds(path) > grace_seconds):
-          files.remove_if_there(path)
-          removed.append(path)
+      needed = {self.read_named(name).data for name in self.names()}
+      forgotten = {commit.data for commit in self.forgotten()}
+      removed += (rest := [*self._unneeded_data(needed, forgotten, grace_seconds), *self._partial_files(grace_seconds)])
+      for path in rest:
+        files.remove_if_there(path)
     return removed
+
+  def collect_garbage(self, keep: int, *, dry_run: bool = False,
+                      grace_seconds: float = REMOTE_GRACE_SECONDS) -> Garbage:
+    """Removes all commits but the newest, the data that only they needed, and what dead writers left.
+
+    What later commits say of the removed ones is kept, so that `verify` still knows their parents, and a span that
+    grew from a removed commit is not run from another one. Whoever dies in between leaves a sound store, and the next
+    call goes on. In an object store no writer may be at work meanwhile.
+
+    Args:
+      keep: how many commits stay, at least 1; replaced ones never do.
+      dry_run: whether nothing is changed.
+      grace_seconds: see `repair`.
+
+    Returns:
+      What was removed, or would be.
+
+    Raises:
+      ConfigError: nothing is to be kept.
+      StoreError: nothing is committed.
+      FormatError: a commit is damaged, or content of one that is kept: what is older may be all there is.
+    """
+    if keep < 1:
+      raise ConfigError("keep", rule="at least 1 commit is kept: the next span grows from it.", received=str(keep),
+                        remedy="to be rid of a store, remove its folder.")
+    self.require_commits()
+    # A store without the file that is locked has no writer, and a dry run is not to make it.
+    alone = dry_run and not files.exists(self._lock_path)
+    with writing(self.uri), contextlib.nullcontext() if alone else self._locked():
+      garbage, forgotten = self._garbage(keep, grace_seconds)
+      if not dry_run:
+        self._forget(garbage, forgotten)
+    return garbage
+
+  def data_problems(self, commit: Commit) -> list[str]:
+    """What is wrong with the files of a commit, as sentences."""
+    folder, problems = self.path(commit), []
+    for path, info in commit.files.items():
+      full = files.join(folder, path)
+      if not files.exists(full):
+        problems.append(f"{full} is missing.")
+      elif files.leads_outside(folder, path):
+        problems.append(f"{full} is a link that leads out of its folder.")
+      elif files.is_folder(full) or FileInfo(*files.digest(full)) != info:
+        problems.append(f"{full} has not the digest {info.sha256[:12]} and the {info.num_bytes} bytes it was "
+                        "committed with.")
+    return problems
 
   @property
   def _commits_folder(self) -> str:
@@ -273,23 +303,84 @@ class Store:
   def _staging_folder(self) -> str:
     return files.join(self.uri, "staging")
 
+  @property
+  def _forgotten_path(self) -> str:
+    return files.join(self.uri, _FORGOTTEN_NAME)
+
+  @property
+  def _lock_path(self) -> str:
+    return files.join(self.uri, _LOCK_NAME)
+
   def _commit_path(self, span: int) -> str:
-    return files.join(self._commits_folder, f"{span}.json")
-
-  def _commit_names(self) -> list[str]:
-    """The file names of all commits, replaced ones included."""
-    return [name for name in files.names_in(self._commits_folder)
-            if _COMMIT_NAME.fullmatch(name) or _REPLACED_NAME.fullmatch(name)]
-
-  def _read_file(self, name: str) -> Commit:
-    path = files.join(self._commits_folder, name)
-    commit = Commit.from_dict(read_document(path), subject=path)
-    if str(commit.span) != name.split(".", 1)[0]:
-      raise _damaged(path, f"a commit of span {commit.span}.")
-    return commit
+    return files.join(self._commits_folder, str(CommitName(span, standing=True)))
 
   def _read_if_there(self, span: int) -> Commit | None:
-    return self._read_file(f"{span}.json") if files.exists(self._commit_path(span)) else None
+    return self.read_named(CommitName(span, standing=True)) if files.exists(self._commit_path(span)) else None
+
+  def _require_remembered(self, below: int, newest: int | None) -> None:
+    """Raises StoreError if a removed commit lies between the newest one below a span and the span."""
+    spans = self.spans()
+    lost = [one.span for one in self.forgotten()
+            if one.span < below and one.span not in spans and (newest is None or one.span > newest)]
+    if lost:
+      raise StoreError(f"span {below} in {self.uri}", rule="a span grows from the newest commit below it.",
+                       received=f"that commit, of span {max(lost)}, was removed by a garbage collection.",
+                       remedy=f"run spans above {spans[0] if spans else max(lost)}, the oldest that is kept, or begin "
+                       "a new store.")
+
+  def _garbage(self, keep: int, grace_seconds: float) -> tuple[Garbage, list[ForgottenCommit]]:
+    """What goes, and the record of all commits that are gone then; changes nothing."""
+    commits = {name: self.read_named(name) for name in self.names()}
+    kept = [name for name in commits if name.standing][-keep:]
+    # The oldest first: what stands always has all that came after it.
+    going = sorted(set(commits) - set(kept), key=lambda name: (name.standing, name))
+    problems = [problem for name in kept for problem in self.data_problems(commits[name])]
+    if problems:
+      raise FormatError(self.uri, rule="what is kept is as it was committed.", received="\n  ".join(problems),
+                        remedy="see diet store verify; restore the named files, or run their spans again.")
+    forgotten = self.forgotten() + [self._forgotten(commits[name]) for name in going]
+    data = self._unneeded_data({commits[name].data for name in kept}, {one.data for one in forgotten}, grace_seconds)
+    rest = [*self._dead_writers(), *self._partial_files(grace_seconds)]
+    paths = [files.join(self._commits_folder, str(name)) for name in going]
+    return Garbage(tuple(name.span for name in kept), tuple(paths), tuple(data), tuple(rest),
+                   sum(map(files.num_bytes_below, [*paths, *data, *rest]))), forgotten
+
+  def _forgotten(self, commit: Commit) -> ForgottenCommit:
+    try:
+      memory = read_manifest(self.path(commit, MEMORY_PART)).digest
+    except DietError:
+      # A commit without a memory, or with a damaged one, of which nobody needs to know more.
+      memory = None
+    return ForgottenCommit(commit.span, commit.data, commit.feature_spec_digest, memory)
+
+  def _forget(self, garbage: Garbage, forgotten: list[ForgottenCommit]) -> None:
+    """Removes garbage; the lock is held."""
+    if garbage.commits:
+      files.write_atomically(self._forgotten_path, document_bytes(commits_lib.forgotten_to_dict(forgotten)))
+      self._on_step("forgotten_recorded")
+    for path in garbage.commits:
+      files.remove_if_there(path)
+      self._on_step("commit_removed")
+    if not is_remote(self.uri):
+      files.flush_folder(self._commits_folder)
+    for path in [*garbage.data, *garbage.rest]:
+      files.remove_if_there(path)
+      self._on_step("data_removed")
+
+  def _unneeded_data(self, needed: set[str], forgotten: set[str], grace_seconds: float) -> list[str]:
+    """The data folders that no commit needs and no living writer fills."""
+    folders = {digest: files.join(self._data_folder, digest) for digest in files.names_in(self._data_folder)}
+    return [folder for digest, folder in folders.items() if digest not in needed
+            and (digest in forgotten or self._is_abandoned(folder, grace_seconds))]
+
+  def _partial_files(self, grace_seconds: float) -> list[str]:
+    """Files that a writer died in, which no reader sees."""
+    paths = [files.join(folder, name) for folder in (self.uri, self._commits_folder) for name in files.names_in(folder)
+             if name.endswith(files.PARTIAL_SUFFIX)]
+    return [path for path in paths if self._is_abandoned(path, grace_seconds)]
+
+  def _is_abandoned(self, path: str, grace_seconds: float) -> bool:
+    return not is_remote(self.uri) or _age_seconds(path) > grace_seconds
 
   def _draft(self, span: int, sources: Mapping[str, _Source], parent: Commit | int | None,
              settings: Mapping[str, Any], run_id: str) -> Commit:
@@ -305,7 +396,7 @@ class Store:
       _check_parent(subject, span, spec_digest, settings, parent)
     return Commit(
         span=span, parent=None if parent is None else parent.span, parent_data=None if parent is None else parent.data,
-        data=_data_digest(infos), files=infos, feature_spec_digest=spec_digest, settings=settings,
+        data=commits_lib.data_digest(infos), files=infos, feature_spec_digest=spec_digest, settings=settings,
         settings_digest=canonical_digest(settings), run_id=str(run_id),
         created=datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds"))
 
@@ -319,7 +410,7 @@ class Store:
       return None
     if standing.data == draft.data:
       # Content that was damaged since is written again, under the commit that stands.
-      return None if self._data_problems(standing) else standing
+      return None if self.data_problems(standing) else standing
     raise StoreError(f"span {draft.span} in {self.uri}", rule="a committed span is never changed silently.",
                      received=f"data {draft.data[:12]} where {standing.data[:12]} of run {standing.run_id!r} is "
                      f"committed; {_settings_difference(standing.settings, draft.settings)}.",
@@ -363,7 +454,7 @@ class Store:
     target = files.join(self._data_folder, draft.data)
     files.make_folders(self._data_folder)
     if files.exists(target):
-      if not self._data_problems(draft):
+      if not self.data_problems(draft):
         return
       # It was damaged after it was written; what is staged is the same content, sound.
       files.rename(target, f"{staged}.damaged")
@@ -409,41 +500,45 @@ class Store:
     if not files.exists(path):
       return
     content = files.read_bytes(path)
-    matches = (_REPLACED_NAME.fullmatch(name) for name in files.names_in(self._commits_folder))
-    numbers = sorted(int(match[2]) for match in matches if match and int(match[1]) == span)
-    kept = [files.join(self._commits_folder, f"{span}.replaced-{number}.json") for number in numbers]
+    kept = [name for name in self.names() if name.span == span and not name.standing]
     # A process that died after this step has kept it already.
-    if not kept or files.read_bytes(kept[-1]) != content:
-      number = numbers[-1] + 1 if numbers else 1
-      files.write_atomically(files.join(self._commits_folder, f"{span}.replaced-{number}.json"), content)
+    if not kept or files.read_bytes(files.join(self._commits_folder, str(kept[-1]))) != content:
+      name = CommitName(span, standing=False, number=kept[-1].number + 1 if kept else 1)
+      files.write_atomically(files.join(self._commits_folder, str(name)), content)
 
   def _recover(self) -> None:
     if not is_remote(self.uri) and files.names_in(self._staging_folder):
       with self._locked():
         self._clear_dead_writers()
 
-  def _clear_dead_writers(self) -> list[str]:
-    """Removes the staging folders of dead writers and what they published without a commit; the lock is held."""
-    removed = []
+  def _dead_writers(self) -> list[str]:
+    """The staging folders that no living writer has locked; with the store's lock held, none can become one's."""
+    dead = []
     for name in files.names_in(self._staging_folder):
       writer = files.join(self._staging_folder, name)
-      lock = _lock(files.join(writer, _OWNER_NAME), wait=False)
-      if lock is None and files.exists(files.join(writer, _OWNER_NAME)):
-        continue
-      self._clear_writer(writer)
-      removed.append(writer)
+      owner = files.join(writer, _OWNER_NAME)
+      lock = _lock(owner, wait=False)
       if lock is not None:
         os.close(lock)
-    return removed
+      if lock is not None or not files.exists(owner):
+        dead.append(writer)
+    return dead
+
+  def _clear_dead_writers(self) -> list[str]:
+    """Removes the staging folders of dead writers and what they published without a commit; the lock is held."""
+    dead = self._dead_writers()
+    for writer in dead:
+      self._clear_writer(writer)
+    return dead
 
   def _clear_writer(self, writer: str) -> None:
     """Removes a staging folder, and the data that its writer published if no commit needs them; the lock is held."""
     try:
       owner = read_document(files.join(writer, _OWNER_NAME))
-      folder = files.join(self._data_folder, owner["data"])
-      if files.exists(folder) and not self._is_referenced(owner["data"], owner["span"]):
+      data, folder = owner["data"], files.join(self._data_folder, str(owner["data"]))
+      if commits_lib.is_sha256(data) and files.exists(folder) and not self._is_referenced(data, owner["span"]):
         files.remove_if_there(folder)
-    except (FileNotFoundError, KeyError, FormatError):
+    except (KeyError, FormatError):
       # A writer without a readable owner file has published nothing; and while a commit is not readable, nobody knows
       # which data it needs.
       pass
@@ -454,19 +549,7 @@ class Store:
     standing = self._read_if_there(span)
     if standing is not None and standing.data == data:
       return True
-    return data in {self._read_file(name).data for name in self._commit_names()}
-
-  def _data_problems(self, commit: Commit) -> list[str]:
-    """What is wrong with the files of a commit, as sentences."""
-    folder, problems = self.path(commit), []
-    for path, info in commit.files.items():
-      full = files.join(folder, path)
-      if not files.exists(full):
-        problems.append(f"{full} is missing.")
-      elif FileInfo(*files.digest(full)) != info:
-        problems.append(f"{full} has not the digest {info.sha256[:12]} and the {info.num_bytes} bytes it was "
-                        "committed with.")
-    return problems
+    return data in {self.read_named(name).data for name in self.names()}
 
   @contextlib.contextmanager
   def _locked(self) -> Iterator[None]:
@@ -475,7 +558,7 @@ class Store:
       yield
       return
     files.make_folders(self.uri)
-    lock = _lock(files.join(self.uri, _LOCK_NAME), wait=True, create=True)
+    lock = _lock(self._lock_path, wait=True, create=True)
     try:
       yield
     finally:
@@ -518,6 +601,9 @@ def _measure(parts: Mapping[str, str]) -> dict[str, _Source]:
                        received="an empty folder." if files.exists(path) else "nothing there.",
                        remedy="check that the step before has written it.")
     for below in inner:
+      if below and files.leads_outside(path, below[1:]):
+        raise StoreError(path + below, rule="a part's files lie in its folder.",
+                         received="a link that leads out of it.", remedy="put a copy in its place.")
       sources[name + below] = _Source(path.rstrip("/") + below, FileInfo(*files.digest(path.rstrip("/") + below)))
   return sources
 
@@ -575,14 +661,6 @@ def _settings_difference(old: Mapping[str, Any], new: Mapping[str, Any]) -> str:
   return "settings that differ: " + "; ".join(lines) if lines else "the settings are the same"
 
 
-def _data_digest(infos: Mapping[str, FileInfo]) -> str:
-  return canonical_digest({path: dataclasses.asdict(info) for path, info in infos.items()})
-
-
-def _is_plain_path(path: str) -> bool:
-  return all(part not in ("", ".", "..") and "\\" not in part for part in path.split("/"))
-
-
 def _age_seconds(path: str) -> float:
   """How long ago the youngest file at or below `path` was written."""
   paths = [files.join(path, below) for below in files.files_below(path)] if files.is_folder(path) else [path]
@@ -606,8 +684,3 @@ def _lock(path: str, *, wait: bool, create: bool = False) -> int | None:
       return None
     raise
   return descriptor
-
-
-def _damaged(subject: str, received: str) -> FormatError:
-  return FormatError(subject, rule="a commit is as its writer made it.", received=received,
-                     remedy="restore the file from a copy, or run the span again; do not edit it by hand.")

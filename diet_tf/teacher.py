@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 import tensorflow as tf
@@ -22,6 +23,8 @@ from diet_tf.progress import Progress, silent
 
 FORMAT_NAME = "diet_tf.teacher"
 FORMAT_VERSION = 1
+_HEADER_KEYS = {"format_name", "format_version", "seed", "settings", "feature_spec_digest", "num_examples_seen",
+                "num_checkpoints"}
 
 # Weights of one member, by the keys of `keyed_variables`.
 Weights = dict[str, np.ndarray]
@@ -255,17 +258,29 @@ def _restored(base: np.ndarray, arrays: Mapping[str, np.ndarray], key: str, rows
   return base
 
 
-def _check_header(directory: str, header: Mapping, spec: FeatureSpec, settings: TeacherSettings) -> None:
+def _check_header(directory: str, header: Any, spec: FeatureSpec, settings: TeacherSettings) -> None:
   subject = f"{directory}/teacher.json"
+  if not isinstance(header, dict) or not _HEADER_KEYS <= header.keys():
+    raise FormatError(subject, rule=f"it is a JSON object with the keys {sorted(_HEADER_KEYS)}.",
+                      received=f"keys {sorted(header)}." if isinstance(header, dict) else f"{type(header).__name__}.",
+                      remedy="restore the commit or retrain the teacher.")
   if header.get("format_name") != FORMAT_NAME or header.get("format_version") != FORMAT_VERSION:
     raise FormatError(subject, rule=f"is of format {FORMAT_NAME} version {FORMAT_VERSION}.",
                       received=f"{header.get('format_name')} version {header.get('format_version')}.",
                       remedy="use the version of diet-tf that wrote it.")
   if header["feature_spec_digest"] != spec.digest():
     raise FormatError(subject, rule="belongs to the feature spec in use.",
-                      received=f"feature spec {header['feature_spec_digest'][:12]}, in use {spec.digest()[:12]}.",
+                      received=f"feature spec {str(header['feature_spec_digest'])[:12]}, in use {spec.digest()[:12]}.",
                       remedy="restore the features section of the config, or start a new store.")
-  saved = dict(header["settings"], members=tuple(header["settings"]["members"]))
+  try:
+    saved = dict(header["settings"], members=tuple(header["settings"]["members"]))
+  except (TypeError, KeyError, ValueError) as error:
+    raise FormatError(subject, rule="its settings are those of a teacher.", received=f"{type(error).__name__}: {error}",
+                      remedy="restore the commit or retrain the teacher.") from error
+  numbers = [header[name] for name in ("seed", "num_examples_seen", "num_checkpoints")]
+  if not all(isinstance(number, int) for number in numbers):
+    raise FormatError(subject, rule="seed and counts are integers.",
+                      received=str(numbers), remedy="restore the commit or retrain the teacher.")
   if saved != dataclasses.asdict(settings):
     raise FormatError(subject, rule="was trained with the teacher settings in use.",
                       received=f"saved {saved}, in use {dataclasses.asdict(settings)}.",

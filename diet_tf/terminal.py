@@ -10,7 +10,7 @@ import sys
 import threading
 import time
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import TextIO
 
 from rich.console import Console
@@ -20,6 +20,7 @@ from rich.table import Table
 from rich.text import Text
 
 from diet_tf.manifest import Manifest
+from diet_tf.printable import printable
 from diet_tf.progress import Progress
 
 # Where there is no terminal, a long step writes a line this often.
@@ -112,7 +113,15 @@ def _pairs(title: str, rows: list[tuple[str, str]]) -> Table:
   table = Table("", "", title=title, title_justify="left", title_style="bold", show_header=False, box=None)
   for name, value in rows:
     # As Text, since brackets in a path or a name are not markup; digests are folded rather than cut.
-    table.add_row(Text(name), Text(value, overflow="fold"))
+    table.add_row(Text(printable(name)), Text(printable(value), overflow="fold"))
+  return table
+
+
+def columns_table(names: Sequence[str], rows: Sequence[Sequence[str]]) -> Table:
+  """A table with a line for each row under the names of its columns."""
+  table = Table(*names, box=None, header_style="bold")
+  for row in rows:
+    table.add_row(*(Text(printable(value), overflow="fold") for value in row))
   return table
 
 
@@ -129,8 +138,9 @@ def progress(stream: TextIO | None = None) -> Iterator[Progress]:
     yield lines
     lines.finish()
     return
-  with Bars(TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), RateColumn(), TimeRemainingColumn(),
-            console=Console(file=stream)) as bars:
+  # A description may name a path with brackets, which are no markup.
+  with Bars(TextColumn("{task.description}", markup=False), BarColumn(), MofNCompleteColumn(), RateColumn(),
+            TimeRemainingColumn(), console=Console(file=stream)) as bars:
     yield BarProgress(bars)
 
 
@@ -167,7 +177,7 @@ class PlainProgress:
 
   def _show(self, description: str, step: _Step, now: float) -> None:
     step.shown, step.shown_done = now, step.done
-    print(f"{description}: {step.describe(now)}", file=self._stream, flush=True)
+    print(f"{printable(description)}: {step.describe(now)}", file=self._stream, flush=True)
 
 
 class _Step:
@@ -206,7 +216,7 @@ class BarProgress:
   def __call__(self, description: str, done: int, total: int | None) -> None:
     """Moves the bar of the step that `description` names to `done` of `total`."""
     if description not in self._tasks:
-      self._tasks[description] = self._bars.add_task(description, total=total)
+      self._tasks[description] = self._bars.add_task(printable(description), total=total)
     elif done < self._done[description]:
       # The step runs again (another model, another span): its bar starts afresh.
       self._bars.reset(self._tasks[description], total=total)

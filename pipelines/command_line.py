@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 from diet_tf import files
 from diet_tf.errors import DataError
+from diet_tf.printable import printable
 from diet_tf.terminal import progress, without_native_chatter
 from pipelines.spans import AUTO, parse_request, plan_spans
 
@@ -144,7 +145,7 @@ def _run(config: Config, data_dir: str, options: Options) -> int:
   if not available:
     raise DataError(config.log.pattern, rule="it matches the files of at least one span.", received="none.",
                     remedy="check log.pattern of the config, and --data-dir.")
-  plan = plan_spans(available, store.spans(), test_spans=config.test_spans, request=options.span,
+  plan = plan_spans(available, store.known_spans(), test_spans=config.test_spans, request=options.span,
                     replace=options.replace)
   for note in plan.notes:
     _say(note)
@@ -224,7 +225,7 @@ def _evaluate(evaluation: Evaluation, available: Sequence[int], options: Options
 
 
 def _show(result: FidelityResult, evaluation: Evaluation) -> None:
-  print(f"\n{result.table()}\n")
+  print(f"\n{printable(result.table())}\n")
   print(f"Memory (TFRecords, manifest): {result.memory_uri}")
   print(f"Report:                       {result.report_uri}")
   print(f"Results:                      {evaluation.workspace.results_path}", flush=True)
@@ -232,4 +233,4 @@ def _show(result: FidelityResult, evaluation: Evaluation) -> None:
 
 def _say(text: str) -> None:
   """A line about what is going on, beside the progress: on standard error, so that results can be redirected."""
-  print(text, file=sys.stderr, flush=True)
+  print(printable(text), file=sys.stderr, flush=True)

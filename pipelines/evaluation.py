@@ -96,7 +96,8 @@ class Evaluation:
   def _evaluate(self, commits: Sequence[Commit], test_spans: Sequence[int],
                 bayes_auc: float | None) -> FidelityResult:
     newest = commits[-1]
-    log_shards = {commit.span: self._log_shards(commit.span) for commit in commits}
+    # The memory stands for the spans of removed commits too.
+    log_shards = {span: self._log_shards(span) for span in self.store.known_spans()}
     test_shards = [shard for span in test_spans for shard in self._encoded(span)]
     memory_uri = self.store.path(newest, MEMORY_PART)
     strategy = prepare(self.config.strategy, self.config.seed)

@@ -151,6 +151,12 @@ def _full_disk_explained(folder: str) -> Iterator[None]:
       raise
     with files.writing(folder):
       raise
+  except RuntimeError as error:
+    # ML Metadata tells of it in the words of SQLite.
+    if "disk is full" not in str(error):
+      raise
+    with files.writing(folder):
+      raise OSError(errno.ENOSPC, "ML Metadata's database cannot grow") from error
 
 
 def _newest_uri(metadata: Any, type_name: str) -> str:

@@ -188,14 +188,17 @@ def test_options_and_targets_that_are_named_exist(path, capsys):
 
   helps = []
   for command, arguments in ((cli.main, ["run", "--help"]), (cli.main, ["demo", "--help"]), (cli.main, ["--help"]),
-                             (cli.main, ["memory", "show", "--help"]), (benchmark, ["--help"])):
+                             (cli.main, ["memory", "show", "--help"]), (cli.main, ["store", "gc", "--help"]),
+                             (cli.main, ["kubeflow", "compile", "--help"]),
+                             (cli.main, ["kubeflow", "submit", "--help"]),
+                             (cli.main, ["kubeflow", "schedule", "--help"]), (benchmark, ["--help"])):
     with pytest.raises(SystemExit):
       command(arguments)
     helps.append(capsys.readouterr().out)
-  known = set(re.findall(r"--[a-z][a-z-]*", "\n".join(helps))) | OTHER_OPTIONS
+  known = set(re.findall(r"--[a-z][a-z0-9-]*", "\n".join(helps))) | OTHER_OPTIONS
   text = path.read_text()
   code = "\n".join([*(block.code for block in _blocks(path, "sh")), *re.findall(r"`([^`\n]+)`", text)])
-  assert not set(re.findall(r"(?<![\w-])--[a-z][a-z-]*", code)) - known
+  assert not set(re.findall(r"(?<![\w-])--[a-z][a-z0-9-]*", code)) - known
   targets = set(re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
   assert not set(re.findall(r"\bmake ([a-z-]+)", code)) - targets
   assert all((ROOT / config).exists() for config in re.findall(r"--config (examples/\S+)", code))

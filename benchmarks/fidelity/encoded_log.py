@@ -88,7 +88,7 @@ def read_log(config: Config, folder: str) -> EncodedLog:
   Raises:
     DataError: it has too few spans to distil some and test on others.
   """
-  with np.load(files.join(folder, ARRAYS_NAME)) as arrays:
+  with np.load(files.join(folder, ARRAYS_NAME), allow_pickle=False) as arrays:
     rows = LogRows(arrays["ids"], arrays["labels"], arrays["example_ids"], arrays["spans"])
     sizes = {int(span): (int(stored), int(raw)) for span, stored, raw in arrays["sizes"]}
   spans = sorted(sizes)

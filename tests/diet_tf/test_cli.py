@@ -147,9 +147,9 @@ def test_missing_extra_says_what_to_install(monkeypatch: pytest.MonkeyPatch, cap
 
 
 @pytest.mark.parametrize(("error", "code"), [
-    (DataError("span 3", rule="r.", received="x.", remedy="y."), 3),
+    (DataError("span 3", rule="r.", received="x \x1b[31m.", remedy="y."), 3),
     (ConfigError("key", rule="r.", received="x.", remedy="y."), 2),
-    (ZeroDivisionError("boom"), cli.EXIT_UNEXPECTED),
+    (ZeroDivisionError("boom \x1b[31m"), cli.EXIT_UNEXPECTED),
     (KeyboardInterrupt(), cli.EXIT_INTERRUPTED),
 ])
 def test_errors_become_a_message_and_an_exit_code(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str],
@@ -161,7 +161,7 @@ def test_errors_become_a_message_and_an_exit_code(monkeypatch: pytest.MonkeyPatc
   assert cli.main(["run"]) == code
   printed = capsys.readouterr().err
   assert printed
-  assert "Traceback" not in printed
+  assert "Traceback" not in printed and "\x1b" not in printed
   if not isinstance(error, KeyboardInterrupt):
     with pytest.raises(type(error)):
       cli.main(["run", "--debug"])

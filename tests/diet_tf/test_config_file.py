@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import pathlib
+import time
 
 import pytest
 
@@ -75,3 +76,43 @@ def test_overrides_that_lead_nowhere(override: str):
   values, where = parse_config("name: n\nfields:\n- {hash: 1}\n", "c.yaml")
   with pytest.raises(ConfigError):
     apply_overrides(values, where, parse_overrides([override]))
+
+
+LAUGHS = "a: &a [x, x]\n" + "".join(f"{name}: &{name} [*{before}, *{before}]\n"
+                                    for before, name in zip("abcdefghijklmnopqrstuvwxy", "bcdefghijklmnopqrstuvwxyz"))
+
+
+@pytest.mark.parametrize("text", [
+    LAUGHS, "a: !!python/object/apply:os.system ['touch hacked']\n", "a: !!python/name:os.system\n",
+    "!!python/object/new:os.system ['touch hacked']\n", "a: !!binary aGk=\n", "a: *a\n", "<<: {a: 1}\n",
+    "a: !<tag:yaml.org,2002:python/object/apply:os.system> ['touch hacked']\n", "? [a]\n: 1\n", "a: 1\n'a': 2\n",
+    "%TAG ! tag:yaml.org,2002:python/\n--- !object/apply:os.system ['touch hacked']\n", "a: 1\n---\nb: 2\n",
+    "a: \x00\n", "a: \x1b[31m\n", "[" * 100_000, "a: {" * 100_000, "- " * 100_000, "{a: " * 21 + "1" + "}" * 21])
+def test_hostile_configs_run_nothing_and_are_refused(text: str, tmp_path: pathlib.Path,
+                                                     monkeypatch: pytest.MonkeyPatch):
+  monkeypatch.chdir(tmp_path)
+  (tmp_path / "c.yaml").write_text(text)
+  started = time.monotonic()
+  with pytest.raises(ConfigError) as caught:
+    read_config_file("c.yaml")
+  assert time.monotonic() - started < 10
+  assert [path.name for path in tmp_path.iterdir()] == ["c.yaml"]
+  assert "\x1b" not in str(caught.value) and len(str(caught.value)) < 5000
+
+
+def test_hostile_overrides_are_refused():
+  for value in ("!!python/object/apply:os.system [x]", "&a [*a]", "[" * 10_000):
+    with pytest.raises(ConfigError):
+      parse_overrides([f"name={value}"])
+
+
+def test_numbers_of_many_digits_are_no_integers():
+  assert parse_config(f"a: {'9' * 100}", "c.yaml")[0] == {"a": 10**100 - 1}
+  assert parse_config(f"a: {'9' * 10_000}", "c.yaml")[0] == {"a": float("inf")}
+
+
+def test_huge_config_is_not_read(tmp_path: pathlib.Path):
+  with (tmp_path / "c.yaml").open("wb") as output:
+    output.truncate(100 << 20)
+  with pytest.raises(ConfigError, match="at most 4,194,304 bytes"):
+    read_config_file(str(tmp_path / "c.yaml"))

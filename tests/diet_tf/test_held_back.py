@@ -51,7 +51,8 @@ def test_the_teachers_logits_come_from_the_scores(span, tmp_path):
   for shard, rows in zip(shards, (slice(0, 120), slice(120, 200)), strict=True):
     arrays.write_arrays(scoring.score_file(str(folder), shard), {
         "format_name": np.array(scoring.FORMAT_NAME), "format_version": np.array(scoring.FORMAT_VERSION),
-        "example_ids": example_ids[rows], "teacher_logits": logits[rows]})
+        "example_ids": example_ids[rows], "teacher_logits": logits[rows],
+        **{name: np.zeros_like(logits[rows]) for name in ("influences", "gradient_norms")}})
   sample = sample_held_back(shards, SPEC, 0.3, 1000, seed=0, scores_dir=str(folder))
   held = np.asarray(records.is_held_back(example_ids, 0.3))
   np.testing.assert_array_equal(sample.teacher_logits, logits[held])

@@ -308,6 +308,29 @@ class TestStrictReading:
     with pytest.raises(FormatError, match="15"):
       load_memory(str(folder), verify=False)
 
+  @pytest.mark.parametrize("name", ["../memory/slots-00000-of-00001.tfrecord.gz", "/etc/passwd", "file:///etc/passwd",
+                                    "s3://bucket/slots.gz", "..", ".", "", "a/b.gz", "a\\b.gz", "a\0b.gz", ".hidden",
+                                    "x" * 3 + "\n"])
+  def test_shard_outside_the_folder_is_refused(self, folder: pathlib.Path, name: str) -> None:
+    self.edit(folder, lambda content: content["shards"][0].update(name=name), sign=True)
+    for read in (load_memory, lambda uri: load_memory(uri, verify=False), manifest.read_manifest):
+      with pytest.raises(FormatError, match="plain file name"):
+        read(str(folder))
+
+  @pytest.mark.parametrize("verify", [True, False])
+  def test_shard_that_is_a_link_out_of_the_folder_is_refused(
+      self, folder: pathlib.Path, tmp_path_factory: pytest.TempPathFactory, verify: bool) -> None:
+    shard = next(folder.glob("slots-*"))
+    elsewhere = tmp_path_factory.mktemp("elsewhere") / shard.name
+    shard.rename(elsewhere)
+    shard.symlink_to(elsewhere)
+    with pytest.raises(FormatError, match="link that leads out"):
+      load_memory(str(folder), verify=verify)
+
+  def test_folder_behind_a_link_is_read(self, folder: pathlib.Path, tmp_path: pathlib.Path) -> None:
+    (tmp_path / "link").symlink_to(folder)
+    assert len(load_memory(str(tmp_path / "link"))) == len(load_memory(str(folder)))
+
   def test_memory_of_another_spec_is_refused_with_the_difference(self, folder: pathlib.Path) -> None:
     spec = dataclasses.replace(SPEC, fields=(dataclasses.replace(SPEC.fields[0], hash_ids=60), SPEC.fields[1]))
     with pytest.raises(FormatError, match="differs in field 'user'"):

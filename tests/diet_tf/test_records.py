@@ -90,6 +90,27 @@ class TestExamples:
     assert infos[0].sha256 == infos[1].sha256
     assert pathlib.Path(paths[0]).read_bytes()[4:8] == b"\0\0\0\0", "the GZIP header carries no time"
 
+  def test_cut_between_two_records_is_found(self, tmp_path: pathlib.Path) -> None:
+    path = tmp_path / "part.tfrecord.gz"
+    records.write_example_shard(str(path), **make_examples(3000), spec=SPEC)
+    assert sum(len(labels) for _, labels, _ in records.read_examples([str(path)], SPEC, 64)) == 3000
+    content = path.read_bytes()
+    # Of so little of the file TensorFlow makes an empty data set.
+    path.write_bytes(content[:30])
+    assert list(records.example_dataset([str(path)], SPEC, 64)) == []
+    with pytest.raises(FormatError, match="cut off"):
+      list(records.read_examples([str(path)], SPEC, 64))
+
+  @pytest.mark.parametrize("record", [b"\x80", b"", b"not an example"])
+  def test_record_that_is_no_example_is_refused(self, tmp_path: pathlib.Path, record: bytes) -> None:
+    path = str(tmp_path / "part.tfrecord.gz")
+    with tf.io.TFRecordWriter(path, "GZIP") as writer:
+      writer.write(record)
+    with pytest.raises(FormatError, match="part.tfrecord.gz"):
+      list(records.read_examples([path], SPEC, 4))
+    with pytest.raises(FormatError, match="part.tfrecord.gz"):
+      records.read_slots(str(tmp_path), ["part.tfrecord.gz"], SPEC, 4)
+
   def test_no_examples_give_an_empty_dataset(self, tmp_path: pathlib.Path) -> None:
     path = str(tmp_path / "part.tfrecord.gz")
     records.write_example_shard(path, **make_examples(0), spec=SPEC)
@@ -236,6 +257,12 @@ class TestSlots:
     shards = records.write_slots(str(tmp_path), make_slots(5), SPEC)
     with pytest.raises(FormatError, match="1 to 1 ids"):
       records.read_slots(str(tmp_path), [shards[0].name], SPEC, 1)
+
+  def test_id_outside_its_field_is_refused(self, tmp_path: pathlib.Path) -> None:
+    shards = records.write_slots(str(tmp_path), make_slots(50), SPEC)
+    smaller = dataclasses.replace(SPEC, fields=(Field("user", "user_id", hash_ids=20), *SPEC.fields[1:]))
+    with pytest.raises(FormatError, match=r"ids of field 'user' lie in \[0, 20\)"):
+      records.read_slots(str(tmp_path), [shards[0].name], smaller, 4)
 
   def test_shard_of_another_spec_is_refused(self, tmp_path: pathlib.Path) -> None:
     shards = records.write_slots(str(tmp_path), make_slots(5), SPEC)

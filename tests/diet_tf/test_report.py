@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import dataclasses
 import html.parser
 import json
 import math
@@ -186,3 +187,12 @@ def test_browsers_parse_it_without_a_stray_end_tag():
   parser = Parser()
   parser.feed(_page())
   assert parser.depth == 0
+
+
+def test_control_characters_are_written_out():
+  hostile = "\x1b]0;x\x07\x9b31m\u202e\x00" + HOSTILE
+  page = _page(result=_result(hostile), settings={"name": hostile, "fields": [hostile]}, commands=[hostile],
+               stages=[dataclasses.replace(STAGE, verdict={**STAGE.verdict, "chosen": hostile})])
+  _elements(page)
+  assert not set(page) & set("\x1b\x07\x9b\u202e\x00")
+  assert "<script>" not in page and page.count("\\x1b]0;x\\x07\\x9b31m\\u202e\\x00&lt;script&gt;") >= 3

@@ -18,8 +18,10 @@ import pytest
 import tensorflow as tf
 
 from diet_tf import files
+from diet_tf.commit import FileInfo, data_digest
 from diet_tf.errors import FormatError, StoreError
 from diet_tf.features import FeatureSpec, Field, Label
+from diet_tf.manifest import canonical_digest
 from diet_tf.memory import Memory, Recipe, load_memory, save_memory
 from diet_tf.slots import Slots
 from diet_tf.store import STEPS, Store, memory_folder
@@ -178,6 +180,14 @@ class TestCommit:
     with pytest.raises(StoreError, match="empty folder"):
       commit(Store(str(tmp_path / "store")), 1, str(tmp_path / "empty"))
 
+  def test_link_out_of_a_part_is_refused(self, tmp_path: pathlib.Path) -> None:
+    content = write_content(tmp_path, "a")
+    (tmp_path / "secret").write_text("secret")
+    (pathlib.Path(content) / "deep" / "link").symlink_to(tmp_path / "secret")
+    with pytest.raises(StoreError, match="link that leads out"):
+      commit(Store(str(tmp_path / "store")), 1, content)
+    assert not (tmp_path / "store").exists()
+
   def test_source_that_changes_meanwhile_is_refused(self, tmp_path: pathlib.Path) -> None:
     content = write_content(tmp_path, "a")
 
@@ -222,6 +232,17 @@ class TestFeatureSpec:
     with pytest.raises(StoreError, match=f"{self.SPEC.digest()}.*{other.digest()}.*ids = 11 where 10 was"):
       store.commit(2, {"memory": self.memory(tmp_path, "b", other)}, parent=1, settings={"ids": 11}, run_id="r")
     assert everything(root) == before
+
+  def test_other_spec_that_is_declared_to_be_migrated_from_the_parent_s_is_committed(
+      self, root: str, tmp_path: pathlib.Path) -> None:
+    other = dataclasses.replace(self.SPEC, fields=(Field("user", "user", hash_ids=19),))
+    store = Store(root)
+    store.commit(1, {"memory": self.memory(tmp_path, "a", self.SPEC)}, parent=None, settings={}, run_id="r")
+    memory = {"memory": self.memory(tmp_path, "b", other)}
+    with pytest.raises(StoreError, match=self.SPEC.digest()):
+      store.commit(2, memory, parent=1, settings={"migrated_from": other.digest()}, run_id="r")
+    made = store.commit(2, memory, parent=1, settings={"migrated_from": self.SPEC.digest()}, run_id="r")
+    assert made.feature_spec_digest == other.digest()
 
   def test_spec_may_come_from_the_settings(self, tmp_path: pathlib.Path) -> None:
     settings = {"feature_spec": self.SPEC.to_dict()}
@@ -440,10 +461,12 @@ class TestDamage:
       (lambda c: c.update(format_name="x"), "format_name"),
       (lambda c: c.pop("files"), "missing: .'files'"),
       (lambda c: c["files"]["notes/text.txt"].update(num_bytes=1), "does not fit"),
-      (lambda c: c.update(files={"../../x": {"sha256": "0" * 64, "num_bytes": 1}}), "does not fit"),
+      (lambda c: c.update(files={"../../x": {"sha256": "0" * 64, "num_bytes": 1}}), "leads out of its folder"),
       (lambda c: c.update(files=[]), "AttributeError"),
       (lambda c: c["settings"].update(budget=2), "does not fit"),
-      (lambda c: c.update(span=3), "span 3")])
+      (lambda c: c.update(span=3), "does not fit"),
+      (lambda c: c.update(run_id="other"), "does not fit"),
+      (lambda c: c.update(parent=2), "the parent 2")])
   def test_edited_commit_is_refused_and_never_skipped(self, store: Store, change: Callable[[dict[str, Any]], None],
                                                       message: str) -> None:
     path = pathlib.Path(store.uri, "commits", "2.json")
@@ -454,6 +477,30 @@ class TestDamage:
       with pytest.raises(FormatError, match=message):
         read()
     assert store.newest(below=2).span == 1
+
+  @pytest.mark.parametrize("path", ["../x", "/etc/passwd", "s3://bucket/x", "notes/../../x", "notes//x", "./x", "a\\b",
+                                    "a\0b", "a\nb", "a\ud800b", ""])
+  def test_commit_of_files_elsewhere_is_refused(self, store: Store, path: str) -> None:
+    commit_path = pathlib.Path(store.uri, "commits", "2.json")
+    content = json.loads(commit_path.read_text())
+    content["files"] = {path: {"sha256": "0" * 64, "num_bytes": 1}}
+    content["data"] = data_digest({path: FileInfo("0" * 64, 1)})
+    content["digest"] = canonical_digest({key: content[key] for key in content if key != "digest"})
+    commit_path.write_text(json.dumps(content))
+    for read in (store.newest, store.verify, store.repair, lambda: store.collect_garbage(1)):
+      with pytest.raises(FormatError, match="leads out of its folder"):
+        read()
+
+  @pytest.mark.parametrize("data", ["../../victim", "/", "", ".", "0" * 64 + "/../../../victim", 7, None, ["x"]])
+  def test_dead_writer_s_claim_removes_nothing_elsewhere(self, store: Store, tmp_path: pathlib.Path,
+                                                         data: object) -> None:
+    (tmp_path / "victim").mkdir()
+    (tmp_path / "victim" / "x").write_text("x")
+    writer = pathlib.Path(store.uri, "staging", "dead")
+    writer.mkdir(parents=True)
+    (writer / "owner.json").write_text(json.dumps({"data": data, "span": 9}))
+    store.repair()
+    assert (tmp_path / "victim" / "x").exists() and not writer.exists() and len(store.verify()) == 2
 
   def test_repair_with_an_unreadable_commit_removes_no_data(self, store: Store) -> None:
     pathlib.Path(store.uri, "commits", "2.json").write_text("{")

@@ -129,3 +129,15 @@ os.write(2, b"I0000 00:00:1700000000.000000 after\\n")
   lines = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stderr.splitlines()
   assert sorted(lines[:-1]) == ["E0000 00:00:1700000000.000000    8458 service.cc:145] broken", "ours"]
   assert lines[-1].endswith("after")
+
+
+def test_descriptions_show_no_control_characters_and_no_markup():
+  progress, _, stream = _plain()
+  progress("reading \x1b[2Jlog-[0-9].csv", 1, 1)
+  assert stream.getvalue().startswith("reading \\x1b[2Jlog-[0-9].csv: 1/1")
+
+
+def test_tables_show_no_control_characters():
+  stream = io.StringIO()
+  Console(file=stream, width=100).print(terminal.columns_table(["a"], [["\x1b[31mred\u202e [bold]"]]))
+  assert "\\x1b[31mred\\u202e [bold]" in stream.getvalue() and "\x1b" not in stream.getvalue()

@@ -1,6 +1,7 @@
 import pytest
 
 from diet_tf.errors import ConfigError, DataError
+from diet_tf.store import Store
 from pipelines import command_line
 from pipelines.command_line import Options
 
@@ -68,3 +69,19 @@ def test_results_that_cannot_be_had_are_refused_before_anything_runs(tiny_log, t
     run(tiny_log, "--data-dir", str(tiny_log.folder), "--output", str(tmp_path / "out"), "--span", "2", "--json",
         str(tmp_path / "results.json"))
   assert not (tmp_path / "out").exists()
+
+
+def test_spans_whose_commits_were_removed_are_not_run_again(tiny_log, tmp_path, monkeypatch, capsys):
+  (tmp_path / "content").write_text("x")
+  store = Store(str(tmp_path / "store"))
+  for span in (0, 1):
+    store.commit(span, {"notes": str(tmp_path / "content")}, parent=store.newest(below=span), settings={}, run_id="r")
+  store.collect_garbage(1)
+  distilled = []
+  monkeypatch.setattr(command_line, "_distil", lambda evaluation, span, options: distilled.append(span))
+  arguments = ["--data-dir", str(tiny_log.folder), "--output", str(tmp_path / "out"), "--store", store.uri,
+               "--no-evaluate"]
+  assert run(tiny_log, *arguments) == 0
+  assert distilled == [] and "Committed before: 0, 1" in capsys.readouterr().err
+  assert run(tiny_log, *arguments, "--span", "2") == 0
+  assert distilled == [2]

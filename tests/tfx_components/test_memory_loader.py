@@ -8,7 +8,7 @@ import pytest
 from tensorflow_metadata.proto.v0 import anomalies_pb2
 
 import diet_tf
-from diet_tf.errors import ConfigError, FormatError
+from diet_tf.errors import ConfigError, FormatError, StoreError
 from diet_tf.features import Field
 from diet_tf.manifest import canonical_digest
 from diet_tf.store import Store
@@ -58,6 +58,30 @@ def test_a_damaged_file_of_the_commit_is_named(shared_workshop, workshop):
   damaged = pathlib.Path(store.path(store.read(1), "teacher")) / "teacher.npz"
   damaged.write_bytes(damaged.read_bytes()[:-1])
   with pytest.raises(FormatError, match="teacher/teacher.npz"):
+    workshop.load(2)
+
+
+@pytest.mark.usefixtures("first")
+def test_a_link_out_of_the_commit_is_not_copied(shared_workshop, workshop, tmp_path):
+  shutil.copytree(shared_workshop.store, workshop.store)
+  store = Store(workshop.store)
+  linked = pathlib.Path(store.path(store.read(1), "teacher")) / "teacher.npz"
+  linked.rename(tmp_path / "elsewhere")
+  linked.symlink_to(tmp_path / "elsewhere")
+  with pytest.raises(FormatError, match="teacher/teacher.npz.*link that leads out"):
+    workshop.load(2)
+
+
+@pytest.mark.usefixtures("second")
+def test_after_a_garbage_collection_the_next_span_grows_as_before(shared_workshop, workshop):
+  shutil.copytree(shared_workshop.store, workshop.store)
+  store = Store(workshop.store)
+  store.collect_garbage(1)
+  store.verify()
+  for span in ("3", "auto"):
+    parent = inputs.Parent.of(workshop.load(span))
+    assert parent.commit == store.read(2) == Store(shared_workshop.store).read(2)
+  with pytest.raises(StoreError, match="span 1, was removed"):
     workshop.load(2)
 
 

@@ -74,18 +74,22 @@ class ScoresSummary:
 
 @dataclasses.dataclass(frozen=True)
 class CountShard:
-  """Counts the examples of a shard, and those that are held back."""
+  """Counts the examples of a shard, and those that are held back; every example is parsed, before any is learned from.
+
+  Attributes:
+    shard: of examples.
+    spec: the feature spec.
+    holdback_fraction: share of examples that is held back.
+  """
 
   shard: str
+  spec: FeatureSpec
   holdback_fraction: float
 
   def run(self) -> dict[str, Any]:
     """Reports both counts."""
-    compression = "GZIP" if self.shard.endswith(".gz") else ""
-    feature = {"example_id": tf.io.FixedLenFeature([], tf.int64)}
     num_examples = num_held_back = 0
-    for batch in tf.data.TFRecordDataset(self.shard, compression).batch(1 << 14):
-      example_ids = tf.io.parse_example(batch, feature)["example_id"].numpy()
+    for _, _, example_ids in records.read_examples([self.shard], self.spec, 1 << 14):
       num_examples += len(example_ids)
       num_held_back += int(np.sum(records.is_held_back(example_ids, self.holdback_fraction)))
     return {"num_examples": num_examples, "num_held_back": num_held_back}
@@ -142,7 +146,7 @@ class SpanScoring:
 
   def count(self) -> tuple[int, int]:
     """Examples of the span, and those held back."""
-    work = [CountShard(shard, self.influence.holdback_fraction) for shard in self.shards]
+    work = [CountShard(shard, self.spec, self.influence.holdback_fraction) for shard in self.shards]
     reports = self.runner.run("count", "counting examples (shards)", work)
     num_examples = sum(report["num_examples"] for report in reports)
     num_held_back = sum(report["num_held_back"] for report in reports)

@@ -10,11 +10,14 @@ from typing import Any
 
 from diet_tf import files
 from diet_tf.errors import DataError
+from diet_tf.printable import printable_json
 
 UNPARSABLE = "the line cannot be parsed"
 UNDECODABLE = "a text is not valid UTF-8"
 
 _NUM_NAMED_REASONS = 5
+# Of a value, a column's name or a reason.
+_MAX_CHARACTERS = 1000
 
 
 @dataclasses.dataclass(frozen=True)
@@ -33,6 +36,11 @@ class QuarantinedRow:
   reason: str
   values: Mapping[str, str]
 
+  def shortened(self) -> QuarantinedRow:
+    """The row with what is very long in it cut: a value may have a megabyte."""
+    values = {_shortened(name): _shortened(value) for name, value in self.values.items()}
+    return dataclasses.replace(self, reason=_shortened(self.reason), values=values)
+
 
 class Quarantine:
   """Counts broken rows by reason and keeps the first `max_rows` of them.
@@ -47,7 +55,8 @@ class Quarantine:
     self.rows: list[QuarantinedRow] = []
 
   def add(self, row: QuarantinedRow) -> None:
-    """Counts a row, and keeps it while there is room."""
+    """Counts a row, and keeps it, shortened, while there is room."""
+    row = row.shortened()
     self.counts[row.reason] += 1
     if self.has_room:
       self.rows.append(row)
@@ -55,7 +64,7 @@ class Quarantine:
   def count(self, reason: str, number: int) -> None:
     """Counts rows that there is no room to keep."""
     if number:
-      self.counts[reason] += number
+      self.counts[_shortened(reason)] += number
 
   @property
   def has_room(self) -> bool:
@@ -89,8 +98,8 @@ def write(path: str, quarantine: Quarantine, locate: Mapping[int, tuple[str, int
   for row in quarantine.rows:
     file, before = locate[row.piece]
     record = {"file": file, "row": before + row.record + 1, "reason": row.reason, "values": dict(row.values)}
-    lines.append(json.dumps(record, ensure_ascii=False) + "\n")
-  files.write_atomically(path, "".join(lines).encode("utf-8", "backslashreplace"))
+    lines.append(printable_json(json.dumps(record, ensure_ascii=False)) + "\n")
+  files.write_atomically(path, "".join(lines).encode())
 
 
 def check_share(quarantine: Quarantine, num_rows: int, max_share: float, subject: str, path: str) -> None:
@@ -103,3 +112,9 @@ def check_share(quarantine: Quarantine, num_rows: int, max_share: float, subject
   raise DataError(subject, rule=f"at most {max_share:.2%} of a span's rows break the schema (max_quarantine_share).",
                   received=f"{broken} of {num_rows} rows ({broken / num_rows:.2%}): {listed}.",
                   remedy=f"see {path} for rows and reasons; mend the log or the spec, or raise the share.")
+
+
+def _shortened(text: str) -> str:
+  if len(text) <= _MAX_CHARACTERS:
+    return text
+  return f"{text[:_MAX_CHARACTERS]}... ({len(text):,} characters in all)"

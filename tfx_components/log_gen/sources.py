@@ -12,6 +12,7 @@ import dataclasses
 import gzip
 import json
 import re
+import zlib
 from collections.abc import Callable, Iterator, Sequence
 from typing import BinaryIO, cast
 
@@ -117,8 +118,11 @@ def csv_header(path: str, delimiter: str) -> tuple[tuple[str, ...], int]:
   Raises:
     DataError: if there is no header, or a name twice.
   """
-  with open_lines(path) as stream:
-    line = stream.readline()
+  try:
+    with open_lines(path) as stream:
+      line = stream.readline()
+  except (EOFError, gzip.BadGzipFile, zlib.error) as error:
+    raise _damaged(path, "gzip", error) from error
   text = line.removeprefix(codecs.BOM_UTF8)
   try:
     names = next(csv.reader([text.decode().rstrip("\r\n")], delimiter=delimiter, strict=True), [])
@@ -229,7 +233,7 @@ def _line_blocks(piece: Piece) -> Iterator[bytes]:
         data = data.removeprefix(codecs.BOM_UTF8) if at_start else data
         data = data + rest if rest else data
         yield data if data.endswith(b"\n") else data + b"\n"
-  except (EOFError, gzip.BadGzipFile) as error:
+  except (EOFError, gzip.BadGzipFile, zlib.error) as error:
     raise _damaged(piece.path, "gzip", error) from error
 
 

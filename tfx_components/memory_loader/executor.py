@@ -102,6 +102,9 @@ def copy_parts(store: Store, commit: Commit, target: str) -> None:
   files.make_folders(target)
   for number, (path, info) in enumerate(commit.files.items()):
     source = files.join(store.path(commit), path)
+    if files.leads_outside(store.path(commit), path):
+      raise FormatError(source, rule="a commit's files lie in its folder.", received="a link that leads out of it.",
+                        remedy="restore the file from a copy, or run its span again with --replace.")
     sha256, num_bytes = files.copy(source, files.join(target, path))
     if (sha256, num_bytes) != (info.sha256, info.num_bytes):
       raise FormatError(source, rule=f"it is as it was committed: digest {info.sha256[:12]}, {info.num_bytes} bytes.",

@@ -13,7 +13,7 @@ from diet_tf.features import FeatureSpec
 from diet_tf.manifest import MANIFEST_NAME, read_manifest
 from diet_tf.memory import load_memory, save_memory
 from diet_tf.migration import Migration, migrate_memory, plan_migration
-from diet_tf.stage_settings import StageSettings
+from diet_tf.stage_settings import StageSettings, features_from_json
 from diet_tf.store import MEMORY_PART, Commit, Store
 from diet_tf.teacher_migration import migrate_teacher
 from tfx_components import inputs
@@ -26,7 +26,7 @@ def committed_spec(store: Store, commit: Commit) -> FeatureSpec | None:
   manifest = f"{MEMORY_PART}/{MANIFEST_NAME}"
   if manifest in commit.files:
     return read_manifest(store.path(commit, MEMORY_PART)).spec()
-  return FeatureSpec.from_dict(commit.settings["feature_spec"]) if "feature_spec" in commit.settings else None
+  return features_from_json(json.dumps(commit.settings["feature_spec"])) if "feature_spec" in commit.settings else None
 
 
 def config_changes(commit: Commit, spec: FeatureSpec | None, stage: Stage) -> list[Change]:

@@ -1,8 +1,9 @@
 """Runs container commands one after the other, each in a process forked from one that has imported TFX already.
 
 A line of JSON on standard input asks for a command: `arguments` (python -m MODULE ...), `environment`, `log` (a file),
-and `kill`, which names a moment at which the process dies: "start", "end" (of the executor's work) or a number of seconds
-after the start. How long that work took is left beside the log. A line on standard output answers with its exit code; a signal is negative.
+and `kill`, a moment at which the process dies: "start" or "end" of the executor's work, or a number of seconds after
+its start. How long that work took is left beside the log. A line on standard output answers with the exit code; that of
+a signal is negative.
 """
 
 import json

@@ -1,4 +1,4 @@
-"""Every node is killed at its start, in its middle and at its end; nothing committed is lost, and the next try completes."""
+"""Every node is killed at its start, in its middle and at its end; nothing is lost, and the next try completes."""
 
 from __future__ import annotations
 

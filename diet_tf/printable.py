@@ -1,0 +1,38 @@
+"""Text of unknown origin, made safe to show: values of a log may hold what moves a terminal's cursor or rewrites it."""
+
+from __future__ import annotations
+
+import re
+
+# Control characters but for tabs and line feeds, separators of lines, lone surrogates, and the marks that turn the
+# direction of the text around them.
+# Room for what is said of a cut, so that a text that was cut is not cut again.
+_MAX_NOTE_CHARACTERS = 40
+
+_ESCAPED = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff"
+                      "\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069]")
+
+
+def printable(text: str, max_characters: int | None = None) -> str:
+  """The text with control characters written out (`\\x1b`), but for line feeds and tabs; of the result, the same.
+
+  Args:
+    text: any text.
+    max_characters: where much is beyond, it is cut off, and the whole length told; None keeps all.
+  """
+  if max_characters is None:
+    return _ESCAPED.sub(_escape, text)
+  limit = max_characters + _MAX_NOTE_CHARACTERS
+  shown = _ESCAPED.sub(_escape, text[:limit])
+  if len(text) <= limit and len(shown) <= limit:
+    return shown
+  return f"{shown[:max_characters]}... ({len(text):,} characters in all)"
+
+
+def printable_json(text: str) -> str:
+  """JSON text that stands for the same value, with the same characters written out in its strings."""
+  return _ESCAPED.sub(lambda match: f"\\u{ord(match[0]):04x}", text)
+
+
+def _escape(match: re.Match[str]) -> str:
+  return match[0].encode("unicode_escape").decode("ascii")

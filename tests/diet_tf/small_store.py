@@ -1,0 +1,52 @@
+"""A store of small memories, each grown from the one before."""
+
+from __future__ import annotations
+
+import pathlib
+
+import numpy as np
+
+from diet_tf.commit import Commit
+from diet_tf.features import FeatureSpec, Field, Label
+from diet_tf.memory import Memory, Recipe, save_memory
+from diet_tf.slots import Slots
+from diet_tf.store import Store
+
+SPEC = FeatureSpec(fields=(Field("user", "user", hash_ids=10),), label=Label("click"))
+
+
+def make_memory(span: int, previous: Memory | None, num_slots: int = 2, spec: FeatureSpec = SPEC) -> Memory:
+  """A memory of a span that is not saved yet."""
+  one = np.ones([num_slots, 1, 1])
+  arrays = {name: np.ones(num_slots) for name in ("labels", "sample_weights", "born_spans", "updated_spans")}
+  slots = Slots(ids=one, weights=one, slot_ids=np.arange(num_slots), influences=np.full(num_slots, span), **arrays)
+  lineage = [] if previous is None else [*previous.manifest.lineage,
+                                         {"span": previous.manifest.span, "digest": previous.digest}]
+  return Memory.create(slots, spec, Recipe(), span=span, num_examples_seen=10 * span, budget={}, lineage=lineage)
+
+
+class SmallStore:
+  """A store with one commit for each span.
+
+  Args:
+    root: of the store.
+    folder: for the memories before they are committed.
+  """
+
+  def __init__(self, root: str, folder: pathlib.Path, spans: range = range(1, 5)) -> None:
+    self.store = Store(root)
+    self.folder = folder
+    self.memories: dict[int, Memory] = {}
+    for span in spans:
+      self.commit(span)
+
+  def commit(self, span: int, *, num_slots: int = 2, previous: Memory | None = None, replace: bool = False,
+             run_id: str | None = None) -> Commit:
+    """Commits a memory of the span that grew from the newest below it; `previous` claims that it grew from another."""
+    parent = self.store.newest(below=span)
+    before = self.memories[parent.span] if parent is not None else None
+    memory = make_memory(span, previous or before, num_slots)
+    path = self.folder / f"memory-{span}-{len(list(self.folder.iterdir()))}"
+    self.memories[span] = save_memory(str(path), memory)
+    return self.store.commit(span, {"memory": str(path)}, parent=parent, settings={"feature_spec": SPEC.to_dict()},
+                             run_id=run_id or f"run-{span}", replace=replace)
