@@ -162,11 +162,10 @@ def test_a_member_that_cannot_take_a_field_is_refused(own):
   own.spec = GROWN
   own.settings = changed(own.settings, "teacher", members=("dcn_v2(embedding_dim=2,hidden_units=4-)",))
   # As if it had been committed with them.
-  commit = pathlib.Path(own.store) / "commits" / "1.json"
-  document = json.loads(commit.read_text())
-  document["settings"]["teacher"]["members"] = list(own.settings.teacher.members)
-  document["settings_digest"] = canonical_digest(document["settings"])
-  commit.write_text(json.dumps(document))
+  commit = Store(own.store).read(1)
+  settings = {**commit.settings, "teacher": {**commit.settings["teacher"], "members": own.settings.teacher.members}}
+  commit = dataclasses.replace(commit, settings=settings, settings_digest=canonical_digest(settings))
+  (pathlib.Path(own.store) / "commits" / "1.json").write_text(json.dumps(commit.to_dict()))
   with pytest.raises(ConfigError, match="teacher member 'dcn_v2.*dnn, wide_deep"):
     own.load(2, accept_changes=1)
   assert not list(pathlib.Path(own.folder).glob("*-StoreCommit/commit.json"))
