@@ -9,6 +9,7 @@ from typing import Any
 
 from diet_tf.errors import ConfigError
 from diet_tf.features import NUM_RESERVED_VOCABULARY_IDS, FeatureSpec, Field
+from diet_tf.printable import printable
 
 # What is learned does not depend on these: they may differ without a word.
 NEUTRAL_KEYS = ("influence.batch_size",)
@@ -17,6 +18,8 @@ FIXED_KEYS = ("teacher.members",)
 # Of a commit's settings, what is no setting: the feature spec is compared by its fields.
 _OTHER_KEYS = ("feature_spec", "feature_spec_digest", "migrated_from")
 _ABSENT = "not set"
+# Of a value in a message; a closed vocabulary may be as long as it likes.
+MAX_SHOWN_CHARACTERS = 400
 
 
 @dataclasses.dataclass(frozen=True)
@@ -25,8 +28,8 @@ class Change:
 
   Attributes:
     key: its dotted path, in a config's words.
-    committed: JSON of the value that the commit was made with; "not set" for none.
-    now: JSON of the value in use; "not set" for none.
+    committed: JSON of the value that the commit was made with, its beginning if it is long; "not set" for none.
+    now: the same of the value in use.
   """
 
   key: str
@@ -57,7 +60,7 @@ def settings_changes(committed: Mapping[str, Any], now: Mapping[str, Any], defau
 
 def feature_changes(committed: FeatureSpec, now: FeatureSpec) -> list[Change]:
   """The keys of the section `features` that differ, in the order of the fields."""
-  if committed == now:
+  if committed.digest() == now.digest():
     return []
   changes = _changes(_spec_keys(committed), _spec_keys(now))
   # The names alone; a field that is new or gone has a line of its own.
@@ -83,8 +86,9 @@ def listed(changes: Sequence[Change]) -> str:
 
 def _changes(before: Mapping[str, Any], after: Mapping[str, Any]) -> list[Change]:
   texts = [{key: json.dumps(value, sort_keys=True) for key, value in values.items()} for values in (before, after)]
-  return [Change(key, texts[0].get(key, _ABSENT), texts[1].get(key, _ABSENT)) for key in {**texts[0], **texts[1]}
-          if key not in NEUTRAL_KEYS and texts[0].get(key) != texts[1].get(key)]
+  found = [(key, texts[0].get(key, _ABSENT), texts[1].get(key, _ABSENT)) for key in {**texts[0], **texts[1]}]
+  return [Change(key, *(printable(text, MAX_SHOWN_CHARACTERS) for text in (committed, now)))
+          for key, committed, now in found if key not in NEUTRAL_KEYS and committed != now]
 
 
 def _flat(key: str, value: Any) -> dict[str, Any]:

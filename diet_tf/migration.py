@@ -19,10 +19,11 @@ from typing import Any
 
 import numpy as np
 
-from diet_tf.config_changes import configured
+from diet_tf.config_changes import MAX_SHOWN_CHARACTERS, configured
 from diet_tf.errors import ConfigError
 from diet_tf.features import MISSING_ID, FeatureSpec, Field
 from diet_tf.memory import Memory
+from diet_tf.printable import printable
 from diet_tf.records import packed_left
 from diet_tf.slots import Slots
 
@@ -118,7 +119,7 @@ def _fitting_sizes(before: Field, wanted: int) -> str:
 
 
 def _refused(subject: str, rule: str, before: Any, after: Any, remedy: str) -> ConfigError:
-  texts = [json.dumps(value, default=dataclasses.asdict) for value in (before, after)]
+  texts = [printable(json.dumps(value, default=dataclasses.asdict), MAX_SHOWN_CHARACTERS) for value in (before, after)]
   return ConfigError(subject, rule=f"{rule}.", received=f"{texts[0]} committed, {texts[1]} now.", remedy=remedy)
 
 

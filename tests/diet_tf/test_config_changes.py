@@ -85,3 +85,16 @@ def with_field(index, **values):
 ])
 def test_keys_of_the_features_are_named_as_a_config_writes_them(spec, expected):
   assert texts(feature_changes(SPEC, spec)) == expected
+
+
+def test_of_a_long_value_the_beginning_is_shown():
+  words = tuple(f"{number:04d}" for number in range(1000))
+  long, longer = (with_field(2, vocabulary_ids=len(values) + 2, vocabulary=values) for values in (words, (*words, "x")))
+  change, = feature_changes(long, longer)
+  assert change.committed.startswith('["0000", "0001"') and change.committed.endswith("(8,000 characters in all)")
+  assert change.now.endswith("(8,005 characters in all)") and len(str(change)) < 1000
+
+
+def test_what_reads_alike_in_python_and_not_in_json_is_named():
+  first, second = (dataclasses.replace(SPEC, fields=(Field("price", "price", boundaries=(one,)),)) for one in (4, 4.0))
+  assert texts(feature_changes(first, second)) == ["features.fields.price.boundaries: [4] committed, [4.0] now"]

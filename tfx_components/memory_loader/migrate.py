@@ -98,16 +98,17 @@ def migrate_copy(store: Store, commit: Commit, spec: FeatureSpec | None, stage: 
   migration = plan_migration(spec, stage.spec)
   parts = {path.split("/", 1)[0] for path in commit.files}
   teacher_changed = not migration.is_empty or any(change.key.startswith("teacher.") for change in changes)
-  if inputs.TEACHER_PART in parts and teacher_changed:
-    slots = load_memory(store.path(commit, MEMORY_PART)).slots
+  if not teacher_changed:
+    return
+  memory = load_memory(store.path(commit, MEMORY_PART))
+  if inputs.TEACHER_PART in parts:
     migrate_teacher(store.path(commit, inputs.TEACHER_PART), files.join(target, inputs.TEACHER_PART), migration,
-                    stage.settings.teacher, slots)
+                    stage.settings.teacher, memory.slots)
   if migration.is_empty:
     return
-  memory = migrate_memory(load_memory(store.path(commit, MEMORY_PART)), migration)
   with files.writing(target):
     files.remove_if_there(files.join(target, MEMORY_PART))
-  save_memory(files.join(target, MEMORY_PART), memory)
+  save_memory(files.join(target, MEMORY_PART), migrate_memory(memory, migration))
   _migrate_checks(parts, migration, target)
 
 
