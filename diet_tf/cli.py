@@ -7,13 +7,18 @@ each is a function of the remaining arguments that returns an exit code.
 from __future__ import annotations
 
 import argparse
+import atexit
+import contextlib
 import difflib
 import importlib.metadata
 import json
+import os
 import sys
 from collections.abc import Callable, Sequence
+from typing import NoReturn
 
 import diet_tf
+from diet_tf import s3
 from diet_tf.errors import ConfigError, DietError
 from diet_tf.printable import printable
 
@@ -32,6 +37,33 @@ SUMMARIES = {
     "memory": "show what is known of a distilled memory",
     "store": "check a store, list its commits, remove old ones",
 }
+
+
+class _End:
+  """Ends a process that has loaded tensorflow-io with its own exit code; without it, the code is 134."""
+
+  code = 1  # As Python's own where an exception is not caught.
+
+  def __call__(self) -> None:
+    if s3.is_in_use():
+      for stream in (sys.stdout, sys.stderr):
+        # Its reader may be gone, and then it was closed.
+        with contextlib.suppress(OSError, ValueError):
+          stream.flush()
+      os._exit(self.code)
+
+
+def run_process() -> NoReturn:
+  """The console script: `main`, in a process whose exit code is that of the command."""
+  end = _End()
+  # What is registered first is called last: whatever others clean up when a process ends is cleaned up before.
+  atexit.register(end)
+  try:
+    end.code = main()
+  except SystemExit as asked:
+    end.code = asked.code if isinstance(asked.code, int) else int(asked.code is not None)
+    raise
+  sys.exit(end.code)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -149,4 +181,4 @@ def _print_error(error: DietError) -> None:
 
 
 if __name__ == "__main__":
-  sys.exit(main())
+  run_process()

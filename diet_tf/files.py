@@ -10,15 +10,18 @@ import contextlib
 import errno
 import hashlib
 import importlib
+import io
 import os
 import re
 import shutil
 import sys
 import uuid
 from collections.abc import Iterator
-from typing import IO, Any
+from typing import Any, BinaryIO, cast
 
+from diet_tf import s3
 from diet_tf.errors import ConfigError, FormatError, StoreError
+from diet_tf.remote_file import RemoteReader, RemoteWriter
 
 # A put of one object is atomic there, and a rename is a copy and a delete: writing in place is the safer of the two.
 OBJECT_STORE_SCHEMES = ("gs", "s3", "s3a", "az", "azfs", "oss")
@@ -48,13 +51,62 @@ def join(path: str, *parts: str) -> str:
 
 
 def exists(path: str) -> bool:
-  """Whether a file or folder is there."""
-  return bool(_gfile(path).exists(path)) if is_remote(path) else os.path.exists(path)
+  """Whether a file or folder is there.
+
+  Raises:
+    StoreError: in an object store, if nobody can tell.
+  """
+  if not is_remote(path):
+    return os.path.exists(path)
+  gfile = _gfile(path)
+  if gfile.exists(path):
+    return True
+  # The first answer may have been that of a network that failed for a moment; only a file is found by the second.
+  return _is_s3(path) and (s3.check_answered(path, is_folder=False) or bool(gfile.exists(path)))
 
 
 def is_folder(path: str) -> bool:
-  """Whether `path` is a folder (in an object store: whether anything lies below it)."""
-  return bool(_gfile(path).isdir(path)) if is_remote(path) else os.path.isdir(path)
+  """Whether `path` is a folder (in an object store: whether anything lies below it).
+
+  Raises:
+    StoreError: in an object store, if nobody can tell.
+  """
+  if not is_remote(path):
+    return os.path.isdir(path)
+  gfile = _gfile(path)
+  if gfile.isdir(path):
+    return True
+  if not _is_s3(path):
+    return False
+  s3.check_answered(path, is_folder=True)
+  return bool(gfile.isdir(path))
+
+
+def glob(pattern: str) -> list[str]:
+  """The sorted paths that match a pattern; empty if there are none."""
+  gfile = _gfile(pattern)
+  try:
+    paths = gfile.glob(pattern)
+  except Exception as error:
+    if type(error).__name__ != "NotFoundError":
+      raise
+    paths = []
+  if not paths and _is_s3(pattern):
+    s3.check_answered(parent(re.split(r"[*?\[]", pattern, maxsplit=1)[0] + "x"), is_folder=True)
+    paths = gfile.glob(pattern)
+  return sorted(paths)
+
+
+def size_bytes(path: str) -> int:
+  """Size of a file."""
+  return int(_gfile(path).stat(path).length) if is_remote(path) else os.path.getsize(path)
+
+
+def prepared(path: str) -> str:
+  """The path itself, once TensorFlow's own readers and writers know its file system."""
+  if is_remote(path):
+    _gfile(path)
+  return path
 
 
 def names_in(folder: str) -> list[str]:
@@ -75,17 +127,32 @@ def files_below(folder: str) -> list[str]:
 
 
 def read_bytes(path: str) -> bytes:
-  """The content of a file; raises FileNotFoundError if a local one is missing."""
+  """The content of a file.
+
+  Raises:
+    FileNotFoundError: it is missing.
+    StoreError: on S3, it cannot be read.
+  """
   with open_to_read(path) as stream:
     return stream.read()
 
 
-def open_to_read(path: str) -> IO[bytes]:
-  """A binary stream over the file."""
-  if is_remote(path):
-    stream: IO[bytes] = _gfile(path).GFile(path, "rb")
-    return stream
-  return open(path, "rb")
+def open_to_read(path: str) -> BinaryIO:
+  """A seekable, buffered binary stream over the file; raises as `read_bytes` does."""
+  if not is_remote(path):
+    return open(path, "rb", buffering=_CHUNK_BYTES)
+  gfile = _gfile(path)
+  if _is_s3(path) and not gfile.exists(path) and not s3.check_answered(path, is_folder=False):
+    raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), path)
+  return cast(BinaryIO, io.BufferedReader(RemoteReader(path), _CHUNK_BYTES))
+
+
+def open_to_write(path: str) -> BinaryIO:
+  """A buffered binary stream that writes the file."""
+  if not is_remote(path):
+    return open(path, "wb", buffering=_CHUNK_BYTES)
+  _gfile(path)
+  return cast(BinaryIO, io.BufferedWriter(RemoteWriter(path), _CHUNK_BYTES))
 
 
 def digest(path: str) -> tuple[str, int]:
@@ -125,7 +192,7 @@ def copy(source: str, target: str) -> tuple[str, int]:
   """Copies a file, makes the folders above it, and returns the SHA-256 (hex) and size of what was copied."""
   make_folders(parent(target))
   hasher, size = hashlib.sha256(), 0
-  with open_to_read(source) as stream, _open_to_write(target) as output:
+  with open_to_read(source) as stream, open_to_write(target) as output:
     while chunk := stream.read(_CHUNK_BYTES):
       hasher.update(chunk)
       size += len(chunk)
@@ -137,12 +204,12 @@ def copy(source: str, target: str) -> tuple[str, int]:
 def write_atomically(path: str, content: bytes) -> None:
   """Writes a file so that readers see either all of it or what was there before."""
   if is_object_store(path):
-    with _open_to_write(path) as output:
+    with open_to_write(path) as output:
       output.write(content)
     return
   partial = f"{path}.{uuid.uuid4().hex[:12]}{PARTIAL_SUFFIX}"
   try:
-    with _open_to_write(partial) as output:
+    with open_to_write(partial) as output:
       output.write(content)
       _flush_to_disk(output, partial)
     rename(partial, path)
@@ -213,6 +280,8 @@ def writing(subject: str) -> Iterator[None]:
   except Exception as error:
     if not _is_tensorflow_error(error):
       raise
+    if _is_s3(subject):
+      raise s3.read_error(subject, error) from error
     raise _write_error(subject, str(error), full=type(error).__name__ == "ResourceExhaustedError") from error
 
 
@@ -241,14 +310,11 @@ def _is_tensorflow_error(error: Exception) -> bool:
   return tensorflow is not None and isinstance(error, tensorflow.errors.OpError)
 
 
-def _open_to_write(path: str) -> IO[bytes]:
-  if is_remote(path):
-    stream: IO[bytes] = _gfile(path).GFile(path, "wb")
-    return stream
-  return open(path, "wb")
+def _is_s3(path: str) -> bool:
+  return path.startswith("s3://")
 
 
-def _flush_to_disk(output: IO[bytes], path: str) -> None:
+def _flush_to_disk(output: BinaryIO, path: str) -> None:
   output.flush()
   if not is_remote(path):
     os.fsync(output.fileno())
@@ -264,7 +330,10 @@ def _gfile(uri: str) -> Any:
 def _register_extra_file_systems(uri: str) -> None:
   """Makes TensorFlow read and write the schemes that only tensorflow-io knows; it registers them once, on import."""
   try:
-    importlib.import_module("tensorflow_io")
+    if _is_s3(uri):
+      s3.prepare()
+    else:
+      importlib.import_module("tensorflow_io")
   except ImportError as error:
     raise ConfigError(uri, rule="its file system needs the extra [s3].", received=f"{error}.",
                       remedy="pip install 'diet-tf[s3]'.") from error

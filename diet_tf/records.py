@@ -379,7 +379,7 @@ def shard_bytes(paths: Iterable[str]) -> tuple[int, int]:
   """The bytes of shards as stored, and of the uncompressed TFRecords in them."""
   stored = raw = 0
   for path in paths:
-    stored += tf.io.gfile.stat(path).length
+    stored += files.size_bytes(path)
     lengths = _record_dataset([path]).batch(4096).map(
         lambda batch: tf.reduce_sum(tf.cast(tf.strings.length(batch), tf.int64) + RECORD_FRAMING_BYTES))
     raw += int(lengths.reduce(tf.constant(0, tf.int64), lambda total, part: total + part))
@@ -391,7 +391,8 @@ def _record_dataset(paths: Sequence[str]) -> tf.data.Dataset:
   if len(compressed) > 1:
     raise DataError("shards", rule="either all names end with .gz or none does.", received=str(list(paths)),
                     remedy="write them alike.")
-  return tf.data.TFRecordDataset(list(paths), compression_type="GZIP" if True in compressed else "")
+  return tf.data.TFRecordDataset([files.prepared(path) for path in paths],
+                                 compression_type="GZIP" if True in compressed else "")
 
 
 def _write_records(path: str, records: Iterable[bytes], compression_level: int) -> ShardInfo:
@@ -401,7 +402,7 @@ def _write_records(path: str, records: Iterable[bytes], compression_level: int) 
   num_records, num_raw_bytes = 0, 0
   try:
     with files.writing(path):
-      with tf.io.TFRecordWriter(partial, options) as writer:
+      with tf.io.TFRecordWriter(files.prepared(partial), options) as writer:
         for record in records:
           writer.write(record)
           num_records += 1

@@ -22,7 +22,7 @@ from collections.abc import Callable, Iterator
 
 import numpy as np
 
-from diet_tf import metrics
+from diet_tf import files, metrics
 from diet_tf.errors import ConfigError
 from diet_tf.features import FeatureSpec, Field, Label
 from diet_tf.progress import Progress, silent
@@ -173,7 +173,7 @@ class SimulatedLog:
 
     total = self.settings.rows_per_span if num_rows is None else num_rows
     written = 0
-    with tf.io.gfile.GFile(path, "w") as file:
+    with tf.io.gfile.GFile(files.prepared(path), "w") as file:
       for block in self.blocks(span, num_rows):
         text = io.StringIO()
         writer = csv.writer(text, lineterminator="\n")

@@ -370,7 +370,8 @@ class Store:
   def _unneeded_data(self, needed: set[str], forgotten: set[str], grace_seconds: float) -> list[str]:
     """The data folders that no commit needs and no living writer fills."""
     folders = {digest: files.join(self._data_folder, digest) for digest in files.names_in(self._data_folder)}
-    return [folder for digest, folder in folders.items() if digest not in needed
+    # Some object stores list a folder for a while after the last file in it is gone.
+    return [folder for digest, folder in folders.items() if digest not in needed and files.exists(folder)
             and (digest in forgotten or self._is_abandoned(folder, grace_seconds))]
 
   def _partial_files(self, grace_seconds: float) -> list[str]:

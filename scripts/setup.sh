@@ -170,6 +170,17 @@ lock() {
     --custom-compile-command "make lock" -o requirements.lock "$@" setup.py requirements.in
   "$UV" pip compile -q --python-version 3.10 --no-deps --generate-hashes --no-emit-index-url --no-emit-find-links \
     --custom-compile-command "make lock" -o requirements-contract.lock "$@" requirements-contract.in
+  # What the image has of it, without the tools of development; and the same with CUDA's libraries.
+  lock_image kubeflow/requirements.lock
+  lock_image kubeflow/requirements-cuda.lock --extra cuda
+}
+
+lock_image() {
+  local output=$1
+  shift
+  "$UV" pip compile -q --python "$VENV/bin/python" --python-version 3.10 --override scripts/overrides.txt \
+    --extra tfx --extra kubeflow --extra s3 "$@" --constraint requirements.lock --generate-hashes --no-annotate \
+    --no-emit-index-url --no-emit-find-links --custom-compile-command "make lock" -o "$output" setup.py requirements.in
 }
 
 case "${1:-}" in

@@ -8,8 +8,16 @@ import sys
 import pytest
 import tensorflow as tf
 
-from diet_tf import files
+from diet_tf import files, s3
 from diet_tf.errors import ConfigError
+
+
+@pytest.fixture(autouse=True)
+def nothing_prepared():
+  """As in a new process, before and after: what is registered once is remembered."""
+  s3.prepare.cache_clear()
+  yield
+  s3.prepare.cache_clear()
 
 
 def test_extra_file_systems_are_registered_on_first_use(monkeypatch: pytest.MonkeyPatch):

@@ -9,8 +9,8 @@ from collections.abc import Iterable, Sequence
 
 import numpy as np
 import pyarrow.parquet as pq
-import tensorflow as tf
 
+from diet_tf import files
 from diet_tf.errors import DataError
 from diet_tf.features import FeatureSpec
 from diet_tf.log_settings import SPAN_MARK, Join, LogSettings
@@ -92,15 +92,12 @@ def _expression(pattern: str) -> str:
 
 
 def _glob(pattern: str) -> list[str]:
-  try:
-    paths = tf.io.gfile.glob(pattern)
-  except tf.errors.NotFoundError:
-    return []
+  paths = files.glob(pattern)
   if not pattern.startswith("./"):
     # For a pattern without a folder the paths come back below "./", which the pattern would not match.
     paths = [path.removeprefix("./") for path in paths]
   visible = [path for path in paths if not path.rpartition("/")[2].startswith(("_", "."))]
-  return sorted(path for path in visible if not tf.io.gfile.isdir(path))
+  return [path for path in visible if not files.is_folder(path)]
 
 
 def log_pieces(settings: LogSettings, paths: Sequence[str], span: int | None) -> list[Piece]:
@@ -137,7 +134,7 @@ def _text_pieces(path: str, kind: str, settings: LogSettings) -> list[Piece]:
                    newlines_in_values=settings.newlines_in_values)
   if sources.is_compressed(path) or common.newlines_in_values:
     return [dataclasses.replace(common, start=start)]
-  size = sources.file_size(path)
+  size = files.size_bytes(path)
   starts = list(range(start, size, settings.piece_bytes))
   return [dataclasses.replace(common, start=low, stop=high) for low, high in zip(starts, [*starts[1:], size])]
 
@@ -281,7 +278,7 @@ def _table_bytes(pieces: Sequence[Piece], columns: set[str]) -> int:
     if kind == "parquet":
       size += _parquet_bytes(path, columns)
     else:
-      size += sources.file_size(path) * (_GZIP_RATIO if sources.is_compressed(path) else 1)
+      size += files.size_bytes(path) * (_GZIP_RATIO if sources.is_compressed(path) else 1)
   return size
 
 

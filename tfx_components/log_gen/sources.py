@@ -27,7 +27,7 @@ from diet_tf import files
 from diet_tf.errors import DataError
 from diet_tf.log_settings import FORMATS
 from tfx_components.log_gen import columns as columns_lib
-from tfx_components.log_gen import quarantine, spill
+from tfx_components.log_gen import quarantine
 from tfx_components.log_gen.columns import Column
 
 SUFFIXES = {".csv": "csv", ".parquet": "parquet", ".pq": "parquet", ".jsonl": "jsonl", ".ndjson": "jsonl",
@@ -149,7 +149,7 @@ def file_columns(path: str, kind: str, delimiter: str) -> tuple[str, ...] | None
 
 def open_lines(path: str) -> BinaryIO:
   """A binary stream over the lines of a file, decompressed."""
-  stream = spill.open_to_read(path)
+  stream = files.open_to_read(path)
   return cast(BinaryIO, _GzipFile(stream)) if is_compressed(path) else stream
 
 
@@ -171,7 +171,7 @@ def open_parquet(path: str) -> BinaryIO:
   Raises:
     DataError: if it is no Parquet file.
   """
-  stream = spill.open_to_read(path)
+  stream = files.open_to_read(path)
   try:
     pq.ParquetFile(stream)
   except (pa.ArrowInvalid, OSError) as error:
@@ -423,7 +423,8 @@ def _read_tfrecord(piece: Piece, only: frozenset[str] | None) -> Iterator[Block]
   compression = "GZIP" if is_compressed(piece.path) else ""
   done = 0
   try:
-    for serialized in tf.data.TFRecordDataset(piece.path, compression).batch(BLOCK_ROWS // 4).as_numpy_iterator():
+    dataset = tf.data.TFRecordDataset(files.prepared(piece.path), compression).batch(BLOCK_ROWS // 4)
+    for serialized in dataset.as_numpy_iterator():
       columns, rows, rejected = _parse_examples(list(serialized), only)
       yield Block(columns, done + rows, tuple((done + index, why, text) for index, why, text in rejected),
                   done + len(serialized))
@@ -482,11 +483,3 @@ def _feature_value(feature: tf.train.Feature) -> object:
 
 _READERS: dict[str, Callable[[Piece, frozenset[str] | None], Iterator[Block]]] = {
     "csv": _read_csv, "parquet": _read_parquet, "jsonl": _read_jsonl, "tfrecord": _read_tfrecord}
-
-
-def file_size(path: str) -> int:
-  """Size of a file in bytes."""
-  if not files.is_remote(path):
-    import os
-    return os.path.getsize(path)
-  return int(tf.io.gfile.stat(path).length)

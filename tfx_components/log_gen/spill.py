@@ -7,9 +7,7 @@ memory.
 from __future__ import annotations
 
 import dataclasses
-import io
 from collections.abc import Iterator, Sequence
-from typing import Any, BinaryIO, cast
 
 import numpy as np
 import pyarrow as pa
@@ -18,66 +16,12 @@ from diet_tf import files
 
 # Rows are collected in memory up to this size before they are written.
 COLLECTED_BYTES = 64 << 20
-_BUFFER_BYTES = 1 << 20
 _OPTIONS = pa.ipc.IpcWriteOptions(compression="lz4")
-
-
-class _RemoteFile(io.RawIOBase):
-  """A file of `tf.io.gfile` as a Python stream, which it is not quite."""
-
-  def __init__(self, path: str, mode: str) -> None:
-    import tensorflow as tf
-    self._file = tf.io.gfile.GFile(path, mode)
-    self._reads = mode == "rb"
-
-  def readable(self) -> bool:
-    return self._reads
-
-  def writable(self) -> bool:
-    return not self._reads
-
-  def seekable(self) -> bool:
-    return self._reads
-
-  def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
-    base = {io.SEEK_SET: 0, io.SEEK_CUR: self._file.tell()}.get(whence)
-    self._file.seek((self._file.size() if base is None else base) + offset)
-    return self.tell()
-
-  def tell(self) -> int:
-    return int(self._file.tell())
-
-  def readinto(self, buffer: Any) -> int:
-    data = self._file.read(len(buffer))
-    buffer[:len(data)] = data
-    return len(data)
-
-  def write(self, data: Any) -> int:
-    self._file.write(bytes(data))
-    return len(data)
-
-  def close(self) -> None:
-    if not self.closed:
-      self._file.close()
-    super().close()
-
-
-def open_to_read(path: str) -> BinaryIO:
-  """A seekable, buffered binary stream over a local or remote file."""
-  if not files.is_remote(path):
-    return open(path, "rb", buffering=_BUFFER_BYTES)
-  return cast(BinaryIO, io.BufferedReader(_RemoteFile(path, "rb"), _BUFFER_BYTES))
-
-
-def _open_to_write(path: str) -> BinaryIO:
-  if not files.is_remote(path):
-    return open(path, "wb", buffering=_BUFFER_BYTES)
-  return cast(BinaryIO, io.BufferedWriter(_RemoteFile(path, "wb"), _BUFFER_BYTES))
 
 
 def write_batches(path: str, schema: pa.Schema, batches: Iterator[pa.RecordBatch]) -> None:
   """Writes an Arrow IPC file; a second attempt at the same work writes the same file over it."""
-  with _open_to_write(path) as stream, pa.ipc.new_file(stream, schema, options=_OPTIONS) as writer:
+  with files.open_to_write(path) as stream, pa.ipc.new_file(stream, schema, options=_OPTIONS) as writer:
     for batch in batches:
       writer.write_batch(batch)
 
@@ -89,7 +33,7 @@ def write_table(path: str, table: pa.Table, batch_rows: int) -> None:
 
 def read_batches(path: str, numbers: Sequence[int] | None = None) -> Iterator[pa.RecordBatch]:
   """The batches of a spill file: all, or those with these numbers."""
-  with open_to_read(path) as stream, pa.ipc.open_file(stream) as reader:
+  with files.open_to_read(path) as stream, pa.ipc.open_file(stream) as reader:
     for number in range(reader.num_record_batches) if numbers is None else numbers:
       yield reader.get_batch(number)
 
