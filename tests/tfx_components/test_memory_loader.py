@@ -16,7 +16,9 @@ from diet_tf.teacher import Teacher
 from diet_tf.validation import ValidationSettings
 from tests.tfx_components.conftest import SPEC, make_examples
 from tfx_components import inputs
+from tfx_components.memory_committer.executor import commit_settings
 from tfx_components.span_validator import validate
+from tfx_components.stage_files import Stage
 
 
 def test_the_first_span_has_no_parent(workshop):
@@ -230,3 +232,10 @@ def test_a_stage_on_a_migrated_memory_is_committed_and_the_next_needs_no_flag(ow
   own.spec = SPEC
   with pytest.raises(ConfigError, match="features.fields.user.hash: 79 committed, 40 now"):
     own.load(3)
+
+
+def test_a_parent_that_was_not_migrated_is_no_parent_of_another_spec(own):
+  parent = inputs.Parent.of(own.load(2))
+  assert "migrated_from" not in commit_settings(Stage(SPEC, own.settings, 3, 2), parent)
+  with pytest.raises(FormatError, match="field 'device', field 'user'"):
+    commit_settings(Stage(GROWN, own.settings, 3, 2), parent)
