@@ -12,6 +12,7 @@ is first brought to its canonical text; equal texts are equal values:
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import unicodedata
 from collections.abc import Mapping, Sequence
@@ -241,6 +242,13 @@ def encode(field: Field, values: Sequence[Any] | np.ndarray, vocabulary: Sequenc
 def grows(field: Field) -> bool:
   """Whether the field's vocabulary grows by the values of each span."""
   return field.vocabulary_ids is not None and not field.vocabulary
+
+
+def closed(spec: FeatureSpec, vocabularies: Mapping[str, Sequence[str]]) -> FeatureSpec:
+  """The spec with its growing vocabularies closed as they are: values that are not known get id 1, as any other."""
+  fields = (dataclasses.replace(field, vocabulary=tuple(vocabularies.get(field.name, ()))) if grows(field) else field
+            for field in spec.fields)
+  return dataclasses.replace(spec, fields=tuple(fields))
 
 
 def vocabulary_capacity(field: Field) -> int:

@@ -212,6 +212,16 @@ class Manifest:
     """The feature spec as an object."""
     return FeatureSpec.from_dict(self.feature_spec)
 
+  def grown_lineage(self) -> tuple[Mapping[str, Any], ...]:
+    """The lineage of a memory that grows from this one: its own, and itself.
+
+    A copy of a committed memory that was migrated to another feature spec is no commit of its own: its own lineage ends
+    with that memory, of the same span, which stands for it.
+    """
+    if self.lineage and self.lineage[-1]["span"] == self.span:
+      return self.lineage
+    return (*self.lineage, {"span": self.span, "digest": self.digest})
+
   def require_spec(self, spec: FeatureSpec, subject: str = "memory") -> None:
     """Raises FormatError if the memory was made with another feature spec than `spec`."""
     if spec.digest() == self.feature_spec_digest:

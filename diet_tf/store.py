@@ -42,6 +42,8 @@ __all__ = ["MEMORY_PART", "Commit", "FileInfo", "Garbage", "Store", "memory_fold
 
 # The part of a commit that holds the memory.
 MEMORY_PART = "memory"
+# The key of a commit's settings that declares a change of the feature spec: the digest of the parent's.
+MIGRATED_FROM_KEY = "migrated_from"
 # The protocol of a commit, in order; `on_step` is called after each. The last but one makes the commit visible.
 STEPS = ("writer_registered", "data_staged", "data_published", "commit_staged", "replaced_kept", "committed", "cleaned")
 # The protocol of a garbage collection, in order; `on_step` is called after each, for each file and folder. The record
@@ -187,13 +189,14 @@ class Store:
       files: per part name, a local path or URI of a file or folder.
       parent: the commit that it grew from, of an earlier span; None for the first.
       settings: of the run, as JSON values. Its `feature_spec` or `feature_spec_digest` counts where the part "memory"
-        has no manifest.
+        has no manifest. Its `migrated_from`, the digest of the parent's feature spec, declares that the memory was
+        migrated from it to another.
       run_id: names the run.
       replace: whether other content of a committed span is replaced (the old commit is kept aside) or refused.
 
     Raises:
-      StoreError: other content is committed; the feature spec differs from the parent's; a source is missing, empty or
-        changes meanwhile; the disk is full or not writable. The store is then as it was.
+      StoreError: other content is committed; the feature spec differs from the parent's, which was not declared; a
+        source is missing, empty or changes meanwhile; the disk is full or not writable. The store is then as it was.
     """
     sources = _measure(files)
     draft = self._draft(span, sources, parent, settings, run_id)
@@ -629,7 +632,8 @@ def _check_parent(subject: str, span: int, spec_digest: str | None, settings: Ma
   if parent.span >= span:
     raise StoreError(subject, rule="the parent is of an earlier span.", received=f"parent span {parent.span}.",
                      remedy="take the newest commit below the span.")
-  if spec_digest and parent.feature_spec_digest and spec_digest != parent.feature_spec_digest:
+  declared = settings.get(MIGRATED_FROM_KEY) == parent.feature_spec_digest
+  if spec_digest and parent.feature_spec_digest and spec_digest != parent.feature_spec_digest and not declared:
     raise StoreError(subject, rule=f"the feature spec is that of the parent, span {parent.span}: "
                      f"{parent.feature_spec_digest}.", received=f"{spec_digest}; "
                      f"{_settings_difference(parent.settings, settings)}.",

@@ -14,7 +14,7 @@ from diet_tf.errors import DietError, FormatError
 from diet_tf.features import FeatureSpec
 from diet_tf.manifest import MANIFEST_NAME, Manifest, read_manifest
 from diet_tf.record_frames import count_records
-from diet_tf.store import MEMORY_PART, Store
+from diet_tf.store import MEMORY_PART, MIGRATED_FROM_KEY, Store
 
 
 @dataclasses.dataclass(frozen=True)
@@ -136,7 +136,8 @@ class _Check:
     if commit.parent is not None and parent is None:
       yield f"its parent, span {commit.parent}, is not there."
       return
-    if parent is not None and not _agree(parent.feature_spec_digest, commit.feature_spec_digest):
+    if parent is not None and not _agree(parent.feature_spec_digest, commit.feature_spec_digest) and (
+        commit.settings.get(MIGRATED_FROM_KEY) != parent.feature_spec_digest):
       yield (f"the feature spec {_short(commit.feature_spec_digest)} is not that of its parent, span {parent.span}, "
              f"{_short(parent.feature_spec_digest)}.")
     manifest = self._manifests[commit.data]

@@ -35,6 +35,7 @@ class Options:
     runner: "beam" or "local".
     span: see `pipelines.spans.plan_spans`.
     replace: whether committed spans are run again.
+    accept_changes: whether the config may differ from that of the store's newest commit.
     evaluate: whether the panel is trained at the end.
     json_path: where the machine-readable results are written as well; None for nowhere.
     beam_pipeline_args: for the components that run on Beam.
@@ -46,6 +47,7 @@ class Options:
   runner: str = "beam"
   span: int | str | None = None
   replace: bool = False
+  accept_changes: bool = False
   evaluate: bool = True
   json_path: str | None = None
   beam_pipeline_args: tuple[str, ...] = ()
@@ -63,6 +65,8 @@ def run(arguments: Sequence[str]) -> int:
   parser.add_argument("--span", metavar="N", help=f"run this span only, or '{AUTO}' for the next one; without it all "
                       "spans that are not committed, but for the newest (test_spans of the config)")
   parser.add_argument("--replace", action="store_true", help="run committed spans again, and replace their commits")
+  parser.add_argument("--accept-changes", action="store_true", help="go on where the config differs from the one that "
+                      "the store's newest memory was made with, and carry that memory over")
   parser.add_argument("--evaluate", action=argparse.BooleanOptionalAction, default=None,
                       help="whether to train the panel at the end; by default where no --span is given, or with --json")
   parser.add_argument("--store", metavar="URI", help="the store of memories (default: OUTPUT/store)")
@@ -81,8 +85,9 @@ def _run_command(options: argparse.Namespace, command: str) -> int:
   span = parse_request(options.span)
   evaluate = (span is None or options.json is not None) if options.evaluate is None else options.evaluate
   return _run(config, options.data_dir, Options(
-      store_uri=options.store, runner=options.runner, span=span, replace=options.replace, evaluate=evaluate,
-      json_path=options.json, beam_pipeline_args=tuple(options.beam_arg), command=command))
+      store_uri=options.store, runner=options.runner, span=span, replace=options.replace,
+      accept_changes=options.accept_changes, evaluate=evaluate, json_path=options.json,
+      beam_pipeline_args=tuple(options.beam_arg), command=command))
 
 
 def demo(arguments: Sequence[str]) -> int:
@@ -179,7 +184,8 @@ def _distil(evaluation: Evaluation, span: int, options: Options) -> None:
 
   with progress() as shown, shown_by(shown):
     record = run_span(evaluation.config, span, evaluation.workspace, store_uri=evaluation.store.uri,
-                      runner=options.runner, replace=options.replace, beam_pipeline_args=options.beam_pipeline_args)
+                      runner=options.runner, replace=options.replace, accept_changes=options.accept_changes,
+                      beam_pipeline_args=options.beam_pipeline_args)
   _say(_outcome(record))
 
 

@@ -122,16 +122,24 @@ class Evaluation:
     return self._encoded(span)
 
   def _encoded(self, span: int) -> list[str]:
-    """The shards of a span, encoded with the vocabularies of the newest commit below it."""
-    below = self.store.newest(below=span)
-    origin = canonical_digest({"log": self.config.log.to_dict(), "features": self.config.features.to_dict(),
+    """The shards of a span, encoded with the vocabularies of the newest commit below it.
+
+    Those of a span that was committed with another feature spec knew other fields, or fewer values: it is encoded with
+    the vocabularies of the newest commit of all, and its own values are not added, so that an id means one value.
+    """
+    spec, below = self.config.features, self.store.newest(below=span)
+    grows = span not in self.store.spans() or self.store.read(span).feature_spec_digest in (None, spec.digest())
+    if not grows:
+      below = self.store.newest()
+    origin = canonical_digest({"log": self.config.log.to_dict(), "features": spec.to_dict(), "grows": grows,
                                "parent": None if below is None else below.data})
     folder = files.join(self.workspace.examples_folder(span), origin[:16])
     # The summary is written last: with it, the folder is whole.
     if not files.exists(files.join(folder, SUMMARY_NAME)):
       files.remove_if_there(folder)
       known = {} if below is None else encoding.read_vocabularies(self.store.path(below, VOCABULARIES_PART))
-      generate_examples(self.config.log, self.config.features, span, folder, vocabularies=known,
+      generate_examples(self.config.log, spec if grows else encoding.closed(spec, known), span, folder,
+                        vocabularies=known if grows else {},
                         beam_pipeline_args=self.beam_pipeline_args, progress=self.progress)
     return _shards(folder)
 

@@ -102,7 +102,8 @@ def with_data_dir(config: Config, data_dir: str) -> Config:
 
 
 def run_span(config: Config, span: int, workspace: Workspace, *, store_uri: str, runner: str = "beam",
-             replace: bool = False, beam_pipeline_args: Sequence[str] = ()) -> SpanRecord:
+             replace: bool = False, accept_changes: bool = False,
+             beam_pipeline_args: Sequence[str] = ()) -> SpanRecord:
   """Runs the pipeline of one span and remembers where its artifacts are.
 
   Args:
@@ -112,6 +113,7 @@ def run_span(config: Config, span: int, workspace: Workspace, *, store_uri: str,
     store_uri: root of the store.
     runner: one of `RUNNERS`.
     replace: whether a commit of the span is replaced.
+    accept_changes: whether the memory before may have been made with another config.
     beam_pipeline_args: for the components that run on Beam.
 
   Raises:
@@ -126,8 +128,8 @@ def run_span(config: Config, span: int, workspace: Workspace, *, store_uri: str,
   pipeline = create_pipeline(
       name=config.name, root=workspace.pipeline_root, store_uri=store_uri, span=str(span), log=config.log,
       features=config.features, settings=StageSettings.of(config), validation=config.validation, seed=config.seed,
-      strategy=config.strategy, replace=int(replace), run_id=run_id, beam_pipeline_args=beam_pipeline_args,
-      metadata_connection_config=connection)
+      strategy=config.strategy, replace=int(replace), accept_changes=int(accept_changes), run_id=run_id,
+      beam_pipeline_args=beam_pipeline_args, metadata_connection_config=connection)
   with _full_disk_explained(workspace.output):
     run_pipeline(pipeline, runner)
   metadata = MetadataStore(connection)

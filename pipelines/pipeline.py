@@ -38,7 +38,7 @@ Value = Any
 def create_pipeline(*, name: str, root: str, store_uri: Value, span: Value, log: LogSettings | Value,
                     features: FeatureSpec, settings: StageSettings, validation: ValidationSettings, seed: Value = 0,
                     strategy: Value = "auto", replace: Value = 0, run_id: Value = "", log_pattern: Value = "",
-                    budget_fraction: Value = 0.0,
+                    budget_fraction: Value = 0.0, accept_changes: Value = 0,
                     beam_pipeline_args: Sequence[str] = (), metadata_connection_config: Any = None) -> Pipeline:
   """The pipeline.
 
@@ -57,6 +57,7 @@ def create_pipeline(*, name: str, root: str, store_uri: Value, span: Value, log:
     run_id: is noted in the commit.
     log_pattern: takes the place of the log's own; empty keeps that.
     budget_fraction: takes the place of the settings' own; 0 keeps that.
+    accept_changes: 1 to go on where the memory before was made with another config, 0 to refuse that.
     beam_pipeline_args: for LogGen, StatisticsGen and InfluenceScorer.
     metadata_connection_config: of ML Metadata; None where the orchestrator has its own.
   """
@@ -66,7 +67,8 @@ def create_pipeline(*, name: str, root: str, store_uri: Value, span: Value, log:
     nodes.append(node)
     return node.outputs
 
-  parent = add(MemoryLoader(store_uri=store_uri, span=span))["parent"]
+  parent = add(MemoryLoader(store_uri=store_uri, span=span, features=features, settings=settings, seed=seed,
+                            budget_fraction=budget_fraction, accept_changes=accept_changes))["parent"]
   examples = add(LogGen(log=log, features=features, span=span, parent=parent,
                         pattern=log_pattern))["examples"]
   statistics = add(StatisticsGen(examples=examples, stats_options=statistics_options(features)))["statistics"]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -64,6 +65,10 @@ class Stage:
       settings = dataclasses.replace(settings, budget=dataclasses.replace(settings.budget, fraction=fraction))
     return cls(features_from_json(exec_properties["features"]), settings, int(exec_properties["seed"]), span)
 
+  def to_settings(self) -> dict[str, Any]:
+    """What a commit keeps of how it was made."""
+    return {**json.loads(self.settings.to_json()), "feature_spec": self.spec.to_dict(), "seed": self.seed}
+
   @property
   def stage_seed(self) -> int:
     """The seed of what this stage draws."""
@@ -75,9 +80,7 @@ class Stage:
 
   def memory(self, slots: Slots, recipe: Recipe, previous: Memory | None, num_examples_seen: int) -> Memory:
     """A memory of this stage, not saved yet; nothing in its manifest depends on when or where it is made."""
-    lineage = []
-    if previous is not None:
-      lineage = [*previous.manifest.lineage, {"span": previous.manifest.span, "digest": previous.digest}]
+    lineage = previous.manifest.grown_lineage() if previous is not None else ()
     return Memory.create(slots, self.spec, recipe, span=self.span, num_examples_seen=num_examples_seen,
                          budget=dataclasses.asdict(self.settings.budget), lineage=lineage,
                          settings_digest=self.settings.digest(self.spec, self.seed),

@@ -60,7 +60,8 @@ class Package:
 def compile_config(config: Config, deployment: Deployment, *, beam_pipeline_args: tuple[str, ...] = ()) -> Package:
   """The pipeline of a config, for a deployment.
 
-  Runs can set `span` (`auto` for the next one), `store_uri`, `log_pattern`, `budget_fraction`, `seed` and `replace`.
+  Runs can set `span` (`auto` for the next one), `store_uri`, `log_pattern`, `budget_fraction`, `seed`, `replace` and
+  `accept_changes`.
 
   Args:
     config: with paths as the containers see them.
@@ -72,7 +73,7 @@ def compile_config(config: Config, deployment: Deployment, *, beam_pipeline_args
   """
   defaults: dict[str, Any] = {
       "span": AUTO, "store_uri": deployment.store_uri, "log_pattern": config.log.pattern,
-      "budget_fraction": config.budget.fraction, "seed": config.seed, "replace": 0}
+      "budget_fraction": config.budget.fraction, "seed": config.seed, "replace": 0, "accept_changes": 0}
   parameters = {name: RuntimeParameter(name=name, ptype=type(value), default=value)
                 for name, value in defaults.items()}
   pipeline = create_pipeline(

@@ -142,3 +142,11 @@ def test_known_vocabularies_must_fit_the_spec():
   for values in (["a", "b", "c"], ["a", "a"]):
     with pytest.raises(DataError, match="at most 2 distinct"):
       encoding.check_vocabularies(spec, {"tag": values})
+
+
+def test_a_closed_spec_knows_no_further_values():
+  spec = FeatureSpec((Field("kind", "kind", vocabulary_ids=9), Field("user", "user", hash_ids=5)), Label("click"))
+  closed = encoding.closed(spec, {"kind": ["b", "a"]})
+  assert encoding.encode(closed.fields[0], ["a", "b", "c", None]).tolist() == [3, 2, 1, 0]
+  assert not encoding.grows(closed.fields[0]) and closed.num_ids == spec.num_ids
+  assert closed.fields[1] == spec.fields[1]

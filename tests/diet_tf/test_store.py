@@ -233,6 +233,17 @@ class TestFeatureSpec:
       store.commit(2, {"memory": self.memory(tmp_path, "b", other)}, parent=1, settings={"ids": 11}, run_id="r")
     assert everything(root) == before
 
+  def test_other_spec_that_is_declared_to_be_migrated_from_the_parent_s_is_committed(
+      self, root: str, tmp_path: pathlib.Path) -> None:
+    other = dataclasses.replace(self.SPEC, fields=(Field("user", "user", hash_ids=19),))
+    store = Store(root)
+    store.commit(1, {"memory": self.memory(tmp_path, "a", self.SPEC)}, parent=None, settings={}, run_id="r")
+    memory = {"memory": self.memory(tmp_path, "b", other)}
+    with pytest.raises(StoreError, match=self.SPEC.digest()):
+      store.commit(2, memory, parent=1, settings={"migrated_from": other.digest()}, run_id="r")
+    made = store.commit(2, memory, parent=1, settings={"migrated_from": self.SPEC.digest()}, run_id="r")
+    assert made.feature_spec_digest == other.digest()
+
   def test_spec_may_come_from_the_settings(self, tmp_path: pathlib.Path) -> None:
     settings = {"feature_spec": self.SPEC.to_dict()}
     made = commit(Store(str(tmp_path / "store")), 1, write_content(tmp_path, "a"), settings=settings)

@@ -118,6 +118,8 @@ def test_feature_spec_of_the_parent(small: SmallStore):
   rewrite_commit(small.store, 2, other)
   assert any("span 3: the feature spec" in problem and "its parent, span 2" in problem
              for problem in check_store(small.store).problems)
+  rewrite_commit(small.store, 3, lambda commit: commit["settings"].update(migrated_from="0" * 64))
+  assert not any("span 3" in problem for problem in check_store(small.store).problems)
 
 
 def test_everything_that_is_broken_is_named(small: SmallStore):

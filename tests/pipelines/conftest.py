@@ -39,6 +39,16 @@ class TinyLog:
     }
     pathlib.Path(self.config_path).write_text(yaml.safe_dump(values, sort_keys=False))
 
+  def with_features(self, **fields: dict) -> None:
+    """Changes keys of fields in the config, by the field's name; a field that is not there comes last."""
+    path = pathlib.Path(self.config_path)
+    values = yaml.safe_load(path.read_text())
+    known = {field["name"]: field for field in values["features"]["fields"]}
+    for name, keys in fields.items():
+      known[name] = {**known.get(name, {"name": name}), **keys}
+    values["features"]["fields"] = list(known.values())
+    path.write_text(yaml.safe_dump(values, sort_keys=False))
+
   def with_one_class(self, span: int) -> None:
     """Writes a span in which nobody clicks."""
     source = (self.folder / "span-0.csv").read_text().splitlines()

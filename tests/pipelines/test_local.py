@@ -79,7 +79,7 @@ def test_two_spans_through_both_runners(tiny_log, tmp_path, capsys):
     assert other.read(span).data == store.read(span).data
 
   # Other content for a committed span, asked for by name: the old commit is kept aside.
-  assert run("local", "--runner", "local", "--span", "1", "--replace", "--seed", "7") == 0
+  assert run("local", "--runner", "local", "--span", "1", "--replace", "--seed", "7", "--accept-changes") == 0
   assert other.read(1).data != store.read(1).data
   assert (tmp_path / "local" / "store" / "commits" / "1.replaced-1.json").exists()
 

@@ -59,7 +59,8 @@ def test_only_the_nodes_with_beam_get_its_arguments(tmp_path):
 
 
 @pytest.mark.parametrize("name, kind", [("span", str), ("store_uri", str), ("seed", int), ("replace", int),
-                                        ("strategy", str), ("log", str), ("run_id", str)])
+                                        ("strategy", str), ("log", str), ("run_id", str),
+                                        ("accept_changes", int)])
 def test_a_run_can_set_values_that_are_runtime_parameters(tmp_path, name, kind):
   pipeline = build(tmp_path, **{name: RuntimeParameter(name=name, ptype=kind)})
   assert name in str(Compiler().compile(pipeline))

@@ -57,12 +57,12 @@ def make_examples(span, num_examples=NUM_EXAMPLES):
   return ids, labels.astype(np.float32), example_ids, np.arange(num_examples)
 
 
-def statistics_of(ids, labels, drop=()):
+def statistics_of(ids, labels, drop=(), names=SPEC.names):
   """Statistics with frequencies of ids, as StatisticsGen gives them where its schema marks fields as categorical."""
   schema = schema_pb2.Schema()
-  for name in SPEC.names:
+  for name in names:
     schema.feature.add(name=name, type=schema_pb2.INT).int_domain.is_categorical = True
-  frame = pd.DataFrame({**dict(zip(SPEC.names, ids.T, strict=True)), "label": labels}).drop(columns=list(drop))
+  frame = pd.DataFrame({**dict(zip(names, ids.T, strict=True)), "label": labels}).drop(columns=list(drop))
   options = tfdv.StatsOptions(schema=schema, infer_type_from_schema=True)
   return tfdv.generate_statistics_from_dataframe(frame, stats_options=options, n_jobs=1)
 
@@ -107,7 +107,7 @@ class Workshop:
     os.makedirs(folder)
     for number, rows in enumerate(np.array_split(np.arange(len(arrays[0])), num_shards)):
       records.write_example_shard(f"{folder}/data_tfrecord-{number:05d}-of-{num_shards:05d}.gz",
-                                  *(array[rows] for array in arrays), SPEC)
+                                  *(array[rows] for array in arrays), self.spec)
     encoding.write_vocabularies(os.path.join(artifact.uri, "vocabularies.json"), {})
     return artifact
 
@@ -125,24 +125,27 @@ class Workshop:
     validate.write_schema(artifact.uri, tfdv.infer_schema(read, infer_feature_shape=False))
     return artifact
 
-  def load(self, span):
-    return self.run("MemoryLoader", {}, {"parent": tfx_components.StoreCommit}, store_uri=self.store,
-                    span=str(span))["parent"]
+  def load(self, span, **kwargs):
+    return self.run("MemoryLoader", {}, {"parent": tfx_components.StoreCommit}, store_uri=self.store, span=str(span),
+                    features=features_text(self.spec), settings=self.settings.to_json(), seed=3, **kwargs)["parent"]
 
   def validate(self, span, statistics, parent, settings=None):
     return self.run("SpanValidator", {"statistics": statistics, "inferred_schema": self.schema(statistics),
                                       "parent": parent},
                     {"anomalies": standard_artifacts.ExampleAnomalies, "schema": standard_artifacts.Schema},
-                    features=features_text(SPEC), validation=to_json(settings or ValidationSettings()), span=str(span))
+                    features=features_text(self.spec), span=str(span),
+                    validation=to_json(settings or ValidationSettings()))
 
-  def score(self, span, examples, parent, settings=SETTINGS, **kwargs):
+  def score(self, span, examples, parent, settings=None, **kwargs):
+    settings = settings or self.settings
     return self.run("InfluenceScorer", {"examples": examples, "parent": parent},
                     {"teacher": tfx_components.TeacherState, "scores": tfx_components.InfluenceScores},
-                    features=features_text(SPEC), teacher_settings=to_json(settings.teacher),
+                    features=features_text(self.spec), teacher_settings=to_json(settings.teacher),
                     influence=to_json(settings.influence), seed=3, span=str(span), strategy="cpu", **kwargs)
 
-  def stage(self, name, span, given, made, settings=SETTINGS, **kwargs):
-    return self.run(name, given, made, features=features_text(SPEC), settings=settings.to_json(), seed=3,
+  def stage(self, name, span, given, made, settings=None, **kwargs):
+    settings = settings or self.settings
+    return self.run(name, given, made, features=features_text(self.spec), settings=settings.to_json(), seed=3,
                     span=str(span), **kwargs)
 
   def commit(self, span, made, **kwargs):
@@ -161,14 +164,16 @@ class Workshop:
     return self.stage("DistillTrainer", span, {name: getattr(made, name) for name in names},
                       {"memory": tfx_components.DistilledMemory}, strategy=strategy)["memory"]
 
-  def judge(self, span, made, settings=SETTINGS):
+  def judge(self, span, made, settings=None):
     names = ("examples", "memory", "start", "parent", "scores")
     return self.stage("FidelityEvaluator", span, {name: getattr(made, name) for name in names},
                       {"verdict": tfx_components.FidelityReport}, settings)["verdict"]
 
-  def run_stage(self, span, commit=True):
-    """Runs all components of a span."""
-    made = Made(parent=self.load(span), examples=self.examples(span), statistics=self.statistics(span))
+  def run_stage(self, span, commit=True, arrays=None, **kwargs):
+    """Runs all components of a span; further arguments are MemoryLoader's."""
+    statistics = None if arrays is None else statistics_of(*arrays[:2], names=self.spec.names)
+    made = Made(parent=self.load(span, **kwargs), examples=self.examples(span, arrays=arrays),
+                statistics=self.statistics(span, statistics))
     checked = self.validate(span, made.statistics, made.parent)
     made = dataclasses.replace(made, **checked)
     made = dataclasses.replace(made, **self.score(span, made.examples, made.parent))

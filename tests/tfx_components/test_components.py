@@ -20,7 +20,7 @@ ARTIFACTS = ("Addressing", "DistilledMemory", "FidelityReport", "InfluenceScores
 SPEC = FeatureSpec((Field("user", "user", hash_ids=10),), Label("click"))
 
 
-def build(span="7", seed=0, strategy="auto", replace=0, store_uri="store"):
+def build(span="7", seed=0, strategy="auto", replace=0, store_uri="store", accept_changes=0):
   """All components, connected as for one span."""
   settings = StageSettings()
   common = {"features": SPEC, "settings": settings, "seed": seed, "span": span}
@@ -30,7 +30,7 @@ def build(span="7", seed=0, strategy="auto", replace=0, store_uri="store"):
     made[name] = getattr(tfx_components, name)(**arguments)
     return made[name].outputs
 
-  parent = add("MemoryLoader", store_uri=store_uri, span=span)["parent"]
+  parent = add("MemoryLoader", store_uri=store_uri, accept_changes=accept_changes, **common)["parent"]
   examples = add("LogGen", log=LogSettings("log-{SPAN}.csv"), features=SPEC, span=span, parent=parent)["examples"]
   statistics = types.Channel(type=standard_artifacts.ExampleStatistics)
   schema = add("SpanValidator", statistics=statistics, schema=types.Channel(type=standard_artifacts.Schema),
@@ -61,8 +61,10 @@ def test_parameters_are_texts_and_numbers():
 def test_parameters_may_be_runtime_parameters():
   parameter = tfx.dsl.experimental.RuntimeParameter
   made = build(span=parameter("span", str), seed=parameter("seed", int), strategy=parameter("strategy", str),
-               replace=parameter("replace", int), store_uri=parameter("store", str))
+               replace=parameter("replace", int), store_uri=parameter("store", str),
+               accept_changes=parameter("accept_changes", int))
   assert made["MemoryCommitter"].exec_properties["replace"].name == "replace"
+  assert made["MemoryLoader"].exec_properties["accept_changes"].name == "accept_changes"
 
 
 def test_a_number_is_a_span_too():

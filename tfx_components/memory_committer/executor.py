@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from typing import Any
 
 from absl import logging
@@ -14,7 +13,7 @@ from diet_tf.arrays import write_json
 from diet_tf.errors import DataError, StoreError
 from diet_tf.gate import REFINED
 from diet_tf.manifest import read_manifest
-from diet_tf.store import MEMORY_PART, Commit, Store
+from diet_tf.store import MEMORY_PART, MIGRATED_FROM_KEY, Commit, Store
 from tfx_components import inputs
 from tfx_components.log_gen.generate import VOCABULARIES_NAME
 from tfx_components.span_validator import validate
@@ -48,7 +47,7 @@ class Executor(base_executor.BaseExecutor):
     store = Store(exec_properties["store_uri"])
     require_unmoved(store, stage.span, parent.commit)
     context_id = self._context.pipeline_run_id if self._context is not None else None
-    commit = store.commit(stage.span, parts, parent=parent.commit, settings=commit_settings(stage),
+    commit = store.commit(stage.span, parts, parent=parent.commit, settings=commit_settings(stage, parent),
                           run_id=exec_properties.get("run_id") or context_id or "",
                           replace=bool(int(exec_properties.get("replace") or 0)))
     memory_uri = store.path(commit, MEMORY_PART)
@@ -122,9 +121,19 @@ def _named(commit: tuple[int, str] | None) -> str:
   return "no commit" if commit is None else f"span {commit[0]} ({commit[1][:12]})"
 
 
-def commit_settings(stage: Stage) -> dict[str, Any]:
-  """What the commit keeps of how it was made."""
-  return {**json.loads(stage.settings.to_json()), "feature_spec": stage.spec.to_dict(), "seed": stage.seed}
+def commit_settings(stage: Stage, parent: inputs.Parent) -> dict[str, Any]:
+  """What the commit keeps of how it was made; where its feature spec is not that of its parent, the parent's digest.
+
+  Raises:
+    FormatError: the parent's memory was not migrated to the stage's feature spec.
+  """
+  settings = stage.to_settings()
+  committed = parent.commit.feature_spec_digest if parent.commit is not None else None
+  if committed is None or committed == stage.spec.digest():
+    return settings
+  folder = files.join(parent.uri, MEMORY_PART)
+  read_manifest(folder).require_spec(stage.spec, subject=folder)
+  return {**settings, MIGRATED_FROM_KEY: committed}
 
 
 def describe(artifact: types.Artifact, commit: Commit, store_uri: str, memory_uri: str, chosen: str) -> None:

@@ -10,11 +10,14 @@ from tfx.dsl.components.base import base_executor
 
 from diet_tf import files
 from diet_tf.arrays import write_json
+from diet_tf.config_changes import Change, listed
 from diet_tf.errors import FormatError
 from diet_tf.store import Commit, Store
 from tfx_components import inputs
 from tfx_components.log_gen.executor import AUTO_SPAN
+from tfx_components.memory_loader import migrate
 from tfx_components.progress import report
+from tfx_components.stage_files import Stage
 
 
 class Executor(base_executor.BaseExecutor):
@@ -27,16 +30,23 @@ class Executor(base_executor.BaseExecutor):
     Args:
       input_dict: nothing.
       output_dict: `parent`: one StoreCommit artifact.
-      exec_properties: `store_uri`; `span` as a number, its text, or `auto`.
+      exec_properties: `store_uri`; `span` as a number, its text, or `auto`; and, to compare the config with that of the
+        commit, `features` and `settings` as JSON, `budget_fraction`, `seed` and `accept_changes`.
 
     Raises:
       FormatError: the commit is damaged.
+      ConfigError: the commit was made with another config, which was not declared or cannot be.
     """
     self._log_startup(input_dict, output_dict, exec_properties)
     text = str(exec_properties["span"])
     parent = inputs.single(output_dict, "parent")
-    commit = load_newest(exec_properties["store_uri"], None if text == AUTO_SPAN else inputs.parse_span(text),
-                         parent.uri)
+    span = None if text == AUTO_SPAN else inputs.parse_span(text)
+    stage = None
+    if exec_properties.get("features") and exec_properties.get("settings"):
+      # The number is not known yet where it is `auto`, and nothing here depends on it.
+      stage = Stage.of({"seed": 0, **exec_properties}, span or 0)
+    commit = load_newest(exec_properties["store_uri"], span, parent.uri, stage,
+                         accept_changes=bool(int(exec_properties.get("accept_changes") or 0)))
     parent.set_int_custom_property("is_empty", int(commit is None))
     if commit is None:
       logging.info("The store %s has no commit before span %s.", exec_properties["store_uri"], text)
@@ -45,34 +55,59 @@ class Executor(base_executor.BaseExecutor):
     parent.set_string_custom_property("digest", commit.data)
 
 
-def load_newest(store_uri: str, below: int | None, target: str) -> Commit | None:
+def load_newest(store_uri: str, below: int | None, target: str, stage: Stage | None = None, *,
+                accept_changes: bool = False) -> Commit | None:
   """Copies the parts of the newest commit below a span, checked against their digests, and `commit.json` last.
 
   Args:
     store_uri: root of the store.
     below: the span; None for the newest commit of all.
     target: folder; where there is no such commit, it gets the file `EMPTY` alone.
+    stage: with the config in use, which the commit must have been made with; None compares nothing.
+    accept_changes: whether another config is declared; the copy is then brought to it, and `commit.json` stays as
+      committed.
 
   Raises:
     FormatError: the commit, or a file of it, is damaged.
+    ConfigError: the commit was made with another config, which was not declared or cannot be.
   """
   store = Store(store_uri)
   commit = store.newest(below=below)
-  with files.writing(target):
-    files.make_folders(target)
-    if commit is None:
+  if commit is None:
+    with files.writing(target):
+      files.make_folders(target)
       files.write_atomically(files.join(target, inputs.EMPTY_FILE), b"nothing was committed before this span\n")
-      return None
-    for number, (path, info) in enumerate(commit.files.items()):
-      source = files.join(store.path(commit), path)
-      if files.leads_outside(store.path(commit), path):
-        raise FormatError(source, rule="a commit's files lie in its folder.", received="a link that leads out of it.",
-                          remedy="restore the file from a copy, or run its span again with --replace.")
-      sha256, num_bytes = files.copy(source, files.join(target, path))
-      if (sha256, num_bytes) != (info.sha256, info.num_bytes):
-        raise FormatError(source, rule=f"it is as it was committed: digest {info.sha256[:12]}, {info.num_bytes} bytes.",
-                          received=f"digest {sha256[:12]}, {num_bytes} bytes.",
-                          remedy="restore the file from a copy, or run its span again with --replace.")
-      report(f"copying the memory of span {commit.span} (files)", number + 1, len(commit.files))
+    return None
+  changes: list[Change] = []
+  spec = None
+  if stage is not None:
+    spec = migrate.committed_spec(store, commit)
+    changes = migrate.config_changes(commit, spec, stage)
+    migrate.require_declared(changes, store, commit, spec, stage, accept_changes)
+  with files.writing(target):
+    copy_parts(store, commit, target)
+  if stage is not None and changes:
+    logging.warning("The config changed since span %d: %s", commit.span, listed(changes))
+    migrate.migrate_copy(store, commit, spec, stage, changes, target)
   write_json(files.join(target, inputs.COMMIT_FILE), commit.to_dict())
   return commit
+
+
+def copy_parts(store: Store, commit: Commit, target: str) -> None:
+  """Copies the files of a commit.
+
+  Raises:
+    FormatError: one is not as it was committed.
+  """
+  files.make_folders(target)
+  for number, (path, info) in enumerate(commit.files.items()):
+    source = files.join(store.path(commit), path)
+    if files.leads_outside(store.path(commit), path):
+      raise FormatError(source, rule="a commit's files lie in its folder.", received="a link that leads out of it.",
+                        remedy="restore the file from a copy, or run its span again with --replace.")
+    sha256, num_bytes = files.copy(source, files.join(target, path))
+    if (sha256, num_bytes) != (info.sha256, info.num_bytes):
+      raise FormatError(source, rule=f"it is as it was committed: digest {info.sha256[:12]}, {info.num_bytes} bytes.",
+                        received=f"digest {sha256[:12]}, {num_bytes} bytes.",
+                        remedy="restore the file from a copy, or run its span again with --replace.")
+    report(f"copying the memory of span {commit.span} (files)", number + 1, len(commit.files))

@@ -85,13 +85,28 @@ def find_anomalies(statistics: statistics_pb2.DatasetFeatureStatisticsList, sche
   for one in (statistics, previous):
     if one is not None:
       _check_frequencies(one, spec, settings)
-  anomalies = tfdv.validate_statistics(statistics, schema, previous_statistics=previous)
+  anomalies = tfdv.validate_statistics(statistics, comparable(schema, previous), previous_statistics=previous)
   in_schema = {feature.name for feature in schema.feature}
   for name in spec.names:
     if name not in in_schema and name not in anomalies.anomaly_info:
       # TFDV misses only what the schema knows; a field that the first span already lacks is in neither.
       _add_missing_column(anomalies, name)
   return anomalies
+
+
+def comparable(schema: schema_pb2.Schema,
+               previous: statistics_pb2.DatasetFeatureStatisticsList | None) -> schema_pb2.Schema:
+  """The schema without the drift of features that the span before has no statistics of.
+
+  A field is new, or its ids are (see `diet_tf.migration`); that there is nothing to compare with is no anomaly.
+  """
+  known = {name_of(feature) for dataset in (previous.datasets if previous else ()) for feature in dataset.features}
+  reduced = schema_pb2.Schema()
+  reduced.CopyFrom(schema)
+  for feature in reduced.feature:
+    if feature.name not in known:
+      feature.ClearField("drift_comparator")
+  return reduced
 
 
 def _add_missing_column(anomalies: anomalies_pb2.Anomalies, name: str) -> None:
@@ -107,7 +122,7 @@ def _add_missing_column(anomalies: anomalies_pb2.Anomalies, name: str) -> None:
 def _check_frequencies(statistics: statistics_pb2.DatasetFeatureStatisticsList, spec: FeatureSpec,
                        settings: ValidationSettings) -> None:
   for feature in (feature for dataset in statistics.datasets for feature in dataset.features):
-    name = _name_of(feature)
+    name = name_of(feature)
     if name in spec.names and settings.threshold_of(name) is not None and not feature.HasField("string_stats"):
       raise ConfigError(f"drift threshold of field {name!r}", rule="drift is seen in the frequencies of ids.",
                         received="statistics of a number, without frequencies.",
@@ -155,15 +170,15 @@ def carried_statistics(statistics: statistics_pb2.DatasetFeatureStatisticsList,
   carried = statistics_pb2.DatasetFeatureStatisticsList()
   for dataset in statistics.datasets:
     target = carried.datasets.add(name=dataset.name, num_examples=dataset.num_examples)
-    for feature in sorted(dataset.features, key=_name_of):
-      if _name_of(feature) in spec.names:
+    for feature in sorted(dataset.features, key=name_of):
+      if name_of(feature) in spec.names:
         _carry(feature, target.features.add())
   return carried
 
 
 def _carry(feature: statistics_pb2.FeatureNameStatistics, target: statistics_pb2.FeatureNameStatistics) -> None:
   target.type = feature.type
-  target.path.step.append(_name_of(feature))
+  target.path.step.append(name_of(feature))
   kind = "string_stats" if feature.HasField("string_stats") else "num_stats"
   source, copy = getattr(feature, kind), getattr(target, kind)
   for name in ("num_non_missing", "num_missing", "min_num_values", "max_num_values", "tot_num_values"):
@@ -176,7 +191,8 @@ def _carry(feature: statistics_pb2.FeatureNameStatistics, target: statistics_pb2
                                     sample_count=bucket.sample_count)
 
 
-def _name_of(feature: statistics_pb2.FeatureNameStatistics) -> str:
+def name_of(feature: statistics_pb2.FeatureNameStatistics) -> str:
+  """The name of the feature that the statistics are of."""
   return feature.name or ".".join(feature.path.step)
 
 

@@ -65,12 +65,12 @@ def test_golden(package: Package):
 
 def test_parameters_of_a_run_have_the_defaults_of_the_config(package: Package):
   assert package.parameters() == {
-      "budget_fraction": 0.01, "log_pattern": "s3://logs/{SPAN}.parquet", "replace": 0, "seed": 0, "span": "auto",
-      "store_uri": "s3://diet/memory"}
+      "accept_changes": 0, "budget_fraction": 0.01, "log_pattern": "s3://logs/{SPAN}.parquet", "replace": 0, "seed": 0,
+      "span": "auto", "store_uri": "s3://diet/memory"}
   kinds = {name: parameter["parameterType"]
            for name, parameter in package.spec["root"]["inputDefinitions"]["parameters"].items()}
-  assert kinds == {"budget_fraction": "NUMBER_DOUBLE", "log_pattern": "STRING", "replace": "NUMBER_INTEGER",
-                   "seed": "NUMBER_INTEGER", "span": "STRING", "store_uri": "STRING"}
+  assert kinds == {"accept_changes": "NUMBER_INTEGER", "budget_fraction": "NUMBER_DOUBLE", "log_pattern": "STRING",
+                   "replace": "NUMBER_INTEGER", "seed": "NUMBER_INTEGER", "span": "STRING", "store_uri": "STRING"}
 
 
 def test_every_parameter_is_read_by_a_node(package: Package):
