@@ -20,13 +20,13 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 from diet_tf import files
+from diet_tf.cli import EXIT_UNEXPECTED
 from diet_tf.errors import ConfigError, DietError, diet_error_in
 
 # Where the launcher keeps the artifacts of a URI's scheme, below the root of the container's file system.
 LOCAL_FOLDERS = {"gs://": "gcs", "minio://": "minio", "s3://": "s3"}
 # Names another root, for a launcher that is not root in a container.
 ROOT_VARIABLE = "DIET_TF_LAUNCHER_ROOT"
-EXIT_UNEXPECTED = 70
 _PLACEHOLDER = "{{$."
 
 
@@ -45,7 +45,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
     import traceback
 
     traceback.print_exc()
-    # Beam hands on what a worker raised as the text of an error of its own; the cause says more.
     print(f"{options.executor_class_path}: {type(error).__name__}: {error}", file=sys.stderr)
     return EXIT_UNEXPECTED
 
@@ -113,7 +112,7 @@ def remote_uri(path: str) -> str:
 
 
 def _launcher_folder(name: str) -> str:
-  return files.join(os.environ.get(ROOT_VARIABLE, "/"), name) + "/"
+  return os.path.join(os.environ.get(ROOT_VARIABLE, "/"), name, "")
 
 
 def _run(options: argparse.Namespace, invocation: dict[str, Any], beam_pipeline_args: list[str]) -> None:
