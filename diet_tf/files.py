@@ -47,7 +47,9 @@ def is_object_store(path: str) -> bool:
 
 def join(path: str, *parts: str) -> str:
   """The path of `parts` below `path`, with '/' between them."""
-  return "/".join([path.rstrip("/") or "/", *parts]) if parts else path
+  if not parts:
+    return path
+  return "/".join([path.rstrip("/"), *parts]) if path else "/".join(parts)
 
 
 def exists(path: str) -> bool:

@@ -34,3 +34,10 @@ def test_missing_extra(monkeypatch: pytest.MonkeyPatch):
   monkeypatch.setitem(sys.modules, "tensorflow_io", None)
   with pytest.raises(ConfigError, match=r"diet-tf\[s3\]"):
     files.exists("s3://bucket/x")
+
+
+@pytest.mark.parametrize("path, parts, joined", [
+    ("a", ("b", "c"), "a/b/c"), ("a/", ("b",), "a/b"), ("/", ("b",), "/b"), ("", ("b", "c"), "b/c"), ("a/", (), "a/"),
+    ("s3://bucket", ("b",), "s3://bucket/b")])
+def test_join(path: str, parts: tuple[str, ...], joined: str):
+  assert files.join(path, *parts) == joined
