@@ -31,6 +31,7 @@ EXIT_INTERRUPTED = 130
 
 # What `diet --help` says of a command without importing it.
 SUMMARIES = {
+    "compare": "rank architectures by training each on a memory",
     "demo": "run the main job on a built-in simulated click log",
     "kubeflow": "compile, submit and schedule the pipeline on Kubeflow Pipelines",
     "run": "distil the spans of a log, one pipeline run per span",
