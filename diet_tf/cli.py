@@ -11,7 +11,6 @@ import atexit
 import contextlib
 import difflib
 import importlib.metadata
-import json
 import os
 import sys
 from collections.abc import Callable, Sequence
@@ -35,7 +34,7 @@ SUMMARIES = {
     "demo": "run the main job on a built-in simulated click log",
     "kubeflow": "compile, submit and schedule the pipeline on Kubeflow Pipelines",
     "run": "distil the spans of a log, one pipeline run per span",
-    "memory": "show what is known of a distilled memory",
+    "memory": "show what is known of a distilled memory, or write it in another format",
     "store": "check a store, list its commits, remove old ones",
 }
 
@@ -109,6 +108,7 @@ def _dispatch(arguments: list[str], debug: bool) -> int:
     from diet_tf.terminal import quiet_third_parties
     quiet_third_parties()
   if name == "memory":
+    from diet_tf.memory_commands import memory
     return memory(rest)
   if name == "store":
     from diet_tf.store_commands import store
@@ -147,32 +147,6 @@ def _parser(names: Sequence[str]) -> argparse.ArgumentParser:
   parser.add_argument("--debug", action="store_true",
                       help="show tracebacks, and other packages' warnings; it may stand anywhere")
   return parser
-
-
-def memory(arguments: Sequence[str]) -> int:
-  """`diet memory show URI [--json]`: what the manifest of a memory says."""
-  parser = argparse.ArgumentParser(prog="diet memory", description=SUMMARIES["memory"])
-  actions = parser.add_subparsers(dest="action", required=True, metavar="ACTION")
-  show = actions.add_parser("show", help="print counts, recipe, lineage and digests")
-  show.add_argument("uri", help="the folder of a memory, or the root of a store (its newest commit)")
-  show.add_argument("--json", action="store_true", help="print the manifest as JSON")
-  options = parser.parse_args(arguments)
-  return show_memory(options.uri, as_json=options.json)
-
-
-def show_memory(uri: str, *, as_json: bool) -> int:
-  """Prints the manifest of a memory, as tables or as JSON."""
-  from diet_tf.manifest import read_manifest
-  from diet_tf.store import memory_folder
-
-  directory = memory_folder(uri)
-  manifest = read_manifest(directory)
-  if as_json:
-    print(json.dumps({**manifest.to_dict(), "uri": directory}, indent=2, sort_keys=True))
-    return 0
-  from diet_tf.terminal import console, manifest_tables
-  console().print(*manifest_tables(directory, manifest), sep="\n")
-  return 0
 
 
 def _print_error(error: DietError) -> None:
