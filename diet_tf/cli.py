@@ -32,6 +32,7 @@ EXIT_INTERRUPTED = 130
 SUMMARIES = {
     "compare": "rank architectures by training each on a memory",
     "demo": "run the main job on a built-in simulated click log",
+    "init": "write a first config from a sample of a log",
     "kubeflow": "compile, submit and schedule the pipeline on Kubeflow Pipelines",
     "run": "distil the spans of a log, one pipeline run per span",
     "memory": "show what is known of a distilled memory, or write it in another format",

@@ -186,6 +186,7 @@ def test_options_and_targets_that_are_named_exist(path, capsys):
   from benchmarks.fidelity.__main__ import parse as benchmark
   from diet_tf import cli
   from pipelines.compare_command import compare
+  from pipelines.init_command import init
 
   helps = []
   for command, arguments in ((cli.main, ["run", "--help"]), (cli.main, ["demo", "--help"]), (cli.main, ["--help"]),
@@ -194,7 +195,7 @@ def test_options_and_targets_that_are_named_exist(path, capsys):
                              (cli.main, ["kubeflow", "compile", "--help"]),
                              (cli.main, ["kubeflow", "submit", "--help"]),
                              (cli.main, ["kubeflow", "schedule", "--help"]),
-                             (benchmark, ["--help"]), (compare, ["--help"])):
+                             (benchmark, ["--help"]), (compare, ["--help"]), (init, ["--help"])):
     with pytest.raises(SystemExit):
       command(arguments)
     helps.append(capsys.readouterr().out)
