@@ -10,6 +10,7 @@ import argparse
 import atexit
 import contextlib
 import difflib
+import importlib
 import importlib.metadata
 import os
 import sys
@@ -32,11 +33,19 @@ EXIT_INTERRUPTED = 130
 SUMMARIES = {
     "compare": "rank architectures by training each on a memory",
     "demo": "run the main job on a built-in simulated click log",
+    "doctor": "check versions, devices, folders and the store, and say what mends what is wrong",
     "init": "write a first config from a sample of a log",
     "kubeflow": "compile, submit and schedule the pipeline on Kubeflow Pipelines",
     "run": "distil the spans of a log, one pipeline run per span",
     "memory": "show what is known of a distilled memory, or write it in another format",
     "store": "check a store, list its commits, remove old ones",
+}
+
+# The commands of a bare install, by module and function.
+_BUILT_IN = {
+    "doctor": ("diet_tf.doctor", "doctor"),
+    "memory": ("diet_tf.memory_commands", "memory"),
+    "store": ("diet_tf.store_commands", "store"),
 }
 
 
@@ -96,7 +105,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _dispatch(arguments: list[str], debug: bool) -> int:
   plugins = {point.name: point for point in importlib.metadata.entry_points(group=PLUGIN_GROUP)}
-  names = sorted({"memory", "store", *plugins})
+  names = sorted({*_BUILT_IN, *plugins})
   parser = _parser(names)
   # Only what stands before the command is ours: what follows belongs to it.
   split = next((index for index, argument in enumerate(arguments) if not argument.startswith("-")), len(arguments))
@@ -108,12 +117,9 @@ def _dispatch(arguments: list[str], debug: bool) -> int:
   if not debug:
     from diet_tf.terminal import quiet_third_parties
     quiet_third_parties()
-  if name == "memory":
-    from diet_tf.memory_commands import memory
-    return memory(rest)
-  if name == "store":
-    from diet_tf.store_commands import store
-    return store(rest)
+  if name in _BUILT_IN:
+    module, function = _BUILT_IN[name]
+    return getattr(importlib.import_module(module), function)(rest)
   if name not in plugins:
     close = difflib.get_close_matches(name, names, 1)
     raise ConfigError(f"diet {name}", rule=f"the commands are {', '.join(names)}.", received=repr(name),

@@ -191,7 +191,7 @@ def test_options_and_targets_that_are_named_exist(path, capsys):
   helps = []
   for command, arguments in ((cli.main, ["run", "--help"]), (cli.main, ["demo", "--help"]), (cli.main, ["--help"]),
                              (cli.main, ["memory", "show", "--help"]), (cli.main, ["memory", "export", "--help"]),
-                             (cli.main, ["store", "gc", "--help"]),
+                             (cli.main, ["store", "gc", "--help"]), (cli.main, ["doctor", "--help"]),
                              (cli.main, ["kubeflow", "compile", "--help"]),
                              (cli.main, ["kubeflow", "submit", "--help"]),
                              (cli.main, ["kubeflow", "schedule", "--help"]),
