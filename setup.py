@@ -75,6 +75,8 @@ setup(
         "diet.commands": [
             "run = pipelines.command_line:run",
             "demo = pipelines.command_line:demo",
+            "init = pipelines.init_command:init",
+            "compare = pipelines.compare_command:compare",
             "kubeflow = pipelines.kubeflow.command_line:kubeflow",
         ],
     },

@@ -10,8 +10,8 @@ import argparse
 import atexit
 import contextlib
 import difflib
+import importlib
 import importlib.metadata
-import json
 import os
 import sys
 from collections.abc import Callable, Sequence
@@ -31,11 +31,21 @@ EXIT_INTERRUPTED = 130
 
 # What `diet --help` says of a command without importing it.
 SUMMARIES = {
+    "compare": "rank architectures by training each on a memory",
     "demo": "run the main job on a built-in simulated click log",
+    "doctor": "check versions, devices, folders and the store, and say what mends what is wrong",
+    "init": "write a first config from a sample of a log",
     "kubeflow": "compile, submit and schedule the pipeline on Kubeflow Pipelines",
     "run": "distil the spans of a log, one pipeline run per span",
-    "memory": "show what is known of a distilled memory",
+    "memory": "show what is known of a distilled memory, or write it in another format",
     "store": "check a store, list its commits, remove old ones",
+}
+
+# The commands of a bare install, by module and function.
+_BUILT_IN = {
+    "doctor": ("diet_tf.doctor", "doctor"),
+    "memory": ("diet_tf.memory_commands", "memory"),
+    "store": ("diet_tf.store_commands", "store"),
 }
 
 
@@ -95,7 +105,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _dispatch(arguments: list[str], debug: bool) -> int:
   plugins = {point.name: point for point in importlib.metadata.entry_points(group=PLUGIN_GROUP)}
-  names = sorted({"memory", "store", *plugins})
+  names = sorted({*_BUILT_IN, *plugins})
   parser = _parser(names)
   # Only what stands before the command is ours: what follows belongs to it.
   split = next((index for index, argument in enumerate(arguments) if not argument.startswith("-")), len(arguments))
@@ -107,11 +117,9 @@ def _dispatch(arguments: list[str], debug: bool) -> int:
   if not debug:
     from diet_tf.terminal import quiet_third_parties
     quiet_third_parties()
-  if name == "memory":
-    return memory(rest)
-  if name == "store":
-    from diet_tf.store_commands import store
-    return store(rest)
+  if name in _BUILT_IN:
+    module, function = _BUILT_IN[name]
+    return getattr(importlib.import_module(module), function)(rest)
   if name not in plugins:
     close = difflib.get_close_matches(name, names, 1)
     raise ConfigError(f"diet {name}", rule=f"the commands are {', '.join(names)}.", received=repr(name),
@@ -146,32 +154,6 @@ def _parser(names: Sequence[str]) -> argparse.ArgumentParser:
   parser.add_argument("--debug", action="store_true",
                       help="show tracebacks, and other packages' warnings; it may stand anywhere")
   return parser
-
-
-def memory(arguments: Sequence[str]) -> int:
-  """`diet memory show URI [--json]`: what the manifest of a memory says."""
-  parser = argparse.ArgumentParser(prog="diet memory", description=SUMMARIES["memory"])
-  actions = parser.add_subparsers(dest="action", required=True, metavar="ACTION")
-  show = actions.add_parser("show", help="print counts, recipe, lineage and digests")
-  show.add_argument("uri", help="the folder of a memory, or the root of a store (its newest commit)")
-  show.add_argument("--json", action="store_true", help="print the manifest as JSON")
-  options = parser.parse_args(arguments)
-  return show_memory(options.uri, as_json=options.json)
-
-
-def show_memory(uri: str, *, as_json: bool) -> int:
-  """Prints the manifest of a memory, as tables or as JSON."""
-  from diet_tf.manifest import read_manifest
-  from diet_tf.store import memory_folder
-
-  directory = memory_folder(uri)
-  manifest = read_manifest(directory)
-  if as_json:
-    print(json.dumps({**manifest.to_dict(), "uri": directory}, indent=2, sort_keys=True))
-    return 0
-  from diet_tf.terminal import console, manifest_tables
-  console().print(*manifest_tables(directory, manifest), sep="\n")
-  return 0
 
 
 def _print_error(error: DietError) -> None:

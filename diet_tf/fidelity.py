@@ -38,8 +38,8 @@ from diet_tf.memory import Memory, Mode
 from diet_tf.progress import Progress, silent
 
 __all__ = ["KINDS", "Cost", "Examples", "FidelityResult", "Learner", "MemberFidelity", "PanelSettings", "Survey",
-           "Training", "evaluate_panel", "log_dataset", "predict_logits", "survey_log", "train_on_log",
-           "train_on_memory", "train_on_rows"]
+           "Training", "evaluate_panel", "held_out_examples", "log_dataset", "predict_logits", "survey_log",
+           "train_on_log", "train_on_memory", "train_on_rows"]
 
 # Gives the teacher's click probabilities `[N]` of examples from their ids `[N, num_fields]`.
 TeacherProbabilities = Callable[[np.ndarray], np.ndarray]
@@ -299,10 +299,7 @@ def evaluate_panel(log_shards: Mapping[int, Sequence[str]], memory: Memory, test
     NumericsError: a training on the memory, or all candidates of another, came to a loss that is not finite.
   """
   survey = survey_log(log_shards, memory.spec, settings, len(memory), progress=progress)
-  test = _examples(records.example_dataset(test_shards, memory.spec, _SURVEY_BATCH))
-  if not len(test):
-    raise DataError("test span", rule="it holds at least one example.", received="none.",
-                    remedy="name a span with examples as the test.")
+  test = held_out_examples(test_shards, memory.spec)
   evaluation = _Evaluation(log_shards, memory, survey, test, settings, teacher_probabilities, progress, strategy)
   members = [evaluation.member(name) for name in settings.members]
   kinds = (LOG, MEMORY)
@@ -320,10 +317,21 @@ def evaluate_panel(log_shards: Mapping[int, Sequence[str]], memory: Memory, test
       agreement=metrics.agreement(test.labels, evaluation.log_components, log_aucs, memory_aucs))
 
 
-def _examples(dataset: tf.data.Dataset) -> Examples:
-  batches = [(ids.numpy(), labels.numpy()) for ids, labels, _ in dataset]
+def held_out_examples(shards: Sequence[str], spec: FeatureSpec) -> Examples:
+  """The examples that models are judged on.
+
+  Args:
+    shards: of the spans that are kept for the test.
+    spec: the feature spec that they were encoded with.
+
+  Raises:
+    DataError: there are none.
+    FormatError: a shard is damaged, or of another feature spec.
+  """
+  batches = [(ids, labels) for ids, labels, _ in records.read_examples(shards, spec, _SURVEY_BATCH)]
   if not batches:
-    return Examples(np.zeros([0, 0], np.int32), np.zeros([0], np.float32))
+    raise DataError("test span", rule="it holds at least one example.", received="none.",
+                    remedy="name a span with examples as the test.")
   return Examples(*(np.concatenate(parts) for parts in zip(*batches, strict=True)))
 
 

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import numpy as np
 import tensorflow as tf
 
-from diet_tf import encoding, files, records
+from diet_tf import files
 from diet_tf.config import Config
 from diet_tf.errors import FormatError
 from diet_tf.fidelity import evaluate_panel
@@ -20,10 +20,9 @@ from diet_tf.report import StageSummary, write_report
 from diet_tf.stage_report import StageRecord
 from diet_tf.store import MEMORY_PART, Commit, Store
 from diet_tf.teacher import Teacher
+from pipelines.encoded_spans import encoded_span, shards_below
 from pipelines.workspace import SpanRecord, Workspace
-from tfx_components.inputs import TEACHER_PART, VOCABULARIES_PART
-from tfx_components.log_gen import generate_examples
-from tfx_components.log_gen.generate import SPLIT_FOLDER, SUMMARY_NAME
+from tfx_components.inputs import TEACHER_PART
 from tfx_components.stage_files import STAGE_NAME
 from tfx_components.training import prepare
 
@@ -116,32 +115,14 @@ class Evaluation:
     """The shards of a committed span: those of its pipeline run, or else the span encoded again."""
     record = self.workspace.read_record(span)
     if record is not None and record.feature_spec_digest == self.config.features.digest():
-      shards = _shards(record.examples)
+      shards = shards_below(record.examples)
       if shards:
         return shards
     return self._encoded(span)
 
   def _encoded(self, span: int) -> list[str]:
-    """The shards of a span, encoded with the vocabularies of the newest commit below it.
-
-    Those of a span that was committed with another feature spec knew other fields, or fewer values: it is encoded with
-    the vocabularies of the newest commit of all, and its own values are not added, so that an id means one value.
-    """
-    spec, below = self.config.features, self.store.newest(below=span)
-    grows = span not in self.store.spans() or self.store.read(span).feature_spec_digest in (None, spec.digest())
-    if not grows:
-      below = self.store.newest()
-    origin = canonical_digest({"log": self.config.log.to_dict(), "features": spec.to_dict(), "grows": grows,
-                               "parent": None if below is None else below.data})
-    folder = files.join(self.workspace.examples_folder(span), origin[:16])
-    # The summary is written last: with it, the folder is whole.
-    if not files.exists(files.join(folder, SUMMARY_NAME)):
-      files.remove_if_there(folder)
-      known = {} if below is None else encoding.read_vocabularies(self.store.path(below, VOCABULARIES_PART))
-      generate_examples(self.config.log, spec if grows else encoding.closed(spec, known), span, folder,
-                        vocabularies=known if grows else {},
+    return encoded_span(self.config.log, self.config.features, span, self.store, self.workspace.examples_folder(span),
                         beam_pipeline_args=self.beam_pipeline_args, progress=self.progress)
-    return _shards(folder)
 
   def _report(self, result: FidelityResult, commits: Sequence[Commit], commands: Sequence[str]) -> None:
     memory = load_memory(self.store.path(commits[-1], MEMORY_PART), verify=False)
@@ -149,11 +130,6 @@ class Evaluation:
     stages = [stage for record in records_of_spans if record is not None if (stage := read_stage(record)) is not None]
     write_report(self.workspace.report_path, result, manifest=memory.manifest, slots=memory.slots, stages=stages,
                  settings=self.config.to_dict(), commands=commands)
-
-
-def _shards(folder: str) -> list[str]:
-  split = files.join(folder, SPLIT_FOLDER)
-  return records.example_shards(split) if files.is_folder(split) else []
 
 
 def read_stage(record: SpanRecord) -> StageSummary | None:

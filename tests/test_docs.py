@@ -185,13 +185,17 @@ def test_keys_that_are_named_exist(path):
 def test_options_and_targets_that_are_named_exist(path, capsys):
   from benchmarks.fidelity.__main__ import parse as benchmark
   from diet_tf import cli
+  from pipelines.compare_command import compare
+  from pipelines.init_command import init
 
   helps = []
   for command, arguments in ((cli.main, ["run", "--help"]), (cli.main, ["demo", "--help"]), (cli.main, ["--help"]),
-                             (cli.main, ["memory", "show", "--help"]), (cli.main, ["store", "gc", "--help"]),
+                             (cli.main, ["memory", "show", "--help"]), (cli.main, ["memory", "export", "--help"]),
+                             (cli.main, ["store", "gc", "--help"]), (cli.main, ["doctor", "--help"]),
                              (cli.main, ["kubeflow", "compile", "--help"]),
                              (cli.main, ["kubeflow", "submit", "--help"]),
-                             (cli.main, ["kubeflow", "schedule", "--help"]), (benchmark, ["--help"])):
+                             (cli.main, ["kubeflow", "schedule", "--help"]),
+                             (benchmark, ["--help"]), (compare, ["--help"]), (init, ["--help"])):
     with pytest.raises(SystemExit):
       command(arguments)
     helps.append(capsys.readouterr().out)

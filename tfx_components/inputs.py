@@ -16,12 +16,12 @@ from diet_tf.manifest import read_document
 from diet_tf.memory import Memory, load_memory
 from diet_tf.store import MEMORY_PART, Commit
 from tfx_components.log_gen.executor import AUTO_SPAN
-from tfx_components.log_gen.generate import SUMMARY_NAME
+from tfx_components.log_gen.file_names import SUMMARY_NAME, VOCABULARIES_NAME
 
 SPLIT = "train"
 # Parts of a commit, beside the memory.
 TEACHER_PART = "teacher"
-VOCABULARIES_PART = "vocabularies.json"
+VOCABULARIES_PART = VOCABULARIES_NAME
 SCHEMA_PART = "schema"
 STATISTICS_PART = "statistics"
 # Files of a StoreCommit artifact that are no part of the commit.

@@ -119,10 +119,14 @@ def _import_class(path: str) -> type[tf.keras.Model]:
     module = importlib.import_module(module_name)
   except ModuleNotFoundError as error:
     raise ConfigError(subject, rule="the module before ':' can be imported.", received=str(error),
-                      remedy="install it, or put its folder on PYTHONPATH.") from error
+                      remedy="install it, run the command in its folder, or put that on PYTHONPATH.") from error
   except (TypeError, ValueError) as error:  # importlib's words for an empty or relative name.
     raise ConfigError(subject, rule="the part before ':' is an absolute module name.", received=repr(module_name),
                       remedy="write package.module:Class.") from error
+  except Exception as error:  # Whatever a user's own code raises.
+    raise ConfigError(subject, rule="the module before ':' can be imported.",
+                      received=f"{type(error).__name__}: {error}.", remedy="mend what its import runs into."
+                      ) from error
   model_class = getattr(module, class_name, None)
   if model_class is None:
     raise ConfigError(subject, rule="the module has the class after ':'.", received=f"no {class_name!r} in "

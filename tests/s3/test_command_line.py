@@ -68,13 +68,13 @@ def test_exit_codes_are_those_of_the_command(uri, environment):
 
 
 def test_what_others_clean_up_at_the_end_is_cleaned_up(tmp_path, environment, uri):
-  code = ("import atexit, sys\nfrom diet_tf import cli\n"
+  code = ("import atexit, sys\nfrom diet_tf import cli, memory_commands\n"
           "def show(arguments):\n"
           "  from diet_tf import files\n"
           "  print(files.exists(arguments[1]), end='')\n"
           "  atexit.register(lambda: open(sys.argv[4], 'w').write('cleaned'))\n"
           "  return 7\n"
-          "cli.memory = show\ncli.run_process()\n")
+          "memory_commands.memory = show\ncli.run_process()\n")
   ended = subprocess.run([sys.executable, "-c", code, "memory", "show", uri, str(tmp_path / "end")], env=environment,
                          capture_output=True, text=True, timeout=60, check=False)
   assert ended.returncode == 7, ended.stderr

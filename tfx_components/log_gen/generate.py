@@ -29,6 +29,7 @@ from diet_tf.progress import Progress, silent
 from tfx_components.log_gen import plan as plan_lib
 from tfx_components.log_gen import quarantine as quarantine_lib
 from tfx_components.log_gen import ranges, stage, tasks
+from tfx_components.log_gen.file_names import QUARANTINE_NAME, SPLIT_FOLDER, SUMMARY_NAME, VOCABULARIES_NAME
 from tfx_components.log_gen.join import JoinPlan
 from tfx_components.log_gen.quarantine import Quarantine
 from tfx_components.log_gen.ranges import Range, TimeHistogram
@@ -36,10 +37,6 @@ from tfx_components.log_gen.rows import RowPlan, SpanWindow
 from tfx_components.log_gen.sources import Piece
 from tfx_components.log_gen.spill import Part, Run
 
-SPLIT_FOLDER = "Split-train"
-VOCABULARIES_NAME = "vocabularies.json"
-QUARANTINE_NAME = "quarantine.jsonl"
-SUMMARY_NAME = "log_summary.json"
 SUMMARY_FORMAT_NAME = "diet_tf.log_summary"
 SUMMARY_FORMAT_VERSION = 1
 

@@ -1,0 +1,157 @@
+"""The command `diet compare`: architectures ranked on a memory. TFX is imported only where a raw log is read."""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import os
+import sys
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from diet_tf import files
+from diet_tf.errors import ConfigError
+from diet_tf.manifest import Manifest, read_manifest
+from diet_tf.printable import printable
+from diet_tf.store import memory_folder
+from diet_tf.terminal import columns_table, console, progress, without_native_chatter
+
+if TYPE_CHECKING:
+  from diet_tf.progress import Progress
+  from pipelines.held_out import HeldOut
+
+_EXAMPLES = """examples:
+  diet compare lr dnn dcn_v2 --store diet_runs/demo/store
+  diet compare my_models:Pooled "dnn(embedding_dim=16)" deepfm --store diet_runs/shop/store \\
+    --config shop.yaml --data-dir logs
+  diet compare dlrm autoint --store s3://diet/store --log 's3://logs/day={SPAN}.parquet' --test-span 20220501
+  diet compare dnn fm --store diet_runs/demo/store --seeds 10 --json > ranking.json
+
+A module:Class is looked for on PYTHONPATH and in the current folder."""
+
+
+def compare_parser() -> argparse.ArgumentParser:
+  """The arguments of `diet compare`."""
+  parser = argparse.ArgumentParser(
+      prog="diet compare", description="Rank architectures by training each on a memory, by its recipe, and judging it "
+      "on rows of the log that the memory has not seen.", epilog=_EXAMPLES,
+      formatter_class=argparse.RawDescriptionHelpFormatter)
+  parser.add_argument("members", nargs="+", metavar="MEMBER", help="a family of the panel (lr, fm, dnn, dcn_v2, ...), "
+                      "one with settings such as 'dnn(embedding_dim=16)', or a Keras model of yours as module:Class")
+  parser.add_argument("--store", required=True, metavar="URI", help="the store of memories (its newest commit), or the "
+                      "folder of one memory")
+  parser.add_argument("--seeds", type=int, default=5, metavar="N", help="trainings of each (default: %(default)s)")
+  rows = parser.add_argument_group("held-out rows", "by default the newest span that a run has left beside the store")
+  rows.add_argument("--config", metavar="FILE", help="read the log that this config names")
+  rows.add_argument("--data-dir", default=".", metavar="DIR", help="what paths in the config are relative to")
+  rows.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="override a setting of the config")
+  rows.add_argument("--log", metavar="PATTERN", help="read this log, with {SPAN} for the number of a span, instead of "
+                    "the config's, or without a config")
+  rows.add_argument("--test-span", type=int, action="append", default=[], metavar="N",
+                    help="judge on this span of the log; may be repeated (default: the newest)")
+  rows.add_argument("--examples", metavar="FOLDER", help="judge on these encoded rows, as LogGen writes them")
+  rows.add_argument("--output", metavar="DIR", help="where spans of the log are encoded, and kept for the next "
+                    "comparison (default: the config's output, or the folder of the store)")
+  parser.add_argument("--strategy", default="auto", choices=("auto", "cpu", "gpu", "mirrored"),
+                      help="where to train (default: all GPUs that there are)")
+  parser.add_argument("--json", action="store_true", help="print the comparison as JSON")
+  return parser
+
+
+def compare(arguments: Sequence[str]) -> int:
+  """`diet compare`; returns the exit code."""
+  return _compare(compare_parser().parse_args(arguments))
+
+
+@without_native_chatter()
+def _compare(options: argparse.Namespace) -> int:
+  _check_rows_wanted(options)
+  manifest = read_manifest(memory_folder(options.store))
+  if any(":" in member for member in options.members) and os.getcwd() not in sys.path:
+    # At the end: a file of the user's must not stand in for an installed package.
+    sys.path.append(os.getcwd())
+  print("Starting TensorFlow.", file=sys.stderr, flush=True)
+  import tensorflow as tf
+
+  from diet_tf import comparison, fidelity
+  from diet_tf.devices import make_strategy
+  from diet_tf.memory import load_memory
+
+  tf.config.experimental.enable_op_determinism()
+  tf.random.set_seed(0)
+  strategy = make_strategy(options.strategy)
+  memory = load_memory(options.store)
+  comparison.check_members(options.members, memory.spec)
+  with progress() as shown:
+    rows = held_out_rows(options, manifest, shown)
+    examples = fidelity.held_out_examples(rows.shards, memory.spec)
+    result = comparison.compare(memory, examples, options.members, num_seeds=options.seeds, progress=shown,
+                                strategy=strategy)
+  if options.json:
+    print(result.to_json())
+    return 0
+  console().print(columns_table(comparison.COLUMNS, result.rows()))
+  judged = f"Held-out rows: {f'span {_listed(rows.spans)} of ' if rows.spans else ''}{rows.source}"
+  print(printable("\n".join(["", *result.notes(), judged])))
+  return 0
+
+
+def held_out_rows(options: argparse.Namespace, manifest: Manifest, shown: Progress) -> HeldOut:
+  """The rows that the options ask for.
+
+  Args:
+    options: of `compare_parser`.
+    manifest: of the memory.
+    shown: told about finished pieces of work.
+
+  Raises:
+    ConfigError: nothing says where they are.
+  """
+  from pipelines import held_out
+
+  if options.examples:
+    return held_out.from_folder(options.examples, manifest)
+  if options.config or options.log:
+    return _from_log(options, manifest, shown)
+  found = held_out.from_workspace(options.store, manifest)
+  if found is None:
+    raise ConfigError("held-out rows", rule="architectures are judged on rows that the memory has not seen.",
+                      received=f"no encoded span later than {manifest.span} beside the store.",
+                      remedy="pass --config FILE with --data-dir, --log PATTERN, or --examples FOLDER.")
+  return found
+
+
+def _from_log(options: argparse.Namespace, manifest: Manifest, shown: Progress) -> HeldOut:
+  from diet_tf.log_settings import LogSettings
+  from pipelines import held_out
+
+  beside = None if files.is_remote(options.store) else files.parent(options.store)
+  if options.config:
+    from diet_tf.config import load_config
+    from pipelines.local import with_data_dir
+
+    config = load_config(options.config, options.set)
+    if options.log:
+      config = dataclasses.replace(config, log=dataclasses.replace(config.log, pattern=options.log))
+    config = with_data_dir(config, options.data_dir)
+    log, features, output = config.log, config.features, options.output or config.output
+  else:
+    log, features, output = LogSettings(options.log), manifest.spec(), options.output or beside or "diet_runs/compare"
+  return held_out.from_log(log, features, manifest, options.store, output, spans=options.test_span, progress=shown)
+
+
+def _check_rows_wanted(options: argparse.Namespace) -> None:
+  from_log = bool(options.config or options.log)
+  if options.examples and from_log:
+    raise ConfigError("--examples", rule="held-out rows come from one place.", received="--examples with a log.",
+                      remedy="leave out --examples, or --config and --log.")
+  if options.test_span and not from_log:
+    raise ConfigError("--test-span", rule="it names a span of a log.", received="neither --config nor --log.",
+                      remedy="pass --config FILE with --data-dir, or --log PATTERN.")
+  if options.set and not options.config:
+    raise ConfigError("--set", rule="it overrides a setting of a config.", received="no --config.",
+                      remedy="pass --config FILE.")
+
+
+def _listed(spans: Sequence[int]) -> str:
+  return ", ".join(map(str, spans))

@@ -1,0 +1,202 @@
+"""The text of a first config: what was guessed of a log, each guess with its reason as a comment."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import re
+import textwrap
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+from diet_tf.printable import printable, printable_json
+from pipelines.column_guesses import FieldGuess, LabelGuess, TimeGuess
+
+_PLAIN = re.compile(r"[A-Za-z_][A-Za-z0-9_.-]*")
+_RESERVED_WORDS = ("null", "true", "false", "inf", "nan")
+# Keys that an example has beside its fields.
+_EXAMPLE_KEYS = ("label", "example_id", "time")
+_WIDTH = 118
+
+
+@dataclasses.dataclass(frozen=True)
+class Spans:
+  """How the log's spans are told apart.
+
+  Attributes:
+    reason: a sentence.
+    column: the time column that assigns rows to spans; None where `{SPAN}` stands in the pattern.
+    seconds: length of a span.
+    unit: of the time column.
+    origin: start of span 0, in seconds since 1970.
+    is_one: whether there is one span only, so that nothing is left to test on.
+  """
+
+  reason: str
+  column: str | None = None
+  seconds: int | None = None
+  unit: str = "s"
+  origin: int = 0
+  is_one: bool = False
+
+
+@dataclasses.dataclass(frozen=True)
+class Draft:
+  """Everything that a first config says.
+
+  Attributes:
+    name: of the run.
+    pattern: of the log's files.
+    declared_format: where the suffix does not say it.
+    delimiter: of CSV files.
+    spans: how they are told apart.
+    label: what is predicted.
+    time: what orders the rows; None without.
+    fields: of all other columns, those that are left out among them.
+    budget_fraction: slots per example.
+    budget_reason: a sentence.
+    sampled: what the guesses rest on, in words.
+  """
+
+  name: str
+  pattern: str
+  declared_format: str | None
+  delimiter: str
+  spans: Spans
+  label: LabelGuess
+  time: TimeGuess | None
+  fields: tuple[FieldGuess, ...]
+  budget_fraction: float
+  budget_reason: str
+  sampled: str
+
+  @property
+  def kept(self) -> list[FieldGuess]:
+    """The fields that are used."""
+    return [field for field in self.fields if field.kept]
+
+  @property
+  def left_out(self) -> list[FieldGuess]:
+    """The columns that are not."""
+    return [field for field in self.fields if not field.kept]
+
+
+def config_text(draft: Draft, path: str) -> str:
+  """The YAML of a draft.
+
+  Args:
+    draft: what to write.
+    path: of the config, for the command in its head.
+  """
+  lines = [*_comment(f"Written by 'diet init' from {draft.sampled}. Every choice is a guess: read it through."), "#",
+           f"#   diet run --config {printable(path)}", "#",
+           *_comment("docs/configuration.md has every key."), f"name: {_scalar(draft.name)}", "", *_log(draft), "",
+           *_features(draft), "", *_comment(draft.budget_reason), "budget:", f"  fraction: {draft.budget_fraction:g}"]
+  return "\n".join(lines) + "\n"
+
+
+def _log(draft: Draft) -> Iterator[str]:
+  yield from _comment(f"Spans: {draft.spans.reason}")
+  yield "log:"
+  yield f"  pattern: {_scalar(draft.pattern)}"
+  if draft.declared_format:
+    yield f"  format: {draft.declared_format}"
+  if draft.delimiter != ",":
+    yield f"  delimiter: {json.dumps(draft.delimiter)}"
+  if draft.spans.column is not None:
+    yield f"  span_column: {_scalar(draft.spans.column)}"
+    yield f"  span_seconds: {draft.spans.seconds}"
+    yield f"  span_origin: {draft.spans.origin}"
+    if draft.spans.unit != "s":
+      yield f"  span_time_unit: {draft.spans.unit}"
+  yield ""
+  if draft.spans.is_one:
+    yield from _comment("There is one span yet, which is distilled: nothing is left to test on. With the next one, set "
+                        "this to 1.")
+    yield "test_spans: 0"
+  else:
+    yield from _comment("The newest span is not distilled: the figures at the end are taken on it.")
+    yield "test_spans: 1"
+
+
+def _features(draft: Draft) -> Iterator[str]:
+  yield "features:"
+  yield from _comment(f"{draft.label.column}: {draft.label.reason}", 2)
+  if draft.label.positive_from is None:
+    yield f"  label: {_scalar(draft.label.column)}"
+  else:
+    yield f"  label: {{column: {_scalar(draft.label.column)}, positive_from: {draft.label.positive_from:g}}}"
+  if draft.time is not None:
+    yield from _comment(f"{draft.time.column}: {draft.time.reason} It orders the rows of a span, and is no field.", 2)
+    yield f"  time: {_scalar(draft.time.column)}"
+  else:
+    yield from _comment("No column of numbers looks like a time. With one, name it here: it orders the rows of a span.",
+                        2)
+    yield "  # time: COLUMN"
+  yield "  fields:"
+  names = _Names()
+  for field in draft.kept:
+    yield from _comment(f"{field.column}: {field.reason}", 4)
+    yield f"    - {_flow(_form(field, names))}"
+  if draft.left_out:
+    yield from _comment("Left out. To use one after all, remove the # before its line.", 4)
+  for field in draft.left_out:
+    yield from _comment(f"{field.column}: {field.reason}", 4)
+    yield f"    # - {_flow(_form(field, names))}"
+
+
+class _Names:
+  """Gives each field a name that examples can have."""
+
+  def __init__(self) -> None:
+    self._taken = set(_EXAMPLE_KEYS)
+
+  def name(self, column: str) -> str:
+    """The column's own name, or the nearest that is allowed and free."""
+    name = column.replace("/", "_") or "unnamed"
+    while name in self._taken or not name:
+      name = f"{name}_column"
+    self._taken.add(name)
+    return name
+
+
+def _form(field: FieldGuess, names: _Names) -> dict[str, Any]:
+  """A field as a config writes it."""
+  name = names.name(field.column)
+  form: dict[str, Any] = {"name": name}
+  if name != field.column:
+    form["column"] = field.column
+  if field.boundaries:
+    form["boundaries"] = list(field.boundaries)
+  elif field.hash_ids is not None:
+    form["hash"] = field.hash_ids
+  else:
+    form["vocabulary"] = field.vocabulary_ids
+  if field.ids_per_slot is not None:
+    form["ids_per_slot"] = field.ids_per_slot
+  return form
+
+
+def _flow(form: dict[str, Any]) -> str:
+  return "{" + ", ".join(f"{key}: {_value(value)}" for key, value in form.items()) + "}"
+
+
+def _value(value: Any) -> str:
+  if isinstance(value, list):
+    return "[" + ", ".join(map(_value, value)) + "]"
+  return _scalar(value) if isinstance(value, str) else repr(value)
+
+
+def _scalar(text: str) -> str:
+  """A text as YAML: plain where it cannot be taken for anything else, in quotes elsewhere."""
+  if _PLAIN.fullmatch(text) and text.lower() not in _RESERVED_WORDS:
+    return text
+  return printable_json(json.dumps(text, ensure_ascii=False))
+
+
+def _comment(text: str, indent: int = 0) -> Sequence[str]:
+  """Lines of a comment; what the log says cannot end it."""
+  flat = " ".join(printable(text).split())
+  prefix = " " * indent + "# "
+  return textwrap.wrap(flat, _WIDTH, initial_indent=prefix, subsequent_indent=prefix, break_long_words=False,
+                       break_on_hyphens=False)

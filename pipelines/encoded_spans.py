@@ -1,0 +1,52 @@
+"""Spans that are encoded outside the pipeline: those that models are judged on, and what was missing."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from diet_tf import encoding, files, records
+from diet_tf.features import FeatureSpec
+from diet_tf.log_settings import LogSettings
+from diet_tf.manifest import canonical_digest
+from diet_tf.progress import Progress, silent
+from diet_tf.store import Store
+from tfx_components.log_gen.file_names import SPLIT_FOLDER, SUMMARY_NAME, VOCABULARIES_NAME
+
+
+def encoded_span(log: LogSettings, features: FeatureSpec, span: int, store: Store, folder: str, *,
+                 beam_pipeline_args: Sequence[str] = (), progress: Progress = silent) -> list[str]:
+  """The shards of a span, encoded with the vocabularies of the newest commit below it.
+
+  Those of a span that was committed with another feature spec knew other fields, or fewer values: it is encoded with
+  the vocabularies of the newest commit of all, and its own values are not added, so that an id means one value. What
+  was encoded before is taken as it is.
+
+  Args:
+    log: with paths that can be opened from here.
+    features: the feature spec of the store.
+    span: its number.
+    store: of the memories.
+    folder: for the examples of this span; those of each log, spec and parent have a folder of their own in it.
+    beam_pipeline_args: for the reader of the log.
+    progress: told about finished pieces of work.
+  """
+  grows = span not in store.spans() or store.read(span).feature_spec_digest in (None, features.digest())
+  below = store.newest(below=span) if grows else store.newest()
+  origin = canonical_digest({"log": log.to_dict(), "features": features.to_dict(), "grows": grows,
+                             "parent": None if below is None else below.data})
+  target = files.join(folder, origin[:16])
+  # The summary is written last: with it, the folder is whole.
+  if not files.exists(files.join(target, SUMMARY_NAME)):
+    from tfx_components.log_gen import generate_examples
+
+    files.remove_if_there(target)
+    known = {} if below is None else encoding.read_vocabularies(store.path(below, VOCABULARIES_NAME))
+    generate_examples(log, features if grows else encoding.closed(features, known), span, target,
+                      vocabularies=known if grows else {}, beam_pipeline_args=beam_pipeline_args, progress=progress)
+  return shards_below(target)
+
+
+def shards_below(folder: str) -> list[str]:
+  """The shards of an Examples folder; empty if it has none."""
+  split = files.join(folder, SPLIT_FOLDER)
+  return records.example_shards(split) if files.is_folder(split) else []

@@ -1,0 +1,123 @@
+"""The rows that architectures are judged on: encoded already, or spans of the raw log that are encoded for it."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+from typing import Any
+
+from diet_tf import files, records
+from diet_tf.errors import ConfigError, DataError, FormatError
+from diet_tf.features import FeatureSpec
+from diet_tf.log_settings import LogSettings
+from diet_tf.manifest import MANIFEST_NAME, Manifest, read_document
+from diet_tf.progress import Progress, silent
+from diet_tf.store import Store
+from pipelines.encoded_spans import encoded_span, shards_below
+from tfx_components.log_gen.file_names import SUMMARY_NAME
+
+EXAMPLES_FOLDER = "examples"
+
+
+@dataclasses.dataclass(frozen=True)
+class HeldOut:
+  """Encoded rows that a memory has not seen.
+
+  Attributes:
+    shards: their TFRecord files.
+    spans: that they are of; empty where nothing says it.
+    source: the folder or pattern that they come from, for the reader.
+  """
+
+  shards: tuple[str, ...]
+  spans: tuple[int, ...]
+  source: str
+
+
+def from_folder(folder: str, manifest: Manifest) -> HeldOut:
+  """The examples in a folder that LogGen wrote (or in a folder of TFRecord shards).
+
+  Args:
+    folder: an Examples folder with `Split-train`, or the folder of the shards.
+    manifest: of the memory.
+
+  Raises:
+    DataError: there are no examples, or the memory has seen them.
+    FormatError: they are of another feature spec.
+  """
+  summary = _summary(folder)
+  if summary is not None:
+    if summary["feature_spec_digest"] != manifest.feature_spec_digest:
+      raise FormatError(folder, rule=f"the examples are of the memory's feature spec "
+                        f"{manifest.feature_spec_digest[:12]}.", received=str(summary["feature_spec_digest"])[:12],
+                        remedy="encode the span with the config of the memory: pass --config instead.")
+    _require_unseen([summary["span"]], manifest)
+  shards = shards_below(folder) or records.example_shards(folder)
+  return HeldOut(tuple(shards), () if summary is None else (summary["span"],), folder)
+
+
+def from_workspace(store_uri: str, manifest: Manifest) -> HeldOut | None:
+  """The examples of the newest span, later than the memory, that a run has left beside a local store; None without."""
+  if files.is_remote(store_uri):
+    return None
+  root = files.join(files.parent(store_uri), EXAMPLES_FOLDER)
+  later = sorted((int(name) for name in files.names_in(root) if name.isdecimal() and int(name) > manifest.span),
+                 reverse=True)
+  for span in later:
+    for name in files.names_in(files.join(root, str(span))):
+      folder = files.join(root, str(span), name)
+      summary = _summary(folder)
+      if summary is not None and summary["feature_spec_digest"] == manifest.feature_spec_digest:
+        return from_folder(folder, manifest)
+  return None
+
+
+def from_log(log: LogSettings, features: FeatureSpec, manifest: Manifest, store_uri: str, output: str, *,
+             spans: Sequence[int] = (), progress: Progress = silent) -> HeldOut:
+  """Spans of the raw log, encoded as the next span of the store would be.
+
+  Args:
+    log: with paths that can be opened from here.
+    features: the feature spec.
+    manifest: of the memory.
+    store_uri: of its store, which has the vocabularies.
+    output: folder for the encoded spans; they are kept, so that the next comparison starts at once.
+    spans: their numbers; empty for the newest of the log.
+    progress: told about finished pieces of work.
+
+  Raises:
+    ConfigError: the memory does not lie in a store, though its vocabularies have to be known.
+    DataError: the log has no such span, or the memory has seen it.
+    FormatError: the feature spec is not that of the memory.
+  """
+  from tfx_components.log_gen import available_spans
+
+  manifest.require_spec(features, subject=store_uri)
+  if files.exists(files.join(store_uri, MANIFEST_NAME)):
+    raise ConfigError("--store", rule="rows of the log are encoded with the vocabularies of a store.",
+                      received=f"{store_uri}, the folder of one memory.",
+                      remedy="pass the root of the store, or encoded rows with --examples.")
+  if not spans:
+    available = available_spans(log)
+    if not available:
+      raise DataError(log.pattern, rule="it matches the files of at least one span.", received="none.",
+                      remedy="check the pattern, and --data-dir.")
+    spans = available[-1:]
+  _require_unseen(spans, manifest)
+  store = Store(store_uri)
+  shards = [shard for span in spans for shard in encoded_span(
+      log, features, span, store, files.join(output, EXAMPLES_FOLDER, str(span)), progress=progress)]
+  return HeldOut(tuple(shards), tuple(spans), log.pattern)
+
+
+def _require_unseen(spans: Sequence[int], manifest: Manifest) -> None:
+  seen = [span for span in spans if span <= manifest.span]
+  if seen:
+    raise DataError(f"span {', '.join(map(str, seen))}", rule="held-out rows are of a later span than the memory, "
+                    "which has seen what came before.", received=f"a memory of span {manifest.span}.",
+                    remedy="name a later span with --test-span, or keep one back with test_spans of the config.")
+
+
+def _summary(folder: str) -> dict[str, Any] | None:
+  path = files.join(folder, SUMMARY_NAME)
+  return read_document(path) if files.exists(path) else None

@@ -1,0 +1,275 @@
+"""A sample of a raw log: which files it has, where a span's number stands in their paths, and some of their rows."""
+
+from __future__ import annotations
+
+import dataclasses
+import re
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+
+from diet_tf import encoding, files
+from diet_tf.errors import ConfigError, DataError
+from diet_tf.log_settings import SPAN_MARK, LogSettings
+from tfx_components.log_gen import columns, plan, sources
+
+DELIMITERS = (",", "\t", ";", "|")
+# Files that are sampled: of the first, the middle and the last span.
+_MAX_FILES = 3
+_DIGITS = re.compile(r"\d+")
+_DATE = re.compile(r"\d{4}-\d{2}(-\d{2})?(?!\d)")
+# Words before a number that say that it counts spans.
+_SPAN_WORDS = re.compile(r"(span|day|date|dt|ds|hour|week|month|period)[^a-zA-Z0-9]*$", re.IGNORECASE)
+
+
+@dataclasses.dataclass(frozen=True)
+class LogFiles:
+  """The files of a log.
+
+  Attributes:
+    paths: sorted.
+    pattern: that matches them all; with `{SPAN}` where their paths tell spans apart.
+    format: of `log_settings.FORMATS`.
+    declared_format: the format where the suffix does not say it; None elsewhere.
+    delimiter: between the values of a CSV line.
+  """
+
+  paths: tuple[str, ...]
+  pattern: str
+  format: str
+  declared_format: str | None
+  delimiter: str
+
+  @property
+  def has_spans(self) -> bool:
+    """Whether the paths tell spans apart."""
+    return SPAN_MARK in self.pattern
+
+  def settings(self) -> LogSettings:
+    """For readers of the files; the spans are of no matter to them."""
+    return LogSettings(self.pattern if self.has_spans else SPAN_MARK, format=self.declared_format,
+                       delimiter=self.delimiter)
+
+
+@dataclasses.dataclass(frozen=True)
+class LogSample:
+  """Some rows of a log, in order.
+
+  Attributes:
+    texts: per column the canonical text of each row, `[num_rows]` object arrays; empty where missing.
+    nested: columns that hold lists or objects.
+    undecodable: columns that hold bytes that are no UTF-8.
+    paths: of the files that the rows come from.
+    file_numbers: `[num_rows]`, per row the number of its file among the paths.
+    rows_per_file: about how many rows a file has; None where it is not known.
+  """
+
+  texts: Mapping[str, np.ndarray]
+  nested: frozenset[str]
+  undecodable: frozenset[str]
+  paths: tuple[str, ...]
+  file_numbers: np.ndarray
+  rows_per_file: float | None
+
+  @property
+  def num_rows(self) -> int:
+    """Rows in the sample."""
+    return len(self.file_numbers)
+
+  def names_of_files(self) -> list[str]:
+    """The columns with one value in each file and another in every other, where there are several."""
+    if len(self.paths) < 2:
+      return []
+    firsts = np.unique(self.file_numbers, return_index=True)[1]
+    return [name for name, values in self.texts.items()
+            if (values == values[firsts][np.searchsorted(firsts, np.arange(len(values)), side="right") - 1]).all()
+            and len(set(values[firsts])) == len(firsts) > 1]
+
+
+def find_files(log: Sequence[str], *, declared_format: str | None = None, delimiter: str | None = None) -> LogFiles:
+  """The files that paths, globs, folders or a pattern with `{SPAN}` name.
+
+  Args:
+    log: as the user gave it; a shell may have expanded it.
+    declared_format: of the files; None goes by the suffix.
+    delimiter: of CSV files; None goes by the header.
+
+  Raises:
+    DataError: there are none, or nothing says their format.
+  """
+  paths = sorted({path for entry in log for path in _paths(entry)})
+  if not paths:
+    raise DataError(" ".join(log), rule="it names at least one file.", received="none.",
+                    remedy="check the path; put a glob in quotes.")
+  marked = [entry for entry in log if SPAN_MARK in entry]
+  pattern = marked[0] if marked else guess_pattern(paths)
+  kind = sources.format_of(paths[0], declared_format)
+  if kind == "csv" and delimiter is None:
+    delimiter = guess_delimiter(paths[0])
+  return LogFiles(tuple(paths), pattern, kind, declared_format, delimiter or ",")
+
+
+def guess_delimiter(path: str) -> str:
+  """The delimiter that parts the header of a CSV file into the most columns; of equals, the earlier of `DELIMITERS`."""
+
+  def num_columns(delimiter: str) -> int:
+    try:
+      return len(sources.csv_header(path, delimiter)[0])
+    except DataError:
+      return 0  # Quotes that end where this one expects a value to go on, for one.
+
+  return max(DELIMITERS, key=num_columns)
+
+
+def _paths(entry: str) -> list[str]:
+  if files.is_folder(entry):
+    names = [name for name in files.files_below(entry)
+             if not any(part.startswith((".", "_")) for part in name.split("/"))]
+    known = tuple(sources.SUFFIXES)
+    return [files.join(entry, name) for name in names if name.lower().removesuffix(".gz").endswith(known)]
+  return [path for path in files.glob(entry.replace(SPAN_MARK, "*")) if not files.is_folder(path)]
+
+
+def guess_pattern(paths: Sequence[str]) -> str:
+  """A pattern that matches the paths: `{SPAN}` in the place of the number that tells spans apart, if there is one.
+
+  Other numbers that vary become `*`. A date with dashes is no number, and gives no `{SPAN}`.
+
+  Args:
+    paths: of a log's files; a single one is taken for the first of those beside it that differ in its last number.
+
+  Raises:
+    ConfigError: the paths have nothing in common.
+  """
+  skeletons = {_DIGITS.sub("0", path) for path in paths}
+  if len(skeletons) > 1:
+    raise ConfigError("log", rule="the files of a log differ in numbers alone, as in day=20220408/part-0.csv.",
+                      received=", ".join(sorted(skeletons)[:3]), remedy="name the files of one kind, as a glob.")
+  if len(paths) == 1:
+    return _pattern_of_one(paths[0])
+  numbers = [_DIGITS.findall(path) for path in paths]
+  varying = [place for place in range(len(numbers[0])) if len({row[place] for row in numbers}) > 1]
+  if any(_DATE.search(path) for path in paths):
+    return _filled(paths[0], dict.fromkeys(varying, "*"))
+  span = _span_place(paths[0], varying)
+  return _filled(paths[0], {place: SPAN_MARK if place == span else "*" for place in varying})
+
+
+def _pattern_of_one(path: str) -> str:
+  name_start = len(path) - len(path.rpartition("/")[2])
+  found = [match for match in _DIGITS.finditer(path) if match.start() >= name_start]
+  if not found or _DATE.search(path):
+    return path
+  last = found[-1]
+  beside = files.glob(path[:last.start()] + "*" + path[last.end():])
+  is_one_of_many = sum(_DIGITS.sub("0", other) == _DIGITS.sub("0", path) for other in beside) > 1
+  return path[:last.start()] + SPAN_MARK + path[last.end():] if is_one_of_many else path
+
+
+def _span_place(path: str, varying: Sequence[int]) -> int:
+  """Which of the varying numbers counts spans: one that a word says, or one as long as a date, or the first."""
+  matches = list(_DIGITS.finditer(path))
+  told = [place for place in varying if _SPAN_WORDS.search(path[:matches[place].start()])]
+  dated = [place for place in varying if len(matches[place].group()) in (8, 10)]
+  return (told or dated or list(varying))[0]
+
+
+def _filled(path: str, marks: Mapping[int, str]) -> str:
+  place = -1
+
+  def fill(match: re.Match[str]) -> str:
+    nonlocal place
+    place += 1
+    return marks.get(place, match.group())
+
+  return _DIGITS.sub(fill, path)
+
+
+def sampled_paths(log_files: LogFiles) -> list[str]:
+  """The files that a sample is taken from: evenly over the log, the first and the last among them."""
+  places = np.unique(np.linspace(0, len(log_files.paths) - 1, _MAX_FILES).round().astype(int))
+  return [log_files.paths[place] for place in places]
+
+
+def read_sample(log_files: LogFiles, num_rows: int) -> LogSample:
+  """The first rows of a few files.
+
+  Args:
+    log_files: of the log.
+    num_rows: of the sample, about.
+
+  Raises:
+    DataError: the files have no rows, or one is damaged.
+  """
+  paths = sampled_paths(log_files)
+  parts: list[dict[str, np.ndarray]] = []
+  nested: set[str] = set()
+  undecodable: set[str] = set()
+  sizes, numbers = [], []
+  for number, path in enumerate(paths):
+    taken, size = _read_file(log_files, path, -(-num_rows // len(paths)), parts, nested, undecodable)
+    sizes += [size] if size is not None and taken else []
+    numbers += [number] * taken
+  total = sum(_length(part) for part in parts)
+  if not total:
+    raise DataError(", ".join(paths), rule="the log has at least one row.", received="none.",
+                    remedy="name files with rows.")
+  names = list(dict.fromkeys(name for part in parts for name in part))
+  texts = {name: np.concatenate([part[name] if name in part else _missing(_length(part)) for part in parts])
+           for name in names}
+  return LogSample(texts, frozenset(nested), frozenset(undecodable), tuple(paths),
+                   np.array(numbers), float(np.mean(sizes)) if sizes else None)
+
+
+def _read_file(log_files: LogFiles, path: str, num_rows: int, parts: list[dict[str, np.ndarray]], nested: set[str],
+               undecodable: set[str]) -> tuple[int, float | None]:
+  """Adds the first rows of a file to the parts; returns how many, and about how many the file has."""
+  taken = 0
+  for piece in plan.log_pieces(log_files.settings(), [path], None):
+    for block in sources.read_blocks(piece):
+      rows = slice(0, num_rows - taken)
+      parts.append({name: column.row_texts()[rows] for name, column in block.columns.items()})
+      nested.update(_flawed(block, columns.NESTED))
+      undecodable.update(_flawed(block, columns.UNDECODABLE))
+      taken += min(len(block), num_rows - taken)
+      if taken >= num_rows:
+        return taken, _rows_of_file(log_files.format, path, len(block))
+  return taken, float(taken)
+
+
+def _rows_of_file(kind: str, path: str, block_rows: int) -> float | None:
+  """About how many rows a file has that was not read to its end."""
+  if kind == "parquet":
+    import pyarrow.parquet as pq
+
+    with sources.open_parquet(path) as stream:
+      return float(pq.ParquetFile(stream).metadata.num_rows)
+  if kind == "tfrecord" or sources.is_compressed(path):
+    return None
+  return block_rows * max(1.0, files.size_bytes(path) / sources.BLOCK_BYTES)
+
+
+def _flawed(block: sources.Block, flaw: int) -> list[str]:
+  return [name for name, column in block.columns.items() if (column.flaws == flaw).any()]
+
+
+def _length(part: Mapping[str, np.ndarray]) -> int:
+  return len(next(iter(part.values()), ()))
+
+
+def _missing(num_rows: int) -> np.ndarray:
+  array = np.empty(num_rows, object)
+  array[:] = encoding.MISSING_TEXT
+  return array
+
+
+def time_range(log_files: LogFiles, column: str) -> tuple[float, float] | None:
+  """The least and greatest time of a whole log, which is read for this column alone; None without any."""
+  least, greatest = np.inf, -np.inf
+  for piece in plan.log_pieces(log_files.settings(), log_files.paths, None):
+    for block in sources.read_blocks(piece, [column]):
+      if column in block.columns:
+        values, _ = encoding.numbers(block.columns[column].row_texts())
+        values = values[np.isfinite(values)]
+        least, greatest = min(least, values.min(initial=np.inf)), max(greatest, values.max(initial=-np.inf))
+  return (float(least), float(greatest)) if least <= greatest else None
