@@ -8,6 +8,7 @@ from __future__ import annotations
 import dataclasses
 import math
 from collections.abc import Mapping, Sequence
+from typing import ClassVar
 
 WIDTH = 300.0
 _LABEL_GAP = 13.0
@@ -111,6 +112,7 @@ class Point:
 class Scatter:
   """AUC on the log against AUC on the memory, on one scale for both, with the diagonal where they are equal."""
 
+  shape: ClassVar[str] = "scatter"
   height: float
   left: float
   right: float
@@ -164,6 +166,7 @@ class DotRow:
 class DotPlot:
   """One row per member, one mark per kind of training data."""
 
+  shape: ClassVar[str] = "dots"
   height: float
   left: float
   right: float
@@ -201,6 +204,7 @@ class Line:
 class LineChart:
   """Lines over a count of steps."""
 
+  shape: ClassVar[str] = "lines"
   height: float
   left: float
   right: float
@@ -262,15 +266,17 @@ class Bar:
 class BarChart:
   """Horizontal bars from 0."""
 
+  shape: ClassVar[str] = "bars"
   height: float
   left: float
   bar_height: float
   bars: list[Bar]
 
 
-def bar_chart(rows: Mapping[str, Mapping[str, float]], texts: Mapping[str, str], *, left: float = 96.0) -> BarChart:
+def bar_chart(rows: Mapping[str, Mapping[str, float]], texts: Mapping[str, str]) -> BarChart:
   """Stacked horizontal bars: per row the segments' lengths by kind, and the figure at the bar's end."""
-  step, bar_height, right = 24.0, 14.0, WIDTH - 60.0
+  step, bar_height, left = 24.0, 14.0, round(14.0 + _label_width(list(rows)), 2)
+  right = round(WIDTH - 10.0 - _label_width(list(texts.values())), 2)
   x = axis([0.0, *(sum(parts.values()) for parts in rows.values())], left, right, margin=0.0, from_zero=True)
   bars = []
   for number, (label, parts) in enumerate(rows.items()):
@@ -279,8 +285,154 @@ def bar_chart(rows: Mapping[str, Mapping[str, float]], texts: Mapping[str, str],
       if value > 0:
         segments.append(Segment(kind, x(done), round(x(done + value) - x(done), 2), f"{label}, {kind}: {value:,.4g}"))
         done += value
-    bars.append(Bar(label, 5.0 + step * number, segments, texts[label], x(done) + 5.0))
+    bars.append(Bar(shortened(label), 5.0 + step * number, segments, texts[label], x(done) + 5.0))
   return BarChart(step * len(rows) + 6.0, left, bar_height, bars)
+
+
+@dataclasses.dataclass(frozen=True)
+class Column:
+  """An upright bar."""
+
+  kind: str
+  x: float
+  y: float
+  width: float
+  height: float
+  title: str
+
+
+@dataclasses.dataclass(frozen=True)
+class ColumnChart:
+  """Upright bars over the bins of a histogram, one for each series in each bin."""
+
+  shape: ClassVar[str] = "columns"
+  height: float
+  left: float
+  right: float
+  top: float
+  bottom: float
+  x_ticks: list[Tick]
+  y_ticks: list[Tick]
+  columns: list[Column]
+
+
+def column_chart(edges: Sequence[str], series: Mapping[str, Sequence[float]], ticks: Sequence[str]) -> ColumnChart:
+  """Columns from 0, in percent.
+
+  Args:
+    edges: of the bins as text, one more than there are bins.
+    series: per kind, the value of each bin.
+    ticks: the edges that are written under the axis.
+  """
+  left, right, top, bottom = 34.0, WIDTH - 14.0, 10.0, 150.0
+  y = axis([0.0, *(value for values in series.values() for value in values)], bottom, top, margin=0.05, from_zero=True)
+  step = (right - left) / (len(edges) - 1)
+  width = 0.84 * step / len(series)
+  columns = [
+      Column(kind, round(left + (number + 0.08) * step + place * width, 2), y(value), round(width, 2),
+             round(bottom - y(value), 2), f"{kind}, {edges[number]} to {edges[number + 1]}: {value:.1f} %")
+      for place, (kind, values) in enumerate(series.items()) for number, value in enumerate(values) if value > 0]
+  x_ticks = [Tick(round(left + number * step, 2), text) for number, text in enumerate(edges) if text in ticks]
+  return ColumnChart(184.0, left, right, top, bottom, x_ticks, y.ticks(4), columns)
+
+
+@dataclasses.dataclass(frozen=True)
+class TrendPoint:
+  """A mark of a trend, with half its error bar's length (0 for none)."""
+
+  x: float
+  y: float
+  error: float
+  title: str
+
+
+@dataclasses.dataclass(frozen=True)
+class TrendLine:
+  """A series over spans: its colour's kind, its marks, and the line through them."""
+
+  kind: str
+  label: str
+  label_y: float
+  points: str
+  marks: list[TrendPoint]
+
+
+@dataclasses.dataclass(frozen=True)
+class Trend:
+  """Series over spans."""
+
+  shape: ClassVar[str] = "trend"
+  height: float
+  left: float
+  right: float
+  top: float
+  bottom: float
+  x_ticks: list[Tick]
+  y_ticks: list[Tick]
+  lines: list[TrendLine]
+
+
+def trend(series: Mapping[str, Mapping[int, Measured]]) -> Trend:
+  """Lines of `(value, standard error)` over spans, which stand at equal distances; each series is a kind of its own."""
+  spans = sorted({span for values in series.values() for span in values})
+  left, right, top, bottom = 44.0, round(WIDTH - 16.0 - _label_width(list(series)), 2), 10.0, 160.0
+  y = axis([mean + sign * _finite(error) for values in series.values() for mean, error in values.values()
+            for sign in (-1, 1)], bottom, top)
+  distance = (right - left) / (len(spans) + 1)
+  places = {span: round(left + (number + 1) * distance, 2) for number, span in enumerate(spans)}
+  scale = (bottom - top) / (y.high - y.low)
+  labels_y = spread([y(values[max(values)][0]) for values in series.values()], top, bottom)
+  lines = []
+  for (kind, values), label_y in zip(series.items(), labels_y, strict=True):
+    marks = [TrendPoint(places[span], y(mean), round(_finite(error) * scale, 2),
+                        f"{kind}, span {span}: {_measured(mean, error)}")
+             for span, (mean, error) in sorted(values.items())]
+    lines.append(TrendLine(kind, kind, label_y, " ".join(f"{mark.x},{mark.y}" for mark in marks), marks))
+  every = math.ceil(_LETTER * (len(str(spans[-1])) + 1) / distance)
+  x_ticks = [Tick(places[span], str(span)) for span in spans[(len(spans) - 1) % every::every]]
+  return Trend(194.0, left, right, top, bottom, x_ticks, y.ticks(4), lines)
+
+
+@dataclasses.dataclass(frozen=True)
+class CrossingChart:
+  """Two straight lines from the left edge to the right one, and where they cross."""
+
+  shape: ClassVar[str] = "crossing"
+  height: float
+  left: float
+  right: float
+  top: float
+  bottom: float
+  most: int
+  x_ticks: list[Tick]
+  y_ticks: list[Tick]
+  lines: list[TrendLine]
+  crossing: float | None
+  marker: float
+
+
+def crossing_chart(lines: Mapping[str, tuple[float, float]], most: int, at: int, crossing: float | None) -> CrossingChart:
+  """Lines over counts from 0 to `most`.
+
+  Args:
+    lines: per kind, the values at 0 and at `most`.
+    most: the count at the right edge.
+    at: the count that the marker stands at.
+    crossing: the count at which the lines cross; None for none.
+  """
+  left, right, top, bottom = 44.0, round(WIDTH - 16.0 - _label_width(list(lines)), 2), 10.0, 150.0
+  x = Axis(0.0, float(most), left, right)
+  y = axis([0.0, *(value for ends in lines.values() for value in ends)], bottom, top, margin=0.04, from_zero=True)
+  labels_y = spread([y(end) for _, end in lines.values()], top, bottom)
+  drawn = [TrendLine(kind, kind, label_y, f"{left},{y(start)} {right},{y(end)}", [])
+           for (kind, (start, end)), label_y in zip(lines.items(), labels_y, strict=True)]
+  shown = None if crossing is None or crossing > most else x(crossing)
+  return CrossingChart(184.0, left, right, top, bottom, most, x.ticks(4), y.ticks(4), drawn, shown, x(at))
+
+
+def round_count(least: float) -> int:
+  """The least of 1, 2 and 5 times a power of ten that is at least `least`, itself at least 1."""
+  return round(_round_step(max(1.0, least)))
 
 
 def _finite(value: float) -> float:
