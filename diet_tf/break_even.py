@@ -45,9 +45,15 @@ class BreakEven:
     return max(1, math.ceil(self.distillation / saved - 1e-9))
 
 
-def duration(seconds: float) -> str:
-  """The seconds as text, in the unit that suits them."""
+def unit_of(seconds: float) -> tuple[str, float]:
+  """The unit of time that suits some seconds, and its own length in seconds."""
   for unit, length in (("h", 3600.0), ("min", 60.0)):
     if abs(seconds) >= 2 * length:
-      return f"{seconds / length:.1f} {unit}"
-  return f"{seconds:.1f} s"
+      return unit, length
+  return "s", 1.0
+
+
+def duration(seconds: float) -> str:
+  """The seconds as text, in the unit that suits them."""
+  unit, length = unit_of(seconds)
+  return f"{seconds / length:.1f} {unit}"

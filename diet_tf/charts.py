@@ -16,6 +16,8 @@ _LABEL_GAP = 13.0
 _LETTER = 7.1
 _MOST_LETTERS = 18
 _MOST_POINTS = 400
+# More rows than this stand closer together.
+_MOST_WIDE_ROWS = 12
 
 
 @dataclasses.dataclass(frozen=True)
@@ -130,7 +132,8 @@ Measured = tuple[float, float]
 
 def scatter(names: Sequence[str], log: Sequence[Measured], memory: Sequence[Measured]) -> Scatter:
   """A scatter plot of `(mean, standard error)` pairs, labels in a column at its right."""
-  left, right, top, bottom = 40.0, round(WIDTH - 16.0 - _label_width(names), 2), 22.0, 222.0
+  left, right, top = 40.0, round(WIDTH - 16.0 - _label_width(names), 2), 22.0
+  bottom = top + max(200.0, _LABEL_GAP * (len(names) - 1))
   ends = [mean + sign * _finite(error) for mean, error in [*log, *memory] for sign in (-1, 1)]
   x, y = axis(ends, left, right), axis(ends, bottom, top)
   wanted = [y(mean) for mean, _ in memory]
@@ -140,7 +143,7 @@ def scatter(names: Sequence[str], log: Sequence[Measured], memory: Sequence[Meas
                   f"{name}: log {_measured(a, a_error)}, memory {_measured(b, b_error)}")
             for name, (a, a_error), (b, b_error), label_y in zip(names, log, memory, spread(wanted, top, bottom),
                                                                  strict=True)]
-  return Scatter(258.0, left, right, top, bottom, right + 14.0, x.ticks(3), y.ticks(5), points)
+  return Scatter(bottom + 36.0, left, right, top, bottom, right + 14.0, x.ticks(3), y.ticks(5), points)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -177,7 +180,8 @@ class DotPlot:
 
 def dot_plot(rows: Mapping[str, Mapping[str, Measured]]) -> DotPlot:
   """A dot plot of `(mean, standard error)` by row and kind."""
-  left, right, step = round(14.0 + _label_width(list(rows)), 2), WIDTH - 12.0, 24.0
+  left, right = round(14.0 + _label_width(list(rows)), 2), WIDTH - 12.0
+  step = 24.0 if len(rows) <= _MOST_WIDE_ROWS else 16.0
   bottom = 8.0 + step * len(rows)
   x = axis([mean + sign * _finite(error) for marks in rows.values() for mean, error in marks.values()
             for sign in (-1, 1)], left, right, margin=0.05)
@@ -220,8 +224,8 @@ def line_chart(series: Mapping[str, Sequence[float]]) -> LineChart:
 
   A long series is shown as the means of equal blocks of steps.
   """
-  left, right, top, bottom = 44.0, WIDTH - 62.0, 10.0, 180.0
-  blocks = {label: _block_means(values) for label, values in series.items() if len(values)}
+  left, right, top, bottom = 44.0, round(WIDTH - 10.0 - _label_width(list(series)), 2), 10.0, 180.0
+  blocks = {label: block_means(values) for label, values in series.items() if len(values)}
   y = axis([value for pairs in blocks.values() for _, value in pairs], bottom, top)
   x = axis([0.0, *(step for pairs in blocks.values() for step, _ in pairs)], left, right, margin=0.0)
   labels_y = spread([y(pairs[-1][1]) for pairs in blocks.values()], top, bottom)
@@ -230,7 +234,7 @@ def line_chart(series: Mapping[str, Sequence[float]]) -> LineChart:
   return LineChart(214.0, left, right, top, bottom, x.ticks(4), y.ticks(4), lines)
 
 
-def _block_means(values: Sequence[float]) -> list[tuple[float, float]]:
+def block_means(values: Sequence[float]) -> list[tuple[float, float]]:
   """`(last step, mean)` of at most `_MOST_POINTS` blocks; steps that are not finite are left out."""
   size = -(-len(values) // _MOST_POINTS)
   pairs = []
@@ -409,9 +413,11 @@ class CrossingChart:
   lines: list[TrendLine]
   crossing: float | None
   marker: float
+  y_name: str
 
 
-def crossing_chart(lines: Mapping[str, tuple[float, float]], most: int, at: int, crossing: float | None) -> CrossingChart:
+def crossing_chart(lines: Mapping[str, tuple[float, float]], most: int, at: int, crossing: float | None,
+                   y_name: str) -> CrossingChart:
   """Lines over counts from 0 to `most`.
 
   Args:
@@ -419,15 +425,17 @@ def crossing_chart(lines: Mapping[str, tuple[float, float]], most: int, at: int,
     most: the count at the right edge.
     at: the count that the marker stands at.
     crossing: the count at which the lines cross; None for none.
+    y_name: what the upright axis is.
   """
-  left, right, top, bottom = 44.0, round(WIDTH - 16.0 - _label_width(list(lines)), 2), 10.0, 150.0
+  left, right, top, bottom = 44.0, round(WIDTH - 16.0 - _label_width(list(lines)), 2), 22.0, 162.0
   x = Axis(0.0, float(most), left, right)
   y = axis([0.0, *(value for ends in lines.values() for value in ends)], bottom, top, margin=0.04, from_zero=True)
   labels_y = spread([y(end) for _, end in lines.values()], top, bottom)
   drawn = [TrendLine(kind, kind, label_y, f"{left},{y(start)} {right},{y(end)}", [])
            for (kind, (start, end)), label_y in zip(lines.items(), labels_y, strict=True)]
   shown = None if crossing is None or crossing > most else x(crossing)
-  return CrossingChart(184.0, left, right, top, bottom, most, x.ticks(4), y.ticks(4), drawn, shown, x(at))
+  return CrossingChart(196.0, left, right, top, bottom, most, x.ticks(4), y.ticks(4), drawn, shown, x(at),
+                       y_name)
 
 
 def round_count(least: float) -> int:

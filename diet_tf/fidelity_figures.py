@@ -6,9 +6,9 @@ import math
 from collections.abc import Mapping, Sequence
 
 from diet_tf import charts
-from diet_tf.break_even import BreakEven, duration
+from diet_tf.break_even import BreakEven, duration, unit_of
 from diet_tf.fidelity_result import KINDS, LOG, MEMORY, FidelityResult, Training
-from diet_tf.figures import Cell, Data, Figure, SortedTable, Value, data
+from diet_tf.figures import Cell, Data, Figure, SortedTable, data
 from diet_tf.metrics import Estimate, PairedDifference
 from diet_tf.stage_record import StageRecord
 
@@ -67,9 +67,9 @@ def fidelity_tables(result: FidelityResult) -> list[SortedTable]:
   aucs, losses, choices, differences = [], [], [], []
   for member in result.members:
     name, trainings = Cell(member.name), [member.trainings.get(kind) for kind in kinds]
-    aucs.append((name, *(_estimate(training and training.auc) for training in trainings),
+    aucs.append((name, *(_estimate(training.auc if training else None) for training in trainings),
                  Cell(f"{member.recovery:.3f}", member.recovery)))
-    losses.append((name, *(_estimate(training and training.log_loss) for training in trainings)))
+    losses.append((name, *(_estimate(training.log_loss if training else None) for training in trainings)))
     choices.append((name, *map(_choice, trainings)))
     differences.append((name, *(_difference(member.differences.get(kind)) for kind in others)))
   return [
@@ -111,14 +111,14 @@ def gate_losses(stages: Sequence[StageRecord]) -> Figure:
       series.setdefault(name, {})[stage.summary.span] = (loss, errors.get(name, math.nan))
     if verdict and stage.teacher_loss is not None:
       series.setdefault(TEACHER, {})[stage.summary.span] = (stage.teacher_loss, math.nan)
-  rows: list[tuple[Value, ...]] = [(span, name, loss, error) for name, values in series.items()
-                                   for span, (loss, error) in values.items()]
+  rows = sorted((span, name, loss, error) for name, values in series.items()
+                for span, (loss, error) in values.items())
   return Figure(
       "gate-losses", "Held-back loss over spans", "Cross-entropy on the held-back part of each span, of models trained "
-      "on the refined memory, on the start before refinement and on the memory before; and of the teacher before it saw "
-      "these examples. Bars are the standard error of the difference to the refined one. Lower is better.",
+      "on the refined memory, on the start before refinement and on the memory before; and of the teacher before it "
+      "saw these examples. Bars are the standard error of the difference to the refined one. Lower is better.",
       charts.trend(series) if series else None,
-      data("held_back_loss", ("span", "candidate", "loss", "se_of_difference"), sorted(rows, key=lambda row: row[:2])),
+      data("held_back_loss", ("span", "candidate", "loss", "se_of_difference"), rows),
       axis="span", missing="Not known: the artifacts of the pipeline runs are gone.")
 
 
@@ -133,8 +133,8 @@ def cost(result: FidelityResult) -> Figure:
   found = [(name, log, memory) for name, log, memory, _ in _costs(result)]
   ratios = {name: log / memory for name, log, memory in found if memory}
   return Figure(
-      "cost", "Cost", "How many times less the memory takes than the log. A slot with several ids is larger than a row, "
-      "so bytes and operations shrink less than records. Making the memory costs on top, once: see the break-even.",
+      "cost", "Cost", "How many times less the memory takes than the log. A slot with several ids is larger than a "
+      "row, so bytes and operations shrink less than records. Making the memory costs on top, once: see Break-even.",
       charts.bar_chart({name: {"times less": ratio} for name, ratio in ratios.items()},
                        {name: f"{ratio:,.1f} ×" for name, ratio in ratios.items()}),
       data("cost", ("what", "log", "memory", "ratio"), [(*row, ratios.get(row[0])) for row in found]))
@@ -158,8 +158,10 @@ def break_even_figure(times: BreakEven | None, at: int) -> Figure:
     return Figure("break-even", "Break-even", caption, None, missing=missing)
   crossing = times.architectures
   most = charts.round_count(max(_LEAST_ARCHITECTURES, at, 2 * (crossing or 0)))
-  chart = charts.crossing_chart({LOG: (times.on_log(0), times.on_log(most)),
-                                 MEMORY: (times.on_memory(0), times.on_memory(most))}, most, at, crossing)
+  unit, length = unit_of(times.on_log(most))
+  lines = {LOG: (times.on_log(0) / length, times.on_log(most) / length),
+           MEMORY: (times.on_memory(0) / length, times.on_memory(most) / length)}
+  chart = charts.crossing_chart(lines, most, at, crossing, f"wall time, {unit}")
   return Figure("break-even", "Break-even", caption, chart,
                 data("break_even", ("log_seconds_each", "memory_seconds_each", "distillation_seconds",
                                     "break_even_architectures"),

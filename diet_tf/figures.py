@@ -11,6 +11,8 @@ from typing import Any
 from diet_tf.printable import printable
 
 Value = str | int | float | None
+# A table shows no more rows than this; the CSV has all.
+_MOST_ROWS = 200
 # A spreadsheet takes a text that begins with one of these for a formula.
 _FORMULA_STARTS = ("=", "+", "-", "@", "\t")
 
@@ -31,8 +33,13 @@ class Data:
 
   @property
   def texts(self) -> list[list[str]]:
-    """The rows as text, numbers to six digits."""
-    return [[_text(value) for value in row] for row in self.rows]
+    """The first rows as text, numbers to six digits."""
+    return [[_text(value) for value in row] for row in self.rows[:_MOST_ROWS]]
+
+  @property
+  def num_hidden(self) -> int:
+    """How many rows `texts` leaves out."""
+    return max(0, len(self.rows) - _MOST_ROWS)
 
   def csv(self) -> str:
     """The rows as CSV with a header, numbers in full; a text never begins as a formula does."""

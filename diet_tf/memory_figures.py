@@ -14,6 +14,7 @@ from diet_tf.stage_record import ACTION_NAMES, StageRecord
 
 # More stages than this are too many lines for one chart: the newest are shown.
 _MOST_CURVES = 6
+_MOST_BARS = 30
 _NO_STAGES = "Not known: the artifacts of the pipeline runs are gone, or the memory was made elsewhere."
 _NO_SLOTS = "Not known: the report was written without the memory's slots."
 _ACTION_LEGEND = (("freeze", "frozen"), ("update", "updated"), ("replace", "replaced"), ("add", "added"))
@@ -23,10 +24,10 @@ def outer_losses(stages: Sequence[StageRecord]) -> Figure:
   """The outer loss of the newest stages by outer step."""
   found = {stage.summary.span: stage.summary.outer_losses for stage in stages if len(stage.summary.outer_losses) > 1}
   newest = dict(list(found.items())[-_MOST_CURVES:])
-  rows = [(span, step, float(loss)) for span, losses in newest.items() for step, loss in enumerate(losses, 1)]
+  rows = [(span, int(step), loss) for span, losses in newest.items() for step, loss in charts.block_means(losses)]
   return Figure(
-      "refinement", "Refinement", "Outer loss by outer step: the loss on real examples of a proxy trained on the slots. "
-      "The newest stage is drawn in colour; a long curve is drawn as means of blocks of steps.",
+      "refinement", "Refinement", "Outer loss by outer step: the loss on real examples of a proxy trained on the "
+      "slots. The newest stage is drawn in colour; a long curve is drawn as means of blocks of steps.",
       charts.line_chart({f"span {span}": losses for span, losses in newest.items()}) if newest else None,
       data("refinement", ("span", "outer_step", "outer_loss"), rows), axis="outer step",
       missing="Not known: no stage was refined, or the artifacts of the pipeline runs are gone.")
@@ -36,13 +37,14 @@ def actions(stages: Sequence[StageRecord]) -> Figure:
   """What each stage did with its slots."""
   summaries = [stage.summary for stage in stages if stage.summary.actions]
   bars = {f"span {stage.span}": {name: float(stage.actions.get(name, 0)) for name in ACTION_NAMES}
-          for stage in summaries}
+          for stage in summaries[-_MOST_BARS:]}
   texts = {f"span {stage.span}": f"{stage.num_slots:,}" for stage in summaries}
   rows = [(stage.span, *(int(stage.actions.get(name, 0)) for name in ACTION_NAMES), stage.num_slots)
           for stage in summaries]
   return Figure(
-      "actions", "Slots by action", "What each stage did with its slots; at the end of a bar, the slots it left. "
-      "Replaced slots gave their place to added ones.", charts.bar_chart(bars, texts) if bars else None,
+      "actions", "Slots by action", f"What each stage did with its slots, of the newest {_MOST_BARS}; at the end of a "
+      "bar, the slots it left. Replaced slots gave their place to added ones.",
+      charts.bar_chart(bars, texts) if bars else None,
       data("slots_by_action", ("span", *ACTION_NAMES, "slots_after"), rows), _ACTION_LEGEND, _NO_STAGES)
 
 
@@ -50,9 +52,10 @@ def ages(slots_by_age: Mapping[int, Mapping[str, int]], span: int) -> Figure:
   """Slots by the span that added them, parted into those that the last stage changed and the others."""
   totals = {born: sum(counts.values()) for born, counts in slots_by_age.items()}
   bars = {f"span {born}": {name: float(counts.get(name, 0)) for name in ("changed", "kept")}
-          for born, counts in slots_by_age.items()}
+          for born, counts in list(slots_by_age.items())[-_MOST_BARS:]}
   return Figure(
-      "ages", "Slots by age", f"The span that added a slot, and whether the stage of span {span} changed it.",
+      "ages", "Slots by age", f"The span that added a slot, and whether the stage of span {span} changed it. "
+      f"The {_MOST_BARS} newest spans are drawn; the data have all.",
       charts.bar_chart(bars, {f"span {born}": f"{total:,}" for born, total in totals.items()}) if bars else None,
       data("slots_by_age", ("born_span", "changed", "kept"),
            [(born, counts.get("changed", 0), counts.get("kept", 0)) for born, counts in slots_by_age.items()]),
@@ -72,7 +75,7 @@ def sample_weights(slots: Slots | None) -> Figure:
                        "scale; the mean weight is 1. The outermost columns hold all that is beyond them.",
                        "sample weight", {} if slots is None else {
                            "slots": Histogram.of(slots.sample_weights, WEIGHT_EDGES)},
-                       tuple(f"{2.0 ** power:g}" for power in range(-7, 8)), _NO_SLOTS)
+                       ("0.0156", "0.0625", "0.25", "1", "4", "16", "64"), _NO_SLOTS)
 
 
 def influences(slots: Slots | None, stage: StageRecord | None) -> Figure:
@@ -83,8 +86,9 @@ def influences(slots: Slots | None, stage: StageRecord | None) -> Figure:
   span = "" if stage is None else f" of span {stage.summary.span}"
   return _distribution(
       "influence", "Influence", f"Share of the slots, when they were last addressed, and of the examples{span}, in "
-      "percent, by influence: how much training on one lowers the teacher's loss on the reference set (above 0) or raises it. The scale is "
-      "logarithmic on either side of 0; scores compare within one stage only.", "influence", found,
+      "percent, by influence: how much training on one lowers the teacher's loss on the reference set (above 0) or "
+      "raises it. The scale is logarithmic on either side of 0; scores compare within one stage only.",
+      "influence", found,
       ("-1", "-0.01", "-0.0001", "0.0001", "0.01", "1"), "Not known: the report was written without slots and scores.")
 
 
@@ -100,8 +104,8 @@ def coverage(shares: Mapping[str, Mapping[str, float]], names: Mapping[str, str]
   marks = {field: {kind: (100.0 * values[field], nan) for kind, values in shares.items() if field in values}
            for field in fields}
   return Figure(
-      "coverage", "Field coverage", "Per field, the percentage of impressions whose id is in the memory. A missing value "
-      "and one that is not listed are ids too. A model trained on the memory alone knows nothing of the others.",
+      "coverage", "Field coverage", "Per field, the percentage of impressions whose id is in the memory. A missing "
+      "value and one that is not listed are ids too. A model trained on the memory alone knows nothing of the others.",
       charts.dot_plot(marks) if marks else None,
       data("field_coverage", ("field", *(f"{kind}_percent" for kind in shares)),
            [(field, *(100.0 * values[field] if field in values else None for values in shares.values()))

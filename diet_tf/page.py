@@ -1,4 +1,4 @@
-"""Pages that load nothing: templates into which values go escaped, and a policy that only the page's own script runs."""
+"""Pages that load nothing: values go escaped into templates, and a policy lets no script run but the page's own."""
 
 from __future__ import annotations
 

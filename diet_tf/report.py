@@ -23,7 +23,13 @@ COVERAGE_NAMES = {"log": "the log, which the memory has seen", "test": "the test
 # Of the pairs that are resolved on the log: the share from which on the memory may choose in the log's place, and that
 # below which it must not.
 _GOOD_AGREEMENT, _LEAST_AGREEMENT = 0.95, 0.8
+# The page stays small however many spans, fields and ids there are.
+_MOST_SPANS = 400
+_MOST_VERDICTS = 30
+_MOST_ENTRIES = 200
 _NUM_HEAVIEST = 10
+_MOST_HEAVY_FIELDS = 500
+_MOST_VALUES = 5
 
 
 def write_report(uri: str, result: FidelityResult, **parts: Any) -> None:
@@ -63,20 +69,21 @@ def render_report(result: FidelityResult, *, manifest: Manifest, slots: Slots | 
   stages = sorted(stages, key=lambda stage: stage.summary.span)
   times = fidelity_figures.break_even(result, stages)
   at = len(result.members)
-  heavy = [] if slots is None else heaviest_slots(slots, manifest.spec(), vocabularies or {}, _NUM_HEAVIEST)
+  stages = stages[-_MOST_SPANS:]
+  heavy = [] if slots is None else _heaviest(slots, manifest, vocabularies or {})
   return page.render(
       "report.html.j2", result=result, manifest=manifest, verdict=verdict(result), key_figures=_key_figures(result),
       scatter=fidelity_figures.scatter(result), dots=fidelity_figures.dots(result),
       tables=fidelity_figures.fidelity_tables(result), fidelity_data=fidelity_figures.fidelity_data(result),
-      over_spans=fidelity_figures.over_spans(_with(history, result)),
+      over_spans=fidelity_figures.over_spans(_with(history, result)[-_MOST_SPANS:]),
       gate_losses=fidelity_figures.gate_losses(stages), cost=fidelity_figures.cost(result),
       cost_rows=fidelity_figures.cost_rows(result), times=times, at=at,
       break_even=fidelity_figures.break_even_figure(times, at),
       break_even_text=fidelity_figures.break_even_text(times, at) if times else "",
       makeup=_makeup(manifest, slots, stages, coverage), refinement=memory_figures.outer_losses(stages),
-      heaviest=heavy, heaviest_data=_heaviest_data(heavy), hashed=_hashed(manifest),
-      verdicts=[_verdict(stage.summary) for stage in stages if stage.summary.verdict], summary=result.summary(),
-      commands=list(commands), settings_text=_as_yaml(settings) if settings else "",
+      heaviest=heavy, most_values=_MOST_VALUES, heaviest_data=_heaviest_data(heavy), hashed=_hashed(manifest),
+      verdicts=[_verdict(stage.summary) for stage in stages[-_MOST_VERDICTS:] if stage.summary.verdict],
+      summary=result.summary(), commands=list(commands), settings_text=_as_yaml(settings) if settings else "",
       recipe_text=_as_yaml(_short_recipe(manifest)))
 
 
@@ -126,11 +133,18 @@ def _makeup(manifest: Manifest, slots: Slots | None, stages: Sequence[StageRecor
           memory_figures.coverage(shares, COVERAGE_NAMES)]
 
 
+def _heaviest(slots: Slots, manifest: Manifest, vocabularies: Mapping[str, Sequence[str]]) -> list[HeavySlot]:
+  """The heaviest slots: fewer where there are many fields."""
+  spec = manifest.spec()
+  return heaviest_slots(slots, spec, vocabularies, max(1, min(_NUM_HEAVIEST, _MOST_HEAVY_FIELDS // len(spec.fields))))
+
+
 def _heaviest_data(heavy: Sequence[HeavySlot]) -> Data:
   return data("heaviest_slots", ("slot_id", "sample_weight", "label", "born_span", "updated_span", "influence", "field",
                                  "value", "weight"),
               [(slot.slot_id, slot.sample_weight, slot.label, slot.born_span, slot.updated_span, slot.influence, field,
-                text, weight) for slot in heavy for field, values in slot.values.items() for text, weight in values])
+                text, weight) for slot in heavy for field, values in slot.values.items()
+               for text, weight in values[:_MOST_VALUES]])
 
 
 def _hashed(manifest: Manifest) -> list[str]:
@@ -162,9 +176,10 @@ def _as_yaml(value: Mapping[str, Any]) -> str:
 
 
 def _plain(value: Any) -> Any:
-  """The value with mappings as dicts and sequences as lists, which is all that YAML's safe writer knows."""
+  """The value with mappings as dicts and sequences as lists, which YAML's safe writer knows; long lists are cut."""
   if isinstance(value, Mapping):
     return {str(key): _plain(entry) for key, entry in value.items()}
   if isinstance(value, list | tuple):
-    return [_plain(entry) for entry in value]
+    more = [f"and {len(value) - _MOST_ENTRIES:,} more"] if len(value) > _MOST_ENTRIES else []
+    return [*map(_plain, value[:_MOST_ENTRIES]), *more]
   return value if isinstance(value, str | int | float | bool | None) else str(value)
