@@ -13,8 +13,8 @@ from diet_tf.stage_record import StageRecord, StageSummary, slots_by_age
 __all__ = ["StageRecord", "render_stage_report", "slots_by_age", "write_stage_report"]
 
 
-def write_stage_report(uri: str, record: StageRecord, slots: Slots | None = None) -> None:
-  """Writes the report as one HTML page that loads nothing, atomically.
+def write_stage_report(uri: str, record: StageRecord, slots: Slots | None = None) -> str:
+  """The report as one HTML page that loads nothing, written atomically.
 
   Args:
     uri: the HTML file, in a folder that exists.
@@ -24,6 +24,7 @@ def write_stage_report(uri: str, record: StageRecord, slots: Slots | None = None
   text = render_stage_report(record, slots)
   with files.writing(uri):
     files.write_atomically(uri, text.encode())
+  return text
 
 
 def render_stage_report(record: StageRecord, slots: Slots | None = None) -> str:

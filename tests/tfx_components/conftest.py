@@ -164,7 +164,8 @@ class Workshop:
   def judge(self, span, made, settings=SETTINGS):
     names = ("examples", "memory", "start", "parent", "scores")
     return self.stage("FidelityEvaluator", span, {name: getattr(made, name) for name in names},
-                      {"verdict": tfx_components.FidelityReport}, settings)["verdict"]
+                      {"verdict": tfx_components.FidelityReport, "report": tfx_components.HtmlPage},
+                      settings)["verdict"]
 
   def run_stage(self, span, commit=True):
     """Runs all components of a span."""

@@ -44,7 +44,7 @@ class Executor(base_executor.BaseExecutor):
     Args:
       input_dict: `examples`; `memory`, a DistilledMemory; `start`, an Addressing; `parent`, a StoreCommit; optionally
         `scores`.
-      output_dict: `verdict`: one FidelityReport artifact.
+      output_dict: `verdict`: one FidelityReport artifact; `report`: one HtmlPage, the report of `verdict` once more.
       exec_properties: `features` and `settings` as JSON; `budget_fraction`; `seed`; `span`.
     """
     self._log_startup(input_dict, output_dict, exec_properties)
@@ -70,8 +70,9 @@ class Executor(base_executor.BaseExecutor):
     write_verdict(artifact.uri, verdict, stage.span, len(held_back))
     summary = StageSummary(stage.span, num_examples, len(memories[verdict.chosen]), start.counts,
                            read_refinement(memory_dir)["losses"], dataclasses.asdict(verdict))
-    write_reports(artifact.uri, summary, memories[verdict.chosen], held_back,
-                  example_influences(shards, scores.uri) if scores else None)
+    page = write_reports(artifact.uri, summary, memories[verdict.chosen], held_back,
+                         example_influences(shards, scores.uri) if scores else None)
+    inputs.single(output_dict, "report").value = page
     artifact.set_int_custom_property("span", stage.span)
     artifact.set_string_custom_property("chosen", verdict.chosen)
     for name, loss in verdict.losses.items():
@@ -89,11 +90,11 @@ def example_influences(shards: Sequence[str], scores_dir: str) -> Histogram:
 
 
 def write_reports(directory: str, summary: StageSummary, chosen: Memory, held_back: HeldBack,
-                  influences: Histogram | None) -> None:
-  """Writes `stage.json` and `report.html`."""
+                  influences: Histogram | None) -> str:
+  """The report, written as `report.html` with `stage.json` beside it."""
   shares = coverage(chosen.slots, [held_back.ids])
   record = StageRecord(
       summary, slots_by_age(chosen.slots, summary.span), held_back.teacher_loss(),
       None if shares is None else dict(zip(chosen.spec.names, shares, strict=True)), influences)
   record.write(files.join(directory, STAGE_NAME))
-  write_stage_report(files.join(directory, REPORT_NAME), record, chosen.slots)
+  return write_stage_report(files.join(directory, REPORT_NAME), record, chosen.slots)
