@@ -326,9 +326,9 @@ def column_chart(edges: Sequence[str], series: Mapping[str, Sequence[float]], ti
   Args:
     edges: of the bins as text, one more than there are bins.
     series: per kind, the value of each bin.
-    ticks: the edges that are written under the axis.
+    ticks: the edges that are written under the axis, as far as there is room.
   """
-  left, right, top, bottom = 34.0, WIDTH - 14.0, 10.0, 150.0
+  left, right, top, bottom = 34.0, WIDTH - 24.0, 10.0, 150.0
   y = axis([0.0, *(value for values in series.values() for value in values)], bottom, top, margin=0.05, from_zero=True)
   step = (right - left) / (len(edges) - 1)
   width = 0.84 * step / len(series)
@@ -336,7 +336,11 @@ def column_chart(edges: Sequence[str], series: Mapping[str, Sequence[float]], ti
       Column(kind, round(left + (number + 0.08) * step + place * width, 2), y(value), round(width, 2),
              round(bottom - y(value), 2), f"{kind}, {edges[number]} to {edges[number + 1]}: {value:.1f} %")
       for place, (kind, values) in enumerate(series.items()) for number, value in enumerate(values) if value > 0]
-  x_ticks = [Tick(round(left + number * step, 2), text) for number, text in enumerate(edges) if text in ticks]
+  x_ticks: list[Tick] = []
+  for number, text in enumerate(edges):
+    position = round(left + number * step, 2)
+    if text in ticks and (not x_ticks or position - x_ticks[-1].position >= _label_width([text, x_ticks[-1].text])):
+      x_ticks.append(Tick(position, text))
   return ColumnChart(184.0, left, right, top, bottom, x_ticks, y.ticks(4), columns)
 
 

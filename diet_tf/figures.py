@@ -48,7 +48,7 @@ class Data:
   @property
   def href(self) -> str:
     """The CSV as an address that needs no server."""
-    return "data:text/csv;charset=utf-8," + urllib.parse.quote(self.csv())
+    return "data:text/csv;charset=utf-8," + urllib.parse.quote(self.csv(), safe="/,:")
 
 
 def data(name: str, columns: Sequence[str], rows: Sequence[Sequence[Value]]) -> Data:

@@ -15,6 +15,7 @@ from diet_tf.stage_record import ACTION_NAMES, StageRecord
 # More stages than this are too many lines for one chart: the newest are shown.
 _MOST_CURVES = 6
 _MOST_BARS = 30
+_DECADES = tuple(f"{sign * 10.0 ** power:.3g}" for sign in (-1, 1) for power in range(-6, 3))
 _NO_STAGES = "Not known: the artifacts of the pipeline runs are gone, or the memory was made elsewhere."
 _NO_SLOTS = "Not known: the report was written without the memory's slots."
 _ACTION_LEGEND = (("freeze", "frozen"), ("update", "updated"), ("replace", "replaced"), ("add", "added"))
@@ -42,8 +43,9 @@ def actions(stages: Sequence[StageRecord]) -> Figure:
   rows = [(stage.span, *(int(stage.actions.get(name, 0)) for name in ACTION_NAMES), stage.num_slots)
           for stage in summaries]
   return Figure(
-      "actions", "Slots by action", f"What each stage did with its slots, of the newest {_MOST_BARS}; at the end of a "
-      "bar, the slots it left. Replaced slots gave their place to added ones.",
+      "actions", "Slots by action", "What each stage did with its slots; at the end of a bar, the slots it left. "
+      "Replaced slots gave their place to added ones."
+      + _cut(len(summaries)),
       charts.bar_chart(bars, texts) if bars else None,
       data("slots_by_action", ("span", *ACTION_NAMES, "slots_after"), rows), _ACTION_LEGEND, _NO_STAGES)
 
@@ -54,8 +56,8 @@ def ages(slots_by_age: Mapping[int, Mapping[str, int]], span: int) -> Figure:
   bars = {f"span {born}": {name: float(counts.get(name, 0)) for name in ("changed", "kept")}
           for born, counts in list(slots_by_age.items())[-_MOST_BARS:]}
   return Figure(
-      "ages", "Slots by age", f"The span that added a slot, and whether the stage of span {span} changed it. "
-      f"The {_MOST_BARS} newest spans are drawn; the data have all.",
+      "ages", "Slots by age", f"The span that added a slot, and whether the stage of span {span} changed it."
+      + _cut(len(slots_by_age)),
       charts.bar_chart(bars, {f"span {born}": f"{total:,}" for born, total in totals.items()}) if bars else None,
       data("slots_by_age", ("born_span", "changed", "kept"),
            [(born, counts.get("changed", 0), counts.get("kept", 0)) for born, counts in slots_by_age.items()]),
@@ -75,7 +77,7 @@ def sample_weights(slots: Slots | None) -> Figure:
                        "scale; the mean weight is 1. The outermost columns hold all that is beyond them.",
                        "sample weight", {} if slots is None else {
                            "slots": Histogram.of(slots.sample_weights, WEIGHT_EDGES)},
-                       ("0.0156", "0.0625", "0.25", "1", "4", "16", "64"), _NO_SLOTS)
+                       tuple(f"{2.0 ** power:.3g}" for power in range(-6, 8, 2)), _NO_SLOTS)
 
 
 def influences(slots: Slots | None, stage: StageRecord | None) -> Figure:
@@ -89,7 +91,7 @@ def influences(slots: Slots | None, stage: StageRecord | None) -> Figure:
       "percent, by influence: how much training on one lowers the teacher's loss on the reference set (above 0) or "
       "raises it. The scale is logarithmic on either side of 0; scores compare within one stage only.",
       "influence", found,
-      ("-1", "-0.01", "-0.0001", "0.0001", "0.01", "1"), "Not known: the report was written without slots and scores.")
+      _DECADES, "Not known: the report was written without slots and scores.")
 
 
 def coverage(shares: Mapping[str, Mapping[str, float]], names: Mapping[str, str]) -> Figure:
@@ -112,6 +114,11 @@ def coverage(shares: Mapping[str, Mapping[str, float]], names: Mapping[str, str]
             for field in fields]),
       tuple((kind, names[kind]) for kind in shares), "Not known: no examples were at hand to count.",
       axis="% of impressions")
+
+
+def _cut(num_spans: int) -> str:
+  """What a caption adds where not all spans are drawn."""
+  return f" The {_MOST_BARS} newest spans are drawn; the data have more." if num_spans > _MOST_BARS else ""
 
 
 def _distribution(name: str, title: str, caption: str, axis: str, found: Mapping[str, Histogram],

@@ -129,3 +129,24 @@ def test_print(open_page):
   assert page.evaluate("""[...document.querySelectorAll(".scroll")].every((each) =>
       getComputedStyle(each).overflowX === "visible")""")
   assert page.pdf(format="A4").startswith(b"%PDF-")
+
+
+def test_it_works_in_the_frame_of_kubeflow_pipelines(open_page):
+  """The console puts the page into a frame that may run scripts and nothing else."""
+  page = open_page("<!DOCTYPE html><iframe sandbox='allow-scripts' width='800' height='600'></iframe>")
+  page.locator("iframe").evaluate("(frame, text) => { frame.srcdoc = text; }", render())
+  frame = page.frame_locator("iframe")
+  assert frame.locator(".verdict").inner_text().startswith("Choose architectures on this memory")
+  slider = frame.get_by_label("Number of architectures")
+  slider.focus()
+  page.keyboard.press("End")
+  assert frame.locator("#break-even-text").inner_text().startswith("100: 100.0 s on the log, 46.0 s on the memory")
+  frame.locator("table.sorted").nth(0).get_by_role("button", name="member").click()
+  assert frame.locator("table.sorted").nth(0).locator("tbody th").all_inner_texts() == ["dnn", "lr"]
+  frame.get_by_role("link", name="Heaviest slots", exact=True).click()
+  assert frame.locator("#heaviest").evaluate("(section) => section.getBoundingClientRect().top") < 300
+  frame.locator("#ages summary").click()
+  assert frame.locator("#ages details.data tbody tr").nth(0).inner_text().split() == ["1", "10", "10"]
+  frame.get_by_role("button", name="Copy: Slots by age").click()
+  frame.locator("#ages").get_by_text("opied.").wait_for()  # Copied, or not, as the frame's policy has it.
+  assert open_page.complaints == []

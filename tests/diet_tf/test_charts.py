@@ -94,6 +94,14 @@ def test_columns_stand_side_by_side_on_the_axis():
   assert [tick.position for tick in chart.x_ticks] == [chart.left, chart.right]
 
 
+def test_edges_are_written_where_there_is_room():
+  edges = [f"{number / 100:.2f}" for number in range(31)]
+  places = [tick.position for tick in charts.column_chart(edges, {"a": [1.0] * 30}, edges).x_ticks]
+  assert 4 <= len(places) <= 12 and min(b - a for a, b in zip(places, places[1:])) > 6 * 4
+  assert [tick.text for tick in charts.column_chart(edges, {"a": [1.0] * 30}, ["0.00", "0.15"]).x_ticks] == [
+      "0.00", "0.15"]
+
+
 def test_a_trend_stands_over_its_spans_at_equal_distances():
   chart = charts.trend({"a": {5: (1.0, 0.1), 90: (2.0, math.nan)}, "b": {7: (1.5, 0.0)}})
   a, b = chart.lines
