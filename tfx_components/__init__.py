@@ -11,6 +11,7 @@ _EXPORTS = {
     "DistilledMemory": "tfx_components.artifacts",
     "FidelityEvaluator": "tfx_components.fidelity_evaluator.component",
     "FidelityReport": "tfx_components.artifacts",
+    "HtmlPage": "tfx_components.artifacts",
     "InfluenceScorer": "tfx_components.influence_scorer.component",
     "InfluenceScores": "tfx_components.artifacts",
     "LogGen": "tfx_components.log_gen.component",

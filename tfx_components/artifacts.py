@@ -7,6 +7,7 @@ a component needs to know is also in the artifact's files, since not every orche
 from __future__ import annotations
 
 from tfx.types.artifact import Artifact
+from tfx.types.value_artifact import ValueArtifact
 
 
 class StoreCommit(Artifact):
@@ -47,3 +48,17 @@ class FidelityReport(Artifact):
   """The gate's verdict on a stage: `verdict.json`, `stage.json` and `report.html`."""
 
   TYPE_NAME = "tfx_components.FidelityReport"
+
+
+class HtmlPage(ValueArtifact):
+  """A page as a file of its own, so that the console of Kubeflow Pipelines shows it; its `value` is the text."""
+
+  TYPE_NAME = "tfx_components.HtmlPage"
+
+  def encode(self, value: str) -> bytes:
+    """The page as bytes."""
+    return value.encode()
+
+  def decode(self, serialized_value: bytes) -> str:
+    """The page that `encode` gave."""
+    return serialized_value.decode()

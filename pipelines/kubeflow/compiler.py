@@ -17,6 +17,7 @@ from diet_tf.config import Config
 from diet_tf.stage_settings import StageSettings
 from pipelines.kubeflow.checks import require_runnable, require_valid
 from pipelines.kubeflow.deployment import SECRET_KEYS, TRAINING_NODES, Deployment
+from pipelines.kubeflow.entrypoint import CONSOLE_TYPES
 from pipelines.pipeline import create_pipeline
 from pipelines.spans import AUTO
 
@@ -107,9 +108,20 @@ def compile_pipeline(pipeline: Pipeline, deployment: Deployment, defaults: dict[
   for node in spec["root"]["dag"]["tasks"].values():
     # Said aloud, since some versions of the client take silence for yes.
     node["cachingOptions"] = {"enableCache": False}
+  _name_for_the_console(spec)
   _place(spec, deployment)
   require_valid(spec)
   return Package(spec, _platform(spec, deployment))
+
+
+def _name_for_the_console(spec: dict[str, Any]) -> None:
+  """Gives outputs that the console can show the types by which it knows them; TFX knows these types not."""
+  console_types = {ours: theirs for theirs, ours in CONSOLE_TYPES.items()}
+  for component in spec["components"].values():
+    for output in component.get("outputDefinitions", {}).get("artifacts", {}).values():
+      schema = yaml.safe_load(output["artifactType"].get("instanceSchema", "")) or {}
+      if schema.get("title") in console_types:
+        output["artifactType"] = {"schemaTitle": console_types[schema["title"]], "schemaVersion": "0.0.1"}
 
 
 def _place(spec: dict[str, Any], deployment: Deployment) -> None:

@@ -25,6 +25,8 @@ from diet_tf.errors import ConfigError, DietError, diet_error_in
 
 # Where the launcher keeps the artifacts of a URI's scheme, below the root of the container's file system.
 LOCAL_FOLDERS = {"gs://": "gcs", "minio://": "minio", "s3://": "s3"}
+# Types by which the console of Kubeflow Pipelines knows what to show, and the artifacts of ours that are of them.
+CONSOLE_TYPES = {"system.HTML": "tfx_components.HtmlPage"}
 # Names another root, for a launcher that is not root in a container.
 ROOT_VARIABLE = "DIET_TF_LAUNCHER_ROOT"
 _PLACEHOLDER = "{{$."
@@ -88,6 +90,9 @@ def prepared(invocation: dict[str, Any], interface: dict[str, Any]) -> dict[str,
   for artifacts in invocation.get("outputs", {}).get("artifacts", {}).values():
     for artifact in artifacts.get("artifacts", []):
       artifact["uri"] = local_path(artifact.get("uri", ""))
+      ours = CONSOLE_TYPES.get(artifact.get("type", {}).get("schemaTitle"))
+      if ours is not None:
+        artifact["type"] = {"instanceSchema": f"title: {ours}\ntype: object\n"}
   # A constant that a driver did not know how to substitute says nothing.
   values = inputs.get("parameterValues", {})
   inputs["parameterValues"] = {name: "" if isinstance(value, str) and value.startswith(_PLACEHOLDER) else value

@@ -12,6 +12,7 @@ from diet_tf.manifest import read_manifest
 from diet_tf.store import Store
 from pipelines import command_line, local
 from pipelines.workspace import SpanRecord, Workspace
+from tests.diet_tf.small_report import make_result
 
 
 def digests(folder: pathlib.Path) -> dict[str, str]:
@@ -43,7 +44,9 @@ def test_two_spans_through_both_runners(tiny_log, tmp_path, capsys):
   assert "Span 1 (2 of 2)" in shown.err and "Span 1 committed" in shown.err
   assert "whole log" in shown.out and store.path(store.read(1), "memory") in shown.out
   check_results(json.loads((tmp_path / "results.json").read_text()), second)
-  assert (tmp_path / "beam" / "report.html").stat().st_size > 10_000
+  page = (tmp_path / "beam" / "report.html").read_text()
+  assert 10_000 < len(page) < 2_000_000 and "Not known" not in page and "diet run --config" in page
+  assert [result.spans for result in Workspace(str(tmp_path / "beam")).kept_results()] == [(0, 1)]
 
   # Again: nothing to do, and the same figures without training anything.
   before = digests(tmp_path / "beam" / "store")
@@ -150,6 +153,15 @@ def test_records_of_spans(tmp_path):
   assert workspace.read_record(7) == record
   (tmp_path / "spans" / "7.json").write_text("{}")
   assert workspace.read_record(7) is None
+
+
+def test_results_are_kept_by_span(tmp_path):
+  workspace = Workspace(str(tmp_path))
+  assert workspace.kept_results() == []
+  for span in (3, 4):
+    workspace.keep_result(span, make_result().replace(spans=(span,)))
+  (tmp_path / "results" / "5.json").write_text('{"format_name": "diet_tf.fidelity", "format_version": 99}')
+  assert [result.spans for result in workspace.kept_results()] == [(3,), (4,)]
 
 
 def test_the_output_of_a_local_run_is_a_local_folder():

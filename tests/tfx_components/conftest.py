@@ -167,7 +167,8 @@ class Workshop:
   def judge(self, span, made, settings=None):
     names = ("examples", "memory", "start", "parent", "scores")
     return self.stage("FidelityEvaluator", span, {name: getattr(made, name) for name in names},
-                      {"verdict": tfx_components.FidelityReport}, settings)["verdict"]
+                      {"verdict": tfx_components.FidelityReport, "report": tfx_components.HtmlPage},
+                      settings)["verdict"]
 
   def run_stage(self, span, commit=True, arrays=None, **kwargs):
     """Runs all components of a span; further arguments are MemoryLoader's."""

@@ -16,7 +16,8 @@ from diet_tf.validation import ValidationSettings
 
 COMPONENTS = ("LogGen", "MemoryLoader", "SpanValidator", "InfluenceScorer", "MemoryAddresser", "DistillTrainer",
               "FidelityEvaluator", "MemoryCommitter")
-ARTIFACTS = ("Addressing", "DistilledMemory", "FidelityReport", "InfluenceScores", "StoreCommit", "TeacherState")
+ARTIFACTS = ("Addressing", "DistilledMemory", "FidelityReport", "HtmlPage", "InfluenceScores", "StoreCommit",
+             "TeacherState")
 SPEC = FeatureSpec((Field("user", "user", hash_ids=10),), Label("click"))
 
 

@@ -5,10 +5,11 @@ import re
 import numpy as np
 import pytest
 
+import tfx_components
 from diet_tf import arrays, files, records
 from diet_tf.gate import REFINED
 from diet_tf.memory import load_memory
-from diet_tf.stage_report import StageRecord, slots_by_age
+from diet_tf.stage_record import StageRecord, slots_by_age
 from tfx_components import stage_files
 from tfx_components.stage_files import PREVIOUS, START, read_refinement, read_start, read_verdict
 
@@ -76,6 +77,26 @@ def test_a_refined_memory_that_is_worse_is_not_chosen(workshop, first):
 
 def test_the_same_inputs_give_the_same_bytes(workshop, second):
   assert workshop.contents(workshop.judge(2, second).uri) == workshop.contents(second.verdict.uri)
+
+
+def test_the_record_counts_coverage_and_influences(workshop, second):
+  record = record_of(second)
+  names = sorted(name for name in os.listdir(second.scores.uri) if name.endswith(".scores.npz"))
+  influences = np.concatenate([arrays.read_arrays(f"{second.scores.uri}/{name}")["influences"] for name in names])
+  assert record.influences.total == len(influences)
+  places = np.searchsorted(record.influences.edges, 0.0)
+  assert sum(record.influences.counts[places:]) == pytest.approx((influences >= record.influences.edges[places]).sum())
+  assert set(record.coverage) == set(workshop.spec.names)
+  assert all(0 < share <= 1 for share in record.coverage.values())
+  made = dataclasses.replace(second, verdict=workshop.judge(2, dataclasses.replace(second, scores=None)))
+  assert record_of(made).influences is None and record_of(made).coverage == record.coverage
+
+
+def test_the_page_is_an_artifact_of_its_own(workshop, first):
+  names = ("examples", "memory", "start", "parent", "scores")
+  made = workshop.stage("FidelityEvaluator", 1, {name: getattr(first, name) for name in names},
+                        {"verdict": tfx_components.FidelityReport, "report": tfx_components.HtmlPage})
+  assert files.read_bytes(made["report"].uri) == files.read_bytes(f"{made['verdict'].uri}/report.html")
 
 
 def test_the_report_loads_nothing(second):

@@ -9,7 +9,14 @@ from tfx.types.component_spec import ChannelParameter, ComponentSpec, ExecutionP
 
 from diet_tf.features import FeatureSpec
 from diet_tf.stage_settings import StageSettings
-from tfx_components.artifacts import Addressing, DistilledMemory, FidelityReport, InfluenceScores, StoreCommit
+from tfx_components.artifacts import (
+  Addressing,
+  DistilledMemory,
+  FidelityReport,
+  HtmlPage,
+  InfluenceScores,
+  StoreCommit,
+)
 from tfx_components.fidelity_evaluator import executor
 from tfx_components.parameters import features_text, settings_text, span_text
 
@@ -33,6 +40,7 @@ class FidelityEvaluatorSpec(ComponentSpec):
   }
   OUTPUTS = {
       "verdict": ChannelParameter(type=FidelityReport),
+      "report": ChannelParameter(type=HtmlPage),
   }
 
 
@@ -72,4 +80,5 @@ class FidelityEvaluator(base_component.BaseComponent):
         "parent": parent,
         "scores": scores,
         "verdict": types.Channel(type=FidelityReport),
+        "report": types.Channel(type=HtmlPage),
     }))

@@ -3,18 +3,23 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
 from absl import logging
 from tfx import types
 from tfx.dsl.components.base import base_executor
 
 from diet_tf import files
 from diet_tf.gate import REFINED, Candidate, judge
-from diet_tf.held_back import sample_held_back
+from diet_tf.held_back import HeldBack, sample_held_back
+from diet_tf.histogram import INFLUENCE_EDGES, Histogram
+from diet_tf.makeup import coverage
 from diet_tf.memory import Memory
-from diet_tf.report import StageSummary
-from diet_tf.stage_report import StageRecord, slots_by_age, write_stage_report
+from diet_tf.scoring import read_scores, score_file
+from diet_tf.stage_record import StageRecord, StageSummary, slots_by_age
+from diet_tf.stage_report import write_stage_report
 from tfx_components import inputs, training
 from tfx_components.progress import report
 from tfx_components.stage_files import (
@@ -39,7 +44,7 @@ class Executor(base_executor.BaseExecutor):
     Args:
       input_dict: `examples`; `memory`, a DistilledMemory; `start`, an Addressing; `parent`, a StoreCommit; optionally
         `scores`.
-      output_dict: `verdict`: one FidelityReport artifact.
+      output_dict: `verdict`: one FidelityReport artifact; `report`: one HtmlPage, the report of `verdict` once more.
       exec_properties: `features` and `settings` as JSON; `budget_fraction`; `seed`; `span`.
     """
     self._log_startup(input_dict, output_dict, exec_properties)
@@ -53,8 +58,9 @@ class Executor(base_executor.BaseExecutor):
     if previous is not None:
       memories[PREVIOUS] = previous
     scores = inputs.single_or_none(input_dict, "scores")
+    shards = inputs.example_shards(examples)
     held_back = sample_held_back(
-        inputs.example_shards(examples), stage.spec, stage.settings.influence.holdback_fraction,
+        shards, stage.spec, stage.settings.influence.holdback_fraction,
         stage.settings.gate.max_examples, seed=stage.stage_seed, scores_dir=scores.uri if scores else None)
     candidates = {name: Candidate(memory.slots, memory.recipe) for name, memory in memories.items()}
     verdict = judge(candidates, stage.spec, held_back.ids, held_back.labels, stage.settings.gate,
@@ -64,7 +70,9 @@ class Executor(base_executor.BaseExecutor):
     write_verdict(artifact.uri, verdict, stage.span, len(held_back))
     summary = StageSummary(stage.span, num_examples, len(memories[verdict.chosen]), start.counts,
                            read_refinement(memory_dir)["losses"], dataclasses.asdict(verdict))
-    write_reports(artifact.uri, summary, memories[verdict.chosen], held_back.teacher_loss())
+    page = write_reports(artifact.uri, summary, memories[verdict.chosen], held_back,
+                         example_influences(shards, scores.uri) if scores else None)
+    inputs.single(output_dict, "report").value = page
     artifact.set_int_custom_property("span", stage.span)
     artifact.set_string_custom_property("chosen", verdict.chosen)
     for name, loss in verdict.losses.items():
@@ -73,8 +81,20 @@ class Executor(base_executor.BaseExecutor):
                  len(held_back), ", ".join(f"{name} {loss:.4f}" for name, loss in verdict.losses.items()))
 
 
-def write_reports(directory: str, summary: StageSummary, chosen: Memory, teacher_loss: float | None) -> None:
-  """Writes `stage.json` and `report.html`."""
-  record = StageRecord(summary, slots_by_age(chosen.slots, summary.span), teacher_loss)
+def example_influences(shards: Sequence[str], scores_dir: str) -> Histogram:
+  """The distribution of the influence of a span's examples."""
+  found = Histogram.of(np.zeros(0), INFLUENCE_EDGES)
+  for shard in shards:
+    found += Histogram.of(read_scores(score_file(scores_dir, shard))["influences"], INFLUENCE_EDGES)
+  return found
+
+
+def write_reports(directory: str, summary: StageSummary, chosen: Memory, held_back: HeldBack,
+                  influences: Histogram | None) -> str:
+  """The report, written as `report.html` with `stage.json` beside it."""
+  shares = coverage(chosen.slots, [held_back.ids])
+  record = StageRecord(
+      summary, slots_by_age(chosen.slots, summary.span), held_back.teacher_loss(),
+      None if shares is None else dict(zip(chosen.spec.names, shares, strict=True)), influences)
   record.write(files.join(directory, STAGE_NAME))
-  write_stage_report(files.join(directory, REPORT_NAME), record)
+  return write_stage_report(files.join(directory, REPORT_NAME), record, chosen.slots)

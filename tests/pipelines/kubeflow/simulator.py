@@ -212,7 +212,12 @@ class Run:
       assert output["uri"] == artifact["uri"], "the launcher would look for the output elsewhere"
       stored = self.cluster.stored(artifact["uri"])
       shutil.rmtree(stored, ignore_errors=True)  # Of an attempt that failed.
-      shutil.copytree(launched(pod, artifact["uri"]), stored)
+      made = launched(pod, artifact["uri"])
+      if made.is_file():
+        stored.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(made, stored)
+      else:
+        shutil.copytree(made, stored)
       self.artifacts[name, key] = {"name": str(next(self.cluster._numbers)), "uri": artifact["uri"],
                                    "metadata": numbers_as_floats(output.get("metadata", {}))}
 

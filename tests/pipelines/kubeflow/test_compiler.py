@@ -94,6 +94,12 @@ def test_only_training_nodes_ask_for_gpus(package: Package):
       {"key": "team", "operator": "Equal", "value": "ads"}]
 
 
+def test_the_report_is_of_a_type_that_the_console_shows(package: Package):
+  outputs = package.spec["components"]["FidelityEvaluator"]["outputDefinitions"]["artifacts"]
+  assert outputs["report"]["artifactType"] == {"schemaTitle": "system.HTML", "schemaVersion": "0.0.1"}
+  assert "tfx_components.FidelityReport" in outputs["verdict"]["artifactType"]["instanceSchema"]
+
+
 def test_nothing_is_cached(package: Package):
   assert [task["cachingOptions"] for task in package.spec["root"]["dag"]["tasks"].values()] == 10 * [
       {"enableCache": False}]

@@ -53,14 +53,18 @@ def test_a_run_sets_its_parameters(cluster: Simulator, tmp_path: pathlib.Path, t
   moved = tmp_path / "moved"
   moved.mkdir()
   (moved / "day-7.csv").write_bytes((tiny_log.folder / "span-1.csv").read_bytes())
-  cluster.run({"span": "7", "store_uri": str(elsewhere), "log_pattern": str(moved / "day-{SPAN}.csv"),
-               "budget_fraction": 0.04, "seed": 3.0}, root="gs://bucket/root")
+  run = cluster.run({"span": "7", "store_uri": str(elsewhere), "log_pattern": str(moved / "day-{SPAN}.csv"),
+                     "budget_fraction": 0.04, "seed": 3.0}, root="gs://bucket/root")
   store = Store(str(elsewhere))
   assert store.spans() == [7]
   commit = store.read(7)
   assert commit.settings["budget"]["fraction"] == 0.04 and commit.settings["seed"] == 3
   # 4 % of 1,500 examples, in batches of 8.
   assert len(load_memory(store.path(commit, "memory")).slots) in (56, 64)
+  # The console shows what lies at the URI of an artifact of type system.HTML itself.
+  page, verdict = (cluster.stored(run.artifacts["FidelityEvaluator", key]["uri"]) for key in ("report", "verdict"))
+  assert page.is_file() and page.read_bytes() == (verdict / "report.html").read_bytes()
+  assert page.read_text().startswith("<!DOCTYPE html>")
 
 
 def test_one_node_in_a_process_of_its_own_as_the_yaml_says(compiled, tmp_path: pathlib.Path):
