@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import numpy as np
 import tensorflow as tf
 
-from diet_tf import files
+from diet_tf import encoding, files, records
 from diet_tf.config import Config
 from diet_tf.errors import FormatError
 from diet_tf.fidelity import evaluate_panel
@@ -23,7 +23,7 @@ from diet_tf.store import MEMORY_PART, Commit, Store
 from diet_tf.teacher import Teacher
 from pipelines.encoded_spans import encoded_span, shards_below
 from pipelines.workspace import SpanRecord, Workspace
-from tfx_components.inputs import TEACHER_PART
+from tfx_components.inputs import TEACHER_PART, VOCABULARIES_PART
 from tfx_components.stage_files import STAGE_NAME
 from tfx_components.training import prepare
 
