@@ -16,8 +16,6 @@ from diet_tf.manifest import Manifest
 from diet_tf.slots import Slots
 from diet_tf.stage_record import StageRecord, StageSummary, slots_by_age
 
-__all__ = ["StageSummary", "render_report", "write_report"]
-
 COVERAGE_NAMES = {"log": "the log, which the memory has seen", "test": "the test, which it has not",
                   "held_back": "held-back part of the newest span"}
 # Of the pairs that are resolved on the log: the share from which on the memory may choose in the log's place, and that

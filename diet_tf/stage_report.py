@@ -8,9 +8,7 @@ from typing import Any
 from diet_tf import files, memory_figures, page
 from diet_tf.report import COVERAGE_NAMES
 from diet_tf.slots import Slots
-from diet_tf.stage_record import StageRecord, StageSummary, slots_by_age
-
-__all__ = ["StageRecord", "render_stage_report", "slots_by_age", "write_stage_report"]
+from diet_tf.stage_record import StageRecord, StageSummary
 
 
 def write_stage_report(uri: str, record: StageRecord, slots: Slots | None = None) -> str:
