@@ -29,15 +29,20 @@ _SCHEDULE_EXAMPLE = """example:
 
 def kubeflow(arguments: Sequence[str]) -> int:
   """`diet kubeflow ACTION`; returns the exit code."""
+  options = argument_parser().parse_args(arguments)
+  run: Callable[[argparse.Namespace], int] = options.run
+  return run(options)
+
+
+def argument_parser() -> argparse.ArgumentParser:
+  """What the command understands."""
   parser = argparse.ArgumentParser(prog="diet kubeflow", description="Compile the pipeline for Kubeflow Pipelines 2, "
                                    "and run it there, once or for each new span.")
   actions = parser.add_subparsers(dest="action", required=True, metavar="ACTION")
   _add_compile(actions)
   _add_submit(actions)
   _add_schedule(actions)
-  options = parser.parse_args(arguments)
-  run: Callable[[argparse.Namespace], int] = options.run
-  return run(options)
+  return parser
 
 
 def _action(actions: Any, name: str, run: Callable[[argparse.Namespace], int], summary: str,

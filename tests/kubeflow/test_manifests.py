@@ -12,7 +12,8 @@ import yaml
 from kubernetes import client
 
 FOLDER = pathlib.Path(__file__).resolve().parents[2] / "kubeflow"
-MODELS = {"PersistentVolumeClaim": "V1PersistentVolumeClaim", "Secret": "V1Secret", "Job": "V1Job"}
+MODELS = {"PersistentVolumeClaim": "V1PersistentVolumeClaim", "Secret": "V1Secret", "Job": "V1Job",
+          "CronJob": "V1CronJob"}
 FILLED = {"STEP": "log", "IMAGE": "registry.example.com/diet-tf:0.1.0", "PLACE": "s3://bucket/smoke",
           "S3_ENDPOINT": "http://minio:9000", "S3_REGION": "us-east-1"}
 
@@ -84,6 +85,22 @@ def test_the_job_may_not_run_as_root():
   pod = documents("smoke-job.yaml")[0]["spec"]["template"]["spec"]
   assert pod["securityContext"]["runAsNonRoot"] is True and pod["restartPolicy"] == "Never"
   assert pod["containers"][0]["securityContext"]["allowPrivilegeEscalation"] is False
+
+
+def test_the_recurring_run_is_a_command_of_ours_and_one_at_a_time():
+  from pipelines.kubeflow.command_line import argument_parser
+
+  job = documents("recurring-run.yaml")[0]["spec"]
+  assert job["concurrencyPolicy"] == "Forbid"
+  pod = job["jobTemplate"]["spec"]["template"]["spec"]
+  assert pod["securityContext"]["runAsNonRoot"] is True and pod["restartPolicy"] == "Never"
+  container = pod["containers"][0]
+  assert container["command"][:2] == ["diet", "kubeflow"]
+  options = argument_parser().parse_args(container["command"][2:])
+  assert options.action == "submit" and options.wait
+  assert options.package.startswith(container["volumeMounts"][0]["mountPath"])
+  maps = [volume["configMap"]["name"] for volume in pod["volumes"]]
+  assert [f"create configmap {name} " in (FOLDER / "README.md").read_text() for name in maps] == [True]
 
 
 def test_the_readme_and_the_script_use_the_names_of_the_manifests():
