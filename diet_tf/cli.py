@@ -1,7 +1,8 @@
 """The command `diet`. It imports neither TensorFlow nor TFX until a command needs them.
 
 Commands that need an extra are defined outside this package and plug in through the entry-point group `diet.commands`:
-each is a function of the remaining arguments that returns an exit code.
+each is a function of the remaining arguments that returns an exit code. Beside a function `NAME` stands `NAME_parser`,
+which gives its arguments to shell completion and to the reference of commands; it imports nothing that is slow.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ import importlib
 import importlib.metadata
 import os
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import NoReturn
 
 import diet_tf
@@ -32,6 +33,7 @@ EXIT_INTERRUPTED = 130
 # What `diet --help` says of a command without importing it.
 SUMMARIES = {
     "compare": "rank architectures by training each on a memory",
+    "completion": "print a script that completes commands and options in a shell",
     "demo": "run the main job on a built-in simulated click log",
     "doctor": "check versions, devices, folders and the store, and say what mends what is wrong",
     "init": "write a first config from a sample of a log",
@@ -42,7 +44,8 @@ SUMMARIES = {
 }
 
 # The commands of a bare install, by module and function.
-_BUILT_IN = {
+BUILT_IN = {
+    "completion": ("diet_tf.completion", "completion"),
     "doctor": ("diet_tf.doctor", "doctor"),
     "memory": ("diet_tf.memory_commands", "memory"),
     "store": ("diet_tf.store_commands", "store"),
@@ -105,7 +108,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _dispatch(arguments: list[str], debug: bool) -> int:
   plugins = {point.name: point for point in importlib.metadata.entry_points(group=PLUGIN_GROUP)}
-  names = sorted({*_BUILT_IN, *plugins})
+  names = sorted({*BUILT_IN, *plugins})
   parser = _parser(names)
   # Only what stands before the command is ours: what follows belongs to it.
   split = next((index for index, argument in enumerate(arguments) if not argument.startswith("-")), len(arguments))
@@ -117,14 +120,34 @@ def _dispatch(arguments: list[str], debug: bool) -> int:
   if not debug:
     from diet_tf.terminal import quiet_third_parties
     quiet_third_parties()
-  if name in _BUILT_IN:
-    module, function = _BUILT_IN[name]
+  if name in BUILT_IN:
+    module, function = BUILT_IN[name]
     return getattr(importlib.import_module(module), function)(rest)
   if name not in plugins:
     close = difflib.get_close_matches(name, names, 1)
     raise ConfigError(f"diet {name}", rule=f"the commands are {', '.join(names)}.", received=repr(name),
                       remedy=f"did you mean {close[0]!r}?" if close else "see diet --help.")
   return _load(plugins[name])(rest)
+
+
+def installed_commands() -> dict[str, tuple[str, str]]:
+  """Module and function of each command that is installed, by name."""
+  points = {point.name: point.value.partition(":") for point in importlib.metadata.entry_points(group=PLUGIN_GROUP)}
+  return {**BUILT_IN, **{name: (module, function) for name, (module, _, function) in points.items()}}
+
+
+def parsers(commands: Mapping[str, tuple[str, str]]) -> dict[str, argparse.ArgumentParser]:
+  """The parser of each command that can be imported here, by name.
+
+  Args:
+    commands: module and function by name, see `installed_commands`.
+  """
+  found = {}
+  for name, (module, function) in sorted(commands.items()):
+    # A command whose extra is not installed is left out, and so is one that tells of no arguments.
+    with contextlib.suppress(ModuleNotFoundError, AttributeError):
+      found[name] = getattr(importlib.import_module(module), f"{function}_parser")()
+  return found
 
 
 def _load(point: importlib.metadata.EntryPoint) -> Command:

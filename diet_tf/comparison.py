@@ -128,7 +128,7 @@ class Comparison:
       notes.append(f"{level[0]} is better than each of the others (95 %, in pairs over seeds and rows).")
     others = [f"{first} and {second}" for first, second in self.unresolved if self.members[0].name != first]
     if others:
-      notes.append(f"Nor are these told apart: {', '.join(others)}.")
+      notes.append(f"{'Nor are these' if len(level) > 1 else 'Not'} told apart: {', '.join(others)}.")
     if self.unresolved:
       notes.append("More seeds (--seeds) or held-out rows (--test-span) tell smaller differences apart.")
     if len(self.seeds) == 1:

@@ -18,6 +18,7 @@ from collections.abc import Callable, Sequence
 from typing import Literal
 
 from diet_tf import files
+from diet_tf.command_help import ExamplesHelp
 from diet_tf.errors import ConfigError, DietError, StoreError
 from diet_tf.printable import printable
 
@@ -95,7 +96,7 @@ def doctor_parser() -> argparse.ArgumentParser:
   parser = argparse.ArgumentParser(
       prog="diet doctor", description="Check versions, devices, write access, room on the disk and the way to the "
       "store, and say what mends what is wrong.", epilog=_EXAMPLES,
-      formatter_class=argparse.RawDescriptionHelpFormatter)
+      formatter_class=ExamplesHelp)
   parser.add_argument("--output", default="diet_runs", metavar="DIR", help="the folder that runs will write to "
                       "(default: %(default)s)")
   parser.add_argument("--store", metavar="URI", help="the store of memories, on a disk or as s3://BUCKET/PATH")
@@ -120,7 +121,8 @@ def doctor(arguments: Sequence[str]) -> int:
     print(json.dumps({"exit_code": exit_code, "checks": [dataclasses.asdict(check) for check in checks]}, indent=2))
     return exit_code
   from diet_tf.terminal import columns_table, console
-  console().print(columns_table(["", "", "found"], [[check.name, check.state, check.found] for check in checks]))
+  rows = [[check.name, check.state, check.found] for check in checks]
+  console().print(columns_table(["check", "state", "found"], rows))
   for check in checks:
     if check.remedy:
       print(printable(f"{check.name}: {check.remedy}"))

@@ -6,6 +6,7 @@ import argparse
 import json
 from collections.abc import Sequence
 
+from diet_tf.command_help import ExamplesHelp
 from diet_tf.manifest import read_manifest
 from diet_tf.store import memory_folder
 
@@ -14,6 +15,9 @@ _EXAMPLES = """examples:
   diet memory show diet_runs/demo/store
   diet memory show s3://diet/store --json
   diet memory export diet_runs/demo/store --to exported --format parquet"""
+_SHOW_EXAMPLES = """examples:
+  diet memory show diet_runs/demo/store
+  diet memory show s3://diet/store --json"""
 _EXPORT_EXAMPLES = """examples:
   diet memory export diet_runs/demo/store --to exported --format parquet
   diet memory export diet_runs/demo/store --to for_torch --format torch --replace"""
@@ -23,12 +27,14 @@ def memory_parser() -> argparse.ArgumentParser:
   """The arguments of `diet memory`."""
   parser = argparse.ArgumentParser(prog="diet memory", description="Show what is known of a distilled memory, or write "
                                    "it in another format.", epilog=_EXAMPLES,
-                                   formatter_class=argparse.RawDescriptionHelpFormatter)
+                                   formatter_class=ExamplesHelp)
   actions = parser.add_subparsers(dest="action", required=True, metavar="ACTION")
-  show = actions.add_parser("show", help="print counts, recipe, lineage and digests", epilog=_EXAMPLES,
-                            formatter_class=argparse.RawDescriptionHelpFormatter)
+  show = actions.add_parser("show", help="print counts, recipe, lineage and digests", epilog=_SHOW_EXAMPLES,
+                            description="Print counts, recipe, lineage and digests of a memory.",
+                            formatter_class=ExamplesHelp)
   export = actions.add_parser("export", help="write the slots in another format", epilog=_EXPORT_EXAMPLES,
-                              formatter_class=argparse.RawDescriptionHelpFormatter)
+                              description="Write the slots of a memory in another format, with a README that says what "
+                              "the files hold.", formatter_class=ExamplesHelp)
   for action in (show, export):
     action.add_argument("uri", help="the folder of a memory, or the root of a store (its newest commit)")
   show.add_argument("--json", action="store_true", help="print the manifest as JSON")

@@ -8,26 +8,46 @@ import json
 from collections.abc import Sequence
 from typing import Any
 
+from diet_tf.command_help import ExamplesHelp
 from diet_tf.commit import Commit, CommitName
 from diet_tf.errors import DietError, FormatError
 from diet_tf.manifest import read_manifest
 from diet_tf.store import MEMORY_PART, Garbage, Store
 from diet_tf.store_verification import Verification, check_store
 
+_EXAMPLES = {
+    "log": "  diet store log diet_runs/demo/store",
+    "verify": "  diet store verify s3://diet/store --json",
+    "gc": "  diet store gc diet_runs/demo/store --keep 30 --dry-run",
+}
 
-def store(arguments: Sequence[str]) -> int:
-  """`diet store verify|log|gc URI`; returns the exit code."""
-  parser = argparse.ArgumentParser(prog="diet store", description="Check a store, list its commits, remove old ones.")
+
+def store_parser() -> argparse.ArgumentParser:
+  """The arguments of `diet store`."""
+  parser = argparse.ArgumentParser(
+      prog="diet store", description="Check a store, list its commits, remove old ones.",
+      epilog="\n".join(["examples:", *_EXAMPLES.values()]), formatter_class=ExamplesHelp)
   actions = parser.add_subparsers(dest="action", required=True, metavar="ACTION")
-  verify = actions.add_parser("verify", help="recompute all digests, and check what commits and memories say")
-  log = actions.add_parser("log", help="list the commits, the newest first")
-  collect = actions.add_parser("gc", help="remove all commits but the newest, and the data that only they needed")
+  verify = _add_action(actions, "verify", "recompute all digests, and check what commits and memories say")
+  log = _add_action(actions, "log", "list the commits, the newest first")
+  collect = _add_action(actions, "gc", "remove all commits but the newest, and the data that only they needed")
   for action in (verify, log, collect):
     action.add_argument("uri", help="the root of the store")
     action.add_argument("--json", action="store_true", help="print it as JSON")
   collect.add_argument("--keep", type=int, required=True, metavar="N", help="how many commits stay, at least 1")
   collect.add_argument("--dry-run", action="store_true", help="show what would go, and change nothing")
-  options = parser.parse_args(arguments)
+  return parser
+
+
+def _add_action(actions: Any, name: str, summary: str) -> argparse.ArgumentParser:
+  return actions.add_parser(name, help=summary, description=f"{summary[0].upper()}{summary[1:]}.",
+                            epilog=f"example:\n{_EXAMPLES[name]}",
+                            formatter_class=ExamplesHelp)
+
+
+def store(arguments: Sequence[str]) -> int:
+  """`diet store verify|log|gc URI`; returns the exit code."""
+  options = store_parser().parse_args(arguments)
   if options.action == "verify":
     return show_verification(check_store(Store(options.uri)), as_json=options.json)
   if options.action == "log":

@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from diet_tf import files
+from diet_tf.command_help import ExamplesHelp
 from diet_tf.errors import DataError
 from diet_tf.printable import printable
 from diet_tf.terminal import progress, without_native_chatter
@@ -24,6 +25,14 @@ if TYPE_CHECKING:
   from pipelines.workspace import SpanRecord
 
 DEMO_OUTPUT = "diet_runs/demo"
+_RUN_EXAMPLES = """examples:
+  diet run --config shop.yaml --data-dir logs                  # all spans but the newest, then figures
+  diet run --config shop.yaml --data-dir logs --span auto      # the next one, as in a scheduled job
+  diet run --config shop.yaml --span 7 --replace               # a committed span again
+  diet run --config shop.yaml --set budget.fraction=0.02 --output diet_runs/shop-2-percent --json results.json"""
+_DEMO_EXAMPLES = """examples:
+  diet demo
+  diet demo --output diet_runs/try --json results.json"""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -55,11 +64,12 @@ class Options:
   simulated: bool = False
 
 
-def run(arguments: Sequence[str]) -> int:
-  """`diet run`: distils the spans of a log; returns the exit code."""
+def run_parser() -> argparse.ArgumentParser:
+  """The arguments of `diet run`."""
   parser = argparse.ArgumentParser(
       prog="diet run", description="Distil the spans of a log, one pipeline run per span, each from the memory that "
-      "the run before committed; then train a panel of models on the memory and on the log, and compare them.")
+      "the run before committed; then train a panel of models on the memory and on the log, and compare them.",
+      epilog=_RUN_EXAMPLES, formatter_class=ExamplesHelp)
   parser.add_argument("--config", required=True, metavar="FILE", help="the config, see examples/*.yaml")
   parser.add_argument("--data-dir", default=".", metavar="DIR", help="what paths in the config are relative to")
   parser.add_argument("--span", metavar="N", help=f"run this span only, or '{AUTO}' for the next one; without it all "
@@ -72,7 +82,12 @@ def run(arguments: Sequence[str]) -> int:
   parser.add_argument("--store", metavar="URI", help="the store of memories (default: OUTPUT/store)")
   parser.add_argument("--seed", type=int, help="of everything that is drawn")
   _add_common(parser)
-  return _run_command(parser.parse_args(arguments), _command("run", arguments))
+  return parser
+
+
+def run(arguments: Sequence[str]) -> int:
+  """`diet run`: distils the spans of a log; returns the exit code."""
+  return _run_command(run_parser().parse_args(arguments), _command("run", arguments))
 
 
 @without_native_chatter()
@@ -90,13 +105,19 @@ def _run_command(options: argparse.Namespace, command: str) -> int:
       beam_pipeline_args=tuple(options.beam_arg), command=command))
 
 
-def demo(arguments: Sequence[str]) -> int:
-  """`diet demo`: the same on a simulated log that it writes first; returns the exit code."""
+def demo_parser() -> argparse.ArgumentParser:
+  """The arguments of `diet demo`."""
   parser = argparse.ArgumentParser(
       prog="diet demo", description="Write a simulated click log of five spans and one for the test, whose best "
-      "possible AUC is known, distil it span by span, and compare models trained on the log and on the memory.")
+      "possible AUC is known, distil it span by span, and compare models trained on the log and on the memory.",
+      epilog=_DEMO_EXAMPLES, formatter_class=ExamplesHelp)
   _add_common(parser)
-  return _demo_command(parser.parse_args(arguments), _command("demo", arguments))
+  return parser
+
+
+def demo(arguments: Sequence[str]) -> int:
+  """`diet demo`: the same on a simulated log that it writes first; returns the exit code."""
+  return _demo_command(demo_parser().parse_args(arguments), _command("demo", arguments))
 
 
 @without_native_chatter()

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from diet_tf import files
+from diet_tf.command_help import ExamplesHelp
 from diet_tf.errors import ConfigError
 from diet_tf.manifest import Manifest, read_manifest
 from diet_tf.printable import printable
@@ -35,7 +36,7 @@ def compare_parser() -> argparse.ArgumentParser:
   parser = argparse.ArgumentParser(
       prog="diet compare", description="Rank architectures by training each on a memory, by its recipe, and judging it "
       "on rows of the log that the memory has not seen.", epilog=_EXAMPLES,
-      formatter_class=argparse.RawDescriptionHelpFormatter)
+      formatter_class=ExamplesHelp)
   parser.add_argument("members", nargs="+", metavar="MEMBER", help="a family of the panel (lr, fm, dnn, dcn_v2, ...), "
                       "one with settings such as 'dnn(embedding_dim=16)', or a Keras model of yours as module:Class")
   parser.add_argument("--store", required=True, metavar="URI", help="the store of memories (its newest commit), or the "

@@ -137,12 +137,12 @@ def _features(draft: Draft) -> Iterator[str]:
   names = _Names()
   for field in draft.kept:
     yield from _comment(f"{field.column}: {field.reason}", 4)
-    yield f"    - {_flow(_form(field, names))}"
+    yield from _entry(_flow(_form(field, names)), "    - ", "       ")
   if draft.left_out:
-    yield from _comment("Left out. To use one after all, remove the # before its line.", 4)
+    yield from _comment("Left out. To use one after all, remove the # before its lines.", 4)
   for field in draft.left_out:
     yield from _comment(f"{field.column}: {field.reason}", 4)
-    yield f"    # - {_flow(_form(field, names))}"
+    yield from _entry(_flow(_form(field, names)), "    # - ", "    #    ")
 
 
 class _Names:
@@ -175,6 +175,14 @@ def _form(field: FieldGuess, names: _Names) -> dict[str, Any]:
   if field.ids_per_slot is not None:
     form["ids_per_slot"] = field.ids_per_slot
   return form
+
+
+def _entry(flow: str, first: str, rest: str) -> Sequence[str]:
+  """Lines of an entry of a list; a text in quotes, which may hold spaces, is not broken."""
+  if '"' in flow:
+    return [first + flow]
+  return textwrap.wrap(flow, _WIDTH, initial_indent=first, subsequent_indent=rest, break_long_words=False,
+                       break_on_hyphens=False)
 
 
 def _flow(form: dict[str, Any]) -> str:

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from diet_tf import files
+from diet_tf.command_help import ExamplesHelp
 from diet_tf.errors import ConfigError
 from diet_tf.log_settings import FORMATS, TIME_UNITS
 from diet_tf.printable import printable
@@ -40,7 +41,7 @@ def init_parser() -> argparse.ArgumentParser:
   parser = argparse.ArgumentParser(
       prog="diet init", description="Write a first config from a sample of the log: it guesses label, time, fields and "
       "spans, leaves out columns that tell the label, name rows or never vary, and says why.", epilog=_EXAMPLES,
-      formatter_class=argparse.RawDescriptionHelpFormatter)
+      formatter_class=ExamplesHelp)
   parser.add_argument("log", nargs="+", metavar="LOG", help="files, a folder, a glob, or a pattern with {SPAN} for the "
                       "number of a span; CSV, Parquet, JSON Lines or TFRecord")
   parser.add_argument("--output", default="config.yaml", metavar="FILE", help="the config (default: %(default)s)")

@@ -23,6 +23,8 @@ LEAST_CONFIG = {"name": "docs", "log": {"pattern": "{SPAN}.csv"},
                 "features": {"label": "click", "fields": [{"name": "user", "hash": 16}]}}
 # Options of other commands than ours.
 OTHER_OPTIONS = {"--check"}
+# What a terminal showed is not wrapped.
+RECORDED = "transcript.md"
 
 _FENCE = re.compile(r"(?:<!-- (?P<note>file|not run): (?P<detail>[^\n]*?) -->\n)?"
                     r"```(?P<language>\w*)\n(?P<code>.*?)```", re.DOTALL)
@@ -62,12 +64,15 @@ def _run(path: pathlib.Path, blocks: list[Block]) -> dict:
   return namespace
 
 
-def _reference() -> types.ModuleType:
-  spec = importlib.util.spec_from_file_location("configuration_reference",
-                                                ROOT / "scripts" / "configuration_reference.py")
+def _script(name: str) -> types.ModuleType:
+  spec = importlib.util.spec_from_file_location(name, ROOT / "scripts" / f"{name}.py")
   module = importlib.util.module_from_spec(spec)
   spec.loader.exec_module(module)
   return module
+
+
+def _reference() -> types.ModuleType:
+  return _script("configuration_reference")
 
 
 @pytest.fixture
@@ -185,19 +190,11 @@ def test_keys_that_are_named_exist(path):
 def test_options_and_targets_that_are_named_exist(path, capsys):
   from benchmarks.fidelity.__main__ import parse as benchmark
   from diet_tf import cli
-  from pipelines.compare_command import compare
-  from pipelines.init_command import init
 
-  helps = []
-  for command, arguments in ((cli.main, ["run", "--help"]), (cli.main, ["demo", "--help"]), (cli.main, ["--help"]),
-                             (cli.main, ["memory", "show", "--help"]), (cli.main, ["memory", "export", "--help"]),
-                             (cli.main, ["store", "gc", "--help"]), (cli.main, ["doctor", "--help"]),
-                             (cli.main, ["kubeflow", "compile", "--help"]),
-                             (cli.main, ["kubeflow", "submit", "--help"]),
-                             (cli.main, ["kubeflow", "schedule", "--help"]),
-                             (benchmark, ["--help"]), (compare, ["--help"]), (init, ["--help"])):
+  helps = [parser.format_help() for parser in _script("commands_reference").parsers().values()]
+  for command in (cli.main, benchmark):
     with pytest.raises(SystemExit):
-      command(arguments)
+      command(["--help"])
     helps.append(capsys.readouterr().out)
   known = set(re.findall(r"--[a-z][a-z0-9-]*", "\n".join(helps))) | OTHER_OPTIONS
   text = path.read_text()
@@ -208,7 +205,48 @@ def test_options_and_targets_that_are_named_exist(path, capsys):
   assert all((ROOT / config).exists() for config in re.findall(r"--config (examples/\S+)", code))
 
 
-@pytest.mark.parametrize("path", DOCUMENTS, ids=lambda path: path.name)
+def test_reference_of_commands_is_that_of_the_code():
+  reference = _script("commands_reference")
+  document = reference.DOCUMENT.read_text()
+  assert reference.rewritten(document) == document, "run python scripts/commands_reference.py"
+  for name in ("run", "memory export", "store gc", "kubeflow submit"):
+    assert f"# diet {name}\n" in document
+
+
+def test_every_command_shows_examples_that_it_understands():
+  parsers = _script("commands_reference").parsers()
+  words_of = _script("transcript").words_of
+  assert {"compare", "completion", "demo", "doctor", "init", "kubeflow", "memory", "run", "store"} <= set(parsers)
+  for name, parser in parsers.items():
+    epilog = re.sub(r"\\\n +", " ", parser.epilog or "")
+    examples = re.findall(r"^ +diet (.*?)(?: *[#>].*)?$", epilog, re.MULTILINE)
+    assert epilog.startswith("example") and examples, name
+    for example in examples:
+      command, *arguments = words_of(example)
+      assert name.split()[0] == command
+      parsers[command].parse_args(arguments)  # Exits where it is wrong.
+
+
+def test_every_command_gives_json():
+  for name, parser in _script("commands_reference").parsers().items():
+    # A script for a shell is not data, and an action has its own.
+    if name not in ("completion", "kubeflow", "memory", "store"):
+      assert "--json" in parser.format_help(), name
+
+
+def test_the_transcript_is_of_commands_that_exist():
+  transcript = _script("transcript")
+  parsers = _script("commands_reference").parsers()
+  commands = [command for _, command in transcript.STEPS]
+  for words in map(transcript.words_of, commands):
+    if words[0] == "diet":
+      parsers[words[1]].parse_args(words[2:])
+  text = transcript.DOCUMENT.read_text()
+  assert re.findall(r"^\$ ((?:.*\\\n)*.*)$", text, re.MULTILINE) == commands
+  assert "Traceback" not in text
+
+
+@pytest.mark.parametrize("path", [path for path in DOCUMENTS if path.name != RECORDED], ids=lambda path: path.name)
 def test_lines_are_short(path):
   long = [number for number, line in enumerate(path.read_text().splitlines(), 1)
           if len(line) > 120 and not line.startswith("|")]

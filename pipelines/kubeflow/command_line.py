@@ -9,6 +9,7 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from diet_tf import files
+from diet_tf.command_help import ExamplesHelp
 from diet_tf.errors import ConfigError
 from diet_tf.terminal import without_native_chatter
 from pipelines.kubeflow.deployment import TRAINING_NODES, Deployment, Resources, Toleration, Volume
@@ -27,17 +28,13 @@ _SCHEDULE_EXAMPLE = """example:
   diet kubeflow schedule --package pipeline.yaml --host http://localhost:8080 --cron "0 0 5 * * *" """
 
 
-def kubeflow(arguments: Sequence[str]) -> int:
-  """`diet kubeflow ACTION`; returns the exit code."""
-  options = argument_parser().parse_args(arguments)
-  run: Callable[[argparse.Namespace], int] = options.run
-  return run(options)
-
-
-def argument_parser() -> argparse.ArgumentParser:
-  """What the command understands."""
+def kubeflow_parser() -> argparse.ArgumentParser:
+  """The arguments of `diet kubeflow`."""
+  examples = "\n".join(example.removeprefix("example:\n") for example in (_COMPILE_EXAMPLE, _SUBMIT_EXAMPLE,
+                                                                          _SCHEDULE_EXAMPLE))
   parser = argparse.ArgumentParser(prog="diet kubeflow", description="Compile the pipeline for Kubeflow Pipelines 2, "
-                                   "and run it there, once or for each new span.")
+                                   "and run it there, once or for each new span.", epilog=f"examples:\n{examples}",
+                                   formatter_class=ExamplesHelp)
   actions = parser.add_subparsers(dest="action", required=True, metavar="ACTION")
   _add_compile(actions)
   _add_submit(actions)
@@ -45,10 +42,17 @@ def argument_parser() -> argparse.ArgumentParser:
   return parser
 
 
+def kubeflow(arguments: Sequence[str]) -> int:
+  """`diet kubeflow ACTION`; returns the exit code."""
+  options = kubeflow_parser().parse_args(arguments)
+  run: Callable[[argparse.Namespace], int] = options.run
+  return run(options)
+
+
 def _action(actions: Any, name: str, run: Callable[[argparse.Namespace], int], summary: str,
             example: str) -> argparse.ArgumentParser:
   parser = actions.add_parser(name, help=summary, description=summary.capitalize() + ".", epilog=example,
-                              formatter_class=argparse.RawDescriptionHelpFormatter)
+                              formatter_class=ExamplesHelp)
   parser.set_defaults(run=run)
   parser.add_argument("--json", action="store_true", help="print the result as JSON")
   return parser

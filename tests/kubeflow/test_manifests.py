@@ -88,7 +88,7 @@ def test_the_job_may_not_run_as_root():
 
 
 def test_the_recurring_run_is_a_command_of_ours_and_one_at_a_time():
-  from pipelines.kubeflow.command_line import argument_parser
+  from pipelines.kubeflow.command_line import kubeflow_parser
 
   job = documents("recurring-run.yaml")[0]["spec"]
   assert job["concurrencyPolicy"] == "Forbid"
@@ -96,7 +96,7 @@ def test_the_recurring_run_is_a_command_of_ours_and_one_at_a_time():
   assert pod["securityContext"]["runAsNonRoot"] is True and pod["restartPolicy"] == "Never"
   container = pod["containers"][0]
   assert container["command"][:2] == ["diet", "kubeflow"]
-  options = argument_parser().parse_args(container["command"][2:])
+  options = kubeflow_parser().parse_args(container["command"][2:])
   assert options.action == "submit" and options.wait
   assert options.package.startswith(container["volumeMounts"][0]["mountPath"])
   maps = [volume["configMap"]["name"] for volume in pod["volumes"]]

@@ -78,8 +78,8 @@ def test_a_leak_a_row_id_and_a_constant_are_left_out(shop, tmp_path, capsys):
   # 256 slots of 3,000 rows.
   assert config.budget.fraction == 0.09
   text = pathlib.Path(path).read_text()
-  assert "    # - {name: watched_ms, boundaries: [" in text and "a leak: by itself" in text
-  assert max(map(len, text.splitlines())) <= 160
+  assert "\n    # - {name: watched_ms, boundaries: [" in text and "a leak: by itself" in text
+  assert max(map(len, text.splitlines())) <= 120
 
 
 @pytest.mark.slow
