@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+import logging
 import os
+import warnings
+from collections.abc import Iterator
+
+import pytest
 
 # TensorFlow reads these once, when it is first imported; pytest imports this file before any test.
 os.environ["TF_USE_LEGACY_KERAS"] = "1"
@@ -11,3 +16,16 @@ os.environ.setdefault("GRPC_VERBOSITY", "NONE")
 # Tests run in two processes on few cores: more threads than that in each only get in each other's way.
 os.environ.setdefault("TF_NUM_INTRAOP_THREADS", "2")
 os.environ.setdefault("TF_NUM_INTEROP_THREADS", "2")
+
+
+@pytest.fixture(autouse=True)
+def third_parties_as_they_were() -> Iterator[None]:
+  """A command that a test calls in this process silences other packages; the next test hears them again."""
+  from diet_tf.terminal import NOISY_LOGGERS
+
+  loggers = [logging.getLogger(None if name == "root" else name) for name in NOISY_LOGGERS]
+  before = [(logger, logger.level) for logger in loggers]
+  with warnings.catch_warnings():
+    yield
+  for logger, level in before:
+    logger.setLevel(level)

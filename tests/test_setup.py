@@ -36,7 +36,7 @@ class Checkout:
     self.root.mkdir()
     self.bin.mkdir()
     shutil.copytree(ROOT / "scripts", self.root / "scripts", ignore=shutil.ignore_patterns("build", "*.egg-info"))
-    for name in ("setup.py", "requirements.lock"):
+    for name in ("setup.py", "requirements.lock", "requirements-contract.lock"):
       shutil.copy(ROOT / name, self.root / name)
     (self.root / "diet_tf").mkdir()
     (self.root / "diet_tf" / "__init__.py").touch()
@@ -75,7 +75,7 @@ def test_first_run_installs_the_lock_and_the_project(checkout: Checkout):
   assert any(call.startswith("venv") and call.endswith("--python python3 .venv") for call in checkout.calls)
   installs = [call for call in checkout.calls if call.startswith("pip")]
   assert "requirements.lock" in installs[1]
-  assert [call.split()[-1] for call in installs[2:]] == ["./scripts/farmhash", "."]
+  assert [call.split()[-1] for call in installs[2:]] == ["./scripts/farmhash", ".", "requirements-contract.lock"]
   # Nothing but the lock is ever resolved or fetched.
   assert all("--no-deps" in call or "sync" in call for call in installs)
   build = (checkout.root / ".bootstrap" / "build.lock").read_text()
@@ -91,15 +91,15 @@ def test_second_run_does_nothing_and_is_quick(checkout: Checkout):
   assert (result.returncode, result.stdout, result.stderr, checkout.calls) == (0, "", "", [])
 
 
-@pytest.mark.parametrize("changed", ["requirements.lock", "setup.py", "scripts/setup.sh",
-                                     "scripts/farmhash/farmhash.py"])
+@pytest.mark.parametrize("changed", ["requirements.lock", "requirements-contract.lock", "setup.py",
+                                     "scripts/setup.sh", "scripts/farmhash/farmhash.py"])
 def test_a_change_installs_again_into_the_same_venv(checkout: Checkout, changed: str):
   checkout.setup()
   with (checkout.root / changed).open("a") as stream:
     stream.write("\n# changed\n")
   assert checkout.setup().returncode == 0
   assert any(call.startswith("pip sync") for call in checkout.calls)
-  assert not any(call.startswith("venv") for call in checkout.calls)
+  assert not any(call.startswith("venv") and call.endswith(" .venv") for call in checkout.calls)
 
 
 def test_a_new_package_installs_again(checkout: Checkout):
