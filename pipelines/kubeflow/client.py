@@ -18,6 +18,7 @@ from kfp import Client
 
 from diet_tf import files
 from diet_tf.errors import ConfigError, ServiceError
+from pipelines.kubeflow.parameters import default_values
 
 SUCCEEDED = "SUCCEEDED"
 FINISHED_STATES = (SUCCEEDED, "FAILED", "CANCELED", "SKIPPED", "ERROR")
@@ -114,9 +115,7 @@ def read_parameters(package_path: str) -> dict[str, Any]:
     raise ConfigError("--package", rule="it names a compiled pipeline.", received=repr(package_path),
                       remedy="make it with diet kubeflow compile.")
   try:
-    spec = next(yaml.safe_load_all(files.read_bytes(package_path)))
-    parameters = spec["root"].get("inputDefinitions", {}).get("parameters", {})
-    return {name: parameter.get("defaultValue") for name, parameter in parameters.items()}
+    return default_values(next(yaml.safe_load_all(files.read_bytes(package_path))))
   except (yaml.YAMLError, StopIteration, KeyError, TypeError, AttributeError, UnicodeDecodeError) as error:
     raise ConfigError(package_path, rule="it is a compiled pipeline.", received=f"{type(error).__name__}.",
                       remedy="make it with diet kubeflow compile.") from error

@@ -18,6 +18,7 @@ from diet_tf.stage_settings import StageSettings
 from pipelines.kubeflow.checks import require_runnable, require_valid
 from pipelines.kubeflow.deployment import SECRET_KEYS, TRAINING_NODES, Deployment
 from pipelines.kubeflow.entrypoint import CONSOLE_TYPES
+from pipelines.kubeflow.parameters import default_values
 from pipelines.pipeline import create_pipeline
 from pipelines.spans import AUTO
 
@@ -55,7 +56,7 @@ class Package:
 
   def parameters(self) -> dict[str, Any]:
     """The parameters of a run with their defaults."""
-    return _default_values(self.spec)
+    return default_values(self.spec)
 
 
 def compile_config(config: Config, deployment: Deployment, *, beam_pipeline_args: tuple[str, ...] = ()) -> Package:
@@ -164,8 +165,3 @@ def _kubernetes_settings(deployment: Deployment, trains: bool) -> dict[str, Any]
 
 def _trains(label: str) -> bool:
   return label.removesuffix("_executor") in TRAINING_NODES
-
-
-def _default_values(spec: dict[str, Any]) -> dict[str, Any]:
-  parameters = spec["root"].get("inputDefinitions", {}).get("parameters", {})
-  return {name: parameter.get("defaultValue") for name, parameter in sorted(parameters.items())}

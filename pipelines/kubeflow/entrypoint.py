@@ -61,13 +61,13 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _read_json(subject: str, text: str) -> dict[str, Any]:
+  value, fault = None, ""
   try:
     value = json.loads(text)
   except ValueError as error:
-    raise ConfigError(subject, rule="it is a JSON object.", received=f"{text[:80]!r} ({error}).",
-                      remedy="compile the pipeline for Kubeflow Pipelines 2 with diet kubeflow compile.") from error
+    fault = f" ({error})"
   if not isinstance(value, dict):
-    raise ConfigError(subject, rule="it is a JSON object.", received=f"{text[:80]!r}.",
+    raise ConfigError(subject, rule="it is a JSON object.", received=f"{text[:80]!r}{fault}.",
                       remedy="compile the pipeline for Kubeflow Pipelines 2 with diet kubeflow compile.")
   return value
 
