@@ -98,6 +98,17 @@ def _label_width(labels: Sequence[str]) -> float:
 
 
 @dataclasses.dataclass(frozen=True)
+class Framed:
+  """A chart within axes: its height, and the four sides of its frame."""
+
+  height: float
+  left: float
+  right: float
+  top: float
+  bottom: float
+
+
+@dataclasses.dataclass(frozen=True)
 class Point:
   """A mark with error bars: its place, half the bars' lengths (0 for none), a label, and what a pointer shows."""
 
@@ -111,15 +122,10 @@ class Point:
 
 
 @dataclasses.dataclass(frozen=True)
-class Scatter:
+class Scatter(Framed):
   """AUC on the log against AUC on the memory, on one scale for both, with the diagonal where they are equal."""
 
   shape: ClassVar[str] = "scatter"
-  height: float
-  left: float
-  right: float
-  top: float
-  bottom: float
   label_x: float
   x_ticks: list[Tick]
   y_ticks: list[Tick]
@@ -205,15 +211,10 @@ class Line:
 
 
 @dataclasses.dataclass(frozen=True)
-class LineChart:
+class LineChart(Framed):
   """Lines over a count of steps."""
 
   shape: ClassVar[str] = "lines"
-  height: float
-  left: float
-  right: float
-  top: float
-  bottom: float
   x_ticks: list[Tick]
   y_ticks: list[Tick]
   lines: list[Line]
@@ -306,15 +307,10 @@ class Column:
 
 
 @dataclasses.dataclass(frozen=True)
-class ColumnChart:
+class ColumnChart(Framed):
   """Upright bars over the bins of a histogram, one for each series in each bin."""
 
   shape: ClassVar[str] = "columns"
-  height: float
-  left: float
-  right: float
-  top: float
-  bottom: float
   x_ticks: list[Tick]
   y_ticks: list[Tick]
   columns: list[Column]
@@ -366,15 +362,10 @@ class TrendLine:
 
 
 @dataclasses.dataclass(frozen=True)
-class Trend:
+class Trend(Framed):
   """Series over spans."""
 
   shape: ClassVar[str] = "trend"
-  height: float
-  left: float
-  right: float
-  top: float
-  bottom: float
   x_ticks: list[Tick]
   y_ticks: list[Tick]
   lines: list[TrendLine]
@@ -402,15 +393,10 @@ def trend(series: Mapping[str, Mapping[int, Measured]]) -> Trend:
 
 
 @dataclasses.dataclass(frozen=True)
-class CrossingChart:
+class CrossingChart(Framed):
   """Two straight lines from the left edge to the right one, and where they cross."""
 
   shape: ClassVar[str] = "crossing"
-  height: float
-  left: float
-  right: float
-  top: float
-  bottom: float
   most: int
   x_ticks: list[Tick]
   y_ticks: list[Tick]
