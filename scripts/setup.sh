@@ -165,7 +165,7 @@ lock() {
   mkdir -p "$BOOTSTRAP"
   UV=$(find_uv)
   "$UV" pip compile -q --python "$VENV/bin/python" --python-version 3.10 --override scripts/overrides.txt \
-    --extra tfx --extra kubeflow --extra s3 --extra benchmark --extra dev --generate-hashes \
+    --extra tfx --extra kubeflow --extra s3 --extra benchmark --extra examples --extra docs --extra dev --generate-hashes \
     --no-emit-index-url --no-emit-find-links \
     --custom-compile-command "make lock" -o requirements.lock "$@" setup.py requirements.in
   "$UV" pip compile -q --python-version 3.10 --no-deps --generate-hashes --no-emit-index-url --no-emit-find-links \
