@@ -141,7 +141,7 @@ def _dense(gradient: Any, variable: tf.Variable) -> tf.Tensor:
 def _added(adjoint: tf.Tensor, gradient: Any) -> tf.Tensor:
   """`adjoint + gradient` without making a sparse gradient dense first."""
   if isinstance(gradient, tf.IndexedSlices):
-    return tf.tensor_scatter_nd_add(adjoint, gradient.indices[:, None], gradient.values)
+    return adjoint + tf.math.unsorted_segment_sum(gradient.values, gradient.indices, adjoint.shape[0])
   return adjoint + gradient
 
 
