@@ -82,6 +82,7 @@ setup(
         "diet.commands": [
             "run = pipelines.command_line:run",
             "demo = pipelines.command_line:demo",
+            "report = pipelines.command_line:report",
             "init = pipelines.init_command:init",
             "compare = pipelines.compare_command:compare",
             "kubeflow = pipelines.kubeflow.command_line:kubeflow",

@@ -38,6 +38,7 @@ SUMMARIES = {
     "doctor": "check versions, devices, folders and the store, and say what mends what is wrong",
     "init": "write a first config from a sample of a log",
     "kubeflow": "compile, submit and schedule the pipeline on Kubeflow Pipelines",
+    "report": "judge the newest memory, and write the report and the results",
     "run": "distil the spans of a log, one pipeline run per span",
     "memory": "show what is known of a distilled memory, or write it in another format",
     "store": "check a store, list its commits, remove old ones",

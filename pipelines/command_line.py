@@ -1,4 +1,4 @@
-"""The commands `diet run` and `diet demo`. TFX is imported once the arguments are understood."""
+"""The commands `diet run`, `diet report` and `diet demo`. TFX is imported once the arguments are understood."""
 
 from __future__ import annotations
 
@@ -30,6 +30,10 @@ _RUN_EXAMPLES = """examples:
   diet run --config shop.yaml --data-dir logs --span auto      # the next one, as in a scheduled job
   diet run --config shop.yaml --span 7 --replace               # a committed span again
   diet run --config shop.yaml --set budget.fraction=0.02 --output diet_runs/shop-2-percent --json results.json"""
+_REPORT_EXAMPLES = """examples:
+  diet report --config shop.yaml --data-dir logs
+  diet report --config shop.yaml --data-dir logs --store s3://diet/store --json results.json
+  diet report --config diet_runs/demo/config.yaml --data-dir diet_runs/demo"""
 _DEMO_EXAMPLES = """examples:
   diet demo
   diet demo --output diet_runs/try --json results.json"""
@@ -70,8 +74,7 @@ def run_parser() -> argparse.ArgumentParser:
       prog="diet run", description="Distil the spans of a log, one pipeline run per span, each from the memory that "
       "the run before committed; then train a panel of models on the memory and on the log, and compare them.",
       epilog=_RUN_EXAMPLES, formatter_class=ExamplesHelp)
-  parser.add_argument("--config", required=True, metavar="FILE", help="the config, see examples/*.yaml")
-  parser.add_argument("--data-dir", default=".", metavar="DIR", help="what paths in the config are relative to")
+  _add_log(parser)
   parser.add_argument("--span", metavar="N", help=f"run this span only, or '{AUTO}' for the next one; without it all "
                       "spans that are not committed, but for the newest (test_spans of the config)")
   parser.add_argument("--replace", action="store_true", help="run committed spans again, and replace their commits")
@@ -79,8 +82,8 @@ def run_parser() -> argparse.ArgumentParser:
                       "the store's newest memory was made with, and carry that memory over")
   parser.add_argument("--evaluate", action=argparse.BooleanOptionalAction, default=None,
                       help="whether to train the panel at the end; by default where no --span is given, or with --json")
-  parser.add_argument("--store", metavar="URI", help="the store of memories (default: OUTPUT/store)")
   parser.add_argument("--seed", type=int, help="of everything that is drawn")
+  _add_runner(parser)
   _add_common(parser)
   return parser
 
@@ -105,12 +108,57 @@ def _run_command(options: argparse.Namespace, command: str) -> int:
       beam_pipeline_args=tuple(options.beam_arg), command=command))
 
 
+def report_parser() -> argparse.ArgumentParser:
+  """The arguments of `diet report`."""
+  parser = argparse.ArgumentParser(
+      prog="diet report", description="Judge the newest memory of a store on the spans after it, and write the report "
+      "and the results. Figures that are known are not computed again, and nothing is distilled.",
+      epilog=_REPORT_EXAMPLES, formatter_class=ExamplesHelp)
+  _add_log(parser)
+  _add_common(parser)
+  return parser
+
+
+def report(arguments: Sequence[str]) -> int:
+  """`diet report`: judges the newest memory and writes the report; returns the exit code."""
+  return _report_command(report_parser().parse_args(arguments), _command("report", arguments))
+
+
+@without_native_chatter()
+def _report_command(options: argparse.Namespace, command: str) -> int:
+  from diet_tf.config import load_config
+
+  output = [] if options.output is None else [f"output={options.output}"]
+  config = load_config(options.config, [*options.set, *output])
+  wanted = Options(store_uri=options.store, json_path=options.json, beam_pipeline_args=tuple(options.beam_arg),
+                   command=command)
+  evaluation, available = _opened(config, options.data_dir, wanted)
+  _check_memory_to_judge(evaluation, available)
+  _check_results_wanted(wanted, available, evaluation.store.spans())
+  result = _evaluate(evaluation, available, wanted)
+  if result is not None:
+    _show(result, evaluation)
+  return 0
+
+
+def _check_memory_to_judge(evaluation: Evaluation, available: Sequence[int]) -> None:
+  committed = evaluation.store.spans()
+  if not committed:
+    raise DataError(evaluation.store.uri, rule="a report is of the newest memory of a store.",
+                    received="a store without commits.", remedy="pass --store URI, or distil a span with diet run.")
+  if not evaluation.test_spans(available):
+    raise DataError(evaluation.config.log.pattern, rule="a memory is judged on spans after the last one that it has "
+                    "seen.", received=f"a memory up to span {committed[-1]}, and a log up to span {max(available)}.",
+                    remedy="wait for the next span, or name a log that has it (--config, --data-dir).")
+
+
 def demo_parser() -> argparse.ArgumentParser:
   """The arguments of `diet demo`."""
   parser = argparse.ArgumentParser(
       prog="diet demo", description="Write a simulated click log of five spans and one for the test, whose best "
       "possible AUC is known, distil it span by span, and compare models trained on the log and on the memory.",
       epilog=_DEMO_EXAMPLES, formatter_class=ExamplesHelp)
+  _add_runner(parser)
   _add_common(parser)
   return parser
 
@@ -134,11 +182,20 @@ def _demo_command(options: argparse.Namespace, command: str) -> int:
       command=command))
 
 
+def _add_log(parser: argparse.ArgumentParser) -> None:
+  parser.add_argument("--config", required=True, metavar="FILE", help="the config, see examples/*.yaml")
+  parser.add_argument("--data-dir", default=".", metavar="DIR", help="what paths in the config are relative to")
+  parser.add_argument("--store", metavar="URI", help="the store of memories (default: OUTPUT/store)")
+
+
+def _add_runner(parser: argparse.ArgumentParser) -> None:
+  parser.add_argument("--runner", choices=("beam", "local"), default="beam",
+                      help="TFX's BeamDagRunner (default) or LocalDagRunner")
+
+
 def _add_common(parser: argparse.ArgumentParser) -> None:
   parser.add_argument("--output", metavar="DIR", help="folder for the store, the report and the pipeline's files "
                       "(default: diet_runs/NAME)")
-  parser.add_argument("--runner", choices=("beam", "local"), default="beam",
-                      help="TFX's BeamDagRunner (default) or LocalDagRunner")
   parser.add_argument("--json", metavar="OUT", help="write the results there as JSON")
   parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE",
                       help="override a setting of the config, as in --set budget.fraction=0.02; may be repeated")
@@ -150,7 +207,8 @@ def _command(name: str, arguments: Sequence[str]) -> str:
   return shlex.join(["diet", name, *arguments])
 
 
-def _run(config: Config, data_dir: str, options: Options) -> int:
+def _opened(config: Config, data_dir: str, options: Options) -> tuple[Evaluation, list[int]]:
+  """Store and workspace of a config, and the spans of its log."""
   if not options.simulated:
     _say("Starting TensorFlow and TFX.")
   from diet_tf.store import Store
@@ -166,11 +224,16 @@ def _run(config: Config, data_dir: str, options: Options) -> int:
   if not available:
     raise DataError(config.log.pattern, rule="it matches the files of at least one span.", received="none.",
                     remedy="check log.pattern of the config, and --data-dir.")
+  return Evaluation(config, workspace, store, options.beam_pipeline_args), available
+
+
+def _run(config: Config, data_dir: str, options: Options) -> int:
+  evaluation, available = _opened(config, data_dir, options)
+  store = evaluation.store
   plan = plan_spans(available, store.known_spans(), test_spans=config.test_spans, request=options.span,
                     replace=options.replace)
   for note in plan.notes:
     _say(note)
-  evaluation = Evaluation(config, workspace, store, options.beam_pipeline_args)
   _check_results_wanted(options, available, [*store.spans(), *plan.spans])
   for number, span in enumerate(plan.spans, 1):
     _say(f"Span {span} ({number} of {len(plan.spans)})")

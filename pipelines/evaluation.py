@@ -59,7 +59,8 @@ class Evaluation:
           commands: Sequence[str] = ()) -> FidelityResult:
     """The fidelity of the newest memory; written, with the report, to the workspace.
 
-    The figures of an earlier run are given again where nothing that they depend on has changed.
+    The figures of an earlier run are given again where nothing that they depend on has changed; the report is written
+    anew from them.
 
     Args:
       test_spans: of `test_spans`.
@@ -69,11 +70,8 @@ class Evaluation:
     commits = self.store.commits()
     key = canonical_digest({
         "spans": [[commit.span, commit.data] for commit in commits], "test": list(test_spans),
-        "panel": self.config.panel.to_dict(), "log": self.config.log.to_dict(), "bayes_auc": bayes_auc})
-    known = self._known_result(key)
-    if known is not None:
-      return known
-    result = self._evaluate(commits, test_spans, bayes_auc)
+        "panel": self.config.panel.to_dict(), "log": self.config.log.to_dict()})
+    result = self._known_result(key) or self._evaluate(commits, test_spans, bayes_auc)
     result = result.replace(report_uri=self.workspace.report_path)
     self._report(result, commits[-1], test_spans, commands)
     with files.writing(self.workspace.output):
@@ -87,7 +85,7 @@ class Evaluation:
     return files.join(self.workspace.output, "results.key")
 
   def _known_result(self, key: str) -> FidelityResult | None:
-    paths = (self._key_path, self.workspace.results_path, self.workspace.report_path)
+    paths = (self._key_path, self.workspace.results_path)
     if not all(map(files.exists, paths)) or files.read_bytes(self._key_path).decode().strip() != key:
       return None
     try:

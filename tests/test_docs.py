@@ -216,7 +216,8 @@ def test_reference_of_commands_is_that_of_the_code():
 def test_every_command_shows_examples_that_it_understands():
   parsers = _script("commands_reference").parsers()
   words_of = _script("transcript").words_of
-  assert {"compare", "completion", "demo", "doctor", "init", "kubeflow", "memory", "run", "store"} <= set(parsers)
+  assert {"compare", "completion", "demo", "doctor", "init", "kubeflow", "memory", "report", "run",
+          "store"} <= set(parsers)
   for name, parser in parsers.items():
     epilog = re.sub(r"\\\n +", " ", parser.epilog or "")
     examples = re.findall(r"^ +diet (.*?)(?: *[#>].*)?$", epilog, re.MULTILINE)

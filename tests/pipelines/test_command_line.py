@@ -85,3 +85,34 @@ def test_spans_whose_commits_were_removed_are_not_run_again(tiny_log, tmp_path, 
   assert distilled == [] and "Committed before: 0, 1" in capsys.readouterr().err
   assert run(tiny_log, *arguments, "--span", "2") == 0
   assert distilled == [2]
+
+
+def report(tiny_log, tmp_path, *arguments):
+  return command_line.report(["--config", tiny_log.config_path, "--data-dir", str(tiny_log.folder), "--output",
+                              str(tmp_path / "out"), "--store", str(tmp_path / "store"), *arguments])
+
+
+def test_a_report_needs_a_memory(tiny_log, tmp_path):
+  with pytest.raises(DataError, match="store without commits.*diet run"):
+    report(tiny_log, tmp_path)
+  assert not (tmp_path / "out").exists()
+
+
+def test_a_report_needs_a_span_after_those_of_the_memory(tiny_log, tmp_path):
+  (tmp_path / "content").write_text("x")
+  Store(str(tmp_path / "store")).commit(2, {"notes": str(tmp_path / "content")}, parent=None, settings={}, run_id="r")
+  with pytest.raises(DataError, match="a memory up to span 2, and a log up to span 2.*next span"):
+    report(tiny_log, tmp_path)
+
+
+def test_a_report_judges_the_newest_memory_and_distils_nothing(tiny_log, tmp_path, monkeypatch):
+  (tmp_path / "content").write_text("x")
+  store = Store(str(tmp_path / "store"))
+  for span in (0, 1):
+    store.commit(span, {"notes": str(tmp_path / "content")}, parent=store.newest(below=span), settings={}, run_id="r")
+  asked = []
+  monkeypatch.setattr(command_line, "_evaluate", lambda evaluation, available, options: asked.append(
+      (evaluation.store.uri, evaluation.test_spans(available), options.command)))
+  monkeypatch.setattr(command_line, "_distil", None)
+  assert report(tiny_log, tmp_path, "--set", "test_spans=2") == 0
+  assert asked[0][:2] == (store.uri, (2,)) and asked[0][2].startswith("diet report --config")
