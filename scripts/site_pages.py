@@ -10,6 +10,7 @@ import json
 import pathlib
 import posixpath
 import re
+from collections.abc import Callable
 
 from mkdocs.config.defaults import MkDocsConfig
 from mkdocs.structure.files import File, Files, InclusionLevel
@@ -81,7 +82,8 @@ def _linked(markdown: str, source: str) -> set[str]:
   return {path for path in links if path is not None}
 
 
-def _outside_code(markdown: str, change: object) -> str:
+def _outside_code(markdown: str, change: Callable[[str], str]) -> str:
+  """The text with everything but its code blocks changed."""
   parts, end = [], 0
   for match in _FENCE.finditer(markdown):
     parts += [change(markdown[end:match.start()]), match.group()]

@@ -26,7 +26,7 @@ CHEAP = [word for setting in (
     "gate.num_seeds=1", "panel.members=[lr, 'fm(embedding_dim=4)']", "panel.seeds=[0]", "panel.learning_rates=[0.01]",
     "panel.row_epochs=[2]") for word in ("--set", setting)]
 LOG = SimulatedLogSettings(num_users=60, num_items=40, num_authors=10, num_categories=6, num_segments=3,
-                           rows_per_span=1500, strength=1.5)
+                           rows_per_span=2000, strength=1.5)
 DAYS = ("20240101", "20240102", "20240103")
 
 FENCE = re.compile(r"(?:<!-- (?P<note>file|not run): (?P<detail>[^\n]*?) -->\n)?"
