@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import dataclasses
+import os
 import pathlib
 import re
 import shlex
 import subprocess
+import sys
 from collections.abc import Callable, Sequence
 
 from diet_tf.simulate import SimulatedLog, SimulatedLogSettings
@@ -85,6 +87,13 @@ def write_log(folder: pathlib.Path) -> None:
   (folder / "logs").mkdir()
   for span, day in enumerate(DAYS):
     SimulatedLog(LOG).write_csv(str(folder / "logs" / f"day-{day}.csv"), span)
+
+
+def build_site(folder: pathlib.Path) -> None:
+  """Builds the site as `make docs` does; every warning is an error."""
+  built = subprocess.run([sys.executable, "-m", "mkdocs", "build", "--strict", "--site-dir", str(folder)], cwd=ROOT,
+                         env={**os.environ, "NO_MKDOCS_2_WARNING": "1"}, capture_output=True, text=True, check=False)
+  assert built.returncode == 0 and "WARNING" not in built.stderr, built.stderr
 
 
 def run_shell(block: Block, diet: Callable[[Sequence[str]], int]) -> None:

@@ -4,11 +4,8 @@ from __future__ import annotations
 
 import ast
 import html.parser
-import os
 import pathlib
 import re
-import subprocess
-import sys
 import urllib.parse
 
 import pytest
@@ -17,7 +14,7 @@ import yaml
 import diet_tf
 import tfx_components
 from diet_tf import errors
-from tests.documents import DOCUMENTS, ROOT, blocks
+from tests.documents import DOCUMENTS, ROOT, blocks, build_site
 
 REFERENCE = ROOT / "docs" / "reference"
 # Attributes by which a page makes the browser fetch something.
@@ -51,10 +48,7 @@ class Page(html.parser.HTMLParser):
 def site(tmp_path_factory) -> pathlib.Path:
   pytest.importorskip("mkdocs", reason="mkdocs is not installed: pip install 'diet-tf[docs]'.")
   folder = tmp_path_factory.mktemp("site")
-  built = subprocess.run([sys.executable, "-m", "mkdocs", "build", "--strict", "--site-dir", str(folder)], cwd=ROOT,
-                         env={**os.environ, "NO_MKDOCS_2_WARNING": "1"}, capture_output=True, text=True, check=False)
-  assert built.returncode == 0, built.stderr
-  assert "WARNING" not in built.stderr
+  build_site(folder)
   return folder
 
 
