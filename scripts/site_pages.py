@@ -24,25 +24,27 @@ SOURCES = "source"
 
 _FENCE = re.compile(r"^( *)(`{3,}|~{3,}).*?^\1\2", re.MULTILINE | re.DOTALL)
 _LINK = re.compile(r"(?P<before>!?\[[^\]]*\]\()(?P<target>[^)\s#]+)(?P<after>(?:#[^)\s]*)?\))")
-_LANGUAGES = {".ipynb": "json", ".py": "python", ".sh": "sh", ".yaml": "yaml"}
+_LANGUAGES = {".py": "python", ".sh": "sh", ".yaml": "yaml"}
 
 
 def on_files(files: Files, config: MkDocsConfig) -> Files:
   """Adds the documents that lie elsewhere, and a page for each other file that a document links to."""
   for path, page in DOCUMENTS.items():
     files.append(File.generated(config, page, content=(ROOT / path).read_text(encoding="utf-8")))
-  for page in files.documentation_pages():
-    for path in _linked(page.content_string, _source_of(page.src_uri)):
+  pages = list(files.documentation_pages())
+  while pages:
+    page = pages.pop()
+    for path in sorted(_linked(page.content_string, _source_of(page.src_uri))):
       if _is_source(path) and files.get_file_from_path(_page_of(path)) is None:
-        files.append(File.generated(config, _page_of(path), content=_shown(path),
+        # It may link to others: a notebook has text as well.
+        pages.append(File.generated(config, _page_of(path), content=_shown(path),
                                     inclusion=InclusionLevel.NOT_IN_NAV))
+        files.append(pages[-1])
   return files
 
 
 def on_page_markdown(markdown: str, page: Page, config: MkDocsConfig, files: Files) -> str:
   """The text with links to files of the repository made links to their pages."""
-  if page.file.src_uri.startswith(f"{SOURCES}/"):
-    return markdown
   source = _source_of(page.file.src_uri)
   here = posixpath.dirname(page.file.src_uri)
 
@@ -57,6 +59,8 @@ def on_page_markdown(markdown: str, page: Page, config: MkDocsConfig, files: Fil
 
 def _source_of(page: str) -> str:
   """The path in the repository of a page's text."""
+  if page.startswith(f"{SOURCES}/"):
+    return page.removeprefix(f"{SOURCES}/").removesuffix(".md")
   return {there: path for path, there in DOCUMENTS.items()}.get(page, f"docs/{page}")
 
 
@@ -99,7 +103,7 @@ def _shown(path: str) -> str:
     return f"# {path}\n\n" + "\n".join(f"- `{name}`" for name in names)
   text = place.read_text(encoding="utf-8").rstrip()
   if place.suffix == ".ipynb":
-    return f"# {path}\n\n" + "\n\n".join(map(_cell, json.loads(text)["cells"]))
+    return "\n\n".join(map(_cell, json.loads(text)["cells"]))  # It has a heading of its own.
   return f"# {path}\n\n{_fenced(text, _LANGUAGES.get(place.suffix, 'text'))}"
 
 

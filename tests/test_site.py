@@ -72,7 +72,8 @@ def nav() -> list[str]:
 
 def test_every_document_is_in_the_navigation(site):
   documents = [str(path.relative_to(ROOT / "docs")) for path in DOCUMENTS if ROOT / "docs" in path.parents]
-  assert sorted(nav()) == sorted([*documents, "index.md", "changelog.md", "kubeflow/README.md"])
+  listed = [page for page in nav() if not page.startswith("source/")]
+  assert sorted(listed) == sorted([*documents, "index.md", "changelog.md", "kubeflow/README.md"])
   for page in nav():
     assert (site / page.replace("README.md", "index.md")).with_suffix(".html").exists()
 
