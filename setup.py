@@ -64,7 +64,8 @@ setup(
         # `examples/`: a search over a Keras model's settings, on the memory.
         "examples": ["keras-tuner>=1.4", "matplotlib>=3.8", "notebook>=7"],
         # The site: its theme, and API pages from docstrings (griffe reads them without importing the packages).
-        "docs": ["mkdocs-material>=9.5", "mkdocstrings[python]>=0.26"],
+        # pymdown-extensions 12 makes its highlighter with an argument that mkdocstrings 1.0 does not give.
+        "docs": ["mkdocs-material>=9.5", "mkdocstrings[python]>=0.26", "pymdown-extensions<12"],
         "dev": [
             "nbclient>=0.10",  # Runs the notebook in a test.
             "pytest>=8", "pytest-xdist>=3", "pytest-timeout>=2", "hypothesis>=6", "ruff", "mypy", "types-PyYAML",

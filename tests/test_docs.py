@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import importlib.util
 import os
 import pathlib
@@ -14,53 +13,46 @@ import types
 import numpy as np
 import pytest
 
+from diet_tf import cli
 from diet_tf.config import SECTIONS, build_config
 from diet_tf.config_file import parse_config
+from diet_tf.store import Store
+from tests.documents import (
+  CHEAP,
+  DOCUMENTS,
+  FENCE,
+  OTHER_PROGRAMS,
+  ROOT,
+  S3_WALKTHROUGH,
+  WALKTHROUGHS,
+  blocks,
+  commands,
+  name_of,
+  run_python,
+  run_shell,
+  write_log,
+)
 
-ROOT = pathlib.Path(__file__).resolve().parents[1]
-DOCUMENTS = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 LEAST_CONFIG = {"name": "docs", "log": {"pattern": "{SPAN}.csv"},
                 "features": {"label": "click", "fields": [{"name": "user", "hash": 16}]}}
 # Options of other commands than ours.
 OTHER_OPTIONS = {"--check"}
 # What a terminal showed is not wrapped.
 RECORDED = "transcript.md"
+KUBEFLOW = ROOT / "kubeflow" / "README.md"
+# Walkthroughs that make their own config and store; the others begin where the quickstart's first run ends.
+FROM_THE_START = {"quickstart.md", "bring-your-log.md"}
+# What documents write beside their code.
+OWN_MODULES = ("my_models", "my_bags")
 
-_FENCE = re.compile(r"(?:<!-- (?P<note>file|not run): (?P<detail>[^\n]*?) -->\n)?"
-                    r"```(?P<language>\w*)\n(?P<code>.*?)```", re.DOTALL)
 _LINK = re.compile(r"(?<!!)\[[^\]]*\]\((?P<target>[^)\s]+)\)")
 
 
-@dataclasses.dataclass(frozen=True)
-class Block:
-  """A code block of a document; `note` is "file" (with the file's name), "not run" (with the reason) or None."""
-
-  language: str
-  code: str
-  line: int
-  note: str | None
-  detail: str | None
-
-
-def _blocks(path: pathlib.Path, language: str) -> list[Block]:
-  text = path.read_text()
-  found = [Block(match["language"], match["code"], text.count("\n", 0, match.start("code")), match["note"],
-                 match["detail"]) for match in _FENCE.finditer(text)]
-  return [block for block in found if block.language == language]
-
-
-def _without_code(text: str) -> str:
-  return _FENCE.sub("", text)
-
-
-def _run(path: pathlib.Path, blocks: list[Block]) -> dict:
-  """The names that the blocks define, one after the other; errors name the document's own lines."""
+def _run(path: pathlib.Path, wanted: list) -> dict:
+  """The names that blocks define, one after the other."""
   namespace: dict = {"__name__": "documented"}
-  for block in blocks:
-    if block.note == "file":
-      pathlib.Path(block.detail).write_text(block.code)
-    elif block.note is None:
-      exec(compile("\n" * block.line + block.code, str(path), "exec"), namespace)
+  for block in wanted:
+    run_python(path, block, namespace)
   return namespace
 
 
@@ -109,13 +101,111 @@ def workplace(tmp_path, monkeypatch):
   sys.modules.pop("my_models", None)
 
 
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory):
+  """A folder as the quickstart leaves it after its first run: a log, a config and a store."""
+  pytest.importorskip("tfx")
+  folder = tmp_path_factory.mktemp("finished")
+  write_log(folder)
+  with pytest.MonkeyPatch.context() as patch:
+    patch.chdir(folder)
+    assert cli.main(["init", "logs/day-*.csv", "--output", "my.yaml"]) == 0
+    assert cli.main(["run", "--config", "my.yaml", *CHEAP]) == 0
+  return folder
+
+
+@pytest.fixture
+def walk(tmp_path, monkeypatch):
+  """Makes a folder the current one, where modules are found too."""
+  def enter() -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "path", [str(tmp_path), *sys.path])
+    for name in OWN_MODULES:
+      monkeypatch.delitem(sys.modules, name, raising=False)
+
+  yield enter
+  for name in OWN_MODULES:
+    sys.modules.pop(name, None)
+
+
+@pytest.mark.parametrize("path", [*DOCUMENTS, KUBEFLOW], ids=name_of)
+def test_blocks_are_of_languages_that_are_looked_at(path):
+  assert {block.language for block in blocks(path)} <= {"python", "sh", "yaml", "text", ""}
+  assert [block.code for block in blocks(path) if block.note == "not run"] == []
+
+
+@pytest.mark.parametrize("path", [*DOCUMENTS, KUBEFLOW], ids=name_of)
+def test_commands_are_understood(path, monkeypatch):
+  from benchmarks.fidelity.__main__ import parse as benchmark
+
+  monkeypatch.chdir(ROOT)
+  parsers = _script("commands_reference").parsers()
+  for words in (words for block in blocks(path, "sh") for words in commands(block)):
+    if words[0] == "diet":
+      parsers[words[1]].parse_args(words[2:])  # Exits where it is wrong.
+    elif words[:3] == ["python", "-m", "benchmarks.fidelity"]:
+      benchmark(words[3:])
+    else:
+      assert words[0] in OTHER_PROGRAMS | {"head"}, words
+
+
 @pytest.mark.slow
-@pytest.mark.parametrize("path", DOCUMENTS, ids=lambda path: path.name)
+@pytest.mark.parametrize("path", [path for path in DOCUMENTS if path not in WALKTHROUGHS], ids=name_of)
+def test_commands_on_the_demos_store_run(path, workplace):
+  cheap = {("memory", "show"), ("memory", "export"), ("store", "log"), ("store", "verify"), ("store", "gc")}
+  for words in (words for block in blocks(path, "sh") for words in commands(block)):
+    if words[:2] == ["diet", "completion"] or tuple(words[1:3]) in cheap and "diet_runs/demo/store" in words:
+      assert cli.main(words[1:]) == 0, words
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("path", [ROOT / "README.md", ROOT / "docs" / "kubeflow.md", KUBEFLOW], ids=name_of)
+def test_pipelines_compile(path, workplace):
+  pytest.importorskip("tfx")
+  shutil.copy(workplace / "examples" / "csv.yaml", "my.yaml")
+  compiled = 0
+  for words in (words for block in blocks(path, "sh") for words in commands(block)):
+    if words[:3] == ["diet", "kubeflow", "compile"]:
+      pathlib.Path("pipeline.yaml").unlink(missing_ok=True)
+      assert cli.main(words[1:]) == 0 and pathlib.Path("pipeline.yaml").stat().st_size > 1000
+      compiled += 1
+  assert compiled
+
+
+@pytest.mark.slow
+def test_a_pipeline_of_ones_own_compiles(workplace):
+  pytest.importorskip("tfx")
+  path = ROOT / "docs" / "kubeflow.md"
+  _run(path, blocks(path, "python"))
+  assert "memoryloader" in pathlib.Path("mine.yaml").read_text().lower()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("path", WALKTHROUGHS, ids=name_of)
+def test_walkthroughs_work_from_their_first_block_to_their_last(path, tmp_path, walk, request):
+  pytest.importorskip("tfx")
+  if path.name in FROM_THE_START:
+    write_log(tmp_path)
+  else:
+    shutil.copytree(request.getfixturevalue("finished"), tmp_path, dirs_exist_ok=True)
+  walk()
+  namespace: dict = {"__name__": "documented"}
+  for block in blocks(path, "python", "sh"):
+    if block.language == "sh":
+      run_shell(block, cli.main)
+    else:
+      run_python(path, block, namespace)
+  assert Store("diet_runs/my/store").verify()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("path", [path for path in DOCUMENTS if path not in (*WALKTHROUGHS, S3_WALKTHROUGH)],
+                         ids=name_of)
 def test_python_blocks_run(path, workplace):
   import tensorflow as tf
 
-  blocks = [block for block in _blocks(path, "python") if "tfx" not in block.code]
-  namespace = _run(path, blocks)
+  wanted = [block for block in blocks(path, "python") if "tfx" not in block.code]
+  namespace = _run(path, wanted)
   for value in list(namespace.values()):
     if isinstance(value, tf.data.Dataset):
       assert next(iter(value)) is not None
@@ -128,8 +218,8 @@ def test_the_pipeline_of_the_readme_is_one(workplace):
   pytest.importorskip("tfx")
   from tfx.orchestration.pipeline import Pipeline
 
-  blocks = [block for block in _blocks(ROOT / "README.md", "python") if "tfx" in block.code]
-  components = _run(ROOT / "README.md", blocks)["components"]
+  wanted = [block for block in blocks(ROOT / "README.md", "python") if "tfx" in block.code]
+  components = _run(ROOT / "README.md", wanted)["components"]
   pipeline = Pipeline("readme", str(workplace / "root"), components=components)
   assert len(pipeline.components) == 10
 
@@ -138,26 +228,26 @@ def test_a_users_model_joins_panel_and_proxies(workplace):
   from diet_tf import load_memory
   from diet_tf.gate import Candidate, train_by_recipe
 
-  blocks = [block for block in _blocks(ROOT / "README.md", "python") if block.note == "file"]
-  _run(ROOT / "README.md", blocks)
+  wanted = [block for block in blocks(ROOT / "README.md", "python") if block.note == "file"]
+  _run(ROOT / "README.md", wanted)
   memory = load_memory("memory")
   logits = train_by_recipe("my_models:Pooled(dim=2)", memory.spec, Candidate(memory.slots, memory.recipe), [0, 1],
                            memory.slots.ids[:, :, 0])
   assert logits.shape == (2, 40) and np.isfinite(logits).all() and not np.array_equal(logits[0], logits[1])
 
 
-@pytest.mark.parametrize("path", DOCUMENTS, ids=lambda path: path.name)
+@pytest.mark.parametrize("path", DOCUMENTS, ids=name_of)
 def test_yaml_blocks_are_configs(path):
-  for block in _blocks(path, "yaml"):
+  for block in blocks(path, "yaml"):
     values, _ = parse_config(block.code, path.name)
     merged = {key: {**LEAST_CONFIG.get(key, {}), **values[key]} if isinstance(values.get(key), dict) else values[key]
               for key in values}
     build_config({**LEAST_CONFIG, **merged}, f"{path.name}, line {block.line}")
 
 
-@pytest.mark.parametrize("path", DOCUMENTS, ids=lambda path: path.name)
+@pytest.mark.parametrize("path", DOCUMENTS, ids=name_of)
 def test_relative_links_resolve(path):
-  for target in (match["target"] for match in _LINK.finditer(_without_code(path.read_text()))):
+  for target in (match["target"] for match in _LINK.finditer(FENCE.sub("", path.read_text()))):
     if "://" in target:
       continue
     name, _, anchor = target.partition("#")
@@ -176,7 +266,7 @@ def test_tables_of_keys_are_those_of_the_code():
   assert set(re.findall(r"^\| `([^`]+)` \| [^|]+ \| [^|]* \| [^|]+ \|$", document, re.MULTILINE)) == reference.keys()
 
 
-@pytest.mark.parametrize("path", DOCUMENTS, ids=lambda path: path.name)
+@pytest.mark.parametrize("path", DOCUMENTS, ids=name_of)
 def test_keys_that_are_named_exist(path):
   known = _reference().keys()
   sections = "|".join(["features", "budget", "validation", *SECTIONS])
@@ -186,7 +276,7 @@ def test_keys_that_are_named_exist(path):
   assert not set(named) - known - {"KEY"}
 
 
-@pytest.mark.parametrize("path", DOCUMENTS, ids=lambda path: path.name)
+@pytest.mark.parametrize("path", DOCUMENTS, ids=name_of)
 def test_options_and_targets_that_are_named_exist(path, capsys):
   from benchmarks.fidelity.__main__ import parse as benchmark
   from diet_tf import cli
@@ -198,7 +288,7 @@ def test_options_and_targets_that_are_named_exist(path, capsys):
     helps.append(capsys.readouterr().out)
   known = set(re.findall(r"--[a-z][a-z0-9-]*", "\n".join(helps))) | OTHER_OPTIONS
   text = path.read_text()
-  code = "\n".join([*(block.code for block in _blocks(path, "sh")), *re.findall(r"`([^`\n]+)`", text)])
+  code = "\n".join([*(block.code for block in blocks(path, "sh")), *re.findall(r"`([^`\n]+)`", text)])
   assert not set(re.findall(r"(?<![\w-])--[a-z][a-z0-9-]*", code)) - known
   targets = set(re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
   assert not set(re.findall(r"\bmake ([a-z-]+)", code)) - targets
@@ -247,7 +337,7 @@ def test_the_transcript_is_of_commands_that_exist():
   assert "Traceback" not in text
 
 
-@pytest.mark.parametrize("path", [path for path in DOCUMENTS if path.name != RECORDED], ids=lambda path: path.name)
+@pytest.mark.parametrize("path", [path for path in DOCUMENTS if path.name != RECORDED], ids=name_of)
 def test_lines_are_short(path):
   long = [number for number, line in enumerate(path.read_text().splitlines(), 1)
           if len(line) > 120 and not line.startswith("|")]

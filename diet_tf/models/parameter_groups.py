@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 PARAMETER_GROUPS = ("embedding", "linear", "dense")
+"""Names of the groups; a recipe has a learning rate for each."""
 
 
 def parameter_group(variable: Any, shape: Sequence[int] | None = None) -> str:

@@ -25,6 +25,7 @@ _FAMILIES: Mapping[str, type[RankingModel]] = {
 }
 
 PANEL: tuple[str, ...] = tuple(_FAMILIES)
+"""Names of the built-in families: `lr`, `fm`, `deepfm` and so on."""
 
 _VARIANT = re.compile(r"^\s*(?P<model>[^()\s]+)\s*(?:\((?P<settings>[^()]*)\))?\s*$")
 
