@@ -10,7 +10,7 @@ from typing import Any
 from diet_tf.errors import ConfigError
 from diet_tf.features import NUM_RESERVED_VOCABULARY_IDS, FeatureSpec, Field
 from diet_tf.printable import printable
-from diet_tf.privacy import PrivacySettings
+from diet_tf.privacy import NO_RULES
 
 # What is learned does not depend on these: they may differ without a word.
 NEUTRAL_KEYS = ("influence.batch_size", "privacy.salt_environment_variable")
@@ -20,7 +20,7 @@ FIXED_KEYS = ("teacher.members",)
 _OTHER_KEYS = ("feature_spec", "feature_spec_digest", "migrated_from")
 _ABSENT = "not set"
 # Sections that settings leave out where they are the default.
-_LEFT_OUT = {"privacy": dataclasses.asdict(PrivacySettings())}
+_LEFT_OUT = {"privacy": dataclasses.asdict(NO_RULES)}
 # Of a value in a message; a closed vocabulary may be as long as it likes.
 MAX_SHOWN_CHARACTERS = 400
 

@@ -25,7 +25,7 @@ from diet_tf import files
 from diet_tf.errors import DataError, FormatError
 from diet_tf.features import MISSING_ID, NUM_RESERVED_VOCABULARY_IDS, OUT_OF_VOCABULARY_ID, FeatureSpec, Field
 from diet_tf.json_files import parse_json
-from diet_tf.salt import Salt, keyed_fingerprints, keyed_row_ids
+from diet_tf.salt import FOR_ROWS, FOR_TEXTS, Salt, keyed_hashes
 
 MISSING_TEXT = ""
 VOCABULARIES_FORMAT_NAME = "diet_tf.vocabularies"
@@ -104,6 +104,22 @@ def fingerprints(texts: np.ndarray) -> np.ndarray:
   with tf.device("CPU"):
     raw = tf.raw_ops.Fingerprint(data=tf.constant(texts, tf.string), method="farmhash64")
   return raw.numpy().view("<u8").ravel()
+
+
+def keyed_fingerprints(texts: np.ndarray, salt: Salt) -> np.ndarray:
+  """BLAKE2b of the UTF-8 bytes of each text, keyed with a secret.
+
+  Args:
+    texts: `[n]` object array of str.
+    salt: says where the secret is.
+
+  Returns:
+    `[n]` uint64.
+
+  Raises:
+    ConfigError: the secret is not there, or is another one.
+  """
+  return np.frombuffer(keyed_hashes((text.encode() for text in texts), salt.key(), FOR_TEXTS), "<u8")
 
 
 def numbers(texts: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -214,7 +230,7 @@ def encode_texts(field: Field, texts: np.ndarray, vocabulary: Sequence[str] = ()
     return bucket_ids(values, field.boundaries), unreadable
   if field.hash_ids is not None:
     if field.salt is not None:
-      hashes = keyed_fingerprints(texts, field.salt.key())
+      hashes = keyed_fingerprints(texts, field.salt)
     return hashed_ids(fingerprints(texts) if hashes is None else hashes, texts == MISSING_TEXT, field.hash_ids), sound
   return Vocabulary(field.vocabulary or vocabulary).ids(texts), sound
 
@@ -288,8 +304,11 @@ def row_ids(sums: np.ndarray, salt: Salt | None = None) -> np.ndarray:
   A sum does not depend on the order of the columns. With a salt the ids are keyed: otherwise a whole row could be
   guessed from them, and with it the values whose own ids are keyed.
   """
-  ids = (_mix(sums) >> np.uint64(1)).astype(np.int64)
-  return ids if salt is None else keyed_row_ids(ids, salt.key())
+  words = _mix(sums)
+  if salt is not None:
+    keyed = keyed_hashes((word.tobytes() for word in words.astype("<u8")), salt.key(), FOR_ROWS)
+    words = np.frombuffer(keyed, "<u8")
+  return (words >> np.uint64(1)).astype(np.int64)
 
 
 def _mix(values: np.ndarray) -> np.ndarray:

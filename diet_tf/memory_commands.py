@@ -59,7 +59,8 @@ def show_memory(uri: str, *, as_json: bool) -> int:
   directory = memory_folder(uri)
   manifest = read_manifest(directory)
   if as_json:
-    print(json.dumps({**manifest.to_dict(), "uri": directory, "privacy": manifest.claim().to_dict()}, indent=2, sort_keys=True))
+    shown = {**manifest.to_dict(), "uri": directory, "privacy": manifest.claim().to_dict()}
+    print(json.dumps(shown, indent=2, sort_keys=True))
     return 0
   from diet_tf.terminal import console, manifest_tables
   console().print(*manifest_tables(directory, manifest), sep="\n")

@@ -53,7 +53,7 @@ class PrivacySettings:
     Raises:
       ConfigError: it is not one of them.
     """
-    if self.user_field not in names:
+    if self.user_field is None or self.user_field not in names:
       raise ConfigError("privacy.user_field", rule=f"it is one of the fields: {', '.join(names)}.",
                         received=repr(self.user_field), remedy="name a field, or declare it under features.fields.")
     return list(names).index(self.user_field)
@@ -65,6 +65,9 @@ class PrivacySettings:
     if self.salt_environment_variable is not None and not any(field.hash_ids for field in spec.fields):
       raise ConfigError("privacy.salt_environment_variable", rule="it is of use to fields with hash alone.",
                         received="no field with hash.", remedy="hash the fields that are to be keyed, or leave it out.")
+
+
+NO_RULES = PrivacySettings()
 
 
 def users_by_span(born_spans: Iterable[int], settings: PrivacySettings, span: int,

@@ -14,15 +14,13 @@ import os
 import re
 from collections.abc import Iterable
 
-import numpy as np
-
 from diet_tf.errors import ConfigError
 
 MIN_SECRET_BYTES = 16
 
 _VARIABLE = re.compile(r"[A-Z_][A-Z0-9_]*")
 # What a key is used for is part of each hash: a check value is no fingerprint, and a row's id none of a text.
-_FOR_TEXTS, _FOR_ROWS, _FOR_CHECK = b"diet_tf text", b"diet_tf row", b"diet_tf check"
+FOR_TEXTS, FOR_ROWS, _FOR_CHECK = b"diet_tf text", b"diet_tf row", b"diet_tf check"
 _SCRYPT_COST = 1 << 14
 
 
@@ -91,30 +89,18 @@ def check_value(key: bytes) -> str:
   return hashlib.blake2b(b"", key=key, digest_size=8, person=_FOR_CHECK).hexdigest()
 
 
-def keyed_fingerprints(texts: np.ndarray, key: bytes) -> np.ndarray:
-  """BLAKE2b of the UTF-8 bytes of each text, keyed.
+def keyed_hashes(contents: Iterable[bytes], key: bytes, purpose: bytes) -> bytes:
+  """BLAKE2b of each content, keyed, 8 bytes each, one after the other.
 
   Args:
-    texts: `[n]` object array of str.
+    contents: what is hashed.
     key: of `Salt.key`.
-
-  Returns:
-    `[n]` uint64.
+    purpose: `FOR_TEXTS` or `FOR_ROWS`; hashes for different purposes have nothing to do with each other.
   """
-  return _hashed((text.encode() for text in texts), len(texts), key, _FOR_TEXTS)
-
-
-def keyed_row_ids(ids: np.ndarray, key: bytes) -> np.ndarray:
-  """Example ids `[n]` int64, 63 bits, of which nobody without the key can tell a row that is guessed."""
-  hashes = _hashed((one.tobytes() for one in ids.astype("<u8")), len(ids), key, _FOR_ROWS)
-  return (hashes >> np.uint64(1)).astype(np.int64)
-
-
-def _hashed(contents: Iterable[bytes], count: int, key: bytes, purpose: bytes) -> np.ndarray:
   start = hashlib.blake2b(key=key, digest_size=8, person=purpose)
   digests = bytearray()
   for content in contents:
     one = start.copy()
     one.update(content)
     digests += one.digest()
-  return np.frombuffer(bytes(digests), "<u8", count).astype(np.uint64)
+  return bytes(digests)

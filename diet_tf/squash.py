@@ -285,8 +285,8 @@ def squash(passes: Passes, cluster_of: ClusterOf, num_clusters: int, max_ids: tu
     DataError: the span has fewer users.
   """
   if users is not None and users.min_users > settings.kept_rows_per_slot:
-    raise ConfigError("privacy.min_users_per_id", rule="users are counted on squash.kept_rows_per_slot rows of a cluster, "
-                      "so that there cannot be more.", received=f"{users.min_users} for "
+    raise ConfigError("privacy.min_users_per_id", rule="it is at most squash.kept_rows_per_slot, the rows of a "
+                      "cluster that users are counted on.", received=f"{users.min_users} for "
                       f"{settings.kept_rows_per_slot} rows.", remedy="raise squash.kept_rows_per_slot.")
   kept = _Clusters(num_clusters, len(max_ids))
   done = 0

@@ -18,7 +18,7 @@ from diet_tf.features import FeatureSpec
 from diet_tf.manifest import Recipe
 from diet_tf.memory import Memory
 from diet_tf.models import RankingModel
-from diet_tf.privacy import PrivacySettings
+from diet_tf.privacy import NO_RULES, PrivacySettings
 from diet_tf.progress import Progress, silent
 from diet_tf.slots import Slots
 from diet_tf.squash import (
@@ -78,7 +78,7 @@ def choose_addressing(previous: Memory | None, influences: np.ndarray, passes: P
 
 def new_slots(passes: Passes, member: RankingModel, num_slots: int, spec: FeatureSpec, settings: SquashSettings, *,
               span: int, first_slot_id: int, seed: int, progress: Progress = silent,
-              privacy: PrivacySettings = PrivacySettings()) -> Slots:
+              privacy: PrivacySettings = NO_RULES) -> Slots:
   """At most `num_slots` slots squashed from the span, see `diet_tf.squash`."""
   cluster_of, centres = ((squash_module.random_clusters(num_slots, seed), None) if settings.clusters == "random" else
                          _teacher_clusters(passes, member, num_slots, settings, seed))
@@ -101,7 +101,7 @@ def _teacher_clusters(passes: Passes, member: RankingModel, num_clusters: int, s
 
 def begin(previous: Memory | None, influences: np.ndarray, passes: Passes, num_examples: int, teacher: Teacher,
           budget: BudgetSettings, addressing: AddressingSettings, squash: SquashSettings, distill: DistillSettings, *,
-          span: int, seed: int, progress: Progress = silent, privacy: PrivacySettings = PrivacySettings()) -> Start:
+          span: int, seed: int, progress: Progress = silent, privacy: PrivacySettings = NO_RULES) -> Start:
   """The start of a stage: old slots addressed, and after them new ones squashed from the span.
 
   Args:

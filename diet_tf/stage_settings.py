@@ -15,7 +15,7 @@ from diet_tf.features import FeatureSpec
 from diet_tf.gate import GateSettings
 from diet_tf.influence import InfluenceSettings
 from diet_tf.manifest import canonical_digest
-from diet_tf.privacy import PrivacySettings
+from diet_tf.privacy import NO_RULES, PrivacySettings
 from diet_tf.squash import SquashSettings
 from diet_tf.teacher import TeacherSettings
 
@@ -47,7 +47,7 @@ class StageSettings:
   squash: SquashSettings = SquashSettings()
   distill: DistillSettings = DistillSettings()
   gate: GateSettings = GateSettings()
-  privacy: PrivacySettings = PrivacySettings()
+  privacy: PrivacySettings = NO_RULES
 
   @classmethod
   def of(cls, config: Config) -> StageSettings:
@@ -57,7 +57,7 @@ class StageSettings:
   def to_json(self) -> str:
     """The settings as JSON text, defaults included; the section `privacy` stands in it where it is not the default."""
     value = json.loads(to_json(self))
-    if self.privacy == PrivacySettings():
+    if self.privacy == NO_RULES:
       # What was made before this section came has the digest of what is made without it.
       del value["privacy"]
     return json.dumps(value, sort_keys=True)
