@@ -221,6 +221,12 @@ class Manifest:
     """The feature spec as an object."""
     return FeatureSpec.from_dict(self.feature_spec)
 
+  @property
+  def salt_check(self) -> str | None:
+    """The check value of the secret that ids are hashed with; None without one."""
+    salt = self.spec().salt
+    return None if salt is None else salt.check
+
   def claim(self) -> Claim:
     """What holds for all slots of the people behind them."""
     return Claim.of(self.users_per_id, self.spec())

@@ -96,8 +96,9 @@ class Claim:
   """What holds for all slots of a memory.
 
   Attributes:
-    user_field: whose distinct ids were counted as users; None if not all slots were made under one rule.
+    user_field: whose distinct ids were counted as users; None if nothing holds for all slots.
     min_users: so many of them stand behind every id weight, and behind every slot; 1 for no claim.
+    why_none: why nothing holds for all slots; None where something does.
     salted_fields: fields whose ids are hashed with a secret salt.
     salt_check: of that salt.
     hashed_fields: fields whose ids are hashed without one.
@@ -106,6 +107,7 @@ class Claim:
 
   user_field: str | None
   min_users: int
+  why_none: str | None
   salted_fields: tuple[str, ...]
   salt_check: str | None
   hashed_fields: tuple[str, ...]
@@ -114,12 +116,12 @@ class Claim:
   @classmethod
   def of(cls, users_per_id: Sequence[Mapping[str, Any]], spec: FeatureSpec) -> Claim:
     """The claim that a manifest's parts allow: the weakest rule among the spans that its slots were born in."""
-    user_fields = {entry["user_field"] for entry in users_per_id}
-    one_rule = len(user_fields) == 1 and None not in user_fields
+    user_fields = sorted({entry["user_field"] for entry in users_per_id if entry["user_field"] is not None})
+    why_none = _why_none(users_per_id, user_fields)
     hashed = [field for field in spec.fields if field.hash_ids is not None]
     return cls(
-        user_field=next(iter(user_fields)) if one_rule else None,
-        min_users=min(entry["min_users"] for entry in users_per_id) if one_rule else 1,
+        user_field=user_fields[0] if why_none is None else None,
+        min_users=min(entry["min_users"] for entry in users_per_id) if why_none is None else 1, why_none=why_none,
         salted_fields=tuple(field.name for field in hashed if field.salt is not None),
         salt_check=None if spec.salt is None else spec.salt.check,
         hashed_fields=tuple(field.name for field in hashed if field.salt is None),
@@ -131,8 +133,8 @@ class Claim:
 
   def users_text(self) -> str:
     """What holds of users, as a sentence."""
-    if self.user_field is None:
-      return "none: rare ids stand in slots by themselves, or not all slots were made under one rule"
+    if self.why_none is not None:
+      return f"none: {self.why_none}"
     return f"at least {self.min_users} users (field {self.user_field}) behind every id weight and every slot"
 
   def hashing_text(self) -> str:
@@ -141,3 +143,12 @@ class Claim:
              f"without a salt: {', '.join(self.hashed_fields)}" if self.hashed_fields else "",
              f"in the clear: {', '.join(self.open_fields)}" if self.open_fields else ""]
     return "; ".join(part for part in parts if part)
+
+
+def _why_none(users_per_id: Sequence[Mapping[str, Any]], user_fields: Sequence[str]) -> str | None:
+  if not users_per_id:
+    return "rare ids stand in slots by themselves"
+  without = [str(entry["born_span"]) for entry in users_per_id if entry["user_field"] is None]
+  if without:
+    return f"slots of span {', '.join(without)} were made without a minimum of users"
+  return f"users were counted by more than one field: {', '.join(user_fields)}" if len(user_fields) > 1 else None

@@ -34,8 +34,7 @@ def encoded_span(log: LogSettings, features: FeatureSpec, span: int, store: Stor
   below = store.newest(below=span) if grows else store.newest()
   newest = store.newest()
   if features.salt is not None and newest is not None:
-    known_salt = read_manifest(store.path(newest, MEMORY_PART)).spec().salt
-    features = features.bound_to(None if known_salt is None else known_salt.check)
+    features = features.bound_to(read_manifest(store.path(newest, MEMORY_PART)).salt_check)
   origin = canonical_digest({"log": log.to_dict(), "features": features.to_dict(), "grows": grows,
                              "parent": None if below is None else below.data})
   target = files.join(folder, origin[:16])

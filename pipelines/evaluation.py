@@ -126,8 +126,7 @@ class Evaluation:
   def _salt_check(self) -> str | None:
     """The check value of the secret that the store's ids are hashed with."""
     newest = self.store.newest()
-    salt = None if newest is None else read_manifest(self.store.path(newest, MEMORY_PART)).spec().salt
-    return None if salt is None else salt.check
+    return None if newest is None else read_manifest(self.store.path(newest, MEMORY_PART)).salt_check
 
   def _encoded(self, span: int) -> list[str]:
     return encoded_span(self.config.log, self.config.features, span, self.store, self.workspace.examples_folder(span),

@@ -51,9 +51,9 @@ def from_folder(folder: str, manifest: Manifest) -> HeldOut:
       raise FormatError(folder, rule=f"the examples are of the memory's feature spec "
                         f"{manifest.feature_spec_digest[:12]}.", received=str(summary["feature_spec_digest"])[:12],
                         remedy="encode the span with the config of the memory: pass --config instead.")
-    if summary.get("salt_check") != _salt_check(manifest):
+    if summary.get("salt_check") != manifest.salt_check:
       raise FormatError(folder, rule=f"the ids of the examples are hashed with the memory's secret, of the check value "
-                        f"{_salt_check(manifest)}.", received=str(summary.get("salt_check")),
+                        f"{manifest.salt_check}.", received=str(summary.get("salt_check")),
                         remedy="encode the span again with the secret of the memory: pass --config instead.")
     _require_unseen([summary["span"]], manifest)
   shards = shards_below(folder) or records.example_shards(folder)
@@ -72,7 +72,7 @@ def from_workspace(store_uri: str, manifest: Manifest) -> HeldOut | None:
       folder = files.join(root, str(span), name)
       summary = _summary(folder)
       if (summary is not None and summary["feature_spec_digest"] == manifest.feature_spec_digest
-          and summary.get("salt_check") == _salt_check(manifest)):
+          and summary.get("salt_check") == manifest.salt_check):
         return from_folder(folder, manifest)
   return None
 
@@ -121,11 +121,6 @@ def _require_unseen(spans: Sequence[int], manifest: Manifest) -> None:
     raise DataError(f"span {', '.join(map(str, seen))}", rule="held-out rows are of a later span than the memory, "
                     "which has seen what came before.", received=f"a memory of span {manifest.span}.",
                     remedy="name a later span with --test-span, or keep one back with test_spans of the config.")
-
-
-def _salt_check(manifest: Manifest) -> str | None:
-  salt = manifest.spec().salt
-  return None if salt is None else salt.check
 
 
 def _summary(folder: str) -> dict[str, Any] | None:

@@ -22,7 +22,7 @@ DOCUMENTS = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 LEAST_CONFIG = {"name": "docs", "log": {"pattern": "{SPAN}.csv"},
                 "features": {"label": "click", "fields": [{"name": "user", "hash": 16}]}}
 # Options of other commands than ours.
-OTHER_OPTIONS = {"--check"}
+OTHER_OPTIONS = {"--check", "--from-literal"}
 # What a terminal showed is not wrapped.
 RECORDED = "transcript.md"
 

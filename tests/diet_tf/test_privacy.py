@@ -73,24 +73,29 @@ class TestUsersBySpan:
 
 class TestClaim:
 
-  @pytest.mark.parametrize(("entries", "field", "users"), [
-      ((), None, 1),
-      ((entry(1, "user", 5),), "user", 5),
-      ((entry(1, "user", 5), entry(2, "user", 3)), "user", 3),
-      ((entry(1, None, 1), entry(2, "user", 5)), None, 1),
-      ((entry(1, "user", 5), entry(2, "kind", 5)), None, 1),
+  @pytest.mark.parametrize(("entries", "users"), [
+      ((entry(1, "user", 5),), 5),
+      ((entry(1, "user", 5), entry(2, "user", 3), entry(3, "user", 4)), 3),
   ])
-  def test_the_weakest_rule_holds_for_all(self, entries, field, users):
+  def test_the_weakest_rule_holds_for_all(self, entries, users):
     claim = Claim.of(entries, SPEC)
-    assert (claim.user_field, claim.min_users) == (field, users)
-    if field is None:
-      assert claim.users_text().startswith("none: rare ids stand in slots by themselves")
-    else:
-      assert claim.users_text() == f"at least {users} users (field {field}) behind every id weight and every slot"
+    assert (claim.user_field, claim.min_users, claim.why_none) == ("user", users, None)
+    assert claim.users_text() == f"at least {users} users (field user) behind every id weight and every slot"
+
+  @pytest.mark.parametrize(("entries", "why"), [
+      ((), "rare ids stand in slots by themselves"),
+      ((entry(1, None, 1), entry(2, "user", 5), entry(3, None, 1)),
+       "slots of span 1, 3 were made without a minimum of users"),
+      ((entry(1, "user", 5), entry(2, "kind", 5)), "users were counted by more than one field: kind, user"),
+  ])
+  def test_without_one_rule_for_all_nothing_is_claimed(self, entries, why):
+    claim = Claim.of(entries, SPEC)
+    assert (claim.user_field, claim.min_users, claim.users_text()) == (None, 1, f"none: {why}")
 
   def test_ids_by_how_they_are_made(self):
     assert Claim.of((), SPEC).hashing_text() == "without a salt: user; in the clear: kind"
     salted = Claim.of((), SPEC.with_salt(Salt("SALT", "ab")))
     assert salted.hashing_text() == "with a secret salt: user; in the clear: kind"
-    assert salted.to_dict() == {"user_field": None, "min_users": 1, "salted_fields": ["user"], "salt_check": "ab",
-                                "hashed_fields": [], "open_fields": ["kind"]}
+    assert salted.to_dict() == {
+        "user_field": None, "min_users": 1, "why_none": "rare ids stand in slots by themselves",
+        "salted_fields": ["user"], "salt_check": "ab", "hashed_fields": [], "open_fields": ["kind"]}

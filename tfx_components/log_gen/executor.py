@@ -57,10 +57,7 @@ class Executor(base_beam_executor.BaseBeamExecutor):
 def known_salt_check(parent: types.Artifact | None) -> str | None:
   """The check value of the secret that ids were hashed with before this span; None without one."""
   path = None if parent is None else files.join(parent.uri, MEMORY_PART, MANIFEST_NAME)
-  if path is None or not files.exists(path):
-    return None
-  salt = read_manifest(path).spec().salt
-  return None if salt is None else salt.check
+  return None if path is None or not files.exists(path) else read_manifest(path).salt_check
 
 
 def log_settings(exec_properties: dict[str, Any]) -> LogSettings:
