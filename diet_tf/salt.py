@@ -44,6 +44,9 @@ class Salt:
                         rule="it is the name of an environment variable: upper-case letters, digits and '_'.",
                         received=f"a text of {len(str(self.environment_variable))} characters.",
                         remedy="name the variable here, like DIET_TF_SALT, and put the secret into it.")
+    if self.check is not None and not isinstance(self.check, str):
+      raise ConfigError("salt", rule="its check value is a text.", received=repr(self.check),
+                        remedy="take it from the manifest of a memory.")
 
   def key(self) -> bytes:
     """The key derived from the secret, 32 bytes.

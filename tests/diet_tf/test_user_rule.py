@@ -56,6 +56,8 @@ def test_missing_is_an_id_as_any_other_and_no_user():
   assert shares(squashed(examples, [0.0], 2)) == [[{0: 1.0}, {1: 1.0}, {1: 1.0}]]
   with pytest.raises(DataError, match="distinct users.*Received: 2 for 3"):
     squashed(examples, [0.0], 3)
+  with pytest.raises(DataError, match="Received: 0 for 2"):
+    squashed(rows((0, 1, 1), (0, 1, 1)), [0.0], 2)
 
 
 def test_a_cluster_of_too_few_users_joins_the_nearest():
