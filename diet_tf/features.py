@@ -136,6 +136,9 @@ class FeatureSpec:
     if repeated:
       raise ConfigError("feature spec", rule="field names are distinct.", received=f"repeated: {repeated}.",
                         remedy="rename one of them.")
+    if len({field.salt for field in self.fields if field.hash_ids is not None}) > 1:
+      raise ConfigError("feature spec", rule="all hashed fields have one salt, or none has.", received="several.",
+                        remedy="set it with FeatureSpec.with_salt.")
 
   @property
   def names(self) -> tuple[str, ...]:

@@ -120,6 +120,10 @@ class TestFeatureSpec:
     with pytest.raises(ConfigError, match="salt is for hashed fields"):
       Field("kind", "kind", vocabulary_ids=9, salt=SALT)
 
+  def test_all_hashed_fields_have_one_salt(self):
+    with pytest.raises(ConfigError, match="all hashed fields have one salt"):
+      FeatureSpec((FIELD, Field("item", "item", hash_ids=9)), Label("click"))
+
   def test_it_is_written_and_read_with_the_salt_named_once(self):
     salted = SPEC.with_salt(SALT.bound())
     value = salted.to_dict()
