@@ -32,7 +32,8 @@ class CompactIds:
         np.unique(np.concatenate([part.ids[:, field][part.weights[:, field] > 0] for part in parts]))
         for field in range(len(spec.fields)))
     fields = tuple(
-        dataclasses.replace(field, hash_ids=max(len(ids) + 1, 2), vocabulary_ids=None, vocabulary=(), boundaries=())
+        dataclasses.replace(field, hash_ids=max(len(ids) + 1, 2), vocabulary_ids=None, vocabulary=(), boundaries=(),
+                            salt=None)
         for field, ids in zip(spec.fields, occurring))
     return cls(dataclasses.replace(spec, fields=fields), occurring)
 

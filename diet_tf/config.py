@@ -23,6 +23,7 @@ from diet_tf.budget import BudgetSettings
 from diet_tf.config_file import Where, apply_overrides, parse_overrides, read_config_file
 from diet_tf.errors import ConfigError
 from diet_tf.features import NUM_RESERVED_VOCABULARY_IDS, FeatureSpec, Field, Label
+from diet_tf.privacy import PrivacySettings
 from diet_tf.validation import ValidationSettings
 
 if TYPE_CHECKING:
@@ -70,6 +71,7 @@ class Config:
     gate: when a new memory is committed.
     panel: the architectures that fidelity is judged on.
     validation: which anomalies of a span stop the run.
+    privacy: what slots may reveal of single users, and how ids are hashed.
     test_spans: the newest so many spans of the log are kept for the test, not distilled.
     seed: of everything that is drawn.
     strategy: where models are trained: "auto", "cpu", "gpu" or "mirrored"; see `diet_tf.devices`.
@@ -88,6 +90,7 @@ class Config:
   gate: GateSettings
   panel: PanelSettings
   validation: ValidationSettings
+  privacy: PrivacySettings
   test_spans: int
   seed: int
   strategy: Strategy
@@ -176,10 +179,14 @@ def build_config(values: Mapping[str, Any], where: Where | str = "config") -> Co
       "features": build_features(values["features"], where.child("features")),
       "budget": build(BudgetSettings, _section(values, "budget"), where.child("budget")),
       "validation": build(ValidationSettings, _section(values, "validation"), where.child("validation")),
+      "privacy": build(PrivacySettings, _section(values, "privacy"), where.child("privacy")),
       "test_spans": _convert(values.get("test_spans", 1), int, where.child("test_spans")),
       "seed": _convert(values.get("seed", 0), int, where.child("seed")),
       "strategy": _convert(values.get("strategy", "auto"), Strategy, where.child("strategy")),
   }
+  with _located(where):
+    sections["privacy"].require_fitting(sections["features"])
+  sections["features"] = sections["features"].with_salt(sections["privacy"].salt())
   default_output = f"diet_runs/{sections['name']}"
   sections["output"] = _convert(values.get("output") or default_output, str, where.child("output"))
   for key, holds in (("name", sections["name"]), ("seed", sections["seed"] >= 0),

@@ -10,14 +10,17 @@ from typing import Any
 from diet_tf.errors import ConfigError
 from diet_tf.features import NUM_RESERVED_VOCABULARY_IDS, FeatureSpec, Field
 from diet_tf.printable import printable
+from diet_tf.privacy import NO_RULES
 
 # What is learned does not depend on these: they may differ without a word.
-NEUTRAL_KEYS = ("influence.batch_size",)
+NEUTRAL_KEYS = ("influence.batch_size", "privacy.salt_environment_variable")
 # The teacher's weights are of these architectures; the spans that they were trained on are not read again.
 FIXED_KEYS = ("teacher.members",)
 # Of a commit's settings, what is no setting: the feature spec is compared by its fields.
 _OTHER_KEYS = ("feature_spec", "feature_spec_digest", "migrated_from")
 _ABSENT = "not set"
+# Sections that settings leave out where they are the default.
+_LEFT_OUT = {"privacy": dataclasses.asdict(NO_RULES)}
 # Of a value in a message; a closed vocabulary may be as long as it likes.
 MAX_SHOWN_CHARACTERS = 400
 
@@ -49,6 +52,8 @@ def settings_changes(committed: Mapping[str, Any], now: Mapping[str, Any], defau
     now: settings in use, in the same form, with every key.
     defaults: of all sections.
   """
+  if committed:
+    committed, now = {**_LEFT_OUT, **committed}, {**_LEFT_OUT, **now}
   before: dict[str, Any] = {}
   for section, value in committed.items():
     if section not in _OTHER_KEYS:
@@ -110,6 +115,9 @@ def _spec_keys(spec: FeatureSpec) -> dict[str, Any]:
     keys["features.label.positive_from"] = spec.label.positive_from
   if spec.time_column is not None:
     keys["features.time"] = spec.time_column
+  if spec.salt is not None:
+    # Under its own key it may differ: another variable can hold the same secret.
+    keys["features.fields (hashed with a salt)"] = True
   return keys
 
 

@@ -1,7 +1,7 @@
 """From a value of the log to an id: canonical texts, fingerprints, buckets and vocabularies.
 
-Everything here is a function of the value alone, so an id never depends on the rows, files or spans around it. A value
-is first brought to its canonical text; equal texts are equal values:
+Everything here is a function of the value alone (and of the secret salt, where a field has one), so an id never depends
+on the rows, files or spans around it. A value is first brought to its canonical text; equal texts are equal values:
 
 - a missing value (None, NaN, the empty text) is the empty text, and its id is 0;
 - an integer is its decimal digits, a Boolean is `1` or `0`;
@@ -25,6 +25,7 @@ from diet_tf import files
 from diet_tf.errors import DataError, FormatError
 from diet_tf.features import MISSING_ID, NUM_RESERVED_VOCABULARY_IDS, OUT_OF_VOCABULARY_ID, FeatureSpec, Field
 from diet_tf.json_files import parse_json
+from diet_tf.salt import FOR_ROWS, FOR_TEXTS, Salt, keyed_hashes
 
 MISSING_TEXT = ""
 VOCABULARIES_FORMAT_NAME = "diet_tf.vocabularies"
@@ -103,6 +104,22 @@ def fingerprints(texts: np.ndarray) -> np.ndarray:
   with tf.device("CPU"):
     raw = tf.raw_ops.Fingerprint(data=tf.constant(texts, tf.string), method="farmhash64")
   return raw.numpy().view("<u8").ravel()
+
+
+def keyed_fingerprints(texts: np.ndarray, salt: Salt) -> np.ndarray:
+  """BLAKE2b of the UTF-8 bytes of each text, keyed with a secret.
+
+  Args:
+    texts: `[n]` object array of str.
+    salt: says where the secret is.
+
+  Returns:
+    `[n]` uint64.
+
+  Raises:
+    ConfigError: the secret is not there, or is another one.
+  """
+  return np.frombuffer(keyed_hashes((text.encode() for text in texts), salt.key(), FOR_TEXTS), "<u8")
 
 
 def numbers(texts: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -202,7 +219,7 @@ def encode_texts(field: Field, texts: np.ndarray, vocabulary: Sequence[str] = ()
     field: says how a value becomes an id.
     texts: `[n]` object array of canonical texts.
     vocabulary: the values of a grown vocabulary; a closed one is part of the field.
-    hashes: `[n]` uint64 fingerprints of the texts where the caller has them.
+    hashes: `[n]` uint64 fingerprints of the texts where the caller has them; of no use to a field with a salt.
 
   Returns:
     `[n]` int32 ids and `[n]` bool, true where the text breaks the field (a bucketed value that is no number).
@@ -212,6 +229,8 @@ def encode_texts(field: Field, texts: np.ndarray, vocabulary: Sequence[str] = ()
     values, unreadable = numbers(texts)
     return bucket_ids(values, field.boundaries), unreadable
   if field.hash_ids is not None:
+    if field.salt is not None:
+      hashes = keyed_fingerprints(texts, field.salt)
     return hashed_ids(fingerprints(texts) if hashes is None else hashes, texts == MISSING_TEXT, field.hash_ids), sound
   return Vocabulary(field.vocabulary or vocabulary).ids(texts), sound
 
@@ -229,6 +248,7 @@ def encode(field: Field, values: Sequence[Any] | np.ndarray, vocabulary: Sequenc
 
   Raises:
     DataError: if a value of a bucketed field is no number.
+    ConfigError: the field has a salt, and its secret is not in the environment, or is another one.
   """
   array = values if isinstance(values, np.ndarray) else _object_array(list(values))
   texts = canonical_texts(array)
@@ -278,12 +298,17 @@ def column_fingerprints(column: str, hashes: np.ndarray, missing: np.ndarray) ->
   return np.where(missing, np.uint64(0), _mix(hashes ^ _mix(salt[None])))
 
 
-def row_ids(sums: np.ndarray) -> np.ndarray:
+def row_ids(sums: np.ndarray, salt: Salt | None = None) -> np.ndarray:
   """Example ids: `[n]` uint64 sums of `column_fingerprints` over the columns of a row to `[n]` int64, 63 bits.
 
-  A sum does not depend on the order of the columns.
+  A sum does not depend on the order of the columns. With a salt the ids are keyed: otherwise a whole row could be
+  guessed from them, and with it the values whose own ids are keyed.
   """
-  return (_mix(sums) >> np.uint64(1)).astype(np.int64)
+  words = _mix(sums)
+  if salt is not None:
+    keyed = keyed_hashes((word.tobytes() for word in words.astype("<u8")), salt.key(), FOR_ROWS)
+    words = np.frombuffer(keyed, "<u8")
+  return (words >> np.uint64(1)).astype(np.int64)
 
 
 def _mix(values: np.ndarray) -> np.ndarray:

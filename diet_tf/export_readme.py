@@ -61,7 +61,7 @@ _CONTENTS = {"parquet": _PARQUET, "csv": _CSV, "numpy": _NUMPY, "snapshot": _SNA
 
 def readme(memory: Memory, export_format: str) -> str:
   """The text for an export in one of the formats of `diet_tf.export`."""
-  recipe, manifest = memory.recipe, memory.manifest
+  recipe, manifest, claim = memory.recipe, memory.manifest, memory.manifest.claim()
   rates = ", ".join(f"{group} {rate:.3g}" for group, rate in recipe.learning_rates.items())
   return f"""# A memory of {len(memory):,} slots
 
@@ -78,5 +78,6 @@ log becomes an id, and under `recipe` how to train:
   variables ({rates}), times `step_multipliers` step by step; the last of these holds on
 - the cross-entropy with the soft label, times the sample weight, averaged over the batch
 
-Slots blend rows of people. Treat the export as the log.
+Slots blend rows of people. Users: {claim.users_text()}. Ids: {claim.hashing_text()}.
+Neither makes the export anonymous: treat it as the log.
 """

@@ -14,6 +14,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from diet_tf.errors import ConfigError
+from diet_tf.salt import Salt
 
 MISSING_ID = 0
 OUT_OF_VOCABULARY_ID = 1
@@ -27,7 +28,8 @@ class Field:
 
   Exactly one of `hash_ids`, `vocabulary_ids` and `boundaries` says how values become ids:
 
-  - `hash_ids`: `id = 1 + FarmHashFingerprint64(canonical value) mod (hash_ids - 1)`.
+  - `hash_ids`: `id = 1 + FarmHashFingerprint64(canonical value) mod (hash_ids - 1)`; with a salt, the fingerprint is
+    BLAKE2b keyed by its secret.
   - `vocabulary_ids`: at most that many ids; `vocabulary` lists the values if it is closed, else it grows by the values
     of each span, most frequent first. A value that is not listed gets id 1.
   - `boundaries`: `id = 1 + number of boundaries <= value`.
@@ -40,6 +42,7 @@ class Field:
     vocabulary: the closed list of values, in canonical form; empty if the vocabulary grows.
     boundaries: strictly increasing bucket boundaries.
     ids_per_slot: the most ids that a slot keeps for this field (K); None takes the memory's default.
+    salt: what a hashed field's ids are keyed with; None hashes without a secret.
   """
 
   name: str
@@ -49,6 +52,7 @@ class Field:
   vocabulary: tuple[str, ...] = ()
   boundaries: tuple[float, ...] = ()
   ids_per_slot: int | None = None
+  salt: Salt | None = None
 
   def __post_init__(self) -> None:
     subject = f"field {self.name!r}"
@@ -79,6 +83,9 @@ class Field:
     if any(a >= b for a, b in zip(self.boundaries, self.boundaries[1:])):
       raise ConfigError(subject, rule="boundaries are strictly increasing.", received=str(list(self.boundaries)),
                         remedy="sort them and drop repetitions.")
+    if self.salt is not None and self.hash_ids is None:
+      raise ConfigError(subject, rule="a salt is for hashed fields.", received="a salt without hash_ids.",
+                        remedy="hash the field, or leave the salt out.")
     if self.ids_per_slot is not None and self.ids_per_slot < 1:
       raise ConfigError(subject, rule="ids_per_slot is at least 1.", received=str(self.ids_per_slot),
                         remedy="set it to 1 or more.")
@@ -129,6 +136,9 @@ class FeatureSpec:
     if repeated:
       raise ConfigError("feature spec", rule="field names are distinct.", received=f"repeated: {repeated}.",
                         remedy="rename one of them.")
+    if len({field.salt for field in self.fields if field.hash_ids is not None}) > 1:
+      raise ConfigError("feature spec", rule="all hashed fields have one salt, or none has.", received="several.",
+                        remedy="set it with FeatureSpec.with_salt.")
 
   @property
   def names(self) -> tuple[str, ...]:
@@ -140,13 +150,32 @@ class FeatureSpec:
     """Per field, the size of its id space."""
     return tuple(field.num_ids for field in self.fields)
 
+  @property
+  def salt(self) -> Salt | None:
+    """What the ids of hashed fields are keyed with; None without a secret."""
+    return next((field.salt for field in self.fields if field.salt is not None), None)
+
+  def with_salt(self, salt: Salt | None) -> FeatureSpec:
+    """The spec whose hashed fields have this salt."""
+    fields = tuple(field if field.hash_ids is None else dataclasses.replace(field, salt=salt) for field in self.fields)
+    return dataclasses.replace(self, fields=fields)
+
+  def bound_to(self, check: str | None) -> FeatureSpec:
+    """The spec whose secret has to be the one with this check value; the spec itself without a salt or a value."""
+    if self.salt is None or check is None:
+      return self
+    return self.with_salt(dataclasses.replace(self.salt, check=check))
+
   def ids_per_slot(self, default: int) -> tuple[int, ...]:
     """Per field, the most ids that a slot keeps: never more than the field has."""
     return tuple(min(field.num_ids, field.ids_per_slot or default) for field in self.fields)
 
   def to_dict(self) -> dict[str, Any]:
-    """The spec as a dict, which `from_dict` reads."""
-    return dataclasses.asdict(self)
+    """The spec as a dict, which `from_dict` reads; the salt, which all hashed fields share, stands in it once."""
+    value = dataclasses.asdict(self)
+    for field in value["fields"]:
+      del field["salt"]
+    return value if self.salt is None else {**value, "salt": dataclasses.asdict(self.salt)}
 
   @classmethod
   def from_dict(cls, value: Mapping[str, Any]) -> FeatureSpec:
@@ -154,9 +183,15 @@ class FeatureSpec:
     fields = tuple(
         Field(**{**field, "vocabulary": tuple(field.get("vocabulary", ())),
                  "boundaries": tuple(field.get("boundaries", ()))}) for field in value["fields"])
-    return cls(fields=fields, label=Label(**value["label"]), time_column=value.get("time_column"))
+    spec = cls(fields=fields, label=Label(**value["label"]), time_column=value.get("time_column"))
+    return spec.with_salt(Salt(**value["salt"])) if value.get("salt") else spec
 
   def digest(self) -> str:
-    """The SHA-256 of the spec's canonical JSON: two specs with one digest read a log alike."""
-    canonical = json.dumps(self.to_dict(), sort_keys=True, separators=(",", ":"))
+    """The SHA-256 of the spec's canonical JSON: two specs with one digest read a log alike, given one secret.
+
+    Of a salt it says only that there is one: where the secret comes from makes no difference, and which it is, nobody
+    knows before the first span is encoded.
+    """
+    salted = {} if self.salt is None else {"salt": True}
+    canonical = json.dumps({**self.to_dict(), **salted}, sort_keys=True, separators=(",", ":"))
     return hashlib.sha256(canonical.encode()).hexdigest()

@@ -14,6 +14,7 @@ from diet_tf import files
 from diet_tf.errors import ConfigError, DietError, FormatError, StoreError
 from diet_tf.features import FeatureSpec
 from diet_tf.json_files import read_json
+from diet_tf.privacy import Claim
 
 if TYPE_CHECKING:
   import tensorflow as tf
@@ -22,7 +23,8 @@ if TYPE_CHECKING:
 
 MANIFEST_NAME = "manifest.json"
 FORMAT_NAME = "diet_tf.memory"
-FORMAT_VERSION = 1
+# Version 1 is written where nothing of version 2 is set: a salt of the feature spec, or `users_per_id`.
+FORMAT_VERSION = 2
 # The groups of variables that have a learning rate of their own; see `diet_tf.optimizers`.
 PARAMETER_GROUPS = ("embedding", "linear", "dense")
 
@@ -172,6 +174,8 @@ class Manifest:
     shards: its TFRecord files, in the order of the slots.
     settings_digest: digest of the settings that made it.
     versions: of the packages that made it.
+    users_per_id: per span that slots were born in (`born_span`), how many distinct users (`min_users`) of which field
+      (`user_field`) stand behind each of their id weights; empty where no slot was made under such a rule.
   """
 
   feature_spec: Mapping[str, Any]
@@ -186,12 +190,17 @@ class Manifest:
   shards: tuple[ShardInfo, ...] = ()
   settings_digest: str = ""
   versions: Mapping[str, str] = dataclasses.field(default_factory=dict)
+  users_per_id: tuple[Mapping[str, Any], ...] = ()
   format_name: str = FORMAT_NAME
-  format_version: int = FORMAT_VERSION
+  format_version: int = 1
 
   def __post_init__(self) -> None:
     object.__setattr__(self, "lineage", tuple(dict(entry) for entry in self.lineage))
     object.__setattr__(self, "shards", tuple(self.shards))
+    object.__setattr__(self, "users_per_id", tuple(dict(entry) for entry in self.users_per_id))
+    if self.users_per_id or self.feature_spec.get("salt"):
+      # An earlier release would take the ids for unkeyed ones.
+      object.__setattr__(self, "format_version", FORMAT_VERSION)
 
   @property
   def digest(self) -> str:
@@ -211,6 +220,16 @@ class Manifest:
   def spec(self) -> FeatureSpec:
     """The feature spec as an object."""
     return FeatureSpec.from_dict(self.feature_spec)
+
+  @property
+  def salt_check(self) -> str | None:
+    """The check value of the secret that ids are hashed with; None without one."""
+    salt = self.spec().salt
+    return None if salt is None else salt.check
+
+  def claim(self) -> Claim:
+    """What holds for all slots of the people behind them."""
+    return Claim.of(self.users_per_id, self.spec())
 
   def grown_lineage(self) -> tuple[Mapping[str, Any], ...]:
     """The lineage of a memory that grows from this one: its own, and itself.
@@ -240,6 +259,8 @@ class Manifest:
     value["recipe"] = self.recipe.to_dict()
     value["shards"] = [dataclasses.asdict(shard) for shard in self.shards]
     value["lineage"] = [dict(entry) for entry in self.lineage]
+    if self.format_version < 2:
+      del value["users_per_id"]
     return json.loads(json.dumps(value, default=dict))
 
   @classmethod
@@ -251,6 +272,8 @@ class Manifest:
         name that is no plain file name, or counts that contradict each other.
     """
     fields = {field.name for field in dataclasses.fields(cls)}
+    if value.get("format_version") == 1:
+      fields -= {"users_per_id"}
     check_document(value, subject, FORMAT_NAME, FORMAT_VERSION, fields | {"digest"})
     try:
       content = {name: value[name] for name in fields}
@@ -276,6 +299,11 @@ class Manifest:
     if not all(set(entry) == {"span", "digest"} and is_count(entry["span"]) and is_sha256(entry["digest"])
                for entry in self.lineage):
       raise _damaged(subject, "lineage names memories by span and digest.", str(self.lineage))
+    if not all(set(entry) == {"born_span", "user_field", "min_users"} and is_count(entry["born_span"])
+               and is_count(entry["min_users"]) and entry["min_users"] >= 1
+               and (entry["user_field"] is None or entry["user_field"] in self.spec().names)
+               for entry in self.users_per_id):
+      raise _damaged(subject, "users_per_id names spans, fields and numbers of users.", str(self.users_per_id))
     for shard in self.shards:
       if not isinstance(shard.name, str) or not _SHARD_NAME.fullmatch(shard.name):
         raise _damaged(subject, "a shard is a plain file name in the manifest's own folder.", repr(shard.name))
@@ -376,5 +404,5 @@ def _difference(old: Mapping[str, Any], new: Mapping[str, Any]) -> str:
   new_fields = {field["name"]: json.loads(json.dumps(field)) for field in new["fields"]}
   parts = [f"field {name!r}" for name in sorted(old_fields.keys() | new_fields.keys())
            if json.loads(json.dumps(old_fields.get(name))) != new_fields.get(name)]
-  parts += [key for key in ("label", "time_column") if old.get(key) != new.get(key)]
+  parts += [key for key in ("label", "time_column", "salt") if old.get(key) != new.get(key)]
   return ", ".join(parts) or "the order of the fields"

@@ -47,7 +47,8 @@ class Memory:
   @classmethod
   def create(cls, slots: Slots, spec: FeatureSpec, recipe: Recipe, *, span: int, num_examples_seen: int,
              budget: Mapping[str, Any], lineage: Sequence[Mapping[str, Any]] = (), settings_digest: str = "",
-             versions: Mapping[str, str] | None = None, ids_per_slot: int | None = None) -> Memory:
+             versions: Mapping[str, str] | None = None, ids_per_slot: int | None = None,
+             users_per_id: Sequence[Mapping[str, Any]] = ()) -> Memory:
     """A memory that is not saved yet, with the manifest that follows from its parts (see `Manifest`).
 
     `ids_per_slot` is the K of fields without one of their own, so that they are no wider than they need be; None takes
@@ -59,7 +60,7 @@ class Memory:
         feature_spec=spec.to_dict(), feature_spec_digest=spec.digest(), span=int(span), num_slots=len(slots),
         num_examples_seen=int(num_examples_seen), max_ids=dict(zip(spec.names, max_ids.tolist(), strict=True)),
         budget=dict(budget), recipe=recipe, lineage=tuple(lineage), settings_digest=settings_digest,
-        versions=_versions() if versions is None else dict(versions))
+        versions=_versions() if versions is None else dict(versions), users_per_id=tuple(users_per_id))
     return cls(slots, spec, recipe, manifest)
 
   def __len__(self) -> int:

@@ -29,8 +29,8 @@ def memory_parser() -> argparse.ArgumentParser:
                                    "it in another format.", epilog=_EXAMPLES,
                                    formatter_class=ExamplesHelp)
   actions = parser.add_subparsers(dest="action", required=True, metavar="ACTION")
-  show = actions.add_parser("show", help="print counts, recipe, lineage and digests", epilog=_SHOW_EXAMPLES,
-                            description="Print counts, recipe, lineage and digests of a memory.",
+  show = actions.add_parser("show", help="print counts, privacy, recipe, lineage and digests", epilog=_SHOW_EXAMPLES,
+                            description="Print counts, privacy, recipe, lineage and digests of a memory.",
                             formatter_class=ExamplesHelp)
   export = actions.add_parser("export", help="write the slots in another format", epilog=_EXPORT_EXAMPLES,
                               description="Write the slots of a memory in another format, with a README that says what "
@@ -59,7 +59,8 @@ def show_memory(uri: str, *, as_json: bool) -> int:
   directory = memory_folder(uri)
   manifest = read_manifest(directory)
   if as_json:
-    print(json.dumps({**manifest.to_dict(), "uri": directory}, indent=2, sort_keys=True))
+    shown = {**manifest.to_dict(), "uri": directory, "privacy": manifest.claim().to_dict()}
+    print(json.dumps(shown, indent=2, sort_keys=True))
     return 0
   from diet_tf.terminal import console, manifest_tables
   console().print(*manifest_tables(directory, manifest), sep="\n")

@@ -80,6 +80,10 @@ def plan_migration(old: FeatureSpec, new: FeatureSpec) -> Migration:
       by a whole factor, or label or time column change.
   """
   columns: dict[str, tuple[Any, Any]] = {"label": (old.label, new.label), "time": (old.time_column, new.time_column)}
+  if (old.salt is None) != (new.salt is None):
+    raise _refused("privacy.salt_environment_variable", "a store hashes with one secret, or without, from its first "
+                   "span on", old.salt and old.salt.environment_variable, new.salt and new.salt.environment_variable,
+                   "restore privacy.salt_environment_variable, or begin a new store.")
   for name, (committed, now) in columns.items():
     if committed != now:
       raise _refused(f"features.{name}", f"{name} stays as it was committed", committed, now,
@@ -92,7 +96,8 @@ def plan_migration(old: FeatureSpec, new: FeatureSpec) -> Migration:
                    new.names, f"restore {lost!r} there and put new fields at the end, or begin a new store.")
   for before, after in zip(old.fields, new.fields):
     _require_grown(before, after)
-  return Migration(old, new)
+  # Ids of the new spec are hashed with the secret of the old one, which it does not know.
+  return Migration(old, new.bound_to(old.salt.check if old.salt is not None else None))
 
 
 def _require_grown(before: Field, after: Field) -> None:

@@ -4,6 +4,10 @@ The space is the teacher's own: embeddings scaled by how strongly each coordinat
 of its input Jacobian), reduced to a few principal components, beside the logit itself. Clusters are found by Lloyd's
 k-means on a bounded sample, in which an example counts by `|influence|^exponent`, so that more clusters open where more
 influence lies. Every example of the span is then assigned to its nearest centre, one batch at a time.
+
+Where users are counted (`UserRule`), a cluster of too few of them joins the one with the nearest centre, again until
+none is left, and an id that too few users of its cluster had gets no weight. Users are counted on the very rows that id
+shares are counted on, so that what is kept in memory stays bounded, and the count does not depend on the order of rows.
 """
 
 from __future__ import annotations
@@ -15,6 +19,7 @@ import numpy as np
 import tensorflow as tf
 
 from diet_tf.errors import ConfigError, DataError
+from diet_tf.features import MISSING_ID
 from diet_tf.influence import factors
 from diet_tf.models import RankingModel
 from diet_tf.progress import Progress, silent
@@ -94,6 +99,19 @@ class ScoredExamples:
   def concatenate(cls, parts: list[ScoredExamples]) -> ScoredExamples:
     """All examples of `parts`, in order."""
     return cls(*(np.concatenate([getattr(part, field.name) for part in parts]) for field in dataclasses.fields(cls)))
+
+
+@dataclasses.dataclass(frozen=True)
+class UserRule:
+  """How many distinct users have to stand behind each id weight and each slot.
+
+  Attributes:
+    column: number of the field whose ids are users; a row that misses it is of no user.
+    min_users: distinct ids of that field, at least 2.
+  """
+
+  column: int
+  min_users: int
 
 
 # A pass over a span's examples; called once per pass, so that nothing needs to be kept.
@@ -245,8 +263,8 @@ class _Clusters:
 
 
 def squash(passes: Passes, cluster_of: ClusterOf, num_clusters: int, max_ids: tuple[int, ...],
-           settings: SquashSettings, *, span: int, first_slot_id: int, seed: int,
-           progress: Progress = silent) -> Slots:
+           settings: SquashSettings, *, span: int, first_slot_id: int, seed: int, progress: Progress = silent,
+           users: UserRule | None = None, centres: np.ndarray | None = None) -> Slots:
   """One slot per non-empty cluster: its heaviest ids with their shares, mean soft label, mass as sample weight.
 
   Args:
@@ -259,7 +277,17 @@ def squash(passes: Passes, cluster_of: ClusterOf, num_clusters: int, max_ids: tu
     first_slot_id: the slots are numbered from it.
     seed: of the choice of rows.
     progress: called after each batch.
+    users: what has to stand behind the slots; None asks for nothing.
+    centres: `[num_clusters, d]`, which clusters of too few users join by; None takes the clusters' numbers for them.
+
+  Raises:
+    ConfigError: more users are asked for than rows of a cluster are kept.
+    DataError: the span has fewer users.
   """
+  if users is not None and users.min_users > settings.kept_rows_per_slot:
+    raise ConfigError("privacy.min_users_per_id", rule="it is at most squash.kept_rows_per_slot, the rows of a "
+                      "cluster that users are counted on.", received=f"{users.min_users} for "
+                      f"{settings.kept_rows_per_slot} rows.", remedy="raise squash.kept_rows_per_slot.")
   kept = _Clusters(num_clusters, len(max_ids))
   done = 0
   for batch in passes():
@@ -274,7 +302,10 @@ def squash(passes: Passes, cluster_of: ClusterOf, num_clusters: int, max_ids: tu
     done += len(batch)
     progress("squash (examples)", done, None)
   _prune(kept, settings.kept_rows_per_slot, limit=0)
-  return _to_slots(kept, max_ids, span, first_slot_id)
+  if users is not None:
+    _join_small(kept, np.arange(num_clusters)[:, None] if centres is None else centres, users,
+                settings.kept_rows_per_slot)
+  return _to_slots(kept, max_ids, span, first_slot_id, users)
 
 
 def _prune(kept: _Clusters, rows_per_cluster: int, limit: int) -> None:
@@ -288,18 +319,72 @@ def _prune(kept: _Clusters, rows_per_cluster: int, limit: int) -> None:
   kept.ids, kept.clusters, kept.order = kept.ids[order], kept.clusters[order], kept.order[order]
 
 
-def _to_slots(kept: _Clusters, max_ids: tuple[int, ...], span: int, first_slot_id: int) -> Slots:
+def _num_users(groups: np.ndarray, user_ids: np.ndarray, num_groups: int) -> np.ndarray:
+  """`[num_groups]`, how many distinct users the rows of each group have."""
+  known = user_ids != MISSING_ID
+  pairs = np.unique(np.stack([groups[known], user_ids[known]], axis=1), axis=0)
+  return np.bincount(pairs[:, 0], minlength=num_groups)
+
+
+def _join_small(kept: _Clusters, centres: np.ndarray, users: UserRule, rows_per_cluster: int) -> None:
+  """Joins each cluster of too few users with the one of the nearest centre, until there is none.
+
+  The rows that are kept of a joined cluster are those that would have been kept, had it been one from the beginning.
+
+  Raises:
+    DataError: one cluster is left, and has too few users.
+  """
+  while True:
+    counts = _num_users(kept.clusters, kept.ids[:, users.column], len(kept.mass))
+    small = np.flatnonzero((kept.mass > 0) & (counts < users.min_users))
+    if not len(small):
+      return
+    if np.count_nonzero(kept.mass) == 1:
+      raise DataError("privacy.min_users_per_id", rule="a span has at least so many distinct users, without those "
+                      "held back.", received=f"{int(counts.max())} for {users.min_users}.",
+                      remedy="lower it, or make spans longer.")
+    targets = np.arange(len(kept.mass))
+    for cluster in small:
+      # One that others have joined may have grown enough: the next round tells.
+      if not (targets == cluster).sum() > 1:
+        others = np.flatnonzero((kept.mass > 0) & (targets == np.arange(len(targets))))
+        others = others[others != cluster]
+        if len(others):
+          targets[cluster] = others[np.argmin(np.square(centres[others] - centres[cluster]).sum(axis=1))]
+    for name in ("mass", "label_sum", "influence_sum"):
+      setattr(kept, name, np.bincount(targets, getattr(kept, name), len(targets)))
+    kept.clusters = targets[kept.clusters].astype(np.int32)
+    _prune(kept, rows_per_cluster, limit=0)
+
+
+def _to_slots(kept: _Clusters, max_ids: tuple[int, ...], span: int, first_slot_id: int,
+              users: UserRule | None) -> Slots:
   full = np.flatnonzero(kept.mass > 0)
   position = np.full(len(kept.mass), -1)
   position[full] = np.arange(len(full))
   ids = np.zeros((len(full), len(max_ids), max(max_ids)), np.int32)
   weights = np.zeros(ids.shape, np.float32)
   for field, most in enumerate(max_ids):
-    _heaviest(position[kept.clusters], kept.ids[:, field], most, ids[:, field], weights[:, field])
+    rows, values = position[kept.clusters], kept.ids[:, field]
+    if users is not None:
+      rows, values = _with_enough_users(rows, values, kept.ids[:, users.column], users.min_users)
+    _heaviest(rows, values, most, ids[:, field], weights[:, field])
+  if users is not None:
+    # Where no id of a field is left, nothing is known of it: padding is the missing id, which now gets all weight.
+    weights[..., 0] = np.where(weights.sum(axis=2) > 0, weights[..., 0], 1)
   mass = kept.mass[full]
   return Slots(ids=ids, weights=weights, labels=kept.label_sum[full] / mass, sample_weights=mass / mass.mean(),
                slot_ids=first_slot_id + np.arange(len(full)), born_spans=np.full(len(full), span),
                updated_spans=np.full(len(full), span), influences=kept.influence_sum[full] / mass)
+
+
+def _with_enough_users(slots: np.ndarray, values: np.ndarray, user_ids: np.ndarray,
+                       min_users: int) -> tuple[np.ndarray, np.ndarray]:
+  """Slots and values `[n]` of the rows whose value at least `min_users` users of their slot had."""
+  _, pair_of_row = np.unique(np.stack([slots, values], axis=1), axis=0, return_inverse=True)
+  pair_of_row = pair_of_row.ravel()
+  enough = _num_users(pair_of_row, user_ids, pair_of_row.max() + 1)[pair_of_row] >= min_users
+  return slots[enough], values[enough]
 
 
 def _heaviest(slots: np.ndarray, values: np.ndarray, most: int, ids: np.ndarray, weights: np.ndarray) -> None:

@@ -18,9 +18,19 @@ from diet_tf.features import FeatureSpec
 from diet_tf.manifest import Recipe
 from diet_tf.memory import Memory
 from diet_tf.models import RankingModel
+from diet_tf.privacy import NO_RULES, PrivacySettings
 from diet_tf.progress import Progress, silent
 from diet_tf.slots import Slots
-from diet_tf.squash import Passes, SquashSettings, TeacherSpace, fit_centres, influence_weights, mix, sample
+from diet_tf.squash import (
+  Passes,
+  SquashSettings,
+  TeacherSpace,
+  UserRule,
+  fit_centres,
+  influence_weights,
+  mix,
+  sample,
+)
 from diet_tf.teacher import Teacher
 
 
@@ -67,28 +77,31 @@ def choose_addressing(previous: Memory | None, influences: np.ndarray, passes: P
 
 
 def new_slots(passes: Passes, member: RankingModel, num_slots: int, spec: FeatureSpec, settings: SquashSettings, *,
-              span: int, first_slot_id: int, seed: int, progress: Progress = silent) -> Slots:
+              span: int, first_slot_id: int, seed: int, progress: Progress = silent,
+              privacy: PrivacySettings = NO_RULES) -> Slots:
   """At most `num_slots` slots squashed from the span, see `diet_tf.squash`."""
-  cluster_of = (squash_module.random_clusters(num_slots, seed) if settings.clusters == "random" else
-                _teacher_clusters(passes, member, num_slots, settings, seed))
+  cluster_of, centres = ((squash_module.random_clusters(num_slots, seed), None) if settings.clusters == "random" else
+                         _teacher_clusters(passes, member, num_slots, settings, seed))
+  users = UserRule(privacy.user_column(spec.names), privacy.min_users_per_id) if privacy.counts_users else None
   return squash_module.squash(passes, cluster_of, num_slots, spec.ids_per_slot(settings.ids_per_slot), settings,
-                              span=span, first_slot_id=first_slot_id, seed=seed, progress=progress)
+                              span=span, first_slot_id=first_slot_id, seed=seed, progress=progress, users=users,
+                              centres=centres)
 
 
 def _teacher_clusters(passes: Passes, member: RankingModel, num_clusters: int, settings: SquashSettings,
-                      seed: int) -> squash_module.ClusterOf:
-  """Clusters of examples that the teacher sees alike, with centres found on a bounded sample."""
+                      seed: int) -> tuple[squash_module.ClusterOf, np.ndarray]:
+  """Clusters of examples that the teacher sees alike, and `[num_clusters, d]` centres, found on a bounded sample."""
   num_rows = min(settings.max_sample_rows, settings.sample_rows_per_slot * num_clusters)
   examples = sample(passes, num_rows, seed)
   space = TeacherSpace(member, examples, settings.num_components)
   centres = fit_centres(space(examples), influence_weights(examples.influences, settings),
                         min(num_clusters, len(examples)), num_iterations=settings.num_iterations, seed=seed)
-  return squash_module.nearest_centre(space, centres)
+  return squash_module.nearest_centre(space, centres), centres
 
 
 def begin(previous: Memory | None, influences: np.ndarray, passes: Passes, num_examples: int, teacher: Teacher,
           budget: BudgetSettings, addressing: AddressingSettings, squash: SquashSettings, distill: DistillSettings, *,
-          span: int, seed: int, progress: Progress = silent) -> Start:
+          span: int, seed: int, progress: Progress = silent, privacy: PrivacySettings = NO_RULES) -> Start:
   """The start of a stage: old slots addressed, and after them new ones squashed from the span.
 
   Args:
@@ -101,9 +114,10 @@ def begin(previous: Memory | None, influences: np.ndarray, passes: Passes, num_e
     span: its number.
     seed: of the stage.
     progress: called along the way.
+    privacy: how many users have to stand behind the new slots.
 
   Raises:
-    DataError: if the budget or the span is too small for one training batch.
+    DataError: if the budget or the span is too small for one training batch, or the span has too few users.
   """
   spec = teacher.spec
   seen = num_examples + (previous.manifest.num_examples_seen if previous else 0)
@@ -115,7 +129,7 @@ def begin(previous: Memory | None, influences: np.ndarray, passes: Passes, num_e
   if decided.num_added > 0:
     member = teacher.load_checkpoint(teacher.checkpoints[-1])
     added = new_slots(passes, member, decided.num_added, spec, squash, span=span, first_slot_id=first_id, seed=seed,
-                      progress=progress)
+                      progress=progress, privacy=privacy)
     decided, added = _in_whole_batches(decided, added, influences, batch_size)
     # A cluster of the whole log weighs by its examples, so that old and new slots stand for equal numbers of them.
     parts.append(added)

@@ -15,6 +15,7 @@ from diet_tf.features import FeatureSpec
 from diet_tf.gate import GateSettings
 from diet_tf.influence import InfluenceSettings
 from diet_tf.manifest import canonical_digest
+from diet_tf.privacy import NO_RULES, PrivacySettings
 from diet_tf.squash import SquashSettings
 from diet_tf.teacher import TeacherSettings
 
@@ -36,6 +37,7 @@ class StageSettings:
     squash: how the clusters of a span become slots.
     distill: the bi-level refinement.
     gate: when the refined memory is committed.
+    privacy: what the new slots may reveal of single users.
   """
 
   teacher: TeacherSettings = TeacherSettings()
@@ -45,6 +47,7 @@ class StageSettings:
   squash: SquashSettings = SquashSettings()
   distill: DistillSettings = DistillSettings()
   gate: GateSettings = GateSettings()
+  privacy: PrivacySettings = NO_RULES
 
   @classmethod
   def of(cls, config: Config) -> StageSettings:
@@ -52,8 +55,12 @@ class StageSettings:
     return cls(**{field.name: getattr(config, field.name) for field in dataclasses.fields(cls)})
 
   def to_json(self) -> str:
-    """The settings as JSON text, defaults included."""
-    return to_json(self)
+    """The settings as JSON text, defaults included; the section `privacy` stands in it where it is not the default."""
+    value = json.loads(to_json(self))
+    if self.privacy == NO_RULES:
+      # What was made before this section came has the digest of what is made without it.
+      del value["privacy"]
+    return json.dumps(value, sort_keys=True)
 
   @classmethod
   def from_json(cls, text: str) -> StageSettings:

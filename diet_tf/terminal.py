@@ -86,6 +86,7 @@ def _copy_but_chatter(reading: int, target: int) -> None:
 
 def manifest_tables(directory: str, manifest: Manifest) -> list[Table]:
   """What the manifest of a memory says, as tables: the memory, its recipe, its lineage and its files."""
+  claim = manifest.claim()
   memory = _pairs("memory", [
       ("folder", directory), ("digest", manifest.digest), ("span", str(manifest.span)),
       ("slots", f"{manifest.num_slots:,}"), ("examples seen", f"{manifest.num_examples_seen:,}"),
@@ -93,6 +94,7 @@ def manifest_tables(directory: str, manifest: Manifest) -> list[Table]:
       ("bytes", f"{manifest.num_bytes:,} ({manifest.num_raw_bytes:,} uncompressed)"),
       ("ids per slot (K)", ", ".join(f"{name} {count}" for name, count in manifest.max_ids.items())),
       ("budget", ", ".join(f"{name} {value}" for name, value in manifest.budget.items())),
+      ("privacy", claim.users_text()), ("ids", claim.hashing_text()),
       ("feature spec", manifest.feature_spec_digest), ("settings", manifest.settings_digest),
       ("made with", ", ".join(f"{name} {version}" for name, version in manifest.versions.items()))])
   recipe = manifest.recipe

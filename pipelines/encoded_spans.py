@@ -7,9 +7,9 @@ from collections.abc import Sequence
 from diet_tf import encoding, files, records
 from diet_tf.features import FeatureSpec
 from diet_tf.log_settings import LogSettings
-from diet_tf.manifest import canonical_digest
+from diet_tf.manifest import canonical_digest, read_manifest
 from diet_tf.progress import Progress, silent
-from diet_tf.store import Store
+from diet_tf.store import MEMORY_PART, Store
 from tfx_components.log_gen.file_names import SPLIT_FOLDER, SUMMARY_NAME, VOCABULARIES_NAME
 
 
@@ -32,6 +32,9 @@ def encoded_span(log: LogSettings, features: FeatureSpec, span: int, store: Stor
   """
   grows = span not in store.spans() or store.read(span).feature_spec_digest in (None, features.digest())
   below = store.newest(below=span) if grows else store.newest()
+  newest = store.newest()
+  if features.salt is not None and newest is not None:
+    features = features.bound_to(read_manifest(store.path(newest, MEMORY_PART)).salt_check)
   origin = canonical_digest({"log": log.to_dict(), "features": features.to_dict(), "grows": grows,
                              "parent": None if below is None else below.data})
   target = files.join(folder, origin[:16])

@@ -14,7 +14,7 @@ from diet_tf.errors import FormatError
 from diet_tf.fidelity import evaluate_panel
 from diet_tf.fidelity_result import FidelityResult
 from diet_tf.makeup import coverage
-from diet_tf.manifest import canonical_digest
+from diet_tf.manifest import canonical_digest, read_manifest
 from diet_tf.memory import Memory, load_memory
 from diet_tf.progress import Progress, silent
 from diet_tf.report import write_report
@@ -24,7 +24,7 @@ from diet_tf.teacher import Teacher
 from pipelines.encoded_spans import encoded_span, shards_below
 from pipelines.workspace import SpanRecord, Workspace
 from tfx_components.inputs import TEACHER_PART, VOCABULARIES_PART
-from tfx_components.stage_files import STAGE_NAME
+from tfx_components.stage_files import STAGE_NAME, salt_check_of
 from tfx_components.training import prepare
 
 _TEACHER_BATCH = 8192
@@ -117,9 +117,14 @@ class Evaluation:
     record = self.workspace.read_record(span)
     if record is not None and record.feature_spec_digest == self.config.features.digest():
       shards = shards_below(record.examples)
-      if shards:
+      if shards and salt_check_of(record.examples) == self._salt_check():
         return shards
     return self._encoded(span)
+
+  def _salt_check(self) -> str | None:
+    """The check value of the secret that the store's ids are hashed with."""
+    newest = self.store.newest()
+    return None if newest is None else read_manifest(self.store.path(newest, MEMORY_PART)).salt_check
 
   def _encoded(self, span: int) -> list[str]:
     return encoded_span(self.config.log, self.config.features, span, self.store, self.workspace.examples_folder(span),

@@ -51,6 +51,10 @@ def from_folder(folder: str, manifest: Manifest) -> HeldOut:
       raise FormatError(folder, rule=f"the examples are of the memory's feature spec "
                         f"{manifest.feature_spec_digest[:12]}.", received=str(summary["feature_spec_digest"])[:12],
                         remedy="encode the span with the config of the memory: pass --config instead.")
+    if summary.get("salt_check") != manifest.salt_check:
+      raise FormatError(folder, rule=f"the ids of the examples are hashed with the memory's secret, of the check value "
+                        f"{manifest.salt_check}.", received=str(summary.get("salt_check")),
+                        remedy="encode the span again with the secret of the memory: pass --config instead.")
     _require_unseen([summary["span"]], manifest)
   shards = shards_below(folder) or records.example_shards(folder)
   return HeldOut(tuple(shards), () if summary is None else (summary["span"],), folder)
@@ -67,7 +71,8 @@ def from_workspace(store_uri: str, manifest: Manifest) -> HeldOut | None:
     for name in files.names_in(files.join(root, str(span))):
       folder = files.join(root, str(span), name)
       summary = _summary(folder)
-      if summary is not None and summary["feature_spec_digest"] == manifest.feature_spec_digest:
+      if (summary is not None and summary["feature_spec_digest"] == manifest.feature_spec_digest
+          and summary.get("salt_check") == manifest.salt_check):
         return from_folder(folder, manifest)
   return None
 

@@ -36,7 +36,7 @@ from tests.documents import (
 LEAST_CONFIG = {"name": "docs", "log": {"pattern": "{SPAN}.csv"},
                 "features": {"label": "click", "fields": [{"name": "user", "hash": 16}]}}
 # Options of other commands than ours.
-OTHER_OPTIONS = {"--check"}
+OTHER_OPTIONS = {"--check", "--from-literal"}
 # What a terminal showed is not wrapped.
 RECORDED = "transcript.md"
 KUBEFLOW = ROOT / "kubeflow" / "README.md"
@@ -269,7 +269,7 @@ def test_tables_of_keys_are_those_of_the_code():
 @pytest.mark.parametrize("path", DOCUMENTS, ids=name_of)
 def test_keys_that_are_named_exist(path):
   known = _reference().keys()
-  sections = "|".join(["features", "budget", "validation", *SECTIONS])
+  sections = "|".join(["features", "budget", "validation", "privacy", *SECTIONS])
   text = path.read_text()
   named = re.findall(rf"`((?:{sections})(?:\.[\w\[\]]+)+)`", text)
   named += re.findall(r"--set '?([\w.]+)=", text)

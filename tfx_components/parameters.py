@@ -6,7 +6,7 @@ import json
 from typing import Any
 
 from diet_tf.features import FeatureSpec
-from diet_tf.stage_settings import to_json
+from diet_tf.stage_settings import StageSettings, to_json
 
 
 def features_text(features: FeatureSpec | Any) -> Any:
@@ -16,6 +16,8 @@ def features_text(features: FeatureSpec | Any) -> Any:
 
 def settings_text(settings: Any) -> Any:
   """The JSON of a dataclass of settings; a text or a runtime parameter is passed on."""
+  if isinstance(settings, StageSettings):
+    return settings.to_json()
   # A runtime parameter is no dataclass.
   return to_json(settings) if hasattr(settings, "__dataclass_fields__") else settings
 

@@ -17,11 +17,13 @@ from diet_tf.features import FeatureSpec
 from diet_tf.gate import Verdict
 from diet_tf.manifest import Recipe, check_document, read_document
 from diet_tf.memory import Memory, load_memory, save_memory
+from diet_tf.privacy import users_by_span
 from diet_tf.scoring import scored_passes
 from diet_tf.slots import Slots
 from diet_tf.squash import Passes
 from diet_tf.stage import Start, stage_seed
 from diet_tf.stage_settings import StageSettings, features_from_json
+from tfx_components.log_gen.file_names import SUMMARY_NAME
 
 MEMORY_FOLDER = "memory"
 ACTIONS_NAME = "actions.npz"
@@ -65,6 +67,10 @@ class Stage:
       settings = dataclasses.replace(settings, budget=dataclasses.replace(settings.budget, fraction=fraction))
     return cls(features_from_json(exec_properties["features"]), settings, int(exec_properties["seed"]), span)
 
+  def encoded_as(self, examples_uri: str) -> Stage:
+    """The stage whose feature spec names the secret that its examples were hashed with, if any, by its check value."""
+    return dataclasses.replace(self, spec=self.spec.bound_to(salt_check_of(examples_uri)))
+
   def to_settings(self) -> dict[str, Any]:
     """What a commit keeps of how it was made."""
     return {**json.loads(self.settings.to_json()), "feature_spec": self.spec.to_dict(), "seed": self.seed}
@@ -84,7 +90,9 @@ class Stage:
     return Memory.create(slots, self.spec, recipe, span=self.span, num_examples_seen=num_examples_seen,
                          budget=dataclasses.asdict(self.settings.budget), lineage=lineage,
                          settings_digest=self.settings.digest(self.spec, self.seed),
-                         ids_per_slot=self.settings.squash.ids_per_slot)
+                         ids_per_slot=self.settings.squash.ids_per_slot,
+                         users_per_id=users_by_span(slots.born_spans, self.settings.privacy, self.span,
+                                                    previous.manifest.users_per_id if previous is not None else ()))
 
   def save(self, directory: str, slots: Slots, recipe: Recipe, previous: Memory | None,
            num_examples_seen: int) -> Memory:
@@ -94,6 +102,12 @@ class Stage:
   def load(self, directory: str) -> Memory:
     """The memory that `save` wrote."""
     return load_memory(files.join(directory, MEMORY_FOLDER), spec=self.spec)
+
+
+def salt_check_of(examples_uri: str) -> str | None:
+  """The check value of the secret that the examples in a folder of LogGen were hashed with; None without one."""
+  path = files.join(examples_uri, SUMMARY_NAME)
+  return read_document(path).get("salt_check") if files.exists(path) else None
 
 
 def write_start(directory: str, start: Start, num_examples: int) -> None:

@@ -15,6 +15,7 @@ from diet_tf.distill import Refined
 from diet_tf.features import FeatureSpec
 from diet_tf.gate import REFINED, Candidate, judge
 from diet_tf.memory import Memory
+from diet_tf.privacy import users_by_span
 from diet_tf.scoring import SpanScorer
 from diet_tf.squash import Passes, ScoredExamples, mix
 from diet_tf.stage import Start, begin, refine_start, stage_seed
@@ -123,7 +124,8 @@ def run_stage(rows: LogRows, previous: Memory | None, teacher: Teacher, spec: Fe
   scored = score_span(rows, previous, teacher, settings)
   clock.note("teacher and scores")
   start = begin(previous, scored.slot_influences, scored.passes, scored.num_examples, teacher, settings.budget,
-                settings.addressing, settings.squash, settings.distill, span=span, seed=drawn)
+                settings.addressing, settings.squash, settings.distill, span=span, seed=drawn,
+                privacy=settings.privacy)
   clock.note("addressing")
   refined = refine_start(start, previous, scored.passes, teacher, settings.distill, seed=drawn)
   clock.note("refinement")
@@ -131,8 +133,10 @@ def run_stage(rows: LogRows, previous: Memory | None, teacher: Teacher, spec: Fe
   clock.note("gate")
   candidates = [(REFINED, refined.slots, refined.recipe), (START, start.slots, start.recipe),
                 *([] if previous is None else [(PREVIOUS, previous.slots, previous.recipe)])]
+  before = previous.manifest.users_per_id if previous is not None else ()
   whole = {name: Memory.create(slots, spec, recipe, span=span, num_examples_seen=start.num_examples_seen,
-                               budget=dataclasses.asdict(settings.budget), ids_per_slot=settings.squash.ids_per_slot)
+                               budget=dataclasses.asdict(settings.budget), ids_per_slot=settings.squash.ids_per_slot,
+                               users_per_id=users_by_span(slots.born_spans, settings.privacy, span, before))
            for name, slots, recipe in candidates}
   return StageOutcome(whole[chosen], whole[START], chosen, dict(start.counts), clock.seconds)
 

@@ -101,6 +101,8 @@ def _add_access(parser: argparse.ArgumentParser) -> None:
   group = parser.add_argument_group("access")
   group.add_argument("--s3-secret", default="", metavar="NAME", help="a Kubernetes secret with the keys "
                      "AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY; its values never enter the YAML")
+  group.add_argument("--salt-secret", default="", metavar="NAME", help="a Kubernetes secret with the salt of hashed "
+                     "ids, under the key that privacy.salt_environment_variable names; LogGen alone gets it")
   group.add_argument("--s3-endpoint", default="", metavar="URL", help="of an S3 server such as MinIO")
   group.add_argument("--s3-region", default=Deployment.s3_region, metavar="NAME", help="(default: %(default)s)")
   group.add_argument("--pvc", action="append", default=[], metavar="CLAIM:PATH",
@@ -141,7 +143,7 @@ def _deployment(options: argparse.Namespace) -> Deployment:
       gpu_resource=options.gpu_resource, node_selector=dict(map(_parse_label, options.node_selector)),
       tolerations=tuple(map(Toleration.parse, options.toleration)), s3_secret=options.s3_secret,
       s3_endpoint=options.s3_endpoint, s3_region=options.s3_region, volumes=volumes,
-      image_pull_secret=options.image_pull_secret)
+      image_pull_secret=options.image_pull_secret, salt_secret=options.salt_secret)
 
 
 def _parse_label(text: str) -> tuple[str, str]:

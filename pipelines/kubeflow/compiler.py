@@ -16,7 +16,7 @@ from diet_tf import files
 from diet_tf.config import Config
 from diet_tf.stage_settings import StageSettings
 from pipelines.kubeflow.checks import require_runnable, require_valid
-from pipelines.kubeflow.deployment import SECRET_KEYS, TRAINING_NODES, Deployment
+from pipelines.kubeflow.deployment import ENCODING_NODES, SECRET_KEYS, TRAINING_NODES, Deployment
 from pipelines.kubeflow.entrypoint import CONSOLE_TYPES
 from pipelines.kubeflow.parameters import default_values
 from pipelines.pipeline import create_pipeline
@@ -71,8 +71,10 @@ def compile_config(config: Config, deployment: Deployment, *, beam_pipeline_args
     beam_pipeline_args: for the components that run on Beam.
 
   Raises:
-    ConfigError: the pipeline has something that Kubeflow Pipelines cannot run.
+    ConfigError: the pipeline has something that Kubeflow Pipelines cannot run, or ids are hashed with a salt and the
+      deployment has no secret for it.
   """
+  deployment = deployment.with_salt(config.features.salt)
   defaults: dict[str, Any] = {
       "span": AUTO, "store_uri": deployment.store_uri, "log_pattern": config.log.pattern,
       "budget_fraction": config.budget.fraction, "seed": config.seed, "replace": 0, "accept_changes": 0}
@@ -141,17 +143,23 @@ def _platform(spec: dict[str, Any], deployment: Deployment) -> dict[str, Any]:
   """The document of what Kubernetes alone knows; empty for nothing."""
   executors = {}
   for label, executor in spec["deploymentSpec"]["executors"].items():
-    settings = _kubernetes_settings(deployment, _trains(label)) if "container" in executor else {}
+    settings = _kubernetes_settings(deployment, label) if "container" in executor else {}
     if settings:
       executors[label] = settings
   return {"platforms": {"kubernetes": {"deploymentSpec": {"executors": executors}}}} if executors else {}
 
 
-def _kubernetes_settings(deployment: Deployment, trains: bool) -> dict[str, Any]:
+def _kubernetes_settings(deployment: Deployment, label: str) -> dict[str, Any]:
   settings: dict[str, Any] = {}
+  trains = _trains(label)
+  secrets: list[tuple[str, tuple[str, ...]]] = []
   if deployment.s3_secret:
-    settings["secretAsEnv"] = [{"secretName": deployment.s3_secret, "keyToEnv": [
-        {"secretKey": key, "envVar": key} for key in SECRET_KEYS]}]
+    secrets.append((deployment.s3_secret, SECRET_KEYS))
+  if deployment.salt_secret and label.removesuffix("_executor") in ENCODING_NODES:
+    secrets.append((deployment.salt_secret, (deployment.salt_variable,)))
+  if secrets:
+    settings["secretAsEnv"] = [{"secretName": name, "keyToEnv": [{"secretKey": key, "envVar": key} for key in keys]}
+                               for name, keys in secrets]
   if deployment.volumes:
     settings["pvcMount"] = [{"constant": volume.claim, "mountPath": volume.path} for volume in deployment.volumes]
   if deployment.image_pull_secret:

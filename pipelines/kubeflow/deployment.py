@@ -8,9 +8,12 @@ from collections.abc import Mapping
 
 from diet_tf import files
 from diet_tf.errors import ConfigError
+from diet_tf.salt import Salt
 
 # Nodes that train models on a GPU where there is one: the teacher is trained in InfluenceScorer.
 TRAINING_NODES = ("InfluenceScorer", "DistillTrainer")
+# Nodes that hash rows, and nobody else needs the secret that they are hashed with.
+ENCODING_NODES = ("LogGen",)
 EFFECTS = ("NoSchedule", "PreferNoSchedule", "NoExecute")
 # Environment variables that the S3 clients read, by the secret's key of the same name.
 SECRET_KEYS = ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY")
@@ -131,6 +134,8 @@ class Deployment:
     s3_region: its region.
     volumes: mounted into every container.
     image_pull_secret: name of a secret; empty for none.
+    salt_secret: name of a secret with the key `salt_variable`, for `ENCODING_NODES` alone; empty for none.
+    salt_variable: the environment variable of the config that ids are hashed with; empty for none.
   """
 
   image: str
@@ -146,12 +151,15 @@ class Deployment:
   s3_region: str = "us-east-1"
   volumes: tuple[Volume, ...] = ()
   image_pull_secret: str = ""
+  salt_secret: str = ""
+  salt_variable: str = ""
 
   def __post_init__(self) -> None:
     _require(bool(re.fullmatch(r"\S+[:@]\S+", self.image)) and not self.image.endswith(":latest"), "--image",
              "it names an image with a tag or digest, other than latest: a run must be repeatable.", self.image,
              "write it like registry.example.com/diet-tf:0.1.0.")
-    for name, value in (("--s3-secret", self.s3_secret), ("--image-pull-secret", self.image_pull_secret)):
+    for name, value in (("--s3-secret", self.s3_secret), ("--image-pull-secret", self.image_pull_secret),
+                        ("--salt-secret", self.salt_secret)):
       _require(not value or bool(_OBJECT_NAME.fullmatch(value)), name, "it is the name of a Kubernetes secret.", value,
                "use lower-case letters, digits, '-' and '.'.")
     # tensorflow-io waits for ever on an endpoint without a scheme.
@@ -176,6 +184,19 @@ class Deployment:
     _require(any(uri == path or uri.startswith(f"{path}/") for path in mounted), "--store",
              f"a folder lies on a volume that outlives the containers; mounted are: {', '.join(mounted) or 'none'}.",
              uri, "mount a claim there (--pvc CLAIM:PATH), or use s3:// or gs://.")
+
+  def with_salt(self, salt: Salt | None) -> Deployment:
+    """The deployment with the variable of a feature spec's salt.
+
+    Raises:
+      ConfigError: there is a salt and no secret for it, or the other way round.
+    """
+    _require(salt is None or bool(self.salt_secret), "--salt-secret", "it names the Kubernetes secret with the salt "
+             f"that ids are hashed with, under the key {salt.environment_variable if salt else ''}.", self.salt_secret,
+             "kubectl create secret generic NAME --from-file=..., and pass --salt-secret NAME.")
+    _require(salt is not None or not self.salt_secret, "--salt-secret", "it goes with the config's "
+             "privacy.salt_environment_variable.", self.salt_secret, "set that key, or leave out --salt-secret.")
+    return self if salt is None else dataclasses.replace(self, salt_variable=salt.environment_variable)
 
   def environment(self) -> dict[str, str]:
     """The containers' environment, without secrets: tensorflow-io and Beam read the endpoint in words of their own."""

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 import importlib.metadata
 import json
@@ -14,7 +15,8 @@ import pytest
 from diet_tf import cli
 from diet_tf.errors import ConfigError, DataError
 from diet_tf.features import FeatureSpec, Field, Label
-from diet_tf.manifest import Manifest, Recipe, ShardInfo, write_manifest
+from diet_tf.manifest import Manifest, Recipe, ShardInfo, read_manifest, write_manifest
+from diet_tf.salt import Salt
 from diet_tf.store import Store
 
 SPEC = FeatureSpec((Field("user", "user", hash_ids=100), Field("[bold]tab", "tab", vocabulary_ids=9)), Label("click"))
@@ -99,6 +101,35 @@ def test_memory_show_tables(memory: pathlib.Path, capsys: pytest.CaptureFixture[
   text = capsys.readouterr().out
   for part in ("2,000", "100.0", "1,234", "[bold]tab 4, user 8", "embedding 0.01", "2, from 0.5 to 1", "slots-0.gz"):
     assert part in text
+
+
+def test_memory_show_says_that_nothing_holds_of_users(memory: pathlib.Path, capsys: pytest.CaptureFixture[str],
+                                                      monkeypatch: pytest.MonkeyPatch):
+  monkeypatch.setenv("COLUMNS", "200")
+  assert cli.main(["memory", "show", str(memory)]) == 0
+  text = capsys.readouterr().out
+  assert "none: rare ids stand in slots by themselves" in text and "without a salt: user" in text
+  assert cli.main(["memory", "show", str(memory), "--json"]) == 0
+  shown = json.loads(capsys.readouterr().out)["privacy"]
+  assert shown["user_field"] is None and shown["min_users"] == 1 and shown["salted_fields"] == []
+
+
+def test_memory_show_says_what_holds(memory: pathlib.Path, capsys: pytest.CaptureFixture[str],
+                                     monkeypatch: pytest.MonkeyPatch):
+  salted = SPEC.with_salt(Salt("SALT", "0123456789abcdef"))
+  rules = [{"born_span": span, "user_field": "user", "min_users": users} for span, users in ((2, 7), (3, 5))]
+  write_manifest(str(memory), dataclasses.replace(
+      read_manifest(str(memory)), feature_spec=salted.to_dict(), feature_spec_digest=salted.digest(),
+      users_per_id=tuple(rules)))
+  monkeypatch.setenv("COLUMNS", "200")
+  assert cli.main(["memory", "show", str(memory)]) == 0
+  text = capsys.readouterr().out
+  assert "at least 5 users (field user) behind every id weight and every slot" in text
+  assert "with a secret salt: user" in text
+  assert cli.main(["memory", "show", str(memory), "--json"]) == 0
+  value = json.loads(capsys.readouterr().out)
+  assert value["users_per_id"] == rules and value["format_version"] == 2
+  assert (value["privacy"]["min_users"], value["privacy"]["salt_check"]) == (5, "0123456789abcdef")
 
 
 def test_light_commands_are_fast_and_import_no_tensorflow(memory: pathlib.Path):

@@ -6,6 +6,7 @@ import pytest
 from diet_tf.config_changes import feature_changes, require_acceptable, settings_changes
 from diet_tf.errors import ConfigError
 from diet_tf.features import FeatureSpec, Field, Label
+from diet_tf.salt import Salt
 from diet_tf.stage_settings import StageSettings
 
 SPEC = FeatureSpec((Field("user", "user_id", hash_ids=257), Field("kind", "kind", vocabulary_ids=9),
@@ -98,3 +99,31 @@ def test_of_a_long_value_the_beginning_is_shown():
 def test_what_reads_alike_in_python_and_not_in_json_is_named():
   first, second = (dataclasses.replace(SPEC, fields=(Field("price", "price", boundaries=(one,)),)) for one in (4, 4.0))
   assert texts(feature_changes(first, second)) == ["features.fields.price.boundaries: [4] committed, [4.0] now"]
+
+
+PRIVACY = {"user_field": "user", "min_users_per_id": 5, "salt_environment_variable": None}
+
+
+def test_a_rule_for_users_is_a_change_of_a_store_that_knew_none():
+  assert "privacy" not in COMMITTED
+  now = {**COMMITTED, "privacy": PRIVACY}
+  assert texts(settings_changes(COMMITTED, now, DEFAULTS)) == [
+      'privacy.user_field: null committed, "user" now', "privacy.min_users_per_id: 1 committed, 5 now"]
+  assert texts(settings_changes(now, COMMITTED, DEFAULTS)) == [
+      'privacy.user_field: "user" committed, null now', "privacy.min_users_per_id: 5 committed, 1 now"]
+  assert texts(settings_changes(now, {**now, "privacy": {**PRIVACY, "min_users_per_id": 2}}, DEFAULTS)) == [
+      "privacy.min_users_per_id: 5 committed, 2 now"]
+  require_acceptable(settings_changes(COMMITTED, now, DEFAULTS), "config")
+
+
+def test_the_variable_of_the_salt_may_have_another_name():
+  named = [{**COMMITTED, "privacy": {**PRIVACY, "salt_environment_variable": name}} for name in ("A", "B")]
+  assert settings_changes(*named, DEFAULTS) == []
+  assert feature_changes(SPEC.with_salt(Salt("A", "ab")), SPEC.with_salt(Salt("B"))) == []
+
+
+def test_a_salt_that_is_new_or_gone_is_a_change_of_the_fields():
+  assert texts(feature_changes(SPEC, SPEC.with_salt(Salt("A")))) == [
+      "features.fields (hashed with a salt): not set committed, true now"]
+  assert texts(feature_changes(SPEC.with_salt(Salt("A")), SPEC)) == [
+      "features.fields (hashed with a salt): true committed, not set now"]

@@ -128,6 +128,7 @@ def test_every_export_says_what_it_is(memory: Memory, tmp_path: pathlib.Path):
   assert FeatureSpec.from_dict(value["feature_spec"]) == SPEC
   text = (folder / "README.md").read_text()
   assert "3 slots" in text and "batches of 2" in text and "slots.npz" in text
+  assert "none: rare ids stand in slots by themselves" in text
 
 
 def test_a_failed_export_leaves_nothing(memory: Memory, tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch):

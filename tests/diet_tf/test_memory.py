@@ -17,7 +17,9 @@ import tensorflow as tf
 from diet_tf import files, manifest, memory, records
 from diet_tf.errors import ConfigError, DataError, FormatError, NumericsError, StoreError
 from diet_tf.features import FeatureSpec, Field, Label
+from diet_tf.manifest import read_manifest
 from diet_tf.memory import Memory, Recipe, load_memory, save_memory
+from diet_tf.salt import Salt
 from diet_tf.slots import Slots
 
 SPEC = FeatureSpec(fields=(Field("user", "user_id", hash_ids=50), Field("hour", "hour", boundaries=(6.0, 12.0))),
@@ -183,6 +185,34 @@ class TestSaveAndLoad:
     assert done.returncode == 0, done.stderr
     assert done.stdout == "10\n"
 
+  def test_a_memory_without_privacy_is_written_as_before_it(self, tmp_path: pathlib.Path) -> None:
+    save_memory(str(tmp_path), make_memory())
+    content = json.loads((tmp_path / "manifest.json").read_text())
+    assert content["format_version"] == 1 and "users_per_id" not in content and "salt" not in content["feature_spec"]
+    claim = load_memory(str(tmp_path)).manifest.claim()
+    assert (claim.user_field, claim.min_users, claim.salted_fields) == (None, 1, ())
+
+  def test_what_holds_of_users_and_ids_is_read_as_it_was_written(self, tmp_path: pathlib.Path) -> None:
+    users = [{"born_span": 1, "user_field": "user", "min_users": 5}]
+    salted = SPEC.with_salt(Salt("SALT", "0123456789abcdef"))
+    memory = Memory.create(make_slots(), salted, Recipe(batch_size=4), span=3, num_examples_seen=100, budget={},
+                           users_per_id=users)
+    saved = save_memory(str(tmp_path), memory)
+    loaded = load_memory(str(tmp_path), spec=SPEC.with_salt(Salt("OTHER_NAME")))
+    assert loaded.digest == saved.digest and loaded.manifest.format_version == 2
+    assert loaded.spec.salt == Salt("SALT", "0123456789abcdef")
+    assert (loaded.manifest.claim().min_users, loaded.manifest.claim().salted_fields) == (5, ("user",))
+    with pytest.raises(FormatError, match="differs in salt"):
+      load_memory(str(tmp_path), spec=SPEC)
+
+  @pytest.mark.parametrize("entry", [{}, {"born_span": 1, "user_field": "nobody", "min_users": 5},
+                                     {"born_span": -1, "user_field": "user", "min_users": 5},
+                                     {"born_span": 1, "user_field": "user", "min_users": 0}])
+  def test_what_cannot_hold_of_users_is_refused(self, tmp_path: pathlib.Path, entry: dict[str, Any]) -> None:
+    save_memory(str(tmp_path), make_memory(users_per_id=[entry]))
+    with pytest.raises(FormatError, match="users_per_id names spans, fields and numbers of users"):
+      read_manifest(str(tmp_path))
+
   def test_saving_again_is_a_no_op_and_another_memory_is_refused(self, tmp_path: pathlib.Path) -> None:
     saved = save_memory(str(tmp_path), make_memory())
     assert save_memory(str(tmp_path), saved).digest == saved.digest
@@ -245,7 +275,9 @@ class TestStrictReading:
 
   @pytest.mark.parametrize(("change", "message"), [
       (lambda m: m.update(format_name="other.memory"), "format_name is 'diet_tf.memory'.*other.memory"),
-      (lambda m: m.update(format_version=2), "up to format version 1.*format version 2.*upgrade"),
+      (lambda m: m.update(format_version=3), "up to format version 2.*format version 3.*upgrade"),
+      (lambda m: m.update(format_version=2), "missing: .'users_per_id'"),
+      (lambda m: m.update(users_per_id=[]), "unknown: .'users_per_id'"),
       (lambda m: m.update(format_version="1"), "format_version is an integer"),
       (lambda m: m.pop("recipe"), "missing: .'recipe'"),
       (lambda m: m.update(extra=1), "unknown: .'extra'"),

@@ -11,6 +11,7 @@ from diet_tf.errors import ConfigError
 from diet_tf.features import FeatureSpec, Field, Label
 from diet_tf.memory import Memory, Recipe, load_memory, save_memory
 from diet_tf.migration import migrate_memory, migrate_slots, plan_migration
+from diet_tf.salt import Salt
 from diet_tf.slots import Slots
 
 SPEC = FeatureSpec((Field("user", "user", hash_ids=5), Field("item", "item", hash_ids=4),
@@ -87,6 +88,18 @@ def test_all_else_is_refused_with_both_values(spec, words):
   with pytest.raises(ConfigError) as caught:
     plan_migration(SPEC, spec)
   assert all(word in str(caught.value) for word in words), str(caught.value)
+
+
+def test_a_salt_neither_comes_nor_goes():
+  for old, new in ((SPEC, SPEC.with_salt(Salt("SALT"))), (SPEC.with_salt(Salt("SALT", "ab")), SPEC)):
+    with pytest.raises(ConfigError, match="privacy.salt_environment_variable.*begin a new store"):
+      plan_migration(old, new)
+
+
+def test_a_grown_spec_stays_bound_to_the_secret_of_the_old_one():
+  old = SPEC.with_salt(Salt("SALT", "0123456789abcdef"))
+  plan = plan_migration(old, with_fields(*SPEC.fields, HOUR).with_salt(Salt("SALT")))
+  assert plan.new.salt == Salt("SALT", "0123456789abcdef") and plan.added == ("hour",)
 
 
 def two_fields(user, *more):

@@ -10,9 +10,10 @@ from diet_tf.addressing import Action, Addressing, AddressingSettings
 from diet_tf.bilevel import InnerSettings
 from diet_tf.budget import BudgetSettings
 from diet_tf.distill import DistillSettings, Refined
-from diet_tf.errors import DataError
+from diet_tf.errors import ConfigError, DataError
 from diet_tf.influence import InfluenceSettings
 from diet_tf.memory import Memory, load_memory, save_memory
+from diet_tf.privacy import PrivacySettings
 from diet_tf.records import example_dataset, is_held_back
 from diet_tf.scoring import SpanScorer, score_span, scored_passes
 from diet_tf.slots import Slots
@@ -278,6 +279,21 @@ def test_replayed_rows_are_made_of_the_slots_ids_and_labelled_by_the_teacher(fir
   for field in range(3):
     assert set(rows.ids[:, field]) <= set(first.memory.slots.ids[:, field][first.memory.slots.weights[:, field] > 0])
   np.testing.assert_allclose(rows.targets, 1 / (1 + np.exp(-teacher.logits(rows.ids).numpy())), rtol=1e-5)
+
+
+def test_old_slots_keep_the_rule_that_they_were_made_under(first, teacher):
+  examples = scored(NUM_ROWS, seed=5)
+  start = begin(first.memory, first.influences if len(first.influences) else np.zeros(len(first.memory), np.float32),
+                in_one_pass(examples), NUM_ROWS, teacher, BUDGET, ADDRESSING, SQUASH, DISTILL, span=2, seed=0,
+                privacy=PrivacySettings("user", 3))
+  new = start.actions == Action.ADD
+  assert new.any() and not start.slots.ids[new, 0].any() and start.slots.ids[~new, 0].any()
+
+
+def test_a_stage_is_refused_where_the_user_field_is_none_of_the_fields(teacher):
+  with pytest.raises(ConfigError, match="one of the fields: user, item, hour"):
+    new_slots(in_one_pass(scored(60)), None, 4, SPEC, dataclasses.replace(SQUASH, clusters="random"), span=1,
+              first_slot_id=0, seed=1, privacy=PrivacySettings("member", 3))
 
 
 def test_seeds_differ_by_span_and_run():

@@ -8,8 +8,10 @@ from diet_tf.config import build_config
 from diet_tf.errors import ConfigError
 from diet_tf.features import FeatureSpec, Field, Label
 from diet_tf.gate import GateSettings
+from diet_tf.privacy import PrivacySettings
 from diet_tf.stage_settings import StageSettings
 from diet_tf.validation import ValidationSettings
+from tests.diet_tf.small_log import SPEC as SMALL_SPEC
 
 SPEC = FeatureSpec((Field("user", "user", hash_ids=10),), Label("click"))
 
@@ -53,3 +55,16 @@ def test_features_from_json():
   for text in ("{}", "", "[]"):
     with pytest.raises(ConfigError, match="FeatureSpec.to_dict"):
       stage_settings.features_from_json(text)
+
+
+def test_settings_without_privacy_are_what_they_were_before_it():
+  assert "privacy" not in json.loads(StageSettings().to_json())
+  # The digest of the release before: memories made without these settings must not change by a byte.
+  assert StageSettings().digest(SMALL_SPEC, 0) == "42704b73d2aa6bc022d1ee5479a8b867060e2c91f487b6664d9c28db9390a28d"
+  assert SMALL_SPEC.digest() == "b8c8dc3ec5f72aaec4b47321ae89b0d0231dbb94abd3fed11391c9bc3109fb95"
+
+
+def test_privacy_travels_with_the_settings():
+  settings = StageSettings(privacy=PrivacySettings("user", 5))
+  assert StageSettings.from_json(settings.to_json()) == settings
+  assert settings.digest(SPEC, 0) != StageSettings().digest(SPEC, 0)

@@ -23,6 +23,7 @@ from diet_tf.store import Store
 
 SPEC = FeatureSpec(fields=(Field("user", "user_id", hash_ids=1000), Field("hour", "hour", boundaries=(6.0, 12.0)),
                            Field("item", "item_id", vocabulary_ids=5, vocabulary=("a", "b"))), label=Label("click"))
+USERS = ({"born_span": 1, "user_field": SPEC.names[0], "min_users": 2},)
 
 CONFIG = """name: fuzz
 log:
@@ -57,7 +58,7 @@ def make_formats(folder: pathlib.Path) -> dict[str, Format]:
   """A valid file of each format, by the format's name."""
   slots = _slots()
   save_memory(str(folder / "memory"), Memory.create(slots, SPEC, Recipe(step_multipliers=(1.0, 0.5)), span=3,
-                                                    num_examples_seen=90, budget={"fraction": 0.1}))
+                                                    num_examples_seen=90, budget={"fraction": 0.1}, users_per_id=USERS))
   Store(str(folder / "store")).commit(3, {"memory": str(folder / "memory")}, parent=None,
                                       settings={"feature_spec": SPEC.to_dict(), "seed": 0}, run_id="run")
   shard = next((folder / "memory").glob("slots-*"))

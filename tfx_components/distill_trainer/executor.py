@@ -31,7 +31,7 @@ class Executor(base_executor.BaseExecutor):
     self._log_startup(input_dict, output_dict, exec_properties)
     strategy = training.prepare(exec_properties["strategy"], exec_properties["seed"])
     examples = inputs.single(input_dict, "examples")
-    stage = Stage.of(exec_properties, inputs.span_of(exec_properties, examples))
+    stage = Stage.of(exec_properties, inputs.span_of(exec_properties, examples)).encoded_as(examples.uri)
     previous = inputs.Parent.of(inputs.single(input_dict, "parent")).memory(stage.spec)
     start_dir = inputs.single(input_dict, "start").uri
     start, _ = read_start(start_dir, stage.load(start_dir))

@@ -17,6 +17,8 @@ from diet_tf import encoding, files
 from diet_tf.errors import ConfigError
 from diet_tf.features import FeatureSpec
 from diet_tf.log_settings import LogSettings
+from diet_tf.manifest import MANIFEST_NAME, read_manifest
+from diet_tf.store import MEMORY_PART
 from tfx_components import progress
 from tfx_components.log_gen import generate, plan
 from tfx_components.log_gen.generate import LogSummary
@@ -41,6 +43,7 @@ class Executor(base_beam_executor.BaseBeamExecutor):
     settings = log_settings(exec_properties)
     spec = FeatureSpec.from_dict(json.loads(exec_properties["features"]))
     parent = artifact_utils.get_single_instance(input_dict["parent"]) if input_dict.get("parent") else None
+    spec = spec.bound_to(known_salt_check(parent))
     span = resolve_span(settings, exec_properties["span"], parent)
     examples = artifact_utils.get_single_instance(output_dict["examples"])
     summary = generate.generate_examples(
@@ -49,6 +52,12 @@ class Executor(base_beam_executor.BaseBeamExecutor):
     describe(examples, summary)
     logging.info("Span %d: %d examples (%d positive), %d rows quarantined, %d duplicates dropped.", span,
                  summary.num_examples, summary.num_positives, summary.num_quarantined, summary.num_duplicates)
+
+
+def known_salt_check(parent: types.Artifact | None) -> str | None:
+  """The check value of the secret that ids were hashed with before this span; None without one."""
+  path = None if parent is None else files.join(parent.uri, MEMORY_PART, MANIFEST_NAME)
+  return None if path is None or not files.exists(path) else read_manifest(path).salt_check
 
 
 def log_settings(exec_properties: dict[str, Any]) -> LogSettings:

@@ -65,6 +65,7 @@ class LogSummary:
     shards: file names in order.
     files: the log's files.
     feature_spec_digest: of the spec that the examples are encoded with.
+    salt_check: of the secret that ids are hashed with; None without one.
   """
 
   span: int
@@ -81,10 +82,12 @@ class LogSummary:
   shards: Sequence[str]
   files: Sequence[str]
   feature_spec_digest: str
+  salt_check: str | None = None
 
   def to_dict(self) -> dict[str, Any]:
     """The summary as JSON types, with its format."""
-    return {"format_name": SUMMARY_FORMAT_NAME, "format_version": SUMMARY_FORMAT_VERSION, **dataclasses.asdict(self)}
+    value = {"format_name": SUMMARY_FORMAT_NAME, "format_version": SUMMARY_FORMAT_VERSION, **dataclasses.asdict(self)}
+    return {key: entry for key, entry in value.items() if key != "salt_check" or entry is not None}
 
 
 def generate_examples(settings: LogSettings, spec: FeatureSpec, span: int, output_dir: str, *,
@@ -113,7 +116,11 @@ def generate_examples(settings: LogSettings, spec: FeatureSpec, span: int, outpu
   Raises:
     DataError: if the span is missing, empty, of one class, or breaks the schema beyond the limit.
     StoreError: if the disk is full.
+    ConfigError: if fields are hashed with a salt and its secret is missing, too short, or not that of the spec.
   """
+  if spec.salt is not None:
+    # Workers then refuse any other secret in their own environment.
+    spec = spec.with_salt(spec.salt.bound())
   make = make_pipeline or (lambda: beam.Pipeline(argv=list(beam_pipeline_args)))
   folder = files.join(temp_dir or files.join(output_dir, ".spill"), f"log-gen-{uuid.uuid4().hex[:12]}")
   known = encoding.check_vocabularies(spec, vocabularies or {})
@@ -309,7 +316,8 @@ class _Generation:
         quarantine_reasons=dict(sorted(read.quarantine.counts.items())), joins=read.joins,
         vocabulary_sizes={name: len(values) for name, values in vocabularies.items()},
         shards=[self._shard_path(index, len(settled)).rpartition("/")[2] for index in range(len(settled))],
-        files=sorted({piece.path for piece in pieces}), feature_spec_digest=self.spec.digest())
+        files=sorted({piece.path for piece in pieces}), feature_spec_digest=self.spec.digest(),
+        salt_check=None if self.spec.salt is None else self.spec.salt.check)
     content = json.dumps(summary.to_dict(), indent=1, sort_keys=True, ensure_ascii=False)
     files.write_atomically(files.join(self.output_dir, SUMMARY_NAME), content.encode())
     return summary

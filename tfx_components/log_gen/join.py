@@ -71,7 +71,7 @@ def encode_column(spec: FeatureSpec, index: int, column: Column) -> tuple[np.nda
   nested = column.flaws == columns_lib.NESTED
   if encoding.grows(field):
     return column.texts, nested
-  hashes = column.hashes if field.hash_ids is not None else None
+  hashes = column.hashes if field.hash_ids is not None and field.salt is None else None
   ids, broken = encoding.encode_texts(field, column.texts, hashes=hashes)
   return ids, broken | nested
 

@@ -11,6 +11,7 @@ import pyarrow as pa
 from diet_tf import encoding
 from diet_tf.features import FeatureSpec, Label
 from diet_tf.log_settings import TIME_UNITS, LogSettings
+from diet_tf.salt import Salt
 from tfx_components.log_gen import columns as columns_lib
 from tfx_components.log_gen import join as join_lib
 from tfx_components.log_gen.columns import Column
@@ -159,7 +160,7 @@ class RowEncoder:
       faults.mark_values(column.flaws == columns_lib.UNDECODABLE, column, f"column {name!r} is not valid UTF-8")
     num_rows = len(faults.numbers)
     spec = self._plan.spec
-    arrays: dict[str, Any] = {"example_id": pa.array(example_ids(columns, num_rows))}
+    arrays: dict[str, Any] = {"example_id": pa.array(example_ids(columns, num_rows, spec.salt))}
     arrays["label"] = pa.array(_labels(spec.label, _column(columns, spec.label.column, num_rows), faults))
     arrays["time"] = pa.array(_times(spec.time_column, columns, num_rows, faults))
     for index in self._plan.log_fields:
@@ -208,12 +209,12 @@ def mark_joined(fault_texts: pa.Array, faults: Faults) -> None:
       faults.mark(np.asarray(fault_texts.to_numpy(zero_copy_only=False) == reason), reason)
 
 
-def example_ids(columns: dict[str, Column], num_rows: int) -> np.ndarray:
-  """The fingerprint of each row's canonical values in all columns of the log; `[num_rows]` int64."""
+def example_ids(columns: dict[str, Column], num_rows: int, salt: Salt | None = None) -> np.ndarray:
+  """The fingerprint of each row's canonical values in all columns of the log, keyed by a salt; `[num_rows]` int64."""
   sums = np.zeros(num_rows, np.uint64)
   for name, column in columns.items():
     sums += encoding.column_fingerprints(name, column.hashes, column.missing)[column.codes]
-  return encoding.row_ids(sums)
+  return encoding.row_ids(sums, salt)
 
 
 def _column(columns: dict[str, Column], name: str, num_rows: int) -> Column:

@@ -32,7 +32,7 @@ class Executor(base_executor.BaseExecutor):
     self._log_startup(input_dict, output_dict, exec_properties)
     training.make_deterministic(exec_properties["seed"])
     examples = inputs.single(input_dict, "examples")
-    stage = Stage.of(exec_properties, inputs.span_of(exec_properties, examples))
+    stage = Stage.of(exec_properties, inputs.span_of(exec_properties, examples)).encoded_as(examples.uri)
     parent = inputs.Parent.of(inputs.single(input_dict, "parent"))
     previous = parent.memory(stage.spec)
     scores_dir = inputs.single(input_dict, "scores").uri
@@ -42,7 +42,7 @@ class Executor(base_executor.BaseExecutor):
     start = begin(previous, read_slot_influences(scores_dir, previous.slots if previous else None),
                   stage.passes(inputs.example_shards(examples), scores_dir), num_examples, teacher, settings.budget,
                   settings.addressing, settings.squash, settings.distill, span=stage.span, seed=stage.stage_seed,
-                  progress=report)
+                  progress=report, privacy=settings.privacy)
     artifact = inputs.single(output_dict, "start")
     files.make_folders(artifact.uri)
     memory = stage.save(artifact.uri, start.slots, start.recipe, previous, start.num_examples_seen)

@@ -39,7 +39,8 @@ class Executor(base_executor.BaseExecutor):
       StoreError: the span has other content already, or the store has moved on below it since the stage began.
     """
     self._log_startup(input_dict, output_dict, exec_properties)
-    stage = Stage.of(exec_properties, inputs.span_of(exec_properties, inputs.single(input_dict, "examples")))
+    examples = inputs.single(input_dict, "examples")
+    stage = Stage.of(exec_properties, inputs.span_of(exec_properties, examples)).encoded_as(examples.uri)
     parent = inputs.Parent.of(inputs.single(input_dict, "parent"))
     artifact = inputs.single(output_dict, "commit")
     chosen = chosen_candidate(inputs.single(input_dict, "verdict").uri, stage.span)

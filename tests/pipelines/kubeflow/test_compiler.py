@@ -6,6 +6,7 @@ UPDATE_GOLDEN=1 make test ARGS="-k golden tests/pipelines/kubeflow"
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import os
 import pathlib
@@ -115,6 +116,30 @@ def test_secrets_are_named_and_never_written(tmp_path, monkeypatch):
   for settings in next(entries)["platforms"]["kubernetes"]["deploymentSpec"]["executors"].values():
     assert settings["secretAsEnv"] == [{"secretName": "diet-s3", "keyToEnv": [
         {"secretKey": key, "envVar": key} for key in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY")]}]
+
+
+def test_the_salt_is_named_for_log_gen_alone_and_never_written(monkeypatch):
+  monkeypatch.setenv("SHOP_SALT", "a-salt-that-nobody-may-see")
+  config = build_config({**VALUES, "privacy": {"salt_environment_variable": "SHOP_SALT"}})
+  package = compile_config(config, Deployment("a/b:1", "gs://diet/memory", salt_secret="shop-salt"))
+  assert "nobody-may-see" not in package.to_yaml()
+  executors = package.platform["platforms"]["kubernetes"]["deploymentSpec"]["executors"]
+  assert executors == {"LogGen_executor": {"secretAsEnv": [
+      {"secretName": "shop-salt", "keyToEnv": [{"secretKey": "SHOP_SALT", "envVar": "SHOP_SALT"}]}]}}
+  both = compile_config(config, dataclasses.replace(DEPLOYMENT, salt_secret="shop-salt"))
+  executors = both.platform["platforms"]["kubernetes"]["deploymentSpec"]["executors"]
+  assert [len(settings["secretAsEnv"]) for label, settings in sorted(executors.items())
+          if label in ("LogGen_executor", "DistillTrainer_executor")] == [1, 2]
+
+
+def test_a_salt_needs_its_secret_and_compiling_needs_neither_value(monkeypatch):
+  monkeypatch.delenv("SHOP_SALT", raising=False)
+  config = build_config({**VALUES, "privacy": {"salt_environment_variable": "SHOP_SALT"}})
+  with pytest.raises(ConfigError, match="--salt-secret.*key SHOP_SALT"):
+    compile_config(config, Deployment("a/b:1", "gs://diet/memory"))
+  with pytest.raises(ConfigError, match="--salt-secret.*privacy.salt_environment_variable"):
+    compile_config(build_config(VALUES), Deployment("a/b:1", "gs://diet/memory", salt_secret="shop-salt"))
+  compile_config(config, Deployment("a/b:1", "gs://diet/memory", salt_secret="shop-salt"))
 
 
 def test_a_plain_deployment_needs_no_second_document():
