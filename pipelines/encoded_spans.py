@@ -1,4 +1,7 @@
-"""Spans that are encoded outside the pipeline: those that models are judged on, and what was missing."""
+"""Spans of the log as examples: those of pipeline runs, and spans that are encoded outside the pipeline.
+
+The latter are those that models are judged on, and what was missing.
+"""
 
 from __future__ import annotations
 
@@ -10,6 +13,7 @@ from diet_tf.log_settings import LogSettings
 from diet_tf.manifest import canonical_digest
 from diet_tf.progress import Progress, silent
 from diet_tf.store import Store
+from pipelines.workspace import Workspace
 from tfx_components.log_gen.file_names import SPLIT_FOLDER, SUMMARY_NAME, VOCABULARIES_NAME
 
 
@@ -44,6 +48,28 @@ def encoded_span(log: LogSettings, features: FeatureSpec, span: int, store: Stor
     generate_examples(log, features if grows else encoding.closed(features, known), span, target,
                       vocabularies=known if grows else {}, beam_pipeline_args=beam_pipeline_args, progress=progress)
   return shards_below(target)
+
+
+def committed_span(log: LogSettings, features: FeatureSpec, span: int, store: Store, workspace: Workspace, *,
+                   beam_pipeline_args: Sequence[str] = (), progress: Progress = silent) -> list[str]:
+  """The shards of a committed span: those of its pipeline run, or else the span encoded again.
+
+  Args:
+    log: with paths that can be opened from here.
+    features: the feature spec of the store.
+    span: its number.
+    store: of the memories.
+    workspace: where examples are looked for, and written if there are none.
+    beam_pipeline_args: for the reader of the log.
+    progress: told about finished pieces of work.
+  """
+  record = workspace.read_record(span)
+  if record is not None and record.feature_spec_digest == features.digest():
+    shards = shards_below(record.examples)
+    if shards:
+      return shards
+  return encoded_span(log, features, span, store, workspace.examples_folder(span),
+                      beam_pipeline_args=beam_pipeline_args, progress=progress)
 
 
 def shards_below(folder: str) -> list[str]:

@@ -21,7 +21,7 @@ from diet_tf.report import write_report
 from diet_tf.stage_record import StageRecord, StageSummary
 from diet_tf.store import MEMORY_PART, Commit, Store
 from diet_tf.teacher import Teacher
-from pipelines.encoded_spans import encoded_span, shards_below
+from pipelines.encoded_spans import committed_span, encoded_span
 from pipelines.workspace import SpanRecord, Workspace
 from tfx_components.inputs import TEACHER_PART, VOCABULARIES_PART
 from tfx_components.stage_files import STAGE_NAME
@@ -115,13 +115,8 @@ class Evaluation:
                           progress=self.progress, strategy=strategy)
 
   def _log_shards(self, span: int) -> list[str]:
-    """The shards of a committed span: those of its pipeline run, or else the span encoded again."""
-    record = self.workspace.read_record(span)
-    if record is not None and record.feature_spec_digest == self.config.features.digest():
-      shards = shards_below(record.examples)
-      if shards:
-        return shards
-    return self._encoded(span)
+    return committed_span(self.config.log, self.config.features, span, self.store, self.workspace,
+                          beam_pipeline_args=self.beam_pipeline_args, progress=self.progress)
 
   def _encoded(self, span: int) -> list[str]:
     return encoded_span(self.config.log, self.config.features, span, self.store, self.workspace.examples_folder(span),
