@@ -65,6 +65,8 @@ class FidelityCallback(tf.keras.callbacks.Callback):
     """Learns what the model returns, and opens the run in TensorBoard."""
     del logs
     self._returns_logits = self._asked_for_logits()
+    # Not `predict_on_batch`, which takes several batches where `steps_per_execution` says so.
+    self._predict = tf.function(lambda features: self.model(features, training=False), reduce_retracing=True)
     self._judged = None
     if self.log_dir is not None:
       self._writer = tf.summary.create_file_writer(files.join(self.log_dir, RUN_NAME))
@@ -102,7 +104,7 @@ class FidelityCallback(tf.keras.callbacks.Callback):
     batches = []
     for features, label in self._rows:
       clicks = np.asarray(label).ravel()
-      batches.append((clicks, self._logits(self.model.predict_on_batch(features), len(clicks))))
+      batches.append((clicks, self._logits(self._predict(features), len(clicks))))
     if not batches:
       raise DataError("FidelityCallback: rows", rule="there is at least one.", received="none.",
                       remedy="name a span with examples.")
@@ -113,15 +115,16 @@ class FidelityCallback(tf.keras.callbacks.Callback):
       figures[RECOVERY] = metrics.recovery(auc, self.log_auc)
     return figures
 
-  def _logits(self, outputs: Any, num_rows: int) -> np.ndarray:
-    shape = getattr(outputs, "shape", None)
-    if shape not in ((num_rows,), (num_rows, 1)):
-      raise _refused("model", "it returns one output a row, [batch] or [batch, 1].",
-                     f"{type(outputs).__name__} of shape {shape} for {num_rows} rows.", "judge a model of one output.")
+  def _logits(self, returned: Any, num_rows: int) -> np.ndarray:
+    if not tf.is_tensor(returned) or tuple(returned.shape) not in ((num_rows,), (num_rows, 1)):
+      raise _refused("model", "it returns one output a row, [batch] or [batch, 1].", f"shape {returned.shape} for "
+                     f"{num_rows} rows." if tf.is_tensor(returned) else f"a {type(returned).__name__}.",
+                     "judge a model of one output.")
+    outputs = returned.numpy()
     if not self._returns_logits and not ((outputs >= 0) & (outputs <= 1)).all() and np.isfinite(outputs).all():
       raise _refused("from_logits", "a model without logits returns probabilities, in [0, 1].",
                      f"outputs from {outputs.min():g} to {outputs.max():g}.", "pass from_logits=True.")
-    return logits_of(tf.constant(outputs), self._returns_logits).numpy()
+    return logits_of(returned, self._returns_logits).numpy()
 
   def _asked_for_logits(self) -> bool:
     stated = (self.from_logits, getattr(self.model, "from_logits", None),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Mapping, Sequence
 
+import numpy as np
 import tensorflow as tf
 
 from diet_tf import fidelity, records
@@ -74,10 +75,11 @@ class LogExamples:
                        num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
 
   def arrays(self) -> Examples:
-    """All examples as arrays, for what judges without Keras (`diet_tf.comparison.compare`).
+    """All examples as arrays in the same order, for what judges without Keras (`diet_tf.comparison.compare`).
 
     Raises:
-      DataError: the files hold no example.
+      DataError: the files of a span hold no example.
       FormatError: a file is damaged, or of another feature spec.
     """
-    return fidelity.held_out_examples([path for paths in self.shards.values() for path in paths], self.spec)
+    spans = [fidelity.held_out_examples(paths, self.spec) for paths in self.shards.values()]
+    return Examples(np.concatenate([span.ids for span in spans]), np.concatenate([span.labels for span in spans]))
