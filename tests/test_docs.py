@@ -101,7 +101,7 @@ def workplace(tmp_path, monkeypatch):
   shutil.copytree(ROOT / "examples", tmp_path / "examples")
   (tmp_path / "examples" / "Split-train").mkdir()
   write_example_shard(str(tmp_path / "examples" / "Split-train" / "data_tfrecord-00000-of-00001.gz"), ids[:, :, 0],
-                      np.ones(40), number, number, spec)
+                      number % 2, number, number, spec)
   monkeypatch.chdir(tmp_path)
   monkeypatch.syspath_prepend(str(tmp_path))
   monkeypatch.delitem(sys.modules, "my_models", raising=False)
