@@ -17,7 +17,9 @@ __version__ = "0.1.0"
 _EXPORTS = {
     "FeatureSpec": "diet_tf.features",
     "Field": "diet_tf.features",
+    "FidelityCallback": "diet_tf.fidelity_callback",
     "Label": "diet_tf.features",
+    "LogExamples": "diet_tf.log_examples",
     "Memory": "diet_tf.memory",
     "Recipe": "diet_tf.memory",
     "load_memory": "diet_tf.memory",

@@ -35,8 +35,18 @@ def features_in_form(form: str, spec: FeatureSpec, ids: tf.Tensor, weights: tf.T
 
 def as_logits(model: tf.keras.Model, outputs: tf.Tensor) -> tf.Tensor:
   """`[B]` logits of a model's outputs `[B]` or `[B, 1]`, which are probabilities if its `from_logits` is False."""
+  return logits_of(outputs, getattr(model, "from_logits", True))
+
+
+def logits_of(outputs: tf.Tensor, from_logits: bool) -> tf.Tensor:
+  """`[B]` logits of outputs `[B]` or `[B, 1]`.
+
+  Args:
+    outputs: of a model.
+    from_logits: whether they are logits, or else probabilities.
+  """
   outputs = tf.reshape(outputs, [-1])
-  if getattr(model, "from_logits", True):
+  if from_logits:
     return outputs
   outputs = tf.clip_by_value(outputs, LEAST_PROBABILITY, 1.0 - LEAST_PROBABILITY)
   return tf.math.log(outputs) - tf.math.log1p(-outputs)

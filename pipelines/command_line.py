@@ -212,8 +212,8 @@ def _opened(config: Config, data_dir: str, options: Options) -> tuple[Evaluation
   if not options.simulated:
     _say("Starting TensorFlow and TFX.")
   from diet_tf.store import Store
+  from pipelines.data_folder import with_data_dir
   from pipelines.evaluation import Evaluation
-  from pipelines.local import with_data_dir
   from pipelines.workspace import Workspace
   from tfx_components.log_gen import available_spans
 

@@ -129,7 +129,7 @@ def _from_log(options: argparse.Namespace, manifest: Manifest, shown: Progress) 
   beside = None if files.is_remote(options.store) else files.parent(options.store)
   if options.config:
     from diet_tf.config import load_config
-    from pipelines.local import with_data_dir
+    from pipelines.data_folder import with_data_dir
 
     config = load_config(options.config, options.set)
     if options.log:

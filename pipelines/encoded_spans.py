@@ -1,4 +1,7 @@
-"""Spans that are encoded outside the pipeline: those that models are judged on, and what was missing."""
+"""Spans of the log as examples: those of pipeline runs, and spans that are encoded outside the pipeline.
+
+The latter are those that models are judged on, and what was missing.
+"""
 
 from __future__ import annotations
 
@@ -10,7 +13,9 @@ from diet_tf.log_settings import LogSettings
 from diet_tf.manifest import canonical_digest, read_manifest
 from diet_tf.progress import Progress, silent
 from diet_tf.store import MEMORY_PART, Store
+from pipelines.workspace import Workspace
 from tfx_components.log_gen.file_names import SPLIT_FOLDER, SUMMARY_NAME, VOCABULARIES_NAME
+from tfx_components.stage_files import salt_check_of
 
 
 def encoded_span(log: LogSettings, features: FeatureSpec, span: int, store: Store, folder: str, *,
@@ -32,9 +37,8 @@ def encoded_span(log: LogSettings, features: FeatureSpec, span: int, store: Stor
   """
   grows = span not in store.spans() or store.read(span).feature_spec_digest in (None, features.digest())
   below = store.newest(below=span) if grows else store.newest()
-  newest = store.newest()
-  if features.salt is not None and newest is not None:
-    features = features.bound_to(read_manifest(store.path(newest, MEMORY_PART)).salt_check)
+  if features.salt is not None and store.newest() is not None:
+    features = features.bound_to(_salt_check(store))
   origin = canonical_digest({"log": log.to_dict(), "features": features.to_dict(), "grows": grows,
                              "parent": None if below is None else below.data})
   target = files.join(folder, origin[:16])
@@ -47,6 +51,34 @@ def encoded_span(log: LogSettings, features: FeatureSpec, span: int, store: Stor
     generate_examples(log, features if grows else encoding.closed(features, known), span, target,
                       vocabularies=known if grows else {}, beam_pipeline_args=beam_pipeline_args, progress=progress)
   return shards_below(target)
+
+
+def committed_span(log: LogSettings, features: FeatureSpec, span: int, store: Store, workspace: Workspace, *,
+                   beam_pipeline_args: Sequence[str] = (), progress: Progress = silent) -> list[str]:
+  """The shards of a committed span: those of its pipeline run, or else the span encoded again.
+
+  Args:
+    log: with paths that can be opened from here.
+    features: the feature spec of the store.
+    span: its number.
+    store: of the memories.
+    workspace: where examples are looked for, and written if there are none.
+    beam_pipeline_args: for the reader of the log.
+    progress: told about finished pieces of work.
+  """
+  record = workspace.read_record(span)
+  if record is not None and record.feature_spec_digest == features.digest():
+    shards = shards_below(record.examples)
+    if shards and salt_check_of(record.examples) == _salt_check(store):
+      return shards
+  return encoded_span(log, features, span, store, workspace.examples_folder(span),
+                      beam_pipeline_args=beam_pipeline_args, progress=progress)
+
+
+def _salt_check(store: Store) -> str | None:
+  """The check value of the secret that the store's ids are hashed with."""
+  newest = store.newest()
+  return None if newest is None else read_manifest(store.path(newest, MEMORY_PART)).salt_check
 
 
 def shards_below(folder: str) -> list[str]:

@@ -14,17 +14,17 @@ from diet_tf.errors import FormatError
 from diet_tf.fidelity import evaluate_panel
 from diet_tf.fidelity_result import FidelityResult
 from diet_tf.makeup import coverage
-from diet_tf.manifest import canonical_digest, read_manifest
+from diet_tf.manifest import canonical_digest
 from diet_tf.memory import Memory, load_memory
 from diet_tf.progress import Progress, silent
 from diet_tf.report import write_report
 from diet_tf.stage_record import StageRecord, StageSummary
 from diet_tf.store import MEMORY_PART, Commit, Store
 from diet_tf.teacher import Teacher
-from pipelines.encoded_spans import encoded_span, shards_below
+from pipelines.encoded_spans import committed_span, encoded_span
 from pipelines.workspace import SpanRecord, Workspace
 from tfx_components.inputs import TEACHER_PART, VOCABULARIES_PART
-from tfx_components.stage_files import STAGE_NAME, salt_check_of
+from tfx_components.stage_files import STAGE_NAME
 from tfx_components.training import prepare
 
 _TEACHER_BATCH = 8192
@@ -113,18 +113,8 @@ class Evaluation:
                           progress=self.progress, strategy=strategy)
 
   def _log_shards(self, span: int) -> list[str]:
-    """The shards of a committed span: those of its pipeline run, or else the span encoded again."""
-    record = self.workspace.read_record(span)
-    if record is not None and record.feature_spec_digest == self.config.features.digest():
-      shards = shards_below(record.examples)
-      if shards and salt_check_of(record.examples) == self._salt_check():
-        return shards
-    return self._encoded(span)
-
-  def _salt_check(self) -> str | None:
-    """The check value of the secret that the store's ids are hashed with."""
-    newest = self.store.newest()
-    return None if newest is None else read_manifest(self.store.path(newest, MEMORY_PART)).salt_check
+    return committed_span(self.config.log, self.config.features, span, self.store, self.workspace,
+                          beam_pipeline_args=self.beam_pipeline_args, progress=self.progress)
 
   def _encoded(self, span: int) -> list[str]:
     return encoded_span(self.config.log, self.config.features, span, self.store, self.workspace.examples_folder(span),

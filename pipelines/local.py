@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import contextlib
-import dataclasses
 import datetime
 import errno
 import logging
-import os
 import time
 from collections.abc import Iterator, Sequence
 from typing import Any
@@ -21,7 +19,6 @@ from tfx.orchestration.pipeline import Pipeline
 from diet_tf import files
 from diet_tf.config import Config
 from diet_tf.errors import ConfigError, diet_error_in
-from diet_tf.log_settings import LogSettings
 from diet_tf.stage_settings import StageSettings
 from pipelines.pipeline import create_pipeline
 from pipelines.workspace import SpanRecord, Workspace
@@ -88,17 +85,6 @@ def _errors_reported_once() -> Iterator[None]:
   finally:
     for logger, level in silenced:
       logger.setLevel(level)
-
-
-def with_data_dir(config: Config, data_dir: str) -> Config:
-  """The config with the paths of the log and its side tables taken below `data_dir`; absolute ones stay."""
-
-  def located(path: str) -> str:
-    return path if files.is_remote(path) or os.path.isabs(path) else files.join(data_dir, path)
-
-  joins = tuple(dataclasses.replace(join, pattern=located(join.pattern)) for join in config.log.joins)
-  log: LogSettings = dataclasses.replace(config.log, pattern=located(config.log.pattern), joins=joins)
-  return dataclasses.replace(config, log=log)
 
 
 def run_span(config: Config, span: int, workspace: Workspace, *, store_uri: str, runner: str = "beam",

@@ -20,7 +20,7 @@ WALKTHROUGHS = [ROOT / "docs" / name for name in (
     "quickstart.md", "how-to/bring-your-log.md", "how-to/bring-your-model.md", "how-to/tune-the-budget.md")]
 S3_WALKTHROUGH = ROOT / "docs" / "how-to" / "s3.md"
 # Other programs that the documents name. What they do is not ours to test, or is tested elsewhere (make demo).
-OTHER_PROGRAMS = {".", "docker", "export", "kubectl", "kubeflow/smoke.sh", "make"}
+OTHER_PROGRAMS = {".", "docker", "export", "jupyter", "kubectl", "kubeflow/smoke.sh", "make"}
 # A training of seconds. Every run of a walkthrough gets them, so that its config is one.
 CHEAP = [word for setting in (
     "squash.num_iterations=2", "teacher.members=['dnn(embedding_dim=4,hidden_units=16-8)']", "distill.proxies=[lr]",

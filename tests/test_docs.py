@@ -93,7 +93,7 @@ def workplace(tmp_path, monkeypatch):
   shutil.copytree(ROOT / "examples", tmp_path / "examples")
   (tmp_path / "examples" / "Split-train").mkdir()
   write_example_shard(str(tmp_path / "examples" / "Split-train" / "data_tfrecord-00000-of-00001.gz"), ids[:, :, 0],
-                      np.ones(40), number, number, spec)
+                      number % 2, number, number, spec)
   monkeypatch.chdir(tmp_path)
   monkeypatch.syspath_prepend(str(tmp_path))
   monkeypatch.delitem(sys.modules, "my_models", raising=False)
@@ -204,13 +204,28 @@ def test_walkthroughs_work_from_their_first_block_to_their_last(path, tmp_path, 
 def test_python_blocks_run(path, workplace):
   import tensorflow as tf
 
-  wanted = [block for block in blocks(path, "python") if "tfx" not in block.code]
+  wanted = [block for block in blocks(path, "python") if "tfx" not in block.code and "open_log" not in block.code]
   namespace = _run(path, wanted)
   for value in list(namespace.values()):
     if isinstance(value, tf.data.Dataset):
       assert next(iter(value)) is not None
   if "folder" in namespace:
     assert (workplace / namespace["folder"] / "manifest.json").exists()
+
+
+@pytest.mark.slow
+def test_the_log_of_a_store_is_read_as_the_guide_to_keras_says(tmp_path, walk):
+  pytest.importorskip("tfx")
+  from tests.small_run import LOG, make_run
+
+  (tmp_path / "diet_runs" / "demo").mkdir(parents=True)
+  make_run(tmp_path / "diet_runs" / "demo")
+  walk()
+  path = ROOT / "docs" / "keras.md"
+  found = blocks(path, "python")
+  last = next(number for number, block in enumerate(found) if "open_log" in block.code)
+  log = _run(path, found[:last + 1])["log"]
+  assert (len(log.seen), len(log.held_out)) == (2 * LOG.rows_per_span, LOG.rows_per_span)
 
 
 @pytest.mark.slow

@@ -67,7 +67,7 @@ def load(options: argparse.Namespace, folder: str) -> Any:
   from diet_tf.config import build_config, load_config
   from diet_tf.config_file import Where, apply_overrides, parse_overrides
   from diet_tf.errors import ConfigError
-  from pipelines.local import with_data_dir
+  from pipelines.data_folder import with_data_dir
 
   overrides = [*options.set, *([] if options.budget is None else [f"budget.fraction={options.budget}"]),
                *([] if options.test_spans is None else [f"test_spans={options.test_spans}"])]

@@ -114,8 +114,8 @@ def _add_access(parser: argparse.ArgumentParser) -> None:
 def _compile(options: argparse.Namespace) -> int:
   deployment = _deployment(options)
   from diet_tf.config import load_config
+  from pipelines.data_folder import with_data_dir
   from pipelines.kubeflow.compiler import compile_config
-  from pipelines.local import with_data_dir
 
   config = with_data_dir(load_config(options.config, options.set), options.data_dir)
   package = compile_config(config, deployment, beam_pipeline_args=tuple(options.beam_arg))

@@ -15,8 +15,8 @@ from diet_tf.memory import load_memory
 from diet_tf.records import example_dataset
 from diet_tf.store import Store
 from pipelines import command_line
+from pipelines.data_folder import with_data_dir
 from pipelines.evaluation import Evaluation
-from pipelines.local import with_data_dir
 from pipelines.workspace import Workspace
 
 

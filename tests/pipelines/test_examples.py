@@ -30,7 +30,7 @@ def test_kuairand_reads_no_column_that_follows_the_click():
 def test_the_spans_of_a_real_log(name, first, count):
   if not (DATA / name).is_dir():
     pytest.skip(f"the data of {name} is not there")
-  from pipelines.local import with_data_dir
+  from pipelines.data_folder import with_data_dir
   from tfx_components.log_gen import available_spans
 
   config = with_data_dir(load_config(str(ROOT / "examples" / f"{name}.yaml")), str(DATA / name))

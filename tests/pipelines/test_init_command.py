@@ -12,8 +12,8 @@ from diet_tf.config import load_config
 from diet_tf.errors import ConfigError, DataError
 from diet_tf.store import Store
 from pipelines import command_line, log_sample
+from pipelines.data_folder import with_data_dir
 from pipelines.init_command import init
-from pipelines.local import with_data_dir
 from tfx_components.log_gen import available_spans
 
 NUM_ROWS = 3000

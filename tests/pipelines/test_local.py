@@ -11,6 +11,7 @@ from diet_tf.errors import ConfigError, DataError, StoreError
 from diet_tf.manifest import read_manifest
 from diet_tf.store import Store
 from pipelines import command_line, local
+from pipelines.data_folder import with_data_dir
 from pipelines.workspace import SpanRecord, Workspace
 from tests.diet_tf.small_report import make_result
 
@@ -117,7 +118,7 @@ def check_results(results, manifest):
 @pytest.mark.parametrize("runner", local.RUNNERS)
 def test_what_an_executor_raises_is_raised_as_it_was(tiny_log, tmp_path, runner):
   tiny_log.with_one_class(1)
-  config = local.with_data_dir(load_config(tiny_log.config_path), str(tiny_log.folder))
+  config = with_data_dir(load_config(tiny_log.config_path), str(tiny_log.folder))
   store = Store(str(tmp_path / "store"))
   with pytest.raises(DataError) as caught:
     local.run_span(config, 1, Workspace(str(tmp_path / "out")), store_uri=store.uri, runner=runner)
@@ -134,7 +135,7 @@ def test_a_full_disk_is_explained_and_nothing_else_taken_for_one(tiny_log, tmp_p
     raise OSError(number, "no")
 
   monkeypatch.setattr(local, "run_pipeline", fail)
-  config = local.with_data_dir(load_config(tiny_log.config_path), str(tiny_log.folder))
+  config = with_data_dir(load_config(tiny_log.config_path), str(tiny_log.folder))
   with pytest.raises(kind):
     local.run_span(config, 1, Workspace(str(tmp_path / "out")), store_uri=str(tmp_path / "store"))
 
@@ -148,7 +149,7 @@ def test_paths_are_relative_to_the_data_dir(tiny_log):
   config = load_config(tiny_log.config_path, {"log.joins": [{"pattern": "users.csv", "on": "user_id"},
                                                             {"pattern": "gs://bucket/items.csv", "on": "item_id"},
                                                             {"pattern": "/data/more.csv", "on": "item_id"}]})
-  log = local.with_data_dir(config, "gs://logs/shop").log
+  log = with_data_dir(config, "gs://logs/shop").log
   assert log.pattern == "gs://logs/shop/span-{SPAN}.csv"
   assert [join.pattern for join in log.joins] == ["gs://logs/shop/users.csv", "gs://bucket/items.csv", "/data/more.csv"]
 

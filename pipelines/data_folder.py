@@ -1,0 +1,21 @@
+"""The folder that the paths of a config are relative to: a config names a log, not where it lies on a machine."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+
+from diet_tf import files
+from diet_tf.config import Config
+from diet_tf.log_settings import LogSettings
+
+
+def with_data_dir(config: Config, data_dir: str) -> Config:
+  """The config with the paths of the log and its side tables taken below `data_dir`; absolute ones stay."""
+
+  def located(path: str) -> str:
+    return path if files.is_remote(path) or os.path.isabs(path) else files.join(data_dir, path)
+
+  joins = tuple(dataclasses.replace(join, pattern=located(join.pattern)) for join in config.log.joins)
+  log: LogSettings = dataclasses.replace(config.log, pattern=located(config.log.pattern), joins=joins)
+  return dataclasses.replace(config, log=log)
