@@ -404,5 +404,7 @@ def _difference(old: Mapping[str, Any], new: Mapping[str, Any]) -> str:
   new_fields = {field["name"]: json.loads(json.dumps(field)) for field in new["fields"]}
   parts = [f"field {name!r}" for name in sorted(old_fields.keys() | new_fields.keys())
            if json.loads(json.dumps(old_fields.get(name))) != new_fields.get(name)]
-  parts += [key for key in ("label", "time_column", "salt") if old.get(key) != new.get(key)]
+  parts += [key for key in ("label", "time_column") if old.get(key) != new.get(key)]
+  # Which variable holds the secret, and whether it is known yet, is no difference of specs.
+  parts += ["salt"] if bool(old.get("salt")) != bool(new.get("salt")) else []
   return ", ".join(parts) or "the order of the fields"
