@@ -282,7 +282,7 @@ def squash(passes: Passes, cluster_of: ClusterOf, num_clusters: int, max_ids: tu
 
   Raises:
     ConfigError: more users are asked for than rows of a cluster are kept.
-    DataError: the span has fewer users.
+    DataError: the span has fewer users, or the rows that are kept of one slot have.
   """
   if users is not None and users.min_users > settings.kept_rows_per_slot:
     raise ConfigError("privacy.min_users_per_id", rule="it is at most squash.kept_rows_per_slot, the rows of a "
@@ -340,9 +340,10 @@ def _join_small(kept: _Clusters, centres: np.ndarray, users: UserRule, rows_per_
     if not len(small):
       return
     if np.count_nonzero(kept.mass) == 1:
-      raise DataError("privacy.min_users_per_id", rule="a span has at least so many distinct users, without those "
-                      "held back.", received=f"{int(counts.max())} for {users.min_users}.",
-                      remedy="lower it, or make spans longer.")
+      raise DataError("privacy.min_users_per_id", rule="a span has at least so many distinct users, without rows that "
+                      f"are held back, among the {rows_per_cluster} rows of one slot that are kept.",
+                      received=f"{int(counts.max())} for {users.min_users}.",
+                      remedy="lower it, raise squash.kept_rows_per_slot, or make spans longer.")
     targets = np.arange(len(kept.mass))
     for cluster in small:
       # One that others have joined may have grown enough: the next round tells.
