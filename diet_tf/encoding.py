@@ -294,8 +294,8 @@ def column_fingerprints(column: str, hashes: np.ndarray, missing: np.ndarray) ->
   Returns:
     `[n]` uint64.
   """
-  salt = fingerprints(_object_array([column]))[0]
-  return np.where(missing, np.uint64(0), _mix(hashes ^ _mix(salt[None])))
+  name_hash = fingerprints(_object_array([column]))[0]
+  return np.where(missing, np.uint64(0), _mix(hashes ^ _mix(name_hash[None])))
 
 
 def row_ids(sums: np.ndarray, salt: Salt | None = None) -> np.ndarray:

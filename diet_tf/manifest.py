@@ -242,13 +242,21 @@ class Manifest:
     return (*self.lineage, {"span": self.span, "digest": self.digest})
 
   def require_spec(self, spec: FeatureSpec, subject: str = "memory") -> None:
-    """Raises FormatError if the memory was made with another feature spec than `spec`."""
+    """Raises FormatError if the memory was made with another feature spec than `spec`, or with another secret."""
     if spec.digest() == self.feature_spec_digest:
+      self._require_secret(spec, subject)
       return
     raise FormatError(subject, rule=f"the memory must be of the feature spec {spec.digest()[:12]} in use.",
                       received=f"feature spec {self.feature_spec_digest[:12]}, which differs in "
                       f"{_difference(self.feature_spec, spec.to_dict())}.",
                       remedy="use the config that made the memory, or start a new store.")
+
+  def _require_secret(self, spec: FeatureSpec, subject: str) -> None:
+    known = None if spec.salt is None else spec.salt.check
+    if known is not None and self.salt_check is not None and known != self.salt_check:
+      raise FormatError(subject, rule=f"its ids are hashed with the secret in use, of the check value {known}.",
+                        received=f"check value {self.salt_check}.",
+                        remedy="encode rows with the secret of the store; another secret needs a new store.")
 
   def to_dict(self) -> dict[str, Any]:
     """The manifest as JSON values, with its digest."""
@@ -404,5 +412,7 @@ def _difference(old: Mapping[str, Any], new: Mapping[str, Any]) -> str:
   new_fields = {field["name"]: json.loads(json.dumps(field)) for field in new["fields"]}
   parts = [f"field {name!r}" for name in sorted(old_fields.keys() | new_fields.keys())
            if json.loads(json.dumps(old_fields.get(name))) != new_fields.get(name)]
-  parts += [key for key in ("label", "time_column", "salt") if old.get(key) != new.get(key)]
+  parts += [key for key in ("label", "time_column") if old.get(key) != new.get(key)]
+  # Which variable holds the secret, and whether it is known yet, is no difference of specs.
+  parts += ["salt"] if bool(old.get("salt")) != bool(new.get("salt")) else []
   return ", ".join(parts) or "the order of the fields"

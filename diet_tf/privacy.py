@@ -86,9 +86,8 @@ def users_by_span(born_spans: Iterable[int], settings: PrivacySettings, span: in
   else:
     known.pop(span, None)
   alive = sorted(set(map(int, born_spans)))
-  if not any(born in known for born in alive):
-    return ()
-  return tuple(known.get(born, {"born_span": born, "user_field": None, "min_users": 1}) for born in alive)
+  rules = tuple(known.get(born, {"born_span": born, "user_field": None, "min_users": 1}) for born in alive)
+  return rules if any(rule["user_field"] is not None for rule in rules) else ()
 
 
 @dataclasses.dataclass(frozen=True)

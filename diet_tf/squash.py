@@ -282,7 +282,7 @@ def squash(passes: Passes, cluster_of: ClusterOf, num_clusters: int, max_ids: tu
 
   Raises:
     ConfigError: more users are asked for than rows of a cluster are kept.
-    DataError: the span has fewer users.
+    DataError: the span has fewer users, or the rows that are kept of one slot have.
   """
   if users is not None and users.min_users > settings.kept_rows_per_slot:
     raise ConfigError("privacy.min_users_per_id", rule="it is at most squash.kept_rows_per_slot, the rows of a "
@@ -340,21 +340,38 @@ def _join_small(kept: _Clusters, centres: np.ndarray, users: UserRule, rows_per_
     if not len(small):
       return
     if np.count_nonzero(kept.mass) == 1:
-      raise DataError("privacy.min_users_per_id", rule="a span has at least so many distinct users, without those "
-                      "held back.", received=f"{int(counts.max())} for {users.min_users}.",
-                      remedy="lower it, or make spans longer.")
-    targets = np.arange(len(kept.mass))
-    for cluster in small:
-      # One that others have joined may have grown enough: the next round tells.
-      if not (targets == cluster).sum() > 1:
-        others = np.flatnonzero((kept.mass > 0) & (targets == np.arange(len(targets))))
-        others = others[others != cluster]
-        if len(others):
-          targets[cluster] = others[np.argmin(np.square(centres[others] - centres[cluster]).sum(axis=1))]
+      raise DataError("privacy.min_users_per_id", rule="a span has at least so many distinct users, without rows that "
+                      f"are held back, among the {rows_per_cluster} rows of one slot that are kept.",
+                      received=f"{int(counts.max())} for {users.min_users}.",
+                      remedy="lower it, raise squash.kept_rows_per_slot, or make spans longer.")
+    targets = _join_targets(small, kept.mass > 0, centres)
     for name in ("mass", "label_sum", "influence_sum"):
       setattr(kept, name, np.bincount(targets, getattr(kept, name), len(targets)))
     kept.clusters = targets[kept.clusters].astype(np.int32)
     _prune(kept, rows_per_cluster, limit=0)
+
+
+def _join_targets(small: np.ndarray, is_full: np.ndarray, centres: np.ndarray) -> np.ndarray:
+  """`[num_clusters]`, the cluster that each becomes part of: its own number, unless it is small.
+
+  Args:
+    small: numbers of those that join another, in turn.
+    is_full: `[num_clusters]` bool, true where a cluster has rows; at least two have.
+    centres: `[num_centres, d]`; a cluster beyond them has no rows.
+  """
+  targets = np.arange(len(is_full))
+  is_open = is_full[:len(centres)].copy()
+  was_joined = np.zeros(len(is_full), bool)
+  # Squared distances less what they all have in common: with as many clusters as slots, this loop is what takes time.
+  squares = np.square(centres).sum(axis=1)
+  for cluster in small:
+    # One that others have joined may have grown enough: the next round tells.
+    if was_joined[cluster]:
+      continue
+    is_open[cluster] = False
+    targets[cluster] = np.argmin(np.where(is_open, squares - 2 * (centres @ centres[cluster]), np.inf))
+    was_joined[targets[cluster]] = True
+  return targets
 
 
 def _to_slots(kept: _Clusters, max_ids: tuple[int, ...], span: int, first_slot_id: int,

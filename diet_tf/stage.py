@@ -166,7 +166,8 @@ def _in_whole_batches(decided: Addressing, added: Slots, influences: np.ndarray,
   if surplus > len(added) or surplus == total:
     raise DataError("span", rule="its clusters and the slots before it fill at least one training batch.",
                     received=f"{total} slots, batch size {batch_size}.",
-                    remedy="lower distill.inner.batch_size, or begin with a longer span.")
+                    remedy="lower distill.inner.batch_size, or privacy.min_users_per_id, for which small clusters are "
+                    "joined, or begin with a longer span.")
   by_mass = np.lexsort((added.slot_ids, added.sample_weights))
   return Addressing(actions, decided.num_added), added.take(np.sort(by_mass[surplus:]))
 

@@ -202,8 +202,13 @@ class TestSaveAndLoad:
     assert loaded.digest == saved.digest and loaded.manifest.format_version == 2
     assert loaded.spec.salt == Salt("SALT", "0123456789abcdef")
     assert (loaded.manifest.claim().min_users, loaded.manifest.claim().salted_fields) == (5, ("user",))
+    with pytest.raises(FormatError, match="check value fedcba9876543210.*0123456789abcdef.*another secret"):
+      load_memory(str(tmp_path), spec=SPEC.with_salt(Salt("SALT", "fedcba9876543210")))
     with pytest.raises(FormatError, match="differs in salt"):
       load_memory(str(tmp_path), spec=SPEC)
+    other = dataclasses.replace(SPEC, fields=(dataclasses.replace(SPEC.fields[0], hash_ids=99), *SPEC.fields[1:]))
+    with pytest.raises(FormatError, match=r"differs in field 'user'\."):
+      load_memory(str(tmp_path), spec=other.with_salt(Salt("OTHER_NAME")))
 
   @pytest.mark.parametrize("entry", [{}, {"born_span": 1, "user_field": "nobody", "min_users": 5},
                                      {"born_span": -1, "user_field": "user", "min_users": 5},

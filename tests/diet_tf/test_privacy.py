@@ -66,6 +66,11 @@ class TestUsersBySpan:
     assert users_by_span([2, 3], FIVE, 3, before) == (entry(2, "user", 5), entry(3, "user", 5))
     assert users_by_span([4], PrivacySettings(), 4, before) == ()
 
+  def test_where_the_last_slot_under_a_rule_is_gone_nothing_is_noted(self):
+    before = (entry(1, None, 1), entry(2, "user", 5))
+    assert users_by_span([1, 3], PrivacySettings(), 3, before) == ()
+    assert users_by_span([1], FIVE, 3, before) == ()
+
   def test_a_span_that_is_run_again_is_noted_anew(self):
     assert users_by_span([2], PrivacySettings("user", 2), 2, (entry(2, "user", 5),)) == (entry(2, "user", 2),)
     assert users_by_span([2], PrivacySettings(), 2, (entry(2, "user", 5),)) == ()

@@ -94,6 +94,14 @@ def test_more_users_than_kept_rows_cannot_be_counted():
     squashed(rows((1, 1, 1)), [0.0], 9, kept=8)
 
 
+def test_users_of_rows_that_are_not_kept_count_for_nothing_and_the_refusal_says_so():
+  # Nine users, one of whom has most rows: of six rows at least five are needed to be of others.
+  examples = rows(*((1, 1, 1) for _ in range(200)), *((user, 1, 1) for user in range(2, 10)))
+  assert len(squashed(examples, [0.0], 6)) == 1
+  with pytest.raises(DataError, match="among the 6 rows.*for 6.*squash.kept_rows_per_slot"):
+    squashed(examples, [0.0], 6, kept=6)
+
+
 LOGS = st.lists(st.tuples(st.integers(0, 12), st.integers(0, 8), st.integers(0, 4), st.sampled_from([-2, 0, 1, 4])),
                 min_size=1, max_size=60)
 
