@@ -244,14 +244,15 @@ class Manifest:
   def require_spec(self, spec: FeatureSpec, subject: str = "memory") -> None:
     """Raises FormatError if the memory was made with another feature spec than `spec`, or with another secret."""
     if spec.digest() == self.feature_spec_digest:
-      self._require_secret(spec, subject)
+      self.require_secret(spec, subject)
       return
     raise FormatError(subject, rule=f"the memory must be of the feature spec {spec.digest()[:12]} in use.",
                       received=f"feature spec {self.feature_spec_digest[:12]}, which differs in "
                       f"{_difference(self.feature_spec, spec.to_dict())}.",
                       remedy="use the config that made the memory, or start a new store.")
 
-  def _require_secret(self, spec: FeatureSpec, subject: str) -> None:
+  def require_secret(self, spec: FeatureSpec, subject: str = "memory") -> None:
+    """Raises FormatError if the ids of `spec` are known to be hashed with another secret than the memory's."""
     known = None if spec.salt is None else spec.salt.check
     if known is not None and self.salt_check is not None and known != self.salt_check:
       raise FormatError(subject, rule=f"its ids are hashed with the secret in use, of the check value {known}.",

@@ -11,7 +11,7 @@ import yaml
 
 from diet_tf import cli
 from diet_tf.encoding import encode
-from diet_tf.errors import ConfigError
+from diet_tf.errors import ConfigError, FormatError
 from diet_tf.memory import load_memory
 from diet_tf.store import Store
 from pipelines import command_line
@@ -85,6 +85,8 @@ def test_two_spans_with_a_salt_and_a_minimum_of_users(tiny_log, tmp_path, capsys
   before = sorted(path.name for path in (tmp_path / "out" / "store" / "commits").iterdir())
   with pytest.raises(ConfigError, match=f"check value {memory.spec.salt.check}.*another secret needs a new store"):
     run("--span", "2", "--no-evaluate")
+  with pytest.raises(FormatError, match=f"{memory.spec.salt.check}.*another secret needs a new store"):
+    run("--span", "0", "--replace", "--no-evaluate")  # Nothing below it says what the secret was.
   shutil.rmtree(tmp_path / "out" / "examples")
   with pytest.raises(ConfigError, match=memory.spec.salt.check):
     compare(["lr", "--store", store.uri, "--seeds", "1", "--config", tiny_log.config_path, "--data-dir",

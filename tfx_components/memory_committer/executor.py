@@ -47,6 +47,7 @@ class Executor(base_executor.BaseExecutor):
     parts = collect_parts(input_dict, chosen, stage, parent, artifact.uri)
     store = Store(exec_properties["store_uri"])
     require_unmoved(store, stage.span, parent.commit)
+    require_one_secret(store, stage)
     context_id = self._context.pipeline_run_id if self._context is not None else None
     commit = store.commit(stage.span, parts, parent=parent.commit, settings=commit_settings(stage, parent),
                           run_id=exec_properties.get("run_id") or context_id or "",
@@ -116,6 +117,17 @@ def require_unmoved(store: Store, span: int, parent: Commit | None) -> None:
     raise StoreError(f"span {span} in {store.uri}", rule="a commit grows from the newest one below it.",
                      received=f"begun from {_named(began)}; the newest is now {_named(now)}.",
                      remedy=f"run span {span} again; run spans one after the other, in order.")
+
+
+def require_one_secret(store: Store, stage: Stage) -> None:
+  """Raises FormatError if later spans of the store have ids that were hashed with another secret.
+
+  Those below the span were compared when its rows were encoded.
+  """
+  newest = store.newest()
+  if stage.spec.salt is not None and newest is not None and newest.span > stage.span:
+    folder = store.path(newest, MEMORY_PART)
+    read_manifest(folder).require_secret(stage.spec, subject=folder)
 
 
 def _named(commit: tuple[int, str] | None) -> str:
