@@ -25,6 +25,7 @@ _EXPORTS = {
     "load_memory": "diet_tf.memory",
     "RankingModel": "diet_tf.models",
     "BagEmbedding": "diet_tf.models",
+    "BagModel": "diet_tf.bag_model",
     "build_model": "diet_tf.models",
     "Slots": "diet_tf.slots",
 }

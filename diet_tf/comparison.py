@@ -40,6 +40,7 @@ class RankedMember:
     log_losses: on the held-out rows, per seed.
     seconds: wall time of the fastest of its trainings.
     to_best: its AUC less that of the best member; None for the best itself.
+    input_form: how it took the slots, see `diet_tf.learner.Learner`.
   """
 
   name: str
@@ -47,6 +48,7 @@ class RankedMember:
   log_losses: tuple[float, ...]
   seconds: float
   to_best: PairedDifference | None
+  input_form: str
 
   @property
   def auc(self) -> Estimate:
@@ -58,7 +60,8 @@ class RankedMember:
     value: dict[str, Any] = {
         "name": self.name, "auc": self.auc.mean, "auc_standard_error": _known(self.auc.standard_error),
         "log_loss": metrics.estimate(self.log_losses).mean, "aucs": list(self.aucs),
-        "log_losses": list(self.log_losses), "seconds": self.seconds, "to_best": None}
+        "log_losses": list(self.log_losses), "seconds": self.seconds, "to_best": None,
+        "input_form": self.input_form}
     if self.to_best is not None:
       value["to_best"] = _difference(self.to_best)
     return value
@@ -133,6 +136,10 @@ class Comparison:
       notes.append("More seeds (--seeds) or held-out rows (--test-span) tell smaller differences apart.")
     if len(self.seeds) == 1:
       notes.append("With one seed, the noise of initial weights is not known and not counted.")
+    drawn = [member.name for member in self.members if member.input_form == "sampled"]
+    if drawn:
+      notes.append(f"Trained on drawn ids, which see little of a slot, so that the memory underrates them: "
+                   f"{', '.join(drawn)}. Models that look ids up with Embedding layers alone are not.")
     notes += [f"{name} is not ranked: {said}" for name, said in self.diverged.items()]
     notes.append("These are trainings on the memory: train the first ones on the log before one is chosen for good.")
     return notes
@@ -200,6 +207,7 @@ class _Trainings:
   log_losses: tuple[float, ...]
   components: np.ndarray
   seconds: float
+  input_form: str
 
 
 def _train(learner: Learner, memory: Memory, held_out: Examples, num_seeds: int, report: Any) -> _Trainings:
@@ -212,7 +220,7 @@ def _train(learner: Learner, memory: Memory, held_out: Examples, num_seeds: int,
     # Single precision: half the memory where rows are many, and far below the noise.
     components.append(metrics.auc_components(held_out.labels, logits).astype(np.float32))
     report(seed + 1)
-  return _Trainings(tuple(aucs), tuple(log_losses), np.stack(components), min(seconds))
+  return _Trainings(tuple(aucs), tuple(log_losses), np.stack(components), min(seconds), learner.input_form)
 
 
 def _ranked(memory: Memory, held_out: Examples, trainings: Mapping[str, _Trainings], diverged: Mapping[str, str],
@@ -225,7 +233,8 @@ def _ranked(memory: Memory, held_out: Examples, trainings: Mapping[str, _Trainin
 
   ranked = tuple(
       RankedMember(name, trainings[name].aucs, trainings[name].log_losses, trainings[name].seconds,
-                   None if name == order[0] else difference(name, order[0])) for name in order)
+                   None if name == order[0] else difference(name, order[0]), trainings[name].input_form)
+      for name in order)
   unresolved = tuple((first, second) for place, first in enumerate(order) for second in order[place + 1:]
                      if not difference(first, second).resolved)
   return Comparison(

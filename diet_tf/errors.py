@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 from diet_tf.printable import printable
@@ -84,3 +85,14 @@ def diet_error_in(error: BaseException) -> DietError | None:
     seen.add(id(current))
     current = current.__cause__ or current.__context__
   return None
+
+
+def said_by_model(error: BaseException) -> str:
+  """The kind of an error in a Keras model and the last line of what it says.
+
+  Keras and AutoGraph put files before the message, and the arguments of the call after it.
+  """
+  # A KeyError shows its argument as Python would write it.
+  text = str(error.args[0]) if isinstance(error, KeyError) and error.args else str(error)
+  lines = re.sub(r"\{\{.*?\}\}\s*", "", text.split("Call arguments received")[0]).strip().splitlines() or [""]
+  return f"{type(error).__name__}: {lines[-1].strip()}".removesuffix(": ")

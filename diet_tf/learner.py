@@ -68,7 +68,8 @@ class Learner:
 
   Its model is called with packed features if it is one of ours. A user's own model says how it takes its input by an
   attribute `diet_inputs`, one of `INPUT_FORMS`; without one, the forms are tried in this order. A model that takes
-  single ids only ("sampled") is trained on a memory's ids drawn anew each epoch.
+  single ids is trained on whole slots by a `BagModel` ("averaged") or, where that cannot be, on ids drawn anew each
+  epoch ("sampled").
 
   Args:
     member: a panel member, see `diet_tf.models.build_model`.
@@ -115,7 +116,9 @@ class Learner:
     with self.strategy.scope():
       fresh = build_model(self.member, self.spec, seed=seed)
       if not fresh.built or len(fresh.weights) != len(self.model.weights):
-        fresh(features_in_form(self.input_form, self.spec, *dummy_batch(self.spec, self.input_form)))
+        # The variables of a `BagModel` are those of the model of single ids in it.
+        form = "sampled" if self.input_form == "averaged" else self.input_form
+        fresh(features_in_form(form, self.spec, *dummy_batch(self.spec, form)))
     for variable, value in zip(self.model.weights, fresh.weights, strict=True):
       variable.assign(value)
     # Rows that an optimiser remembers from an earlier training have no moments now, and so do not move.

@@ -133,6 +133,9 @@ class Recipe:
       mode: "weighted" or "sampled".
       seed: of the draws of mode "sampled".
       **kwargs: passed to `model.fit`, for example `validation_data` or `callbacks`.
+
+    Raises:
+      ConfigError: the model does not take these features; one of single ids takes them in a `diet_tf.BagModel`.
     """
     from diet_tf import memory as memory_module
     return memory_module.fit_with(self, model, memory, mode, seed=seed, **kwargs)

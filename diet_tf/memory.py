@@ -11,7 +11,8 @@ import numpy as np
 import tensorflow as tf
 
 from diet_tf import files, records
-from diet_tf.errors import ConfigError, FormatError, StoreError
+from diet_tf.bag_model import ids_at
+from diet_tf.errors import ConfigError, FormatError, StoreError, said_by_model
 from diet_tf.features import FeatureSpec
 from diet_tf.manifest import MANIFEST_NAME, Manifest, Recipe, ShardInfo, read_manifest, write_manifest
 from diet_tf.slots import Slots
@@ -132,7 +133,7 @@ class Memory:
     ids, weights = arrays["ids"][rows], arrays["weights"][rows]  # [B, F, K]
     features: dict[str, tf.Tensor] = {}
     if draws is not None:
-      ids = _sampled_ids(ids, weights, draws[rows])  # [B, F]
+      ids = ids_at(ids, weights, draws[rows][..., tf.newaxis])[..., 0]  # [B, F]
       features = {"ids": ids} if packed else {
           name: tf.cast(ids[:, f], tf.int64) for f, name in enumerate(self.spec.names)}
     elif packed:
@@ -269,7 +270,34 @@ def fit_with(recipe: Recipe, model: tf.keras.Model, memory: Memory, mode: Mode, 
     recipe.compile(model)
   epochs = kwargs.pop("epochs", recipe.epochs)
   dataset = memory.dataset(recipe.batch_size, mode, seed=seed, repeat_epochs=epochs)
+  _check_model(model, memory, mode)
   return model.fit(dataset, epochs=epochs, steps_per_epoch=recipe.steps_per_epoch(len(memory)), **kwargs)
+
+
+def _check_model(model: tf.keras.Model, memory: Memory, mode: Mode) -> None:
+  """Calls the model on three slots, since what Keras says of a wrong model is long and does not say what to do.
+
+  Raises:
+    ConfigError: it does not take the features of the mode, or does not give one output a slot.
+  """
+  recommenders = sys.modules.get("tensorflow_recommenders")
+  if recommenders is not None and isinstance(model, recommenders.models.Model):
+    return  # Its outputs are its own affair.
+  features, labels, _ = next(iter(memory.dataset(3, mode)))
+  subject, rule = f"recipe.fit of {type(model).__name__}", f"the model takes the features of mode {mode!r}"
+  remedy = ("wrap a model of one id a field in diet_tf.BagModel, or pass mode='sampled'." if mode == "weighted" else
+            "let it take {field: [batch] ids} and return [batch] or [batch, 1].")
+  try:
+    with model.distribute_strategy.scope():
+      outputs = model(features, training=False)
+  except ConfigError:
+    raise
+  except Exception as error:
+    raise ConfigError(subject, rule=f"{rule}.", received=said_by_model(error), remedy=remedy) from error
+  shape = tuple(getattr(outputs, "shape", ()))
+  if shape not in ((len(labels),), (len(labels), 1)):
+    raise ConfigError(subject, rule=f"{rule}, and returns [batch] or [batch, 1].",
+                      received=f"{shape or type(outputs).__name__} for {len(labels)} slots.", remedy=remedy)
 
 
 def _check_shard(directory: str, shard: ShardInfo, verify: bool) -> None:
@@ -291,17 +319,6 @@ def _check_shard(directory: str, shard: ShardInfo, verify: bool) -> None:
 def _draws(seed: int, epoch: tf.Tensor, shape: Sequence[int]) -> tf.Tensor:
   key = tf.stack([tf.constant(seed, tf.int64), tf.cast(epoch, tf.int64)])
   return tf.random.stateless_uniform(shape, key, dtype=tf.float32)
-
-
-def _sampled_ids(ids: tf.Tensor, weights: tf.Tensor, draws: tf.Tensor) -> tf.Tensor:
-  """Per slot and field the id at which the running sum of the weights first exceeds draw * sum, `[B, F]`.
-
-  A draw is a multiple of 2^-23 below 1, so that its product with the sum stays below the sum in float32 too; an id of
-  weight 0 adds nothing to the running sum and is never the first.
-  """
-  running = tf.cumsum(weights, axis=2)  # [B, F, K]
-  position = tf.argmax(tf.cast(running > draws[..., None] * running[..., -1:], tf.int32), axis=2)  # [B, F]
-  return tf.gather(ids, position, axis=2, batch_dims=2)
 
 
 def _counted_passes() -> tf.data.Dataset:

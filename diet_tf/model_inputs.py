@@ -1,14 +1,16 @@
-"""How a model takes its input: packed arrays, a dict of weighted bags, or a dict of single ids."""
+"""How a model takes its input: packed arrays, a dict of weighted bags, or a dict of single ids, averaged or drawn."""
 
 from __future__ import annotations
 
 import tensorflow as tf
 
-from diet_tf.errors import ConfigError
+from diet_tf.bag_model import BagModel
+from diet_tf.errors import ConfigError, said_by_model
 from diet_tf.features import FeatureSpec
 from diet_tf.models import RankingModel, TfrsRanking, build_model
 
-INPUT_FORMS = ("packed", "weighted", "sampled")
+# Models of single ids have two: run on whole bags by a `BagModel` ("averaged"), or on drawn ids ("sampled").
+INPUT_FORMS = ("packed", "weighted", "averaged", "sampled")
 # Nearer to 0 or 1 a probability has no finite logit in single precision.
 LEAST_PROBABILITY = 1e-6
 
@@ -17,7 +19,7 @@ def features_in_form(form: str, spec: FeatureSpec, ids: tf.Tensor, weights: tf.T
   """A model's input in one of `INPUT_FORMS`.
 
   Args:
-    form: "sampled" takes single ids only.
+    form: "sampled" takes single ids only; "averaged" bags and single ids.
     spec: names the fields.
     ids: `[B, num_fields]`, or `[B, num_fields, K]` with weights.
     weights: `[B, num_fields, K]`, or None.
@@ -83,14 +85,27 @@ def build_with_form(member: str, spec: FeatureSpec, *, seed: int = 0) -> tuple[t
   failures = []
   for form in (declared,) if declared else INPUT_FORMS:
     model = build_model(member, spec, seed=seed)
-    try:
-      shape = model(features_in_form(form, spec, *dummy_batch(spec, form))).shape
-    except Exception as error:
-      failures.append(f"{form}: {type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''}")
-      continue
-    if tuple(shape) in ((3,), (3, 1)):
+    if form == "averaged":
+      model = BagModel(model)
+    failure = _why_not(model, form, spec)
+    if not failure:
       return model, form
-    failures.append(f"{form}: output {tuple(shape)} for 3 rows")
+    failures.append(f"{form}: {failure}")
   raise ConfigError(f"panel member {member!r}", rule="a model takes packed features, a dict of weighted bags or a dict "
                     "of single ids, and returns [batch] or [batch, 1].", received="; ".join(failures),
                     remedy="make its call accept one of these, and name it in an attribute diet_inputs.")
+
+
+def _why_not(model: tf.keras.Model, form: str, spec: FeatureSpec) -> str:
+  """Why a model does not take a form of input, or else "". The first call, on slots, creates its variables."""
+  ids, weights = dummy_batch(spec, form)
+  # A model that takes single ids may take the two of a bag for one longer embedding: not so those of the log.
+  rows = [(ids, weights)] if weights is None else [(ids, weights), (ids[..., 0], None)]
+  for batch in rows:
+    try:
+      shape = tuple(model(features_in_form(form, spec, *batch)).shape)
+    except Exception as error:
+      return said_by_model(error)
+    if shape not in ((3,), (3, 1)):
+      return f"output {shape} for 3 rows"
+  return ""

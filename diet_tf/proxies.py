@@ -97,7 +97,7 @@ def make_training(name: str, spec: FeatureSpec, inner: InnerSettings, slots: Slo
     narrow = sum(max_ids) < 0.8 * len(max_ids) * slots.max_ids
     features = packed_columns(max_ids, slots.max_ids) if narrow else packed_features
   else:
-    features = bag_features(spec) if form == "weighted" else drawn_features(
+    features = bag_features(spec) if form in ("weighted", "averaged") else drawn_features(
         spec, seed if draw_seed is None else draw_seed)
   return DifferentiableTraining(model, inner, parameter_group, features, loss, form)
 

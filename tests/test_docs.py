@@ -56,8 +56,8 @@ def _run(path: pathlib.Path, wanted: list) -> dict:
   return namespace
 
 
-def _script(name: str) -> types.ModuleType:
-  spec = importlib.util.spec_from_file_location(name, ROOT / "scripts" / f"{name}.py")
+def _script(name: str, folder: str = "scripts") -> types.ModuleType:
+  spec = importlib.util.spec_from_file_location(name, ROOT / folder / f"{name}.py")
   module = importlib.util.module_from_spec(spec)
   spec.loader.exec_module(module)
   return module
@@ -145,6 +145,8 @@ def test_commands_are_understood(path, monkeypatch):
       parsers[words[1]].parse_args(words[2:])  # Exits where it is wrong.
     elif words[:3] == ["python", "-m", "benchmarks.fidelity"]:
       benchmark(words[3:])
+    elif words[:2] == ["python", "examples/functional_keras.py"]:
+      _script("functional_keras", "examples").parse(words[2:])
     else:
       assert words[0] in OTHER_PROGRAMS | {"head"}, words
 

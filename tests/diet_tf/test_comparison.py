@@ -97,6 +97,26 @@ def test_what_is_printed(memory, held_out):
   assert value["members"][2]["to_best"]["resolved"] is True and value["unresolved"] == [["lr", "lr()"]]
 
 
+class Gathered(tf.keras.Model):
+  """A model of single ids without an embedding layer, which no `BagModel` can be made of."""
+
+  def __init__(self, spec, seed=0):
+    super().__init__()
+    self.values = self.add_weight(name="values", shape=[max(spec.num_ids)], initializer="zeros")
+
+  def call(self, features, training=False):
+    return tf.gather(self.values, features["user"])
+
+
+def test_a_model_of_drawn_ids_is_said_to_be_underrated(memory, held_out):
+  gathered = f"{__name__}:Gathered"
+  result = comparison.compare(memory, held_out, ["lr", gathered], num_seeds=1)
+  notes = " ".join(result.notes())
+  assert f"underrates them: {gathered}. Models that look ids up with Embedding layers alone are not." in notes
+  assert [member["input_form"] for member in result.to_dict()["members"]] == ["packed", "sampled"]
+  assert "drawn" not in " ".join(comparison.compare(memory, held_out, ["lr"], num_seeds=1).notes())
+
+
 def test_a_clear_winner_is_called_one(memory, held_out):
   notes = comparison.compare(memory, held_out, [SAME, "lr"], num_seeds=2).notes()
   assert "lr is better than each of the others (95 %, in pairs over seeds and rows)." in notes

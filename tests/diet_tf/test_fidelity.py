@@ -86,8 +86,6 @@ class OwnWeighted(tf.keras.Model):
 class OwnSingle(tf.keras.Model):
   """A user's model over single ids."""
 
-  diet_inputs = "sampled"
-
   def __init__(self, spec, seed=0):
     super().__init__()
     self.spec = spec
@@ -95,6 +93,26 @@ class OwnSingle(tf.keras.Model):
 
   def call(self, features, training=False):
     return tf.add_n([table(features[name]) for table, name in zip(self.tables, self.spec.names, strict=True)])
+
+
+class OwnDrawn(OwnSingle):
+  """The same, which asks for drawn ids."""
+
+  diet_inputs = "sampled"
+
+
+class OwnConcatenated(tf.keras.Model):
+  """A user's model over single ids that would take the embeddings of a bag for one that is longer."""
+
+  def __init__(self, spec, seed=0):
+    super().__init__()
+    self.tables = {name: tf.keras.layers.Embedding(size, 2)
+                   for name, size in zip(spec.names, spec.num_ids, strict=True)}
+    self.dense = tf.keras.layers.Dense(1)
+
+  def call(self, features, training=False):
+    parts = [tf.keras.layers.Flatten()(table(features[name])) for name, table in self.tables.items()]
+    return self.dense(tf.concat(parts, axis=1))
 
 
 class OwnUseless(tf.keras.Model):
@@ -338,7 +356,8 @@ def test_a_test_of_one_class_is_refused(log_shards, memory, tmp_path):
     fidelity.evaluate_panel(log_shards, memory, _write(str(tmp_path), 5, labels=np.zeros(ROWS, np.float32)), settings)
 
 
-@pytest.mark.parametrize(("name", "form"), [("OwnWeighted", "weighted"), ("OwnSingle", "sampled")])
+@pytest.mark.parametrize(("name", "form"), [("OwnWeighted", "weighted"), ("OwnSingle", "averaged"),
+                                            ("OwnDrawn", "sampled"), ("OwnConcatenated", "averaged")])
 def test_a_users_own_model_learns(name, form, memory, log_shards):
   learner = Learner(f"{__name__}:{name}", SPEC, RECIPE)
   assert learner.input_form == form

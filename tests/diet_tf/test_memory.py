@@ -106,6 +106,27 @@ class TestRecipe:
         expected[slots.ids[s, 0, k]] += slots.sample_weights[s] * (slots.labels[s] - 0.5) * slots.weights[s, 0, k] / 4
     np.testing.assert_allclose(model.table, expected, atol=1e-6)
 
+  @pytest.mark.parametrize(("mode", "remedy"), [("weighted", "BagModel"), ("sampled", "let it take")])
+  def test_fit_says_what_a_model_should_take(self, mode: str, remedy: str) -> None:
+    original = make_memory(8)
+
+    class Wide(LinearModel):
+      """One output for each id."""
+
+      def call(self, features: dict[str, tf.Tensor]) -> tf.Tensor:
+        return tf.gather(self.table, features["user"])[..., tf.newaxis] * tf.ones([2])
+
+    class Wrong(LinearModel):
+      """Takes a field that there is not."""
+
+      def call(self, features: dict[str, tf.Tensor]) -> tf.Tensor:
+        return tf.reshape(super().call({"user": features["item"]}), [-1])
+
+    with pytest.raises(ConfigError, match=r"\[batch\] or \[batch, 1\].*\(3, .*" + remedy):
+      original.recipe.fit(Wide(), original, mode)
+    with pytest.raises(ConfigError, match="KeyError: item .*" + remedy):
+      original.recipe.fit(Wrong(), original, mode)
+
   @pytest.mark.parametrize("mode", ["weighted", "sampled"])
   def test_fit_takes_the_recipe_s_steps_in_both_modes(self, mode: str) -> None:
     pytest.importorskip("diet_tf.optimizers")
@@ -445,12 +466,6 @@ class TestDataset:
     assert (second | (user == original.slots.ids[:, 0, 0])).all()
     assert second.mean() == pytest.approx(0.75, abs=4 * 0.0048)
     np.testing.assert_allclose(second.mean(axis=0), 0.75, atol=5 * np.sqrt(0.75 * 0.25 / 400))
-
-  def test_id_of_weight_zero_is_never_drawn(self) -> None:
-    ids = tf.constant([[[9, 5, 6, 9]]])
-    weights = tf.constant([[[0.0, 0.4, 0.6, 0.0]]])
-    for draw, expected in ((0.0, 5), (0.399, 5), (0.401, 6), (1 - 2.0**-23, 6)):
-      assert int(memory._sampled_ids(ids, weights, tf.constant([[draw]]))[0, 0]) == expected
 
   @pytest.mark.parametrize("mode", ["weighted", "sampled"])
   def test_works_under_a_distribution_strategy(self, mode: str) -> None:

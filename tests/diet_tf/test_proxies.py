@@ -58,9 +58,9 @@ def test_the_loss_of_probabilities_is_that_of_their_logits():
 class OwnModel(tf.keras.Model):
   """A user's LR, over weighted bags or over single ids by field."""
 
-  def __init__(self, spec, *, weighted, seed=0):
+  def __init__(self, spec, *, form, seed=0):
     super().__init__()
-    self.diet_inputs = "weighted" if weighted else "sampled"
+    self.diet_inputs = form
     self.tables = {name: tf.keras.layers.Embedding(count, 1, embeddings_initializer="zeros")
                    for name, count in zip(spec.names, spec.num_ids)}
 
@@ -74,10 +74,10 @@ class OwnModel(tf.keras.Model):
     return total
 
 
-OWN = "tests.diet_tf.test_proxies:OwnModel(weighted={})"
+OWN = "tests.diet_tf.test_proxies:OwnModel(form={})"
 
 
-@pytest.mark.parametrize("name", [WRAPPED, OWN.format("true"), OWN.format("false")])
+@pytest.mark.parametrize("name", [WRAPPED, *map(OWN.format, ("weighted", "averaged", "sampled"))])
 def test_models_of_any_input_form_are_proxies(name):
   """A TFRS model, which has the hypergradient of the model in it, and users' models over bags and over single ids."""
   slots, ids = make_slots(), tf.constant(draw(6, seed=2)[0])
@@ -89,7 +89,15 @@ def test_models_of_any_input_form_are_proxies(name):
                                               tf.fill([6], 0.25), tf.ones(6)))
   assert np.isfinite(found[1][0]) and all(np.isfinite(value).all() for value in found[1][1])
   flows = np.abs(found[1][1][0]).max() > 0
-  assert flows == (name != OWN.format("false"))  # Nothing flows through a draw.
+  # Nothing flows to the id weights through a draw, nor through a bag that is written out.
+  assert flows == (name in (WRAPPED, OWN.format("weighted")))
+  if name == OWN.format("averaged"):  # One id a bag: it is the model over weighted bags.
+    weighted = OWN.format("weighted")
+    proxy = make_proxies([weighted], SPEC, INNER, slots, num_initialisations=1, seed=5, devices=["/CPU:0"])[weighted][0]
+    expected = proxy.training.hypergradient(proxy.initial_weights[0], make_inputs(slots), proxy.outer_features(ids),
+                                            tf.fill([6], 0.25), tf.ones(6))
+    for ours, theirs in zip(found[1][1][1:], expected[1][1:], strict=True):
+      np.testing.assert_allclose(ours, theirs, rtol=1e-4, atol=1e-7)
   if name == WRAPPED:
     np.testing.assert_allclose(found[0][0], found[1][0], rtol=1e-5)
     for ours, theirs in zip(found[1][1], found[0][1], strict=True):

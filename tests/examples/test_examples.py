@@ -35,15 +35,20 @@ def _output(run: pathlib.Path, name: str, *arguments: str) -> str:
 
 @pytest.mark.slow
 def test_functional_keras(run, tmp_path):
-  lines = _output(run, "functional_keras.py", "--tensorboard", str(tmp_path)).splitlines()
-  figures = {words[0]: [float(word) for word in words[1:]] for words in map(str.split, lines[1:])}
-  assert set(figures) == {"sampled", "weighted"}
-  for mode, (log_auc, memory_auc, recovery) in figures.items():
-    assert log_auc > 0.5 and memory_auc > 0.5
+  lines = _output(run, "functional_keras.py", "--seeds", "2", "--tensorboard", str(tmp_path)).splitlines()
+  assert lines[0].split() == ["trained", "on", "AUC", "recovery"]
+  rows = dict((part.strip() for part in (line[:22], line[22:])) for line in lines[1:])
+  assert list(rows) == ["log", "memory, drawn", "memory, bag model", "memory, weighted"]
+  log_auc = float(rows.pop("log").split()[0])
+  assert log_auc > 0.5
+  for way, figures in rows.items():
+    memory_auc, error, recovery = (float(figures.split()[place]) for place in (0, 2, 3))
+    assert memory_auc > 0.5 and 0 <= error < 0.5
     # From figures that are rounded to four places.
     assert recovery == pytest.approx((memory_auc - 0.5) / (log_auc - 0.5), abs=0.01)
-    for name in ("held_out", "train"):
-      assert list((tmp_path / mode / name).glob("events.out.tfevents.*"))
+    folder = tmp_path / way.removeprefix("memory, ").replace(" ", "-")
+    for name in ("0/held_out", "0/train", "1/held_out", "1/train"):
+      assert list((folder / name).glob("events.out.tfevents.*"))
 
 
 @pytest.mark.slow

@@ -1,0 +1,222 @@
+"""Models of single ids on weighted bags: what they compute, learn, and refuse."""
+
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from diet_tf.bag_model import BagModel, ids_at
+from diet_tf.errors import ConfigError
+from diet_tf.manifest import Recipe
+from diet_tf.memory import Memory
+from diet_tf.slots import Slots
+from tests.diet_tf.small_log import SPEC
+
+# Two bags of up to two ids in each of three fields; all weights are quarters, of which two ids a place make four.
+BAGS = {"user": [[1, 2], [3, 0]], "user/weights": [[0.25, 0.75], [1, 0]],
+        "item": [[4, 5], [6, 7]], "item/weights": [[0.5, 0.5], [0.75, 0.25]],
+        "hour": [[1, 0], [2, 3]], "hour/weights": [[1, 0], [0.5, 0.5]]}
+# By hand, with tables of one column that hold 0, 1, 2, ... in the user's, ten times that in the item's, and a hundred
+# times that in the hour's: 1 (1/4) + 2 (3/4) + 40 (1/2) + 50 (1/2) + 100, and so on.
+SUMS = [1.75 + 45 + 100, 3 + 62.5 + 250]
+
+
+def bags():
+  return {name: tf.constant(value, tf.float32 if "/" in name else tf.int64) for name, value in BAGS.items()}
+
+
+def table(field, **settings):
+  """An embedding of one column that holds `scale * id`."""
+  size, scale = SPEC.num_ids[field], 10.0**field
+  return tf.keras.layers.Embedding(size, 1, embeddings_initializer=tf.keras.initializers.Constant(
+      scale * np.arange(size, dtype=np.float32)[:, None]), **settings)
+
+
+class Subclassed(tf.keras.Model):
+  """The sum of the three tables."""
+
+  def __init__(self, prepare=lambda ids: ids, **settings):
+    super().__init__()
+    self.tables = {name: table(field, **settings) for field, name in enumerate(SPEC.names)}
+    self.prepare = prepare
+
+  def call(self, features, training=False):
+    return tf.add_n([tf.reshape(table(self.prepare(features[name])), [-1, 1]) for name, table in self.tables.items()])
+
+
+def functional():
+  inputs = [tf.keras.Input([], name=name, dtype=tf.int64) for name in SPEC.names]
+  parts = [table(field)(ids) for field, ids in enumerate(inputs)]
+  return tf.keras.Model(inputs, tf.keras.layers.Add()(parts))
+
+
+def one_table():
+  """All fields in one table of known offsets, looked up at once: `[batch, 3]` ids."""
+
+  class OneTable(tf.keras.Model):
+    def __init__(self):
+      super().__init__()
+      values = np.concatenate([10.0**field * np.arange(size) for field, size in enumerate(SPEC.num_ids)])
+      self.table = tf.keras.layers.Embedding(len(values), 1, embeddings_initializer=tf.keras.initializers.Constant(
+          values[:, None]))
+      self.offsets = np.cumsum([0, *SPEC.num_ids[:-1]])
+
+    def call(self, features, training=False):
+      ids = tf.stack([features[name] for name in SPEC.names], axis=1) + self.offsets
+      return tf.reduce_sum(self.table(ids), axis=[1, 2])
+
+  return OneTable()
+
+
+@pytest.mark.parametrize("model", [
+    Subclassed(), functional(), one_table(), Subclassed(lambda ids: ids[:, tf.newaxis]),
+    Subclassed(lambda ids: tf.cast(ids, tf.int32)), Subclassed(lambda ids: ids, embeddings_regularizer="l2")],
+    ids=["subclassed", "functional", "one table", "with an axis", "cast", "regularised"])
+def test_a_bag_gives_the_weighted_mean_of_its_embeddings(model):
+  whole = BagModel(model)
+  np.testing.assert_allclose(np.ravel(whole(bags())), SUMS, rtol=1e-6)
+  compiled = tf.function(whole, input_signature=[{
+      name: tf.TensorSpec([None, None], tensor.dtype) for name, tensor in bags().items()}])
+  np.testing.assert_allclose(np.ravel(compiled(bags())), SUMS, rtol=1e-6)
+  np.testing.assert_allclose(np.ravel(compiled({name: value[1:] for name, value in bags().items()})), SUMS[1:])
+  assert len(whole.losses) == len(model.losses)
+
+
+def test_single_ids_are_passed_on():
+  model = Subclassed()
+  rows = {name: tf.constant([1, 2, 3], tf.int64) for name in SPEC.names}
+  np.testing.assert_allclose(np.ravel(BagModel(model)(rows)), [111, 222, 333])
+  with pytest.raises(ConfigError, match="no weights for hour"):
+    BagModel(model)({name: value for name, value in bags().items() if name != "hour/weights"})
+
+
+def test_layers_are_as_they_were_afterwards():
+  model = Subclassed()
+  whole = BagModel(model)
+  whole(bags())
+  assert not any("call" in vars(layer) for layer in model.submodules)
+  np.testing.assert_allclose(np.ravel(model({name: tf.constant([1]) for name in SPEC.names})), [111])
+  refused = Subclassed(lambda ids: 1 / 0 if ids.shape[0] == 12 else ids)
+  with pytest.raises(ConfigError, match="division by zero"):
+    BagModel(refused)(bags())
+  assert not any("call" in vars(layer) for layer in refused.submodules)
+
+
+class PastTheTable(Subclassed):
+  """Reads a field's ids as a number too."""
+
+  def call(self, features, training=False):
+    return super().call(features) + tf.cast(features["hour"], tf.float32)[:, tf.newaxis]
+
+
+class WholeTable(Subclassed):
+  """Looks up ids that are not of the batch."""
+
+  def call(self, features, training=False):
+    return super().call(features) + tf.reduce_mean(self.tables["hour"](tf.range(4)))
+
+
+class NoTable(tf.keras.Model):
+  """Has weights of its own, and no embedding layer."""
+
+  def build(self, shape):
+    self.values = self.add_weight(name="values", shape=[13], initializer="ones")
+
+  def call(self, features, training=False):
+    return tf.gather(self.values, features["user"])
+
+
+@pytest.mark.parametrize("kind", [PastTheTable, WholeTable, NoTable])
+def test_a_model_that_cannot_be_run_on_bags_is_refused(kind):
+  for call in (lambda features: BagModel(kind())(features), tf.function(lambda features: BagModel(kind())(features))):
+    with pytest.raises(ConfigError, match="leads through a tf.keras.layers.Embedding") as caught:
+      call(bags())
+    assert kind.__name__ in str(caught.value) and "mode='sampled'" in str(caught.value)
+
+
+def make_memory():
+  """Bags of halves, so that four ids a bag of two stand for it exactly."""
+  random = np.random.default_rng(3)
+  ids = np.stack([random.integers(1, size, (12, 2)) for size in SPEC.num_ids], axis=1)
+  numbers = np.arange(12)
+  slots = Slots(ids, np.full(ids.shape, 0.5), random.random(12), np.ones(12), numbers, numbers, numbers, numbers)
+  recipe = Recipe(batch_size=4, epochs=3)
+  return Memory.create(slots, SPEC, recipe, span=1, num_examples_seen=100, budget={"slots": 12})
+
+
+class Weighted(Subclassed):
+  """What `BagModel` makes of `Subclassed`, written by hand."""
+
+  def call(self, features, training=False):
+    parts = [tf.reduce_sum(table(features[name]) * features[name + "/weights"][..., tf.newaxis], axis=1)
+             for name, table in self.tables.items()]
+    return tf.add_n(parts)
+
+
+def test_it_learns_what_a_model_over_bags_learns():
+  memory = make_memory()
+  expected = memory.recipe.compile(Weighted(), from_logits=True)
+  memory.recipe.fit(expected, memory, verbose=0)
+  model = Subclassed()
+  whole = memory.recipe.compile(BagModel(model), from_logits=True)
+  whole(bags())
+  starts = model.get_weights()
+  memory.recipe.fit(whole, memory, verbose=0)
+  assert [variable.ref() for variable in whole.trainable_variables] == [
+      variable.ref() for variable in model.trainable_variables]
+  moved = 0.0
+  for ours, theirs, start in zip(model.get_weights(), expected.get_weights(), starts, strict=True):
+    np.testing.assert_allclose(ours, theirs, rtol=1e-5, atol=1e-6)
+    moved += np.abs(ours - start).sum()
+  assert moved > 0.01
+
+
+_UNDER_STRATEGIES = """
+import diet_tf
+import numpy as np
+import tensorflow as tf
+
+cpu = tf.config.list_physical_devices("CPU")[0]
+tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * 2)
+
+from tests.diet_tf.test_bag_model import Subclassed, functional, make_memory
+
+memory = make_memory()
+for build in (Subclassed, functional):
+  found = []
+  for strategy in (tf.distribute.get_strategy(), tf.distribute.MirroredStrategy(["CPU:0", "CPU:1"])):
+    with strategy.scope():
+      model = build()
+      whole = memory.recipe.compile(diet_tf.BagModel(model), from_logits=True)
+    memory.recipe.fit(whole, memory, verbose=0)
+    found.append(model.get_weights())
+  for ours, theirs in zip(*found, strict=True):
+    np.testing.assert_allclose(ours, theirs, rtol=1e-5, atol=1e-5)
+"""
+
+
+def test_it_trains_on_two_replicas_as_on_one():
+  """In a process of its own: a device can be parted only before TensorFlow has used it."""
+  done = subprocess.run([sys.executable, "-c", _UNDER_STRATEGIES], capture_output=True, text=True, check=False,
+                        timeout=300)
+  assert done.returncode == 0, done.stderr[-2000:]
+
+
+def test_whether_it_returns_logits_is_that_of_the_model():
+  model = Subclassed()
+  with pytest.raises(ConfigError, match="from_logits"):
+    make_memory().recipe.compile(BagModel(model))
+  model.from_logits = False
+  assert BagModel(model).from_logits is False
+
+
+def test_ids_at_shares_of_the_weights():
+  ids = tf.constant([[9, 5, 6, 9], [1, 2, 3, 4]])
+  weights = tf.constant([[0, 0.4, 0.6, 0], [2.0, 2, 0, 4]])
+  found = ids_at(ids, weights, tf.constant([0.0, 0.24, 0.26, 0.399, 0.401, 0.51, 1 - 2.0**-23]))
+  np.testing.assert_array_equal(found, [[5, 5, 5, 5, 6, 6, 6], [1, 1, 2, 2, 2, 4, 4]])
+  of_each = ids_at(ids, weights, tf.constant([[0.0, 0.5], [0.9, 0.3]]))
+  np.testing.assert_array_equal(of_each, [[5, 6], [4, 2]])
+  np.testing.assert_array_equal(ids_at(ids[:1, :2], tf.zeros([1, 2]), tf.constant([0.5])), [[5]])
