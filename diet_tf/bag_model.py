@@ -3,35 +3,52 @@
 from __future__ import annotations
 
 import contextlib
+import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
+import numpy as np
 import tensorflow as tf
 
 from diet_tf.errors import ConfigError, said_by_model
 
 _WEIGHTS = "/weights"
-_RULE = ("every way from the ids to its outputs leads through a tf.keras.layers.Embedding, whatever is done to the ids "
-         "before is done to each by itself, and it returns [batch] or [batch, 1].")
-_REMEDY = ("look the ids up with Embedding layers alone, or train on drawn ids: memory.dataset(mode='sampled') and "
-           "memory.recipe.fit(model, memory, mode='sampled').")
+_RULE = ("it looks up ids in tf.keras.layers.Embedding layers and uses them for nothing else, each looked-up id comes "
+         "from one field, and it returns [batch] or [batch, 1].")
+_REMEDY = ("change it so, or train it on drawn ids: memory.recipe.fit(model, memory, mode='sampled'); a member of the "
+           "panel with diet_inputs = 'sampled' is.")
+# Sizes of the batches that a model is tried on; an error that comes from the size of one is none with the other.
+_TRIED = (3, 7)
+
+# What the thread runs a model on: the number of bags, and of ids that each is written out as.
+_RUNNING = threading.local()
+# By `id` of a layer that is changed, how many calls in all threads need that, and its own attributes that were there
+# before; guarded by the lock.
+_CHANGED: dict[int, tuple[int, dict[str, Any]]] = {}
+_LOCK = threading.Lock()
 
 
 class BagModel(tf.keras.Model):
   """A model of one id a field that takes weighted bags of ids too, and shares its weights with the model given.
 
   A slot of a memory has up to K weighted ids in a field. A model that takes one of them, drawn by weight, sees little
-  of the slot. Here it sees all of it: each bag is written out as `n` ids, of which an id of weight `w` has about
-  `w n`, the model runs on them, and each of its `tf.keras.layers.Embedding` layers returns the mean over the n
-  embeddings of a bag, `[batch, ...]`. The rest of the model works on these means, and costs what it costs on one id.
-  That is the weighted sum that `diet_tf.BagEmbedding` gives, up to the rounding of weights to n-ths; n is twice the
-  width of the widest field, and the places are the midpoints of n equal shares, so that nothing is drawn.
+  of the slot. Here each bag is written out as n ids, of which an id of weight `w` has about `w n`, the model runs on
+  all of them, and each of its `tf.keras.layers.Embedding` layers returns the mean over the n embeddings of a bag,
+  `[batch, ...]`. The rest of the model works on these means. That is the weighted sum that `diet_tf.BagEmbedding`
+  gives, up to the rounding of weights to n-ths: an id of less than an n-th may be left out. n is twice the width of the
+  widest field, and the ids are those at the midpoints of n equal shares of the weight, so that nothing is drawn.
 
   Features without weights are passed on as they are: single ids, to judge the model on the log or train it there.
+  `save` and `export` are those of the model. Its own `train_step` and `compute_loss` are not used.
 
   Args:
-    model: takes `{field: [batch] ids}`, subclassed or functional. Every way from the ids to its outputs leads through
-      an `Embedding` layer (or a subclass of it); before it, ids may be cast, shifted, hashed, looked up, given an axis.
+    model: takes `{field: [batch] ids}`, subclassed or functional. It uses ids to look them up in `Embedding` layers (or
+      subclasses) and for nothing else; before that, each may be cast, shifted, hashed or given an axis. An id that is
+      made of two fields, a cross, is refused: which ids of the one go with which of the other, a slot does not know.
+      So is a layer whose `call` is a `tf.function`, which would keep what it computed on bags.
+
+  Raises:
+    ConfigError: what is given is no Keras model.
 
   Example:
     >>> model = my_models.Pooled(memory.spec)
@@ -41,7 +58,11 @@ class BagModel(tf.keras.Model):
   """
 
   def __init__(self, model: tf.keras.Model) -> None:
-    super().__init__()
+    if not isinstance(model, tf.keras.Model):
+      raise ConfigError("bag model", rule="it is made of a model of tf-keras (Keras 2).", received=f"{model!r}.",
+                        remedy="pass a model, not its class, and import diet_tf before TensorFlow.")
+    # Id weights stay as they are in a model of half precision.
+    super().__init__(autocast=False)
     self.model = model
     if hasattr(model, "from_logits"):
       self.from_logits = model.from_logits
@@ -55,8 +76,6 @@ class BagModel(tf.keras.Model):
     """
     # Not in `call`, whose errors Keras replaces by others.
     bags = _bags_of(features)
-    if bags and not self.model.built:
-      self.model({name: ids[:, 0] for name, (ids, _) in bags.items()})
     if bags and not self._is_checked:
       self._check(bags)
       self._is_checked = True
@@ -67,31 +86,92 @@ class BagModel(tf.keras.Model):
     bags = _bags_of(features)
     return self._of_bags(bags, training) if bags else self.model(features, training=training)
 
+  def save(self, *args: Any, **kwargs: Any) -> None:
+    """Saves the model of single ids, as its own `save` does."""
+    self.model.save(*args, **kwargs)
+
+  def export(self, *args: Any, **kwargs: Any) -> None:
+    """Exports the model of single ids, as its own `export` does."""
+    self.model.export(*args, **kwargs)
+
   def _of_bags(self, bags: Mapping[str, tuple[tf.Tensor, tf.Tensor]], training: bool | None) -> tf.Tensor:
     widths = [ids.shape[1] for ids, _ in bags.values()]
     if None in widths:
       widths = [tf.shape(ids)[1] for ids, _ in bags.values()]
     num_ids = 2 * (tf.reduce_max(tf.stack(widths)) if tf.is_tensor(widths[0]) else max(widths))
     shares = (tf.cast(tf.range(num_ids), tf.float32) + 0.5) / tf.cast(num_ids, tf.float32)
-    singles = {name: tf.reshape(ids_at(ids, weights, shares), [-1]) for name, (ids, weights) in bags.items()}
+    singles = {name: tf.reshape(ids_at(ids, tf.cast(weights, tf.float32), shares), [-1])
+               for name, (ids, weights) in bags.items()}
     num_bags = tf.shape(next(iter(bags.values()))[0])[0]
-    tables = [layer for layer in self.model.submodules if isinstance(layer, tf.keras.layers.Embedding)]
-    with _averaging(tables, num_bags, num_ids):
+
+    def mean_of_bags(inputs: tf.Tensor, embeddings: tf.Tensor) -> tf.Tensor:
+      del inputs
+      shape = tf.shape(embeddings)
+      tf.debugging.assert_equal(shape[0], num_bags * num_ids, "A model on bags looks up the ids of the batch alone.")
+      means = tf.reduce_mean(tf.reshape(embeddings, tf.concat([[num_bags, num_ids], shape[1:]], axis=0)), axis=1)
+      return tf.ensure_shape(means, [None, *embeddings.shape[1:]])
+
+    with _looking_up(self._tables(), mean_of_bags):
       outputs = self.model(singles, training=training)
     tf.debugging.assert_equal(tf.shape(outputs)[0], num_bags, f"A model on bags: {_RULE}")
     return outputs
 
+  def _tables(self) -> list[tf.keras.layers.Embedding]:
+    return [layer for layer in self.model.submodules if isinstance(layer, tf.keras.layers.Embedding)]
+
   def _check(self, bags: Mapping[str, tuple[tf.Tensor, tf.Tensor]]) -> None:
-    """Traces the model on three bags of two ids: there all shapes are known, and a wrong one is found by name."""
-    features = {name: (tf.zeros([3, 2], ids.dtype), tf.ones([3, 2])) for name, (ids, _) in bags.items()}
+    """Tries the model: with known shapes, where a wrong one is found by name, and for ids that two fields are in."""
     try:
-      shape = tf.function(lambda: self._of_bags(features, False)).get_concrete_function().structured_outputs.shape
+      if not self.model.built:
+        self.model({name: ids[:, 0] for name, (ids, _) in bags.items()})
+      received = self._compiled_layer() or self._cross({name: ids.dtype for name, (ids, _) in bags.items()})
+      for count in _TRIED:
+        features = {name: (tf.zeros([count, 2], ids.dtype), tf.ones([count, 2])) for name, (ids, _) in bags.items()}
+        traced = tf.function(lambda: self._of_bags(features, False)).get_concrete_function()  # noqa: B023
+        shape = traced.structured_outputs.shape
+        if not received and (shape.rank is None or tuple(shape) not in ((count,), (count, 1))):
+          received = f"outputs {shape} for {count} bags."
     except Exception as error:
-      raise ConfigError(f"bag model of {type(self.model).__name__}", rule=_RULE, remedy=_REMEDY,
-                        received=said_by_model(error)) from error
-    if tuple(shape) not in ((3,), (3, 1)):
-      raise ConfigError(f"bag model of {type(self.model).__name__}", rule=_RULE, remedy=_REMEDY,
-                        received=f"outputs {tuple(shape)} for 3 bags.")
+      raise ConfigError(self._subject(), rule=_RULE, received=said_by_model(error), remedy=_REMEDY) from error
+    if received:
+      raise ConfigError(self._subject(), rule=_RULE, received=received, remedy=_REMEDY)
+
+  def _subject(self) -> str:
+    return f"bag model of {type(self.model).__name__}"
+
+  def _compiled_layer(self) -> str:
+    for layer in (self.model, *self.model.submodules):
+      if isinstance(getattr(layer, "call", None), tf.types.experimental.PolymorphicFunction):
+        return f"the call of {type(layer).__name__} is a tf.function; Keras compiles without."
+    return ""
+
+  def _cross(self, dtypes: Mapping[str, tf.DType]) -> str:
+    """Names two fields that move one looked-up id, or "" where there are none.
+
+    Rows 0 and F + 1 have id 0, and id 1, in all F fields. The F rows after each differ from it in one field: which
+    looked-up ids differ too tells what they are made of.
+    """
+    names, count = list(dtypes), len(dtypes)
+    one = np.eye(count, dtype=np.int64)
+    rows = np.concatenate([np.zeros([1, count], np.int64), one, np.ones([1, count], np.int64), 1 - one])
+    looked_up: list[np.ndarray] = []
+
+    def note(inputs: tf.Tensor, embeddings: tf.Tensor) -> tf.Tensor:
+      looked_up.append(np.asarray(inputs))
+      return embeddings
+
+    with tf.init_scope(), _looking_up(self._tables(), note):
+      self.model({name: tf.constant(rows[:, field], dtypes[name]) for field, name in enumerate(names)}, training=False)
+    for ids in looked_up:
+      if ids.shape[:1] != rows.shape[:1]:
+        continue  # Not of the batch, as is found when all shapes are known.
+      by_row = ids.reshape([2, count + 1, -1])
+      moves = (by_row[:, 1:] != by_row[:, :1]).any(axis=0)  # [F, ids of a row]
+      crossed = np.flatnonzero(moves.sum(axis=0) > 1)
+      if len(crossed):
+        first, second = np.flatnonzero(moves[:, crossed[0]])[:2]
+        return f"an id that is made of {names[first]} and {names[second]} together."
+    return ""
 
 
 def _bags_of(features: Mapping[str, tf.Tensor]) -> dict[str, tuple[tf.Tensor, tf.Tensor]]:
@@ -110,8 +190,8 @@ def ids_at(ids: tf.Tensor, weights: tf.Tensor, shares: tf.Tensor) -> tf.Tensor:
   Args:
     ids: `[..., K]`.
     weights: `[..., K]`, not negative.
-    shares: `[num_shares]`, or `[..., num_shares]` of each bag, multiples of 2^-24 from 0 to below 1: their product
-      with the sum then stays below the sum in float32 too, and an id of weight 0 is never the first.
+    shares: `[num_shares]`, or `[..., num_shares]` of each bag, from 0 to 1 - 2^-23: their product with the sum then
+      stays below the sum in float32 too, and an id of weight 0 is never the first.
 
   Returns:
     `[..., num_shares]`.
@@ -126,25 +206,49 @@ def ids_at(ids: tf.Tensor, weights: tf.Tensor, shares: tf.Tensor) -> tf.Tensor:
 
 
 @contextlib.contextmanager
-def _averaging(tables: Sequence[tf.keras.layers.Embedding], num_bags: tf.Tensor, num_ids: Any) -> Iterator[None]:
-  """While it lasts, layers called on `[num_bags * num_ids, ...]` ids return means `[num_bags, ..., dim]`."""
-  # A replica in another thread may have begun, and waits for this one: its layers are averaged already.
-  own = [table for table in tables if "call" not in vars(table)]
-  for table in own:
-    table.call = _averaged(table.call, num_bags, num_ids)
+def _looking_up(tables: Sequence[tf.keras.layers.Embedding],
+                change: Callable[[tf.Tensor, tf.Tensor], tf.Tensor]) -> Iterator[None]:
+  """While it lasts, `change(inputs, embeddings)` is what layers return in this thread; in others they do as always.
+
+  The replicas of a distribution strategy run in threads that wait for each other in the middle of a model.
+  """
+  before = getattr(_RUNNING, "change", None)
+  with _LOCK:
+    for table in tables:
+      count, own = _CHANGED.get(id(table), (0, {}))
+      if not count:
+        own = {name: vars(table)[name] for name in ("call", "compute_mask") if name in vars(table)}
+        table.call, table.compute_mask = _changed(table.call), _unmasked(table.compute_mask)
+      _CHANGED[id(table)] = (count + 1, own)
+  _RUNNING.change = change
   try:
     yield
   finally:
-    for table in own:
-      del table.call
+    _RUNNING.change = before
+    with _LOCK:
+      for table in tables:
+        count, own = _CHANGED.pop(id(table))
+        if count > 1:
+          _CHANGED[id(table)] = (count - 1, own)
+          continue
+        for name in ("call", "compute_mask"):
+          delattr(table, name)
+          if name in own:
+            setattr(table, name, own[name])
 
 
-def _averaged(call: Callable[..., tf.Tensor], num_bags: tf.Tensor, num_ids: Any) -> Callable[..., tf.Tensor]:
-  def mean_of_bags(inputs: tf.Tensor) -> tf.Tensor:
-    embeddings = call(inputs)
-    shape = tf.shape(embeddings)
-    tf.debugging.assert_equal(shape[0], num_bags * num_ids, "A model on bags looks up the ids of the batch alone.")
-    means = tf.reduce_mean(tf.reshape(embeddings, tf.concat([[num_bags, num_ids], shape[1:]], axis=0)), axis=1)
-    return tf.ensure_shape(means, [None, *embeddings.shape[1:]])
+def _changed(call: Callable[..., tf.Tensor]) -> Callable[..., tf.Tensor]:
+  def changed_call(inputs: tf.Tensor, *args: Any, **kwargs: Any) -> tf.Tensor:
+    embeddings = call(inputs, *args, **kwargs)
+    change = getattr(_RUNNING, "change", None)
+    return embeddings if change is None else change(inputs, embeddings)
 
-  return mean_of_bags
+  return changed_call
+
+
+def _unmasked(compute_mask: Callable[..., Any]) -> Callable[..., Any]:
+  """Bags have no mask: one of their ids may be missing, and the others not."""
+  def mask_of_rows(*args: Any, **kwargs: Any) -> Any:
+    return compute_mask(*args, **kwargs) if getattr(_RUNNING, "change", None) is None else None
+
+  return mask_of_rows

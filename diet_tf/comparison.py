@@ -38,9 +38,10 @@ class RankedMember:
     name: the member, as it was asked for.
     aucs: on the held-out rows, per seed.
     log_losses: on the held-out rows, per seed.
-    seconds: wall time of the fastest of its trainings.
+    seconds: wall time of the fastest of its trainings, graph built.
     to_best: its AUC less that of the best member; None for the best itself.
     input_form: how it took the slots, see `diet_tf.learner.Learner`.
+    not_averaged: why a model of single ids was trained on drawn ids; "" for all others.
   """
 
   name: str
@@ -49,6 +50,7 @@ class RankedMember:
   seconds: float
   to_best: PairedDifference | None
   input_form: str
+  not_averaged: str
 
   @property
   def auc(self) -> Estimate:
@@ -61,7 +63,7 @@ class RankedMember:
         "name": self.name, "auc": self.auc.mean, "auc_standard_error": _known(self.auc.standard_error),
         "log_loss": metrics.estimate(self.log_losses).mean, "aucs": list(self.aucs),
         "log_losses": list(self.log_losses), "seconds": self.seconds, "to_best": None,
-        "input_form": self.input_form}
+        "input_form": self.input_form, "not_averaged": self.not_averaged}
     if self.to_best is not None:
       value["to_best"] = _difference(self.to_best)
     return value
@@ -116,14 +118,15 @@ class Comparison:
         difference = f"{member.to_best.mean:+.4f} ± {member.to_best.standard_error:.4f}"
         said = "yes" if member.to_best.resolved else "no"
       lines.append([str(rank), member.name, str(member.auc), difference, said,
-                    f"{metrics.estimate(member.log_losses).mean:.4f}", f"{member.seconds:.1f} s"])
+                    f"{metrics.estimate(member.log_losses).mean:.4f}"])
     return lines
 
   def notes(self) -> list[str]:
     """What the table says, and does not say, in sentences."""
     seeds = f"{len(self.seeds)} seed{'s' if len(self.seeds) > 1 else ''}"
     notes = [f"Trained on the memory of span {self.memory['span']} ({self.memory['num_slots']:,} slots) with {seeds}, "
-             f"judged on {self.num_examples:,} held-out rows ({self.num_clicks:,} clicks)."]
+             f"judged on {self.num_examples:,} held-out rows ({self.num_clicks:,} clicks). A training takes up to "
+             f"{max(member.seconds for member in self.members):.1f} s."]
     level = self.level_with_best
     if len(level) > 1:
       notes.append(f"Not told apart from the best (95 %, in pairs over seeds and rows): {', '.join(level[1:])}.")
@@ -136,16 +139,15 @@ class Comparison:
       notes.append("More seeds (--seeds) or held-out rows (--test-span) tell smaller differences apart.")
     if len(self.seeds) == 1:
       notes.append("With one seed, the noise of initial weights is not known and not counted.")
-    drawn = [member.name for member in self.members if member.input_form == "sampled"]
-    if drawn:
-      notes.append(f"Trained on drawn ids, which see little of a slot, so that the memory underrates them: "
-                   f"{', '.join(drawn)}. Models that look ids up with Embedding layers alone are not.")
+    notes += [f"{member.name} was trained on drawn ids, which see little of a slot: the memory underrates it beside "
+              f"the others. It cannot be run on whole slots: {member.not_averaged}"
+              for member in self.members if member.input_form == "sampled"]
     notes += [f"{name} is not ranked: {said}" for name, said in self.diverged.items()]
     notes.append("These are trainings on the memory: train the first ones on the log before one is chosen for good.")
     return notes
 
 
-COLUMNS = ("rank", "architecture", "AUC", "to the best", "resolved", "log loss", "training")
+COLUMNS = ("rank", "architecture", "AUC", "to the best", "resolved", "log loss")
 
 
 def compare(memory: Memory, held_out: Examples, members: Sequence[str], *, num_seeds: int = 5,
@@ -208,6 +210,7 @@ class _Trainings:
   components: np.ndarray
   seconds: float
   input_form: str
+  not_averaged: str
 
 
 def _train(learner: Learner, memory: Memory, held_out: Examples, num_seeds: int, report: Any) -> _Trainings:
@@ -220,7 +223,8 @@ def _train(learner: Learner, memory: Memory, held_out: Examples, num_seeds: int,
     # Single precision: half the memory where rows are many, and far below the noise.
     components.append(metrics.auc_components(held_out.labels, logits).astype(np.float32))
     report(seed + 1)
-  return _Trainings(tuple(aucs), tuple(log_losses), np.stack(components), min(seconds), learner.input_form)
+  return _Trainings(tuple(aucs), tuple(log_losses), np.stack(components), min(seconds), learner.input_form,
+                    learner.not_averaged)
 
 
 def _ranked(memory: Memory, held_out: Examples, trainings: Mapping[str, _Trainings], diverged: Mapping[str, str],
@@ -232,9 +236,9 @@ def _ranked(memory: Memory, held_out: Examples, trainings: Mapping[str, _Trainin
     return metrics.paired_auc_difference(held_out.labels, trainings[first].components, trainings[second].components)
 
   ranked = tuple(
-      RankedMember(name, trainings[name].aucs, trainings[name].log_losses, trainings[name].seconds,
-                   None if name == order[0] else difference(name, order[0]), trainings[name].input_form)
-      for name in order)
+      RankedMember(name, trained.aucs, trained.log_losses, trained.seconds,
+                   None if name == order[0] else difference(name, order[0]), trained.input_form, trained.not_averaged)
+      for name, trained in ((name, trainings[name]) for name in order))
   unresolved = tuple((first, second) for place, first in enumerate(order) for second in order[place + 1:]
                      if not difference(first, second).resolved)
   return Comparison(

@@ -85,7 +85,7 @@ class Learner:
     self.spec = spec
     self.strategy = strategy or tf.distribute.get_strategy()
     with self.strategy.scope():
-      self.model, self.input_form = build_with_form(member, spec)
+      self.model, self.input_form, self.not_averaged = build_with_form(member, spec)
       # The rate is a variable of the optimiser: candidates share one graph.
       self._plain = GroupedAdam(dict.fromkeys(PARAMETER_GROUPS, 1.0), lazy=lazy, learning_rate=1e-3)
       self._by_recipe = _RecipeAdam(recipe)

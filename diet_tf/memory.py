@@ -270,34 +270,38 @@ def fit_with(recipe: Recipe, model: tf.keras.Model, memory: Memory, mode: Mode, 
     recipe.compile(model)
   epochs = kwargs.pop("epochs", recipe.epochs)
   dataset = memory.dataset(recipe.batch_size, mode, seed=seed, repeat_epochs=epochs)
-  _check_model(model, memory, mode)
-  return model.fit(dataset, epochs=epochs, steps_per_epoch=recipe.steps_per_epoch(len(memory)), **kwargs)
+  try:
+    return model.fit(dataset, epochs=epochs, steps_per_epoch=recipe.steps_per_epoch(len(memory)), **kwargs)
+  except Exception as error:
+    why_not = _why_not(model, memory, recipe, mode)
+    if why_not is None:
+      raise
+    raise why_not from error
 
 
-def _check_model(model: tf.keras.Model, memory: Memory, mode: Mode) -> None:
-  """Calls the model on three slots, since what Keras says of a wrong model is long and does not say what to do.
+def _why_not(model: tf.keras.Model, memory: Memory, recipe: Recipe, mode: Mode) -> ConfigError | None:
+  """What is wrong with the features that a model takes or the outputs it gives; None if they are no cause of an error.
 
-  Raises:
-    ConfigError: it does not take the features of the mode, or does not give one output a slot.
+  What Keras says of either is pages long, and not what to do about it.
   """
-  recommenders = sys.modules.get("tensorflow_recommenders")
-  if recommenders is not None and isinstance(model, recommenders.models.Model):
-    return  # Its outputs are its own affair.
-  features, labels, _ = next(iter(memory.dataset(3, mode)))
+  if type(model).train_step is not tf.keras.Model.train_step:
+    return None  # What it takes and gives is its own affair.
+  features, labels, _ = next(iter(memory.dataset(recipe.batch_size, mode)))
   subject, rule = f"recipe.fit of {type(model).__name__}", f"the model takes the features of mode {mode!r}"
   remedy = ("wrap a model of one id a field in diet_tf.BagModel, or pass mode='sampled'." if mode == "weighted" else
             "let it take {field: [batch] ids} and return [batch] or [batch, 1].")
   try:
     with model.distribute_strategy.scope():
       outputs = model(features, training=False)
-  except ConfigError:
-    raise
+  except ConfigError as error:
+    return error
   except Exception as error:
-    raise ConfigError(subject, rule=f"{rule}.", received=said_by_model(error), remedy=remedy) from error
+    return ConfigError(subject, rule=f"{rule}.", received=said_by_model(error), remedy=remedy)
   shape = tuple(getattr(outputs, "shape", ()))
-  if shape not in ((len(labels),), (len(labels), 1)):
-    raise ConfigError(subject, rule=f"{rule}, and returns [batch] or [batch, 1].",
-                      received=f"{shape or type(outputs).__name__} for {len(labels)} slots.", remedy=remedy)
+  if shape in ((len(labels),), (len(labels), 1)) or not isinstance(model.loss, PointwiseCrossEntropy):
+    return None
+  return ConfigError(subject, rule=f"{rule}, and returns [batch] or [batch, 1].",
+                     received=f"{shape or type(outputs).__name__} for {len(labels)} slots.", remedy=remedy)
 
 
 def _check_shard(directory: str, shard: ShardInfo, verify: bool) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import tensorflow as tf
 
 from diet_tf.bag_model import BagModel
@@ -60,7 +62,21 @@ def dummy_batch(spec: FeatureSpec, form: str) -> tuple[tf.Tensor, tf.Tensor | No
   return tf.zeros(shape, tf.int32), None if form == "sampled" else tf.fill(shape, 0.5)
 
 
-def build_with_form(member: str, spec: FeatureSpec, *, seed: int = 0) -> tuple[tf.keras.Model, str]:
+class BuiltModel(NamedTuple):
+  """A new model with all its variables.
+
+  Attributes:
+    model: of a panel member.
+    form: how it takes its input, one of `INPUT_FORMS`.
+    not_averaged: why a model that takes single ids cannot be run on bags; "" for all others.
+  """
+
+  model: tf.keras.Model
+  form: str
+  not_averaged: str
+
+
+def build_with_form(member: str, spec: FeatureSpec, *, seed: int = 0) -> BuiltModel:
   """A new model with all its variables, and the form of input that it takes.
 
   That is the form that the model declares in an attribute `diet_inputs`, or else the first of `INPUT_FORMS` in which it
@@ -77,22 +93,24 @@ def build_with_form(member: str, spec: FeatureSpec, *, seed: int = 0) -> tuple[t
   model = build_model(member, spec, seed=seed)
   if isinstance(model, RankingModel | TfrsRanking):
     model(features_in_form("packed", spec, *dummy_batch(spec, "packed")))
-    return model, "packed"
+    return BuiltModel(model, "packed", "")
   declared = getattr(model, "diet_inputs", None)
   if declared is not None and declared not in INPUT_FORMS:
     raise ConfigError(f"panel member {member!r}: diet_inputs", rule=f"it is one of {', '.join(INPUT_FORMS)}.",
                       received=repr(declared), remedy="correct the attribute.")
-  failures = []
+  failures: dict[str, str] = {}
   for form in (declared,) if declared else INPUT_FORMS:
     model = build_model(member, spec, seed=seed)
     if form == "averaged":
       model = BagModel(model)
     failure = _why_not(model, form, spec)
     if not failure:
-      return model, form
-    failures.append(f"{form}: {failure}")
+      asked = f"it has diet_inputs = {declared!r}." if declared else failures.get("averaged", "")
+      return BuiltModel(model, form, asked if form == "sampled" else "")
+    failures[form] = failure
   raise ConfigError(f"panel member {member!r}", rule="a model takes packed features, a dict of weighted bags or a dict "
-                    "of single ids, and returns [batch] or [batch, 1].", received="; ".join(failures),
+                    "of single ids, and returns [batch] or [batch, 1].", received="; ".join(
+                      f"{form}: {failure}" for form, failure in failures.items()),
                     remedy="make its call accept one of these, and name it in an attribute diet_inputs.")
 
 
@@ -104,6 +122,8 @@ def _why_not(model: tf.keras.Model, form: str, spec: FeatureSpec) -> str:
   for batch in rows:
     try:
       shape = tuple(model(features_in_form(form, spec, *batch)).shape)
+    except ConfigError as error:
+      return error.received
     except Exception as error:
       return said_by_model(error)
     if shape not in ((3,), (3, 1)):

@@ -90,7 +90,7 @@ def make_training(name: str, spec: FeatureSpec, inner: InnerSettings, slots: Slo
     seed: of the model's weights.
     draw_seed: of the draws for a model of single ids; None takes `seed`.
   """
-  model, form = build_with_form(name, spec, seed=seed)
+  model, form, _ = build_with_form(name, spec, seed=seed)
   loss = binary_cross_entropy if getattr(model, "from_logits", True) else loss_of_probabilities
   if form == "packed":
     max_ids = slots.max_ids_per_field
@@ -104,7 +104,8 @@ def make_training(name: str, spec: FeatureSpec, inner: InnerSettings, slots: Slo
 
 def initial_weights(name: str, spec: FeatureSpec, seed: int) -> list[tf.Tensor]:
   """The initial weights of a model by name, in the order of its trainable variables."""
-  return [tf.constant(variable.numpy()) for variable in build_with_form(name, spec, seed=seed)[0].trainable_variables]
+  model = build_with_form(name, spec, seed=seed).model
+  return [tf.constant(variable.numpy()) for variable in model.trainable_variables]
 
 
 def make_proxies(names: Sequence[str], spec: FeatureSpec, inner: InnerSettings, slots: Slots, *,

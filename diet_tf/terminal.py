@@ -10,7 +10,7 @@ import sys
 import threading
 import time
 import warnings
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from typing import TextIO
 
 from rich.console import Console
@@ -119,9 +119,17 @@ def _pairs(title: str, rows: list[tuple[str, str]]) -> Table:
   return table
 
 
-def columns_table(names: Sequence[str], rows: Sequence[Sequence[str]]) -> Table:
-  """A table with a line for each row under the names of its columns."""
-  table = Table(*names, box=None, header_style="bold")
+def columns_table(names: Sequence[str], rows: Sequence[Sequence[str]], whole: Collection[str] = ()) -> Table:
+  """A table with a line for each row under the names of its columns.
+
+  Args:
+    names: of the columns.
+    rows: the cells.
+    whole: columns whose cells are not broken, so that in a narrow terminal the others are.
+  """
+  table = Table(box=None, header_style="bold")
+  for name in names:
+    table.add_column(name, no_wrap=name in whole)
   for row in rows:
     table.add_row(*(Text(printable(value), overflow="fold") for value in row))
   return table

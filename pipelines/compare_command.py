@@ -91,7 +91,7 @@ def _compare(options: argparse.Namespace) -> int:
   if options.json:
     print(result.to_json())
     return 0
-  console().print(columns_table(comparison.COLUMNS, result.rows()))
+  console().print(columns_table(comparison.COLUMNS, result.rows(), whole={*comparison.COLUMNS} - {"architecture"}))
   judged = f"Held-out rows: {f'span {_listed(rows.spans)} of ' if rows.spans else ''}{rows.source}"
   print(printable("\n".join(["", *result.notes(), judged])))
   return 0

@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+import threading
 
 import numpy as np
 import pytest
@@ -104,6 +105,113 @@ def test_layers_are_as_they_were_afterwards():
   assert not any("call" in vars(layer) for layer in refused.submodules)
 
 
+def test_an_own_call_of_a_layer_is_kept():
+  model = Subclassed()
+  model.tables["user"].call = own = lambda ids: 5.0 * tf.cast(ids, tf.float32)[:, tf.newaxis]
+  np.testing.assert_allclose(np.ravel(BagModel(model)(bags())), [8.75 + 145, 15 + 312.5], rtol=1e-6)
+  assert model.tables["user"].call is own
+
+
+def test_single_rows_in_another_thread_stay_rows():
+  """Layers are changed in the thread that runs a model on bags, and in no other."""
+  model = Subclassed()
+  rows = {name: tf.constant([1, 2, 3, 4, 5, 6, 7, 8], tf.int64) % 5 for name in SPEC.names}
+  expected = model(rows).numpy()
+  found = []
+
+  def in_another_thread(ids):
+    """In the middle of a call on bags, before its first lookup."""
+    model.prepare = lambda ids: ids
+    thread = threading.Thread(target=lambda: found.append(model(rows).numpy()))
+    thread.start()
+    thread.join()
+    return ids
+
+  whole = BagModel(model)
+  whole(bags())
+  model.prepare = in_another_thread
+  np.testing.assert_allclose(np.ravel(whole(bags())), SUMS, rtol=1e-6)
+  np.testing.assert_allclose(found[0], expected)
+
+
+def side_by_side(mask_zero=False, dtype=None):
+  inputs = [tf.keras.Input([], name=name, dtype=tf.int64) for name in SPEC.names]
+  parts = [table(field, mask_zero=mask_zero)(ids) for field, ids in enumerate(inputs)]
+  hidden = tf.keras.layers.Concatenate()(parts)
+  return tf.keras.Model(inputs, tf.keras.layers.Dense(1, kernel_initializer="ones", dtype=dtype)(hidden))
+
+
+def nested():
+  inputs = [tf.keras.Input([1], name=name, dtype=tf.int32) for name in SPEC.names]
+  parts = [tf.keras.Sequential([table(field, mask_zero=True), tf.keras.layers.GlobalAveragePooling1D()])(
+      tf.keras.layers.Lambda(lambda ids: ids)(ids)) for field, ids in enumerate(inputs)]
+  return tf.keras.Model(inputs, tf.keras.layers.Add()(parts))
+
+
+class WithTraining(tf.keras.layers.Embedding):
+  """A subclass whose call has a further argument."""
+
+  def call(self, inputs, training=None):
+    return super().call(inputs)
+
+
+class OfSubclass(Subclassed):
+  """Calls it with that."""
+
+  def __init__(self):
+    super().__init__()
+    self.tables = {name: WithTraining(layer.input_dim, 1, embeddings_initializer=layer.embeddings_initializer)
+                   for name, layer in self.tables.items()}
+
+  def call(self, features, training=False):
+    return tf.add_n([table(features[name], training=training) for name, table in self.tables.items()])
+
+
+@pytest.mark.parametrize("build", [lambda: side_by_side(mask_zero=True), nested, OfSubclass],
+                         ids=["mask_zero", "nested", "subclass"])
+def test_other_ways_to_look_up(build):
+  model = build()
+  whole = BagModel(WithAxis(model) if build is nested else model)
+  np.testing.assert_allclose(np.ravel(whole(bags())), SUMS, rtol=1e-6)
+  memory = make_memory()
+  memory.recipe.compile(whole, from_logits=True)
+  assert np.isfinite(memory.recipe.fit(whole, memory, verbose=0).history["loss"]).all()
+
+
+class WithAxis(tf.keras.Model):
+  """Gives a model `[batch, 1]` ids."""
+
+  def __init__(self, model):
+    super().__init__()
+    self.model = model
+
+  def call(self, features, training=False):
+    return self.model({name: ids[:, tf.newaxis] for name, ids in features.items()}, training=training)
+
+
+def test_half_precision():
+  tf.keras.mixed_precision.set_global_policy("mixed_bfloat16")
+  try:
+    whole = BagModel(side_by_side(dtype="float32"))
+    memory = make_memory()
+    memory.recipe.compile(whole, from_logits=True)
+    memory.recipe.fit(whole, memory, verbose=0)
+    np.testing.assert_allclose(np.ravel(BagModel(side_by_side(dtype="float32"))(bags())), SUMS, rtol=0.01)
+  finally:
+    tf.keras.mixed_precision.set_global_policy("float32")
+
+
+def test_it_is_saved_as_the_model_of_single_ids(tmp_path):
+  whole = BagModel(side_by_side())
+  whole(bags())
+  rows = {name: tf.constant([1, 2, 3], tf.int64) for name in SPEC.names}
+  whole.save(tmp_path / "saved")
+  whole.export(tmp_path / "exported")
+  np.testing.assert_allclose(np.ravel(tf.keras.models.load_model(tmp_path / "saved")(rows)), [111, 222, 333])
+  exported = tf.saved_model.load(tmp_path / "exported")
+  np.testing.assert_allclose(np.ravel(exported.serve([*rows.values()])), [111, 222, 333])
+
+
 class PastTheTable(Subclassed):
   """Reads a field's ids as a number too."""
 
@@ -128,12 +236,52 @@ class NoTable(tf.keras.Model):
     return tf.gather(self.values, features["user"])
 
 
-@pytest.mark.parametrize("kind", [PastTheTable, WholeTable, NoTable])
+class Crossed(Subclassed):
+  """Looks up what two fields make together."""
+
+  def call(self, features, training=False):
+    together = tf.keras.layers.Hashing(13)(tf.strings.join([tf.strings.as_string(features[name])
+                                                            for name in ("user", "item")], "x"))
+    return self.tables["user"](together) + self.tables["hour"](features["hour"])
+
+
+class Compiled(Subclassed):
+  """Keeps what it computed on bags for rows of the same shape."""
+
+  @tf.function
+  def call(self, features, training=False):
+    return super().call(features)
+
+
+class Positions(Subclassed):
+  """Looks up numbers that are no ids."""
+
+  def call(self, features, training=False):
+    return super().call(features) + tf.reduce_sum(self.tables["hour"](tf.range(12) % 5))
+
+
+@pytest.mark.parametrize("kind", [PastTheTable, WholeTable, NoTable, Crossed, Compiled, Positions])
 def test_a_model_that_cannot_be_run_on_bags_is_refused(kind):
   for call in (lambda features: BagModel(kind())(features), tf.function(lambda features: BagModel(kind())(features))):
-    with pytest.raises(ConfigError, match="leads through a tf.keras.layers.Embedding") as caught:
+    with pytest.raises(ConfigError, match="looks up ids in tf.keras.layers.Embedding layers") as caught:
       call(bags())
     assert kind.__name__ in str(caught.value) and "mode='sampled'" in str(caught.value)
+    assert {Crossed: "of user and item together", Compiled: "is a tf.function"}.get(kind, "") in str(caught.value)
+
+
+def test_a_product_of_ids_is_a_cross():
+  for value in (lambda user, item: user * item, lambda user, item: 10 * user + item):
+    class Product(Subclassed):
+      def call(self, features, training=False):
+        return self.tables["user"](value(features["user"], features["item"]) % 13)  # noqa: B023
+
+    with pytest.raises(ConfigError, match="made of user and item together"):
+      BagModel(Product())(bags())
+
+
+def test_what_is_no_model_is_refused():
+  with pytest.raises(ConfigError, match="not its class"):
+    BagModel(Subclassed)
 
 
 def make_memory():
@@ -184,9 +332,10 @@ tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfigur
 from tests.diet_tf.test_bag_model import Subclassed, functional, make_memory
 
 memory = make_memory()
+replicas = tf.distribute.MirroredStrategy(["CPU:0", "CPU:1"])
 for build in (Subclassed, functional):
   found = []
-  for strategy in (tf.distribute.get_strategy(), tf.distribute.MirroredStrategy(["CPU:0", "CPU:1"])):
+  for strategy in (tf.distribute.get_strategy(), replicas):
     with strategy.scope():
       model = build()
       whole = memory.recipe.compile(diet_tf.BagModel(model), from_logits=True)
@@ -194,6 +343,23 @@ for build in (Subclassed, functional):
     found.append(model.get_weights())
   for ours, theirs in zip(*found, strict=True):
     np.testing.assert_allclose(ours, theirs, rtol=1e-5, atol=1e-5)
+
+
+class Synchronised(Subclassed):
+  # Replicas wait for each other between two lookups, here with unequal parts of a batch.
+
+  def __init__(self):
+    super().__init__()
+    self.normalise = tf.keras.layers.BatchNormalization(synchronized=True)
+
+  def call(self, features, training=False):
+    first = self.normalise(self.tables["user"](features["user"]), training=training)
+    return first + self.tables["item"](features["item"])
+
+
+with replicas.scope():
+  whole = memory.recipe.compile(diet_tf.BagModel(Synchronised()), from_logits=True)
+whole.fit(memory.dataset(batch_size=5), epochs=2, verbose=0)
 """
 
 

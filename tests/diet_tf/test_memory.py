@@ -106,6 +106,28 @@ class TestRecipe:
         expected[slots.ids[s, 0, k]] += slots.sample_weights[s] * (slots.labels[s] - 0.5) * slots.weights[s, 0, k] / 4
     np.testing.assert_allclose(model.table, expected, atol=1e-6)
 
+  def test_fit_leaves_models_of_their_own_kind_alone(self) -> None:
+    original = make_memory(8)
+
+    class MeanAndVariance(LinearModel):
+      """Two outputs a slot, for a loss of its own."""
+
+      def call(self, features: dict[str, tf.Tensor]) -> tf.Tensor:
+        return tf.stack([super().call(features), tf.ones(tf.shape(features["user"])[0])], axis=1)
+
+    model = MeanAndVariance()
+    original.recipe.compile(model, loss=lambda labels, outputs: (outputs[:, 0] - labels)**2 / outputs[:, 1], metrics=[])
+    assert len(original.recipe.fit(model, original, verbose=0).history["loss"]) == original.recipe.epochs
+
+    class OwnStep(LinearModel):
+      """Trains as it likes, which fails."""
+
+      def train_step(self, data: Any) -> dict[str, tf.Tensor]:
+        raise ValueError("its own fault")
+
+    with pytest.raises(ValueError, match="its own fault"):
+      original.recipe.fit(OwnStep(), original, verbose=0)
+
   @pytest.mark.parametrize(("mode", "remedy"), [("weighted", "BagModel"), ("sampled", "let it take")])
   def test_fit_says_what_a_model_should_take(self, mode: str, remedy: str) -> None:
     original = make_memory(8)
@@ -122,7 +144,7 @@ class TestRecipe:
       def call(self, features: dict[str, tf.Tensor]) -> tf.Tensor:
         return tf.reshape(super().call({"user": features["item"]}), [-1])
 
-    with pytest.raises(ConfigError, match=r"\[batch\] or \[batch, 1\].*\(3, .*" + remedy):
+    with pytest.raises(ConfigError, match=r"\[batch\] or \[batch, 1\].*\(4, .*" + remedy):
       original.recipe.fit(Wide(), original, mode)
     with pytest.raises(ConfigError, match="KeyError: item .*" + remedy):
       original.recipe.fit(Wrong(), original, mode)

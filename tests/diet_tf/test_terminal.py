@@ -137,6 +137,14 @@ def test_descriptions_show_no_control_characters_and_no_markup():
   assert stream.getvalue().startswith("reading \\x1b[2Jlog-[0-9].csv: 1/1")
 
 
+def test_a_narrow_table_breaks_no_cell_that_is_to_stay_whole():
+  stream = io.StringIO()
+  Console(file=stream, width=30).print(terminal.columns_table(
+      ["name", "figure"], [["a_long_name(of=a_model)", "0.7051 ± 0.0004"]], whole={"figure"}))
+  lines = stream.getvalue().splitlines()
+  assert "0.7051 ± 0.0004" in lines[1] and len(lines) > 2 and max(map(len, lines)) <= 30
+
+
 def test_tables_show_no_control_characters():
   stream = io.StringIO()
   Console(file=stream, width=100).print(terminal.columns_table(["a"], [["\x1b[31mred\u202e [bold]"]]))
