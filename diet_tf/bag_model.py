@@ -20,7 +20,12 @@ _REMEDY = ("change it so, or train it on drawn ids: memory.recipe.fit(model, mem
 # Sizes of the batches that a model is tried on; an error that comes from the size of one is none with the other.
 _TRIED = (3, 7)
 
-# What the thread runs a model on: the number of bags, and of ids that each is written out as.
+# Pairs of ids that a model is tried on, to see what its looked-up ids are made of; a log has the first in any field.
+_PAIRS = ((0, 1), (2, 5), (7, 100), (1000, 30011))
+
+# Makes the output of a layer of its ids, the lookup of them, and its number of dimensions.
+Change = Callable[[tf.Tensor, Callable[[], tf.Tensor], int], tf.Tensor]
+# Its attribute `change` is what layers do in this thread.
 _RUNNING = threading.local()
 # By `id` of a layer that is changed, how many calls in all threads need that, and its own attributes that were there
 # before; guarded by the lock.
@@ -39,13 +44,14 @@ class BagModel(tf.keras.Model):
   widest field, and the ids are those at the midpoints of n equal shares of the weight, so that nothing is drawn.
 
   Features without weights are passed on as they are: single ids, to judge the model on the log or train it there.
-  `save` and `export` are those of the model. Its own `train_step` and `compute_loss` are not used.
+  What is saved and loaded is the model. Its own `train_step` and `compute_loss` are not used, and bags have no masks:
+  `mask_zero` counts for single ids alone.
 
   Args:
     model: takes `{field: [batch] ids}`, subclassed or functional. It uses ids to look them up in `Embedding` layers (or
       subclasses) and for nothing else; before that, each may be cast, shifted, hashed or given an axis. An id that is
       made of two fields, a cross, is refused: which ids of the one go with which of the other, a slot does not know.
-      So is a layer whose `call` is a `tf.function`, which would keep what it computed on bags.
+      So is a `tf.function` that looks ids up, which would keep what it did on bags.
 
   Raises:
     ConfigError: what is given is no Keras model.
@@ -90,6 +96,14 @@ class BagModel(tf.keras.Model):
     """Saves the model of single ids, as its own `save` does."""
     self.model.save(*args, **kwargs)
 
+  def save_weights(self, *args: Any, **kwargs: Any) -> Any:
+    """Saves the weights of the model of single ids, as its own `save_weights` does."""
+    return self.model.save_weights(*args, **kwargs)
+
+  def load_weights(self, *args: Any, **kwargs: Any) -> Any:
+    """Loads weights into the model of single ids, as its own `load_weights` does."""
+    return self.model.load_weights(*args, **kwargs)
+
   def export(self, *args: Any, **kwargs: Any) -> None:
     """Exports the model of single ids, as its own `export` does."""
     self.model.export(*args, **kwargs)
@@ -98,17 +112,18 @@ class BagModel(tf.keras.Model):
     widths = [ids.shape[1] for ids, _ in bags.values()]
     if None in widths:
       widths = [tf.shape(ids)[1] for ids, _ in bags.values()]
-    num_ids = 2 * (tf.reduce_max(tf.stack(widths)) if tf.is_tensor(widths[0]) else max(widths))
-    shares = (tf.cast(tf.range(num_ids), tf.float32) + 0.5) / tf.cast(num_ids, tf.float32)
+    ids_per_bag = 2 * (tf.reduce_max(tf.stack(widths)) if tf.is_tensor(widths[0]) else max(widths))
+    shares = (tf.cast(tf.range(ids_per_bag), tf.float32) + 0.5) / tf.cast(ids_per_bag, tf.float32)
     singles = {name: tf.reshape(ids_at(ids, tf.cast(weights, tf.float32), shares), [-1])
                for name, (ids, weights) in bags.items()}
     num_bags = tf.shape(next(iter(bags.values()))[0])[0]
 
-    def mean_of_bags(inputs: tf.Tensor, embeddings: tf.Tensor) -> tf.Tensor:
-      del inputs
+    def mean_of_bags(ids: tf.Tensor, look_up: Callable[[], tf.Tensor], dim: int) -> tf.Tensor:
+      del ids, dim
+      embeddings = look_up()
       shape = tf.shape(embeddings)
-      tf.debugging.assert_equal(shape[0], num_bags * num_ids, "A model on bags looks up the ids of the batch alone.")
-      means = tf.reduce_mean(tf.reshape(embeddings, tf.concat([[num_bags, num_ids], shape[1:]], axis=0)), axis=1)
+      tf.debugging.assert_equal(shape[0], num_bags * ids_per_bag, "A model on bags looks up ids of the batch alone.")
+      means = tf.reduce_mean(tf.reshape(embeddings, tf.concat([[num_bags, ids_per_bag], shape[1:]], axis=0)), axis=1)
       return tf.ensure_shape(means, [None, *embeddings.shape[1:]])
 
     with _looking_up(self._tables(), mean_of_bags):
@@ -124,7 +139,7 @@ class BagModel(tf.keras.Model):
     try:
       if not self.model.built:
         self.model({name: ids[:, 0] for name, (ids, _) in bags.items()})
-      received = self._compiled_layer() or self._cross({name: ids.dtype for name, (ids, _) in bags.items()})
+      received = self._wrong_lookup({name: ids.dtype for name, (ids, _) in bags.items()})
       for count in _TRIED:
         features = {name: (tf.zeros([count, 2], ids.dtype), tf.ones([count, 2])) for name, (ids, _) in bags.items()}
         traced = tf.function(lambda: self._of_bags(features, False)).get_concrete_function()  # noqa: B023
@@ -139,39 +154,68 @@ class BagModel(tf.keras.Model):
   def _subject(self) -> str:
     return f"bag model of {type(self.model).__name__}"
 
-  def _compiled_layer(self) -> str:
-    for layer in (self.model, *self.model.submodules):
-      if isinstance(getattr(layer, "call", None), tf.types.experimental.PolymorphicFunction):
-        return f"the call of {type(layer).__name__} is a tf.function; Keras compiles without."
+  def _wrong_lookup(self, dtypes: Mapping[str, tf.DType]) -> str:
+    """What is wrong with how the model looks up ids, or ""."""
+    for pair in _PAIRS:
+      try:
+        as_called, was_traced = self._looked_up(dtypes, pair)
+        before = tf.config.functions_run_eagerly()
+        tf.config.run_functions_eagerly(True)
+        try:
+          in_the_open, _ = self._looked_up(dtypes, pair)
+        finally:
+          tf.config.run_functions_eagerly(before)
+      except tf.errors.InvalidArgumentError:
+        if pair == _PAIRS[0]:
+          raise
+        return ""  # The model has no such ids.
+      if was_traced or len(as_called) != len(in_the_open):
+        return "a tf.function looks ids up, and keeps what it did on bags; Keras compiles models without."
+      crossed = _cross(in_the_open, list(dtypes))
+      if crossed:
+        return crossed
     return ""
 
-  def _cross(self, dtypes: Mapping[str, tf.DType]) -> str:
-    """Names two fields that move one looked-up id, or "" where there are none.
+  def _looked_up(self, dtypes: Mapping[str, tf.DType], pair: tuple[int, int]) -> tuple[list[np.ndarray], bool]:
+    """The inputs of all lookups for 2 (F + 1) rows of single ids, and whether one of them was in a graph.
 
-    Rows 0 and F + 1 have id 0, and id 1, in all F fields. The F rows after each differ from it in one field: which
-    looked-up ids differ too tells what they are made of.
+    Rows 0 and F + 1 have one id of the pair in all F fields; each of the F rows after them has the other one in one
+    field.
     """
-    names, count = list(dtypes), len(dtypes)
-    one = np.eye(count, dtype=np.int64)
-    rows = np.concatenate([np.zeros([1, count], np.int64), one, np.ones([1, count], np.int64), 1 - one])
-    looked_up: list[np.ndarray] = []
+    one = np.eye(len(dtypes), dtype=np.int64)
+    second = np.concatenate([0 * one[:1], one, 0 * one[:1] + 1, 1 - one])
+    rows = np.where(second, *pair[::-1])
+    inputs: list[np.ndarray] = []
+    was_traced = False
 
-    def note(inputs: tf.Tensor, embeddings: tf.Tensor) -> tf.Tensor:
-      looked_up.append(np.asarray(inputs))
-      return embeddings
+    def note(ids: tf.Tensor, look_up: Callable[[], tf.Tensor], dim: int) -> tf.Tensor:
+      nonlocal was_traced
+      if tf.is_symbolic_tensor(ids):
+        was_traced = True
+        return look_up()
+      inputs.append(np.asarray(ids))
+      try:
+        return look_up()
+      except tf.errors.InvalidArgumentError:  # The table has no such ids, which are not those of a log.
+        return tf.zeros([*np.shape(ids), dim], self.model.compute_dtype)
 
     with tf.init_scope(), _looking_up(self._tables(), note):
-      self.model({name: tf.constant(rows[:, field], dtypes[name]) for field, name in enumerate(names)}, training=False)
-    for ids in looked_up:
-      if ids.shape[:1] != rows.shape[:1]:
-        continue  # Not of the batch, as is found when all shapes are known.
-      by_row = ids.reshape([2, count + 1, -1])
-      moves = (by_row[:, 1:] != by_row[:, :1]).any(axis=0)  # [F, ids of a row]
-      crossed = np.flatnonzero(moves.sum(axis=0) > 1)
-      if len(crossed):
-        first, second = np.flatnonzero(moves[:, crossed[0]])[:2]
-        return f"an id that is made of {names[first]} and {names[second]} together."
-    return ""
+      self.model({name: tf.constant(rows[:, field], dtypes[name]) for field, name in enumerate(dtypes)}, training=False)
+    return inputs, was_traced
+
+
+def _cross(looked_up: Sequence[np.ndarray], names: Sequence[str]) -> str:
+  """Names two fields that change one looked-up id, or "" where there are none; see `BagModel._looked_up`."""
+  for ids in looked_up:
+    if ids.shape[:1] != (2 * (len(names) + 1),):
+      continue  # Not of the batch, as is found when all shapes are known.
+    by_row = ids.reshape([2, len(names) + 1, -1])
+    moves = (by_row[:, 1:] != by_row[:, :1]).any(axis=0)  # [F, ids of a row]
+    crossed = np.flatnonzero(moves.sum(axis=0) > 1)
+    if len(crossed):
+      first, second = np.flatnonzero(moves[:, crossed[0]])[:2]
+      return f"a looked-up id that changes with {names[first]} and with {names[second]}."
+  return ""
 
 
 def _bags_of(features: Mapping[str, tf.Tensor]) -> dict[str, tuple[tf.Tensor, tf.Tensor]]:
@@ -206,9 +250,8 @@ def ids_at(ids: tf.Tensor, weights: tf.Tensor, shares: tf.Tensor) -> tf.Tensor:
 
 
 @contextlib.contextmanager
-def _looking_up(tables: Sequence[tf.keras.layers.Embedding],
-                change: Callable[[tf.Tensor, tf.Tensor], tf.Tensor]) -> Iterator[None]:
-  """While it lasts, `change(inputs, embeddings)` is what layers return in this thread; in others they do as always.
+def _looking_up(tables: Sequence[tf.keras.layers.Embedding], change: Change) -> Iterator[None]:
+  """While it lasts, layers return what `change` makes in this thread; in others they do as always.
 
   The replicas of a distribution strategy run in threads that wait for each other in the middle of a model.
   """
@@ -218,7 +261,8 @@ def _looking_up(tables: Sequence[tf.keras.layers.Embedding],
       count, own = _CHANGED.get(id(table), (0, {}))
       if not count:
         own = {name: vars(table)[name] for name in ("call", "compute_mask") if name in vars(table)}
-        table.call, table.compute_mask = _changed(table.call), _unmasked(table.compute_mask)
+        table.call = _changed(table.call, table.output_dim)
+        table.compute_mask = _unmasked(table.compute_mask)
       _CHANGED[id(table)] = (count + 1, own)
   _RUNNING.change = change
   try:
@@ -237,11 +281,12 @@ def _looking_up(tables: Sequence[tf.keras.layers.Embedding],
             setattr(table, name, own[name])
 
 
-def _changed(call: Callable[..., tf.Tensor]) -> Callable[..., tf.Tensor]:
+def _changed(call: Callable[..., tf.Tensor], dim: int) -> Callable[..., tf.Tensor]:
   def changed_call(inputs: tf.Tensor, *args: Any, **kwargs: Any) -> tf.Tensor:
-    embeddings = call(inputs, *args, **kwargs)
-    change = getattr(_RUNNING, "change", None)
-    return embeddings if change is None else change(inputs, embeddings)
+    change: Change | None = getattr(_RUNNING, "change", None)
+    if change is None:
+      return call(inputs, *args, **kwargs)
+    return change(inputs, lambda: call(inputs, *args, **kwargs), dim)
 
   return changed_call
 

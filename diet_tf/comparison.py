@@ -140,7 +140,7 @@ class Comparison:
     if len(self.seeds) == 1:
       notes.append("With one seed, the noise of initial weights is not known and not counted.")
     notes += [f"{member.name} was trained on drawn ids, which see little of a slot: the memory underrates it beside "
-              f"the others. It cannot be run on whole slots: {member.not_averaged}"
+              f"the others. Why not on whole slots: {member.not_averaged}"
               for member in self.members if member.input_form == "sampled"]
     notes += [f"{name} is not ranked: {said}" for name, said in self.diverged.items()]
     notes.append("These are trainings on the memory: train the first ones on the log before one is chosen for good.")

@@ -135,7 +135,8 @@ class Recipe:
       **kwargs: passed to `model.fit`, for example `validation_data` or `callbacks`.
 
     Raises:
-      ConfigError: the model does not take these features; one of single ids takes them in a `diet_tf.BagModel`.
+      ConfigError: the training failed, and the model takes the features of the other mode. A model of single ids takes
+        those of "weighted" in a `diet_tf.BagModel`.
     """
     from diet_tf import memory as memory_module
     return memory_module.fit_with(self, model, memory, mode, seed=seed, **kwargs)

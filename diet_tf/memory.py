@@ -12,7 +12,7 @@ import tensorflow as tf
 
 from diet_tf import files, records
 from diet_tf.bag_model import ids_at
-from diet_tf.errors import ConfigError, FormatError, StoreError, said_by_model
+from diet_tf.errors import ConfigError, DietError, FormatError, StoreError
 from diet_tf.features import FeatureSpec
 from diet_tf.manifest import MANIFEST_NAME, Manifest, Recipe, ShardInfo, read_manifest, write_manifest
 from diet_tf.slots import Slots
@@ -273,35 +273,25 @@ def fit_with(recipe: Recipe, model: tf.keras.Model, memory: Memory, mode: Mode, 
   try:
     return model.fit(dataset, epochs=epochs, steps_per_epoch=recipe.steps_per_epoch(len(memory)), **kwargs)
   except Exception as error:
-    why_not = _why_not(model, memory, recipe, mode)
-    if why_not is None:
+    # What Keras says is pages long, and not what to do: the usual fault is a model of the other mode.
+    other: Mode = "sampled" if mode == "weighted" else "weighted"
+    if isinstance(error, DietError) or _takes(model, memory, mode) or not _takes(model, memory, other):
       raise
-    raise why_not from error
+    raise ConfigError(f"recipe.fit of {type(model).__name__}", rule=f"the model takes the features of mode {mode!r}.",
+                      received=f"one that takes those of mode {other!r}.", remedy=(
+                          "wrap it in diet_tf.BagModel, or pass mode='sampled'." if mode == "weighted" else
+                          "leave the mode out.")) from error
 
 
-def _why_not(model: tf.keras.Model, memory: Memory, recipe: Recipe, mode: Mode) -> ConfigError | None:
-  """What is wrong with the features that a model takes or the outputs it gives; None if they are no cause of an error.
-
-  What Keras says of either is pages long, and not what to do about it.
-  """
-  if type(model).train_step is not tf.keras.Model.train_step:
-    return None  # What it takes and gives is its own affair.
-  features, labels, _ = next(iter(memory.dataset(recipe.batch_size, mode)))
-  subject, rule = f"recipe.fit of {type(model).__name__}", f"the model takes the features of mode {mode!r}"
-  remedy = ("wrap a model of one id a field in diet_tf.BagModel, or pass mode='sampled'." if mode == "weighted" else
-            "let it take {field: [batch] ids} and return [batch] or [batch, 1].")
+def _takes(model: tf.keras.Model, memory: Memory, mode: Mode) -> bool:
+  """Whether the model gives one output a slot for the features of a mode."""
+  features, labels, _ = next(iter(memory.dataset(mode=mode)))
   try:
     with model.distribute_strategy.scope():
       outputs = model(features, training=False)
-  except ConfigError as error:
-    return error
-  except Exception as error:
-    return ConfigError(subject, rule=f"{rule}.", received=said_by_model(error), remedy=remedy)
-  shape = tuple(getattr(outputs, "shape", ()))
-  if shape in ((len(labels),), (len(labels), 1)) or not isinstance(model.loss, PointwiseCrossEntropy):
-    return None
-  return ConfigError(subject, rule=f"{rule}, and returns [batch] or [batch, 1].",
-                     received=f"{shape or type(outputs).__name__} for {len(labels)} slots.", remedy=remedy)
+  except Exception:
+    return False
+  return tuple(getattr(outputs, "shape", ())) in ((len(labels),), (len(labels), 1))
 
 
 def _check_shard(directory: str, shard: ShardInfo, verify: bool) -> None:

@@ -206,6 +206,11 @@ def test_it_is_saved_as_the_model_of_single_ids(tmp_path):
   whole(bags())
   rows = {name: tf.constant([1, 2, 3], tf.int64) for name in SPEC.names}
   whole.save(tmp_path / "saved")
+  whole.save_weights(tmp_path / "weights")
+  other = side_by_side()
+  other.set_weights([0 * value for value in other.get_weights()])
+  BagModel(other).load_weights(tmp_path / "weights")
+  np.testing.assert_allclose(np.ravel(other(rows)), [111, 222, 333])
   whole.export(tmp_path / "exported")
   np.testing.assert_allclose(np.ravel(tf.keras.models.load_model(tmp_path / "saved")(rows)), [111, 222, 333])
   exported = tf.saved_model.load(tmp_path / "exported")
@@ -266,17 +271,56 @@ def test_a_model_that_cannot_be_run_on_bags_is_refused(kind):
     with pytest.raises(ConfigError, match="looks up ids in tf.keras.layers.Embedding layers") as caught:
       call(bags())
     assert kind.__name__ in str(caught.value) and "mode='sampled'" in str(caught.value)
-    assert {Crossed: "of user and item together", Compiled: "is a tf.function"}.get(kind, "") in str(caught.value)
+    reasons = {Crossed: "changes with user and with item", Compiled: "a tf.function looks ids up"}
+    assert reasons.get(kind, "") in str(caught.value)
 
 
-def test_a_product_of_ids_is_a_cross():
-  for value in (lambda user, item: user * item, lambda user, item: 10 * user + item):
-    class Product(Subclassed):
-      def call(self, features, training=False):
-        return self.tables["user"](value(features["user"], features["item"]) % 13)  # noqa: B023
+@pytest.mark.parametrize("value", [
+    lambda user, item: user * item, lambda user, item: 10 * user + item, lambda user, item: user // 2 * 3 + item // 4,
+    lambda user, item: tf.where((user > 1) & (item > 1), user * item, 0)])
+def test_ids_that_are_made_of_two_fields_are_found(value):
+  class Product(Subclassed):
+    def call(self, features, training=False):
+      return self.tables["user"](value(features["user"], features["item"]) % 13)
 
-    with pytest.raises(ConfigError, match="made of user and item together"):
-      BagModel(Product())(bags())
+  with pytest.raises(ConfigError, match="changes with user and with item"):
+    BagModel(Product())(bags())
+
+
+def test_a_helper_that_is_compiled_is_found_also_when_it_has_run_before():
+  class Helped(Subclassed):
+    @tf.function
+    def looked_up(self, features):
+      return super().call(features)
+
+    def call(self, features, training=False):
+      return self.looked_up(features)
+
+  rows = {name: tf.ones([2 * (len(SPEC.names) + 1)], tf.int64) for name in SPEC.names}
+  for ran_before in (False, True):
+    model = Helped()
+    if ran_before:
+      model(rows)
+    with pytest.raises(ConfigError, match="a tf.function looks ids up"):
+      BagModel(model)(bags())
+    assert not tf.config.functions_run_eagerly()
+
+
+def test_what_is_compiled_after_the_lookups_and_ids_that_a_log_has_not_are_no_fault():
+  class Towered(Subclassed):
+    """Looks up ids from 1 on, and has a compiled tower."""
+
+    tower = staticmethod(tf.function(lambda values: 2.0 * values))
+
+    def __init__(self):
+      super().__init__(lambda ids: ids - 1)
+
+    def call(self, features, training=False):
+      return self.tower(super().call(features))
+
+  # Every id is one less, and so its part of each sum.
+  batch = {name: value if "/" in name else tf.maximum(value, 1) for name, value in bags().items()}
+  np.testing.assert_allclose(np.ravel(BagModel(Towered())(batch)), 2 * (np.array(SUMS) - 111), rtol=1e-6)
 
 
 def test_what_is_no_model_is_refused():
@@ -363,6 +407,7 @@ whole.fit(memory.dataset(batch_size=5), epochs=2, verbose=0)
 """
 
 
+@pytest.mark.slow
 def test_it_trains_on_two_replicas_as_on_one():
   """In a process of its own: a device can be parted only before TensorFlow has used it."""
   done = subprocess.run([sys.executable, "-c", _UNDER_STRATEGIES], capture_output=True, text=True, check=False,

@@ -112,7 +112,7 @@ def test_a_model_of_drawn_ids_is_said_to_be_underrated(memory, held_out):
   gathered = f"{__name__}:Gathered"
   result = comparison.compare(memory, held_out, ["lr", gathered], num_seeds=1)
   notes = " ".join(result.notes())
-  assert f"{gathered} was trained on drawn ids" in notes and "cannot be run on whole slots: outputs" in notes
+  assert f"{gathered} was trained on drawn ids" in notes and "Why not on whole slots: outputs" in notes
   assert [member["input_form"] for member in result.to_dict()["members"]] == ["packed", "sampled"]
   assert "drawn" not in " ".join(comparison.compare(memory, held_out, ["lr"], num_seeds=1).notes())
 

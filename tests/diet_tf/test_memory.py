@@ -128,26 +128,33 @@ class TestRecipe:
     with pytest.raises(ValueError, match="its own fault"):
       original.recipe.fit(OwnStep(), original, verbose=0)
 
-  @pytest.mark.parametrize(("mode", "remedy"), [("weighted", "BagModel"), ("sampled", "let it take")])
-  def test_fit_says_what_a_model_should_take(self, mode: str, remedy: str) -> None:
+  @pytest.mark.parametrize(("mode", "remedy"), [("weighted", "BagModel"), ("sampled", "leave the mode out")])
+  def test_fit_says_which_mode_a_model_takes(self, mode: str, remedy: str) -> None:
     original = make_memory(8)
 
-    class Wide(LinearModel):
-      """One output for each id."""
+    class OfOtherMode(LinearModel):
+      """Takes single ids, or bags, and fails on the others."""
 
       def call(self, features: dict[str, tf.Tensor]) -> tf.Tensor:
-        return tf.gather(self.table, features["user"])[..., tf.newaxis] * tf.ones([2])
+        rank = 1 if mode == "weighted" else 2
+        return tf.ensure_shape(super().call({"user": tf.ensure_shape(features["user"], [None] * rank), **{
+            name: value for name, value in features.items() if name != "user"}}), [None])
+
+    with pytest.raises(ConfigError, match=f"features of mode '{mode}'.*{remedy}"):
+      original.recipe.fit(OfOtherMode(), original, mode, verbose=0)
+
+  def test_fit_raises_what_is_wrong_with_a_model_itself(self) -> None:
+    original = make_memory(8)
 
     class Wrong(LinearModel):
       """Takes a field that there is not."""
 
       def call(self, features: dict[str, tf.Tensor]) -> tf.Tensor:
-        return tf.reshape(super().call({"user": features["item"]}), [-1])
+        return super().call({"user": features["item"]})
 
-    with pytest.raises(ConfigError, match=r"\[batch\] or \[batch, 1\].*\(4, .*" + remedy):
-      original.recipe.fit(Wide(), original, mode)
-    with pytest.raises(ConfigError, match="KeyError: item .*" + remedy):
-      original.recipe.fit(Wrong(), original, mode)
+    for mode in ("weighted", "sampled"):
+      with pytest.raises(RuntimeError, match="KeyError: 'item'"):
+        original.recipe.fit(Wrong(), original, mode, verbose=0)
 
   @pytest.mark.parametrize("mode", ["weighted", "sampled"])
   def test_fit_takes_the_recipe_s_steps_in_both_modes(self, mode: str) -> None:
