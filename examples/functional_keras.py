@@ -23,7 +23,6 @@ from diet_tf.terminal import quiet_third_parties
 
 quiet_third_parties()
 
-import numpy as np
 import tensorflow as tf
 
 from diet_tf import metrics
@@ -75,13 +74,6 @@ def train_on_memory(memory: diet_tf.Memory, log: EncodedLog, way: str, log_auc: 
   return memory.recipe.fit(model, memory, mode, seed=seed, callbacks=callbacks, verbose=0).history["held_out_auc"][-1]
 
 
-def figures(values: list[float]) -> str:
-  """Their mean, and its standard error where there are several."""
-  if len(values) == 1:
-    return f"{values[0]:.4f}"
-  return f"{np.mean(values):.4f} ± {np.std(values, ddof=1) / len(values)**0.5:.4f}"
-
-
 def parse(arguments: list[str] | None = None) -> argparse.Namespace:
   """The options of the command line."""
   parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -113,10 +105,10 @@ def main() -> None:
       board = options.tensorboard and os.path.join(options.tensorboard, way.replace(" ", "-"), str(seed))
       aucs[way].append(train_on_memory(memory, log, way, log_aucs[-1], seed, board))
   print(f"{'trained on':22}{'AUC':18}recovery")
-  print(f"{'log':22}{figures(log_aucs):18}")
+  print(f"{'log':22}{str(metrics.estimate(log_aucs)):18}")
   for way, values in aucs.items():
-    recovery = metrics.recovery(float(np.mean(values)), float(np.mean(log_aucs)))
-    print(f"{'memory, ' + way:22}{figures(values):18}{recovery:.3f}")
+    recovery = metrics.recovery(metrics.estimate(values).mean, metrics.estimate(log_aucs).mean)
+    print(f"{'memory, ' + way:22}{str(metrics.estimate(values)):18}{recovery:.3f}")
 
 
 if __name__ == "__main__":
