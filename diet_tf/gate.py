@@ -118,7 +118,7 @@ class SlotTrainer:
     for variable, value in self._counters:
       variable.assign(value)
     if seed not in self._initial:
-      self._initial[seed] = initial_weights(self._member, self._compact.spec, seed)
+      self._initial[seed] = initial_weights(self._member, self._compact.spec, seed, self._training.form)
     self._training.train(self._initial[seed], recipe_inputs(self._compact.slots(self._padded(candidate.slots)),
                                                             candidate.recipe))
 

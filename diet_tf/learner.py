@@ -12,7 +12,7 @@ import tensorflow as tf
 from diet_tf.errors import ConfigError, DataError, NumericsError
 from diet_tf.features import FeatureSpec
 from diet_tf.manifest import Recipe
-from diet_tf.model_inputs import as_logits, build_with_form, dummy_batch, features_in_form
+from diet_tf.model_inputs import as_logits, build_with_form, create_variables, features_in_form
 from diet_tf.models import PARAMETER_GROUPS, build_model, parameter_group
 from diet_tf.optimizers import GroupedAdam
 
@@ -116,9 +116,7 @@ class Learner:
     with self.strategy.scope():
       fresh = build_model(self.member, self.spec, seed=seed)
       if not fresh.built or len(fresh.weights) != len(self.model.weights):
-        # The variables of a `BagModel` are those of the model of single ids in it.
-        form = "sampled" if self.input_form == "averaged" else self.input_form
-        fresh(features_in_form(form, self.spec, *dummy_batch(self.spec, form)))
+        create_variables(fresh, self.spec, self.input_form)
     for variable, value in zip(self.model.weights, fresh.weights, strict=True):
       variable.assign(value)
     # Rows that an optimiser remembers from an earlier training have no moments now, and so do not move.

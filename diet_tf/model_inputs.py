@@ -62,6 +62,13 @@ def dummy_batch(spec: FeatureSpec, form: str) -> tuple[tf.Tensor, tf.Tensor | No
   return tf.zeros(shape, tf.int32), None if form == "sampled" else tf.fill(shape, 0.5)
 
 
+def create_variables(model: tf.keras.Model, spec: FeatureSpec, form: str) -> None:
+  """Calls a new model of a panel member, whose form of input is known, so that it has all its variables."""
+  # The variables of a `BagModel` are those of the model of single ids in it.
+  single = "sampled" if form == "averaged" else form
+  model(features_in_form(single, spec, *dummy_batch(spec, single)))
+
+
 class BuiltModel(NamedTuple):
   """A new model with all its variables.
 
@@ -92,7 +99,7 @@ def build_with_form(member: str, spec: FeatureSpec, *, seed: int = 0) -> BuiltMo
   """
   model = build_model(member, spec, seed=seed)
   if isinstance(model, RankingModel | TfrsRanking):
-    model(features_in_form("packed", spec, *dummy_batch(spec, "packed")))
+    create_variables(model, spec, "packed")
     return BuiltModel(model, "packed", "")
   declared = getattr(model, "diet_inputs", None)
   if declared is not None and declared not in INPUT_FORMS:

@@ -17,8 +17,8 @@ from diet_tf.bilevel import (
     packed_features,
 )
 from diet_tf.features import FeatureSpec
-from diet_tf.model_inputs import build_with_form, features_in_form
-from diet_tf.models import parameter_group
+from diet_tf.model_inputs import build_with_form, create_variables, features_in_form
+from diet_tf.models import build_model, parameter_group
 from diet_tf.slots import Slots
 
 
@@ -102,9 +102,19 @@ def make_training(name: str, spec: FeatureSpec, inner: InnerSettings, slots: Slo
   return DifferentiableTraining(model, inner, parameter_group, features, loss, form)
 
 
-def initial_weights(name: str, spec: FeatureSpec, seed: int) -> list[tf.Tensor]:
-  """The initial weights of a model by name, in the order of its trainable variables."""
-  model = build_with_form(name, spec, seed=seed).model
+def initial_weights(name: str, spec: FeatureSpec, seed: int, form: str | None = None) -> list[tf.Tensor]:
+  """The initial weights of a model by name, in the order of its trainable variables.
+
+  Args:
+    name: of a panel member or a user's own `module:Class`.
+    spec: the compact feature spec.
+    seed: of the weights.
+    form: how the model takes its input, where that is known; finding out builds it and tries it several times.
+  """
+  if form is None:
+    form = build_with_form(name, spec, seed=seed).form
+  model = build_model(name, spec, seed=seed)
+  create_variables(model, spec, form)
   return [tf.constant(variable.numpy()) for variable in model.trainable_variables]
 
 
@@ -113,7 +123,8 @@ def make_proxies(names: Sequence[str], spec: FeatureSpec, inner: InnerSettings, 
   """Per name, one proxy on each device; all devices share the initial weights."""
   proxies: dict[str, list[Proxy]] = {}
   for name in dict.fromkeys(names):
-    starts = [initial_weights(name, spec, seed + 1000 + index) for index in range(num_initialisations)]
+    form = build_with_form(name, spec, seed=seed).form
+    starts = [initial_weights(name, spec, seed + 1000 + index, form) for index in range(num_initialisations)]
     proxies[name] = []
     for device in devices:
       with tf.device(device):
