@@ -111,17 +111,27 @@ def packed_features(ids: tf.Tensor, weights: tf.Tensor, step: tf.Tensor) -> Feat
   return {"ids": ids, "weights": weights}
 
 
-def packed_columns(max_ids: Sequence[int], width: int) -> FeatureMaker:
-  """Makes the packed form without the places beyond each field's `max_ids` of `width`, padding in every slot."""
-  fields = np.repeat(np.arange(len(max_ids)), max_ids)
-  places = np.concatenate([field * width + np.arange(count) for field, count in enumerate(max_ids)])
+class PackedColumns:
+  """The packed form without the places beyond each field's `max_ids`, which are padding in every slot.
 
-  def features(ids: tf.Tensor, weights: tf.Tensor, step: tf.Tensor) -> Features:
+  Args:
+    max_ids: per field, how many places are kept.
+    width: places of a field in the slots, axis 2 of ids and weights.
+  """
+
+  def __init__(self, max_ids: Sequence[int], width: int) -> None:
+    self._num_places = len(max_ids) * width
+    self._fields = np.repeat(np.arange(len(max_ids)), max_ids)
+    self._places = np.concatenate([field * width + np.arange(count) for field, count in enumerate(max_ids)])
+
+  def narrowed(self, values: tf.Tensor) -> tf.Tensor:
+    """The columns `[num_slots, num_columns]` of ids or id weights `[num_slots, num_fields, max_ids]`."""
+    return tf.gather(tf.reshape(values, [-1, self._num_places]), self._places, axis=1)
+
+  def __call__(self, ids: tf.Tensor, weights: tf.Tensor, step: tf.Tensor) -> Features:
+    """The features of a batch of narrowed ids and weights."""
     del step
-    flat = [tf.gather(tf.reshape(value, [-1, len(max_ids) * width]), places, axis=1) for value in (ids, weights)]
-    return {"ids": flat[0], "weights": flat[1], "fields": tf.constant(fields, tf.int64)}
-
-  return features
+    return {"ids": ids, "weights": weights, "fields": tf.constant(self._fields, tf.int64)}
 
 
 def binary_cross_entropy(targets: tf.Tensor, logits: tf.Tensor) -> tf.Tensor:
@@ -139,17 +149,72 @@ def _dense(gradient: Any, variable: tf.Variable) -> tf.Tensor:
 
 
 def _added(adjoint: tf.Tensor, gradient: Any) -> tf.Tensor:
-  """`adjoint + gradient` without making a sparse gradient dense first."""
+  """`adjoint + gradient`, of which there may be none, without making a sparse gradient dense first."""
+  if gradient is None:
+    return adjoint
   if isinstance(gradient, tf.IndexedSlices):
     return adjoint + tf.math.unsorted_segment_sum(gradient.values, gradient.indices, adjoint.shape[0])
   return adjoint + gradient
 
 
-def _inner_product(gradient: Any, adjoint: tf.Tensor) -> tf.Tensor:
-  """`<gradient, adjoint>` without making a sparse gradient dense."""
-  if isinstance(gradient, tf.IndexedSlices):
-    return tf.reduce_sum(gradient.values * tf.gather(adjoint, gradient.indices))
-  return tf.reduce_sum(gradient * adjoint)
+def _products(tape: tf.GradientTape, gradients: Sequence[Any], adjoints: Sequence[tf.Tensor],
+              sources: list[tf.Tensor]) -> list[Any]:
+  """The derivative of `sum_i <gradients[i], adjoints[i]>` by each source, sparse gradients left sparse."""
+  targets, output_gradients = [], []
+  for gradient, adjoint in zip(gradients, adjoints):
+    if isinstance(gradient, tf.IndexedSlices):
+      targets.append(gradient.values)
+      output_gradients.append(tf.gather(adjoint, gradient.indices))
+    elif gradient is not None:
+      targets.append(gradient)
+      output_gradients.append(adjoint)
+  return tape.gradient(targets, sources, output_gradients=output_gradients)
+
+
+class _Blocks:
+  """Variables as the reverse pass sees them: the small ones of a parameter group joined to one vector.
+
+  A step backwards takes some twenty operations a block, which for a bias are all overhead.
+
+  Args:
+    variables: in the order of all sequences below.
+    groups: the parameter group of each, as an index.
+  """
+
+  MAX_JOINED_ENTRIES = 1 << 16
+
+  def __init__(self, variables: Sequence[tf.Variable], groups: Sequence[int]) -> None:
+    self._variables = variables
+    self._sizes = [int(np.prod(variable.shape)) for variable in variables]
+    joined: dict[int, list[int]] = {}
+    self._members: list[list[int]] = []
+    for index, (size, group) in enumerate(zip(self._sizes, groups)):
+      if size > self.MAX_JOINED_ENTRIES:
+        self._members.append([index])
+      else:
+        joined.setdefault(group, []).append(index)
+    self._members.extend(joined.values())
+    self.groups = [groups[members[0]] for members in self._members]
+
+  def join(self, values: Sequence[Any]) -> list[tf.Tensor]:
+    """The blocks of values or gradients, one for each variable; a variable on its own keeps its shape."""
+    dense = [_dense(value, variable) for value, variable in zip(values, self._variables)]
+    return [dense[members[0]] if len(members) == 1 else
+            tf.concat([tf.reshape(dense[index], [-1]) for index in members], axis=0) for members in self._members]
+
+  def part(self, blocks: Sequence[tf.Tensor]) -> list[tf.Tensor]:
+    """The inverse of `join`."""
+    values: dict[int, tf.Tensor] = {}
+    for members, block in zip(self._members, blocks):
+      parts = [block] if len(members) == 1 else tf.split(block, [self._sizes[index] for index in members])
+      values.update((index, tf.reshape(part, self._variables[index].shape)) for index, part in zip(members, parts))
+    return [values[index] for index in range(len(self._variables))]
+
+  def add(self, blocks: Sequence[tf.Tensor], gradients: Sequence[Any]) -> list[tf.Tensor]:
+    """The blocks plus gradients; that of a variable on its own may stay sparse."""
+    return [_added(block, gradients[members[0]]) if len(members) == 1 else block + tf.concat(
+        [tf.reshape(_dense(gradients[index], self._variables[index]), [-1]) for index in members], axis=0)
+            for members, block in zip(self._members, blocks)]
 
 
 class DifferentiableTraining:
@@ -159,7 +224,7 @@ class DifferentiableTraining:
     model: a built Keras model that returns `[batch_size]` or `[batch_size, 1]` logits. Its variables are overwritten.
     settings: the inner loop.
     group_of: the parameter group of a variable, one of `GROUPS`.
-    features: makes the model's input from a batch of ids and weights.
+    features: makes the model's input from a batch of ids and weights; `PackedColumns` gets them narrowed.
     loss: per-example loss of `(targets, logits)`.
     form: how the model takes its input, see `diet_tf.model_inputs`; kept for those who call the model afterwards.
   """
@@ -173,7 +238,9 @@ class DifferentiableTraining:
     self._variables = list(model.trainable_variables)
     self._moments = [tf.Variable(tf.zeros_like(variable), trainable=False) for variable in self._variables * 2]
     self._groups = [GROUPS.index(group_of(variable)) for variable in self._variables]
+    self._blocks = _Blocks(self._variables, self._groups)
     self._features = features
+    self._narrowed = features.narrowed if isinstance(features, PackedColumns) else tf.identity
     self._loss = loss
     # Only the loops over steps are for AutoGraph; converting a model's own code costs seconds and changes nothing.
     self.hypergradient = tf.function(self._hypergradient, reduce_retracing=True)
@@ -190,6 +257,11 @@ class DifferentiableTraining:
     losses = self._loss(labels, self.model(self._features(ids, weights, step), training=True))
     total = tf.reduce_mean(sample_weights * losses)
     return tf.add_n([total, *self.model.losses]) if self.model.losses else total
+
+  @tf.autograph.experimental.do_not_convert
+  def _prepared(self, inputs: dict[str, tf.Tensor]) -> TrainingInputs:
+    """The inputs as batches are cut from them."""
+    return TrainingInputs(**{**inputs, **{name: self._narrowed(inputs[name]) for name in ("ids", "weights")}})
 
   def _batch(self, inputs: TrainingInputs, step: tf.Tensor) -> tuple[tf.Tensor, list[tf.Tensor]]:
     size = self.settings.batch_size
@@ -231,11 +303,11 @@ class DifferentiableTraining:
       variable.assign(value)
 
   def _zeros(self) -> list[tf.Tensor]:
-    return [tf.zeros_like(variable) for variable in self._variables]
+    return self._blocks.join([None] * len(self._variables))
 
   def _train(self, initial: list[tf.Tensor], inputs: dict[str, tf.Tensor]) -> None:
     """Trains from the initial weights; the model's variables hold the result."""
-    training = TrainingInputs(**inputs)
+    training = self._prepared(inputs)
     self._start(initial)
     for step in tf.range(tf.shape(training.step_multipliers)[0]):
       self._forward_step(training, step)
@@ -269,7 +341,9 @@ class DifferentiableTraining:
       targets: `[outer_batch_size]` soft targets.
       importances: `[outer_batch_size]` non-negative weights of the outer examples.
     """
-    training = TrainingInputs(**inputs)
+    with tf.GradientTape(watch_accessed_variables=False) as weights_tape:
+      weights_tape.watch(inputs["weights"])
+      training = self._prepared(inputs)
     num_steps = tf.shape(training.step_multipliers)[0]
     segment = tf.cast(tf.math.ceil(tf.sqrt(tf.cast(num_steps, tf.float32))), tf.int32)
     self._start(initial)
@@ -277,12 +351,13 @@ class DifferentiableTraining:
     with tf.GradientTape(watch_accessed_variables=False) as tape:
       tape.watch(self._variables)
       loss = self._outer_loss(features, targets, importances)
-    adjoints = [_dense(gradient, x) for gradient, x in zip(tape.gradient(loss, self._variables), self._variables)]
-    return loss, self._reverse(training, num_steps, segment, weights, moments, adjoints)
+    adjoints = self._blocks.join(tape.gradient(loss, self._variables))
+    by_weights, *others = self._reverse(training, num_steps, segment, weights, moments, adjoints)
+    return loss, [weights_tape.gradient(training.weights, inputs["weights"], output_gradients=by_weights), *others]
 
   def _reverse(self, inputs: TrainingInputs, num_steps: tf.Tensor, segment: tf.Tensor, weights: list, moments: list,
                adjoints: list[tf.Tensor]) -> list[tf.Tensor]:
-    """Pulls the adjoint of the final weights back through all steps."""
+    """Pulls the adjoint of the final weights, in blocks, back through all steps."""
     count = len(self._variables)
     adjoints_m, adjoints_v = self._zeros(), self._zeros()
     m, v = self._zeros(), self._zeros()
@@ -294,7 +369,7 @@ class DifferentiableTraining:
       step = num_steps - 1 - offset
       if (step + 1) % segment == 0 or offset == 0:
         stored = [array.read(step // segment) for array in moments]
-        m, v = stored[:count], stored[count:]
+        m, v = self._blocks.join(stored[:count]), self._blocks.join(stored[count:])
       self._assign([array.read(step) for array in weights])
       parts, per_group, adjoints, adjoints_m, adjoints_v, m, v = self._reverse_step(
           inputs, step, adjoints, adjoints_m, adjoints_v, m, v)
@@ -311,7 +386,7 @@ class DifferentiableTraining:
   def _reverse_step(self, inputs: TrainingInputs, step: tf.Tensor, adjoints: list[tf.Tensor],
                     adjoints_m: list[tf.Tensor], adjoints_v: list[tf.Tensor], m: list[tf.Tensor],
                     v: list[tf.Tensor]) -> tuple[list[tf.Tensor], ...]:
-    """One step backwards: adjoints and state after it become those before it.
+    """One step backwards: adjoints and state after it, in blocks, become those before it.
 
     Returns:
       The step's contributions to the gradients of its batch of id weights, labels and sample weights; those to the
@@ -326,16 +401,12 @@ class DifferentiableTraining:
         loss = self._inner_loss(step, ids, *batch)
       gradients = tape.gradient(loss, self._variables)
       with outer_tape.stop_recording():
-        dense = [_dense(gradient, variable) for gradient, variable in zip(gradients, self._variables)]
-        through, per_variable, adjoints_m, adjoints_v, m, v = self._reverse_adam(
-            self._rates(inputs, step), dense, adjoints, adjoints_m, adjoints_v, m, v)
-      product = tf.add_n([_inner_product(gradient, adjoint) for gradient, adjoint in zip(gradients, through)
-                          if gradient is not None])
-    second = outer_tape.gradient(product, self._variables + batch)
-    adjoints = [adjoint if hessian is None else _added(adjoint, hessian)
-                for adjoint, hessian in zip(adjoints, second[:len(adjoints)])]
-    parts = [tf.zeros_like(x) if part is None else part for part, x in zip(second[len(adjoints):], batch)]
-    per_group = tf.math.unsorted_segment_sum(tf.stack(per_variable), self._groups, len(GROUPS))
+        through, per_block, adjoints_m, adjoints_v, m, v = self._reverse_adam(
+            self._rates(inputs, step), self._blocks.join(gradients), adjoints, adjoints_m, adjoints_v, m, v)
+    second = _products(outer_tape, gradients, self._blocks.part(through), self._variables + batch)
+    adjoints = self._blocks.add(adjoints, second[:len(self._variables)])
+    parts = [tf.zeros_like(x) if part is None else part for part, x in zip(second[len(self._variables):], batch)]
+    per_group = tf.math.unsorted_segment_sum(tf.stack(per_block), self._blocks.groups, len(GROUPS))
     return parts, per_group, adjoints, adjoints_m, adjoints_v, m, v
 
   def _rates(self, inputs: TrainingInputs, step: tf.Tensor) -> tf.Tensor:
@@ -346,16 +417,16 @@ class DifferentiableTraining:
   def _reverse_adam(self, rates: tf.Tensor, gradients: list[tf.Tensor], adjoints: list[tf.Tensor],
                     adjoints_m: list[tf.Tensor], adjoints_v: list[tf.Tensor], m: list[tf.Tensor],
                     v: list[tf.Tensor]) -> tuple[list[tf.Tensor], ...]:
-    """Adam's own part of a backward step; `m` and `v` are those after the step.
+    """Adam's own part of a backward step, all in blocks; `m` and `v` are those after the step.
 
     Returns:
-      Per variable the adjoint of its gradient, the derivative with respect to the logarithm of its rate, the adjoints
+      Per block the adjoint of its gradient, the derivative with respect to the logarithm of its rate, the adjoints
       of `m` and `v` before the step, and `m` and `v` before it.
     """
     beta_1, beta_2, epsilon = self.settings.beta_1, self.settings.beta_2, self.settings.epsilon
     results: list[tuple[tf.Tensor, ...]] = []
     for group, gradient, adjoint, adjoint_m, adjoint_v, m_i, v_i in zip(
-        self._groups, gradients, adjoints, adjoints_m, adjoints_v, m, v):
+        self._blocks.groups, gradients, adjoints, adjoints_m, adjoints_v, m, v):
       root = tf.sqrt(v_i)
       pulled = rates[group] * adjoint / (root + epsilon)
       total_m = adjoint_m - pulled

@@ -31,6 +31,7 @@ from diet_tf.compact import CompactIds
 from diet_tf.errors import ConfigError, NumericsError
 from diet_tf.features import FeatureSpec
 from diet_tf.manifest import Recipe
+from diet_tf.optimizers import GroupedAdam
 from diet_tf.progress import Progress, silent
 from diet_tf.proxies import Proxy, make_proxies
 from diet_tf.slots import Slots
@@ -40,6 +41,8 @@ MAX_SKIPPED_FRACTION = 0.05
 # Bounds of a learned id weight's logarithm before normalisation, and of a soft label's logit.
 MIN_LOG_SHARE = -8.0
 MAX_LABEL_LOGIT = 8.0
+# Logarithm of the share of a place without an id: its exponential is 0, and so is a sum's gradient by it.
+NO_SHARE = -1e9
 # What of a slot can be learned, in the order of `LearnedMemory.slot_variables`.
 LEARNABLE = ("id_weights", "labels", "sample_weights")
 
@@ -173,11 +176,11 @@ class LearnedMemory:
   def __init__(self, slots: Slots, rates: Mapping[str, float], multipliers: np.ndarray, movable: np.ndarray) -> None:
     labels = np.clip(slots.labels.astype(np.float64), 1e-6, 1 - 1e-6)
     self._ids = tf.constant(slots.ids)
-    self._has_weight = tf.constant(slots.weights > 0)
-    self._movable = tf.constant(movable.astype(np.float32))
+    self._movable = None if movable.all() else tf.constant(movable)
     self._fixed = [tf.constant(value) for value in (slots.weights, slots.labels, slots.sample_weights)]
-    self.mixture_logits = tf.Variable(
-        np.log(np.maximum(slots.weights, math.exp(MIN_LOG_SHARE))).astype(np.float32), name="id weights")
+    self.mixture_logits = tf.Variable(np.where(
+        slots.weights > 0, np.log(np.maximum(slots.weights, math.exp(MIN_LOG_SHARE))), NO_SHARE).astype(np.float32),
+                                      name="id weights")
     self.label_logits = tf.Variable(np.clip(np.log(labels / (1 - labels)), -MAX_LABEL_LOGIT, MAX_LABEL_LOGIT).astype(
         np.float32), name="soft labels")
     self.log_sample_weights = tf.Variable(np.log(slots.sample_weights), name="sample weights")
@@ -201,10 +204,10 @@ class LearnedMemory:
 
   def inputs(self) -> TrainingInputs:
     """What a proxy is trained on."""
-    mixtures = tf.nn.softmax(tf.where(self._has_weight, self.mixture_logits, -1e9), axis=2)
-    moved = [mixtures, tf.sigmoid(self.label_logits), tf.exp(self.log_sample_weights)]
-    weights, labels, sample_weights = (
-        tf.where(tf.reshape(self._movable, [-1] + [1] * (len(value.shape) - 1)) > 0, value, fixed)
+    moved = [tf.nn.softmax(self.mixture_logits, axis=2), tf.sigmoid(self.label_logits),
+             tf.exp(self.log_sample_weights)]
+    weights, labels, sample_weights = moved if self._movable is None else (
+        tf.where(tf.reshape(self._movable, [-1] + [1] * (len(value.shape) - 1)), value, fixed)
         for value, fixed in zip(moved, self._fixed))
     return TrainingInputs(self._ids, weights, labels, sample_weights / tf.reduce_mean(sample_weights),
                           tf.exp(self.log_rates), tf.exp(self.log_multipliers))
@@ -225,8 +228,9 @@ class OuterLoop:
     self.memory = memory
     self.settings = settings
     self._proxies = proxies
-    self._slot_optimizer = tf.keras.optimizers.Adam(settings.outer_learning_rate)
-    self._recipe_optimizer = tf.keras.optimizers.Adam(settings.rate_learning_rate)
+    # Keras' own Adam is a dozen passes over the id weights.
+    self._slot_optimizer = GroupedAdam(1.0, learning_rate=settings.outer_learning_rate)
+    self._recipe_optimizer = GroupedAdam(1.0, learning_rate=settings.rate_learning_rate)
     self._slot_optimizer.build(memory.slot_variables)
     self._recipe_optimizer.build(memory.recipe_variables)
     self._norm = tf.Variable(-1.0)

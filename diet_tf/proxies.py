@@ -12,8 +12,8 @@ from diet_tf.bilevel import (
     FeatureMaker,
     Features,
     InnerSettings,
+    PackedColumns,
     binary_cross_entropy,
-    packed_columns,
     packed_features,
 )
 from diet_tf.features import FeatureSpec
@@ -95,7 +95,7 @@ def make_training(name: str, spec: FeatureSpec, inner: InnerSettings, slots: Slo
   if form == "packed":
     max_ids = slots.max_ids_per_field
     narrow = sum(max_ids) < 0.8 * len(max_ids) * slots.max_ids
-    features = packed_columns(max_ids, slots.max_ids) if narrow else packed_features
+    features: FeatureMaker = PackedColumns(max_ids, slots.max_ids) if narrow else packed_features
   else:
     features = bag_features(spec) if form in ("weighted", "averaged") else drawn_features(
         spec, seed if draw_seed is None else draw_seed)

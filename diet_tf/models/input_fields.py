@@ -33,8 +33,9 @@ class InputFields:
                         remedy=f"the fields are {', '.join(spec.names)}; join names by '+'.")
     self._all_kept = len(kept) == len(spec.names)
     self._kept = np.asarray(kept)
-    self._position = np.full(len(spec.names), -1)
-    self._position[kept] = np.arange(len(kept))
+    self._is_kept = np.isin(np.arange(len(spec.names)), kept)
+    # Of a field that is left out, that of the last one before it which is kept: positions ascend as the fields do.
+    self._position = np.maximum(np.cumsum(self._is_kept) - 1, 0)
     self.spec = dataclasses.replace(spec, fields=tuple(spec.fields[index] for index in kept))
 
   def __call__(self, features: Mapping[str, tf.Tensor]) -> Mapping[str, tf.Tensor]:
@@ -43,9 +44,10 @@ class InputFields:
       return features
     if PACKED_FIELDS not in features:
       return {key: tf.gather(value, self._kept, axis=1) for key, value in features.items()}
-    position = tf.gather(tf.constant(self._position, tf.int64), features[PACKED_FIELDS])  # [C]
-    inside = position >= 0
-    # How many columns are left is not known to the graph: those left out stay, as id 0 of the first field, weight 0.
+    fields = features[PACKED_FIELDS]
+    inside = tf.gather(tf.constant(self._is_kept), fields)  # [C]
+    # How many columns are left is not known to the graph: those left out stay, as id 0 with weight 0.
     weights = features[PACKED_WEIGHTS]
     return {PACKED_IDS: tf.where(inside, features[PACKED_IDS], tf.zeros_like(features[PACKED_IDS])),
-            PACKED_WEIGHTS: weights * tf.cast(inside, weights.dtype), PACKED_FIELDS: tf.maximum(position, 0)}
+            PACKED_WEIGHTS: weights * tf.cast(inside, weights.dtype),
+            PACKED_FIELDS: tf.gather(tf.constant(self._position, tf.int64), fields)}

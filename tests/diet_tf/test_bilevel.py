@@ -8,7 +8,14 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from diet_tf.bilevel import GROUPS, DifferentiableTraining, InnerSettings, binary_cross_entropy
+from diet_tf.bilevel import (
+    GROUPS,
+    DifferentiableTraining,
+    InnerSettings,
+    PackedColumns,
+    binary_cross_entropy,
+    packed_features,
+)
 from diet_tf.errors import ConfigError
 from diet_tf.features import FeatureSpec, Field, Label
 from diet_tf.manifest import Recipe
@@ -37,9 +44,9 @@ def make_inputs(dtype="float64"):
   return {name: tf.constant(value) for name, value in values.items()}
 
 
-def make_training(member, dtype="float64", settings=INNER):
+def make_training(member, dtype="float64", settings=INNER, features=packed_features):
   model = build_model(member, SPEC, seed=3, embedding_dim=2, embedding_stddev=0.3, hidden_units=(4,), dtype=dtype)
-  return DifferentiableTraining(model, settings, parameter_group)
+  return DifferentiableTraining(model, settings, parameter_group, features)
 
 
 def outer(dtype="float64"):
@@ -123,6 +130,27 @@ def test_hypergradient_equals_central_differences(family, name, index, position)
     moved[index] += shift
     losses.append(float(training.hypergradient(initial, {**inputs, name: tf.constant(moved)}, *outer())[0]))
   np.testing.assert_allclose(gradients[position].numpy()[index], (losses[0] - losses[1]) / 2e-5, rtol=1e-4, atol=1e-9)
+
+
+@pytest.mark.parametrize("member", ["deepfm", "dcn_v2", "fm(without=user)"])
+def test_padding_that_all_slots_have_can_be_left_out(member):
+  """Columns in place of padded bags: the same loss and hypergradient, and none for the padding."""
+  inputs = make_inputs()
+  padded = inputs["weights"].numpy()
+  padded[:, 1] = [1, 0]
+  inputs["weights"] = tf.constant(padded)
+  found = []
+  for features in (PackedColumns([2, 1, 2], MAX_IDS), packed_features):
+    training = make_training(member, features=features)
+    initial = [tf.constant(variable.numpy()) for variable in training.variables]
+    found.append(training.hypergradient(initial, inputs, *outer()))
+  (loss, gradients), (expected_loss, expected) = found
+  np.testing.assert_allclose(loss, expected_loss, rtol=1e-12)
+  np.testing.assert_array_equal(gradients[0][:, 1, 1], np.zeros(NUM_SLOTS))
+  read = np.array([[1, 1], [1, 0], [1, 1]])
+  for ours, theirs in zip(gradients, [expected[0] * read, *expected[1:]], strict=True):
+    assert np.abs(theirs).max() > 1e-6
+    np.testing.assert_allclose(ours, theirs, atol=1e-12, rtol=1e-6)
 
 
 def test_no_retrace_after_the_first_outer_step():

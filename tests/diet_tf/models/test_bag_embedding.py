@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from diet_tf.bilevel import packed_columns
+from diet_tf.bilevel import PackedColumns
 from diet_tf.errors import ConfigError
 from diet_tf.features import FeatureSpec, Field, Label
 from diet_tf.models import BagEmbedding
@@ -151,8 +151,8 @@ def test_packed_columns_equal_packed_bags():
   weights = rng.random((4, num_fields, width)) * (np.arange(width) < np.array(max_ids)[:, None])
   layer.build()
   layer.linear_table.assign(rng.normal(size=layer.linear_table.shape))
-  make = packed_columns(max_ids, width)
-  columns = make(tf.constant(ids), tf.constant(weights, tf.float32), tf.constant(0))
+  make = PackedColumns(max_ids, width)
+  columns = make(make.narrowed(tf.constant(ids)), make.narrowed(tf.constant(weights, tf.float32)), tf.constant(0))
   assert columns["ids"].shape == (4, sum(max_ids))
   bags = layer({"ids": ids, "weights": tf.constant(weights, tf.float32)})
   for ours, theirs in zip(layer(columns), bags, strict=True):
