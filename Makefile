@@ -28,7 +28,7 @@ lint: setup
 	@$(VENV_PYTHON) -m mypy
 
 test: lint
-	@$(VENV_PYTHON) -m pytest -n 2 --dist loadfile $(ARGS)
+	@$(VENV_PYTHON) -m pytest -n 2 --dist loadfile --no-loadscope-reorder $(ARGS)
 
 # The theme has something to say about another program with each build.
 docs: setup

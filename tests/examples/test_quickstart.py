@@ -69,7 +69,7 @@ def test_the_notebook_s_links_resolve(notebook):
   assert links and all((NOTEBOOK.parent / link).resolve().exists() for link in links)
 
 
-@pytest.mark.slow
+@pytest.mark.slow(seconds=100)
 @pytest.mark.timeout(1200)
 def test_the_notebook_runs_from_an_empty_folder(notebook, tmp_path, monkeypatch):
   nbclient = pytest.importorskip("nbclient")

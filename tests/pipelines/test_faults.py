@@ -6,10 +6,12 @@ docs/operations.md names these tests; what kills a node is in tests/pipelines/ku
 
 from __future__ import annotations
 
+import concurrent.futures
 import contextlib
 import datetime
 import gzip
 import hashlib
+import multiprocessing
 import os
 import pathlib
 import shutil
@@ -28,7 +30,6 @@ from diet_tf.store import Store
 from pipelines import command_line
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
-ROOT = pathlib.Path(__file__).resolve().parents[2]
 
 
 class Site:
@@ -82,14 +83,31 @@ def first_span(tmp_path_factory) -> pathlib.Path:
   return folder
 
 
-@pytest.fixture
-def site(first_span, tmp_path) -> Site:
+@pytest.fixture(scope="module")
+def two_spans(first_span, tmp_path_factory) -> pathlib.Path:
+  """Made once: a log, and a store with its spans 0 and 1."""
+  folder = tmp_path_factory.mktemp("two")
+  assert site_from(first_span, folder).run(1) == 0
+  return folder
+
+
+def site_from(made: pathlib.Path, folder: pathlib.Path) -> Site:
+  """A site of a test's own, with a copy of a store that was made once."""
   from tests.pipelines.conftest import TinyLog
 
-  (tmp_path / "log").mkdir()
-  made = Site(TinyLog(tmp_path / "log"), tmp_path)
-  shutil.copytree(first_span / "store", tmp_path / "store")
-  return made
+  (folder / "log").mkdir()
+  shutil.copytree(made / "store", folder / "store")
+  return Site(TinyLog(folder / "log"), folder)
+
+
+@pytest.fixture
+def site(first_span, tmp_path) -> Site:
+  return site_from(first_span, tmp_path)
+
+
+@pytest.fixture
+def site_of_two(two_spans, tmp_path) -> Site:
+  return site_from(two_spans, tmp_path)
 
 
 @contextlib.contextmanager
@@ -124,9 +142,9 @@ def test_spans_that_cannot_be_used_are_refused_one_after_the_other(site: Site):
   site.require_good([0, 1])
 
 
-def test_a_span_with_reordered_columns_gives_the_same_commit(site: Site):
+def test_a_span_with_reordered_columns_gives_the_same_commit(site_of_two: Site):
+  site = site_of_two
   good = site.lines(1)
-  assert site.run(1) == 0
   expected = site.store.read(1).data
   site.write(1, [",".join(reversed(line.split(","))) for line in good])
   assert site.run(1, "--replace") == 0
@@ -134,8 +152,8 @@ def test_a_span_with_reordered_columns_gives_the_same_commit(site: Site):
   site.require_good([0, 1])
 
 
-def test_a_span_that_arrives_twice_changes_nothing(site: Site, capsys):
-  assert site.run(1) == 0
+def test_a_span_that_arrives_twice_changes_nothing(site_of_two: Site, capsys):
+  site = site_of_two
   before = site.digests()
   assert site.run(1) == 0
   assert "Span 1 is committed; nothing to do" in capsys.readouterr().err
@@ -188,18 +206,25 @@ def truncate(path: pathlib.Path) -> None:
   path.write_bytes(path.read_bytes()[:-7])
 
 
+PARTS = ("memory/*.gz", "memory/manifest.json", "teacher/teacher.npz", "statistics/*")
+
+
 @pytest.mark.parametrize("damage", [flip, truncate])
-@pytest.mark.parametrize("part", ["memory/*.gz", "memory/manifest.json", "teacher/teacher.npz", "statistics/*"])
 def test_damaged_content_of_a_commit_is_named_and_its_span_can_be_run_again(
-    site: Site, part: str, damage: Callable[[pathlib.Path], None]):
+    site: Site, damage: Callable[[pathlib.Path], None]):
   folder = pathlib.Path(site.store.path(site.store.read(0)))
-  path = sorted(path for path in folder.glob(part) if path.is_file())[0]
-  damage(path)
-  with refused(site, FormatError, path.name):
-    site.run(1)
-  with pytest.raises(FormatError, match=path.name):
-    site.store.verify()
-  # The remedy that the message gives.
+  paths = [sorted(path for path in folder.glob(part) if path.is_file())[0] for part in PARTS]
+  for path in paths:
+    whole = path.read_bytes()
+    damage(path)
+    with refused(site, FormatError, path.name):
+      site.run(1)
+    with pytest.raises(FormatError, match=path.name):
+      site.store.verify()
+    path.write_bytes(whole)
+  # The remedy that the message gives mends all parts at once.
+  for path in paths:
+    damage(path)
   assert site.run(0, "--replace") == 0
   site.require_good([0])
 
@@ -218,47 +243,69 @@ def test_a_damaged_shard_of_the_log_is_named(site: Site):
   site.require_good([0, 1])
 
 
-def process(site: Site, span: int, output: str) -> subprocess.Popen:
-  arguments = [sys.executable, "-m", "diet_tf.cli", "run", *site.arguments(span, output=output)]
-  return subprocess.Popen(arguments, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+def command(arguments: list[str], shown: str) -> int:
+  """In a process of its own: the exit code of `diet`, whose output goes to a file."""
+  from diet_tf import cli
+
+  output = os.open(shown, os.O_WRONLY | os.O_CREAT)
+  for stream in (1, 2):
+    os.dup2(output, stream)
+  code = cli.main(arguments)
+  sys.stderr.flush()
+  return code
 
 
-def test_two_runs_at_once_of_one_span_and_of_neighbours(site: Site):
+@pytest.fixture
+def at_once(site: Site, tmp_path) -> Iterator[Callable[..., tuple[list[int], list[str]]]]:
+  """Runs two spans at the same time, each in a process of its own; returns exit codes and outputs."""
+  # The processes stay: to start one, TFX included, takes about as long as its run of a span.
+  pools = [concurrent.futures.ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) for _ in range(2)]
+
+  def run(*spans: int, meanwhile: Callable[[], None] = lambda: None) -> tuple[list[int], list[str]]:
+    names = [f"{index}-of-{'-'.join(map(str, spans))}" for index in range(len(spans))]
+    running = [pool.submit(command, ["run", *site.arguments(span, output=name)], str(tmp_path / f"{name}.txt"))
+               for pool, span, name in zip(pools, spans, names, strict=True)]
+    meanwhile()
+    codes = [one.result(timeout=500) for one in running]
+    return codes, [(tmp_path / f"{name}.txt").read_text() for name in names]
+
+  with contextlib.ExitStack() as stack:
+    for pool in pools:
+      stack.enter_context(pool)
+    yield run
+
+
+def test_two_runs_at_once_of_one_span_and_of_neighbours(site: Site, at_once):
   # One span: the same content, so that whoever is second finds it done.
-  same = [process(site, 1, f"same-{index}") for index in range(2)]
-  shown = [running.communicate()[0] for running in same]
-  assert [running.returncode for running in same] == [0, 0], shown
+  codes, shown = at_once(1, 1)
+  assert codes == [0, 0], shown
   site.require_good([0, 1])
-  # Neighbours: 2 grows from what it found; if 1 was replaced meanwhile, it is refused and can be run again.
-  neighbours = [process(site, 2, "two"), process(site, 3, "three")]
-  site_3 = site.lines(2)
-  for running in neighbours:
-    running.communicate()
-  assert neighbours[0].returncode == 0
-  # Span 3 has no files: its own error, and nobody else's.
-  assert neighbours[1].returncode == 3
-  site.require_good([0, 1, 2])
-  site.write(3, site_3)
-  site.write(4, site.lines(1))
-  racing = [process(site, span, f"race-{span}") for span in (3, 4)]
-  shown = [running.communicate()[0] for running in racing]
-  codes = [running.returncode for running in racing]
+  # Neighbours: 3 grows from what it found; if 2 was committed meanwhile, it is refused and can be run again.
+  site.write(3, site.lines(1))
+
+  def without_files() -> None:
+    # Its own error, and nobody else's.
+    with pytest.raises(DataError, match="span 4"):
+      site.run(4)
+
+  codes, shown = at_once(2, 3, meanwhile=without_files)
   assert codes[0] == 0 and codes[1] in (0, StoreError.exit_code), shown
   if codes[1]:
     assert "a commit grows from the newest one below it" in shown[1]
-  assert site.run(4, "--replace") == 0
-  assert site.store.read(4).parent == 3
-  site.require_good([0, 1, 2, 3, 4])
+  assert site.run(3, "--replace") == 0
+  assert site.store.read(3).parent == 2
+  site.require_good([0, 1, 2, 3])
 
 
 @pytest.mark.parametrize("year", [1971, 2099])
-def test_a_clock_that_is_wrong_changes_no_content(site: Site, monkeypatch, year: int):
+def test_a_clock_that_is_wrong_changes_no_content(site_of_two: Site, monkeypatch, year: int):
+  site = site_of_two
+
   class Clock(datetime.datetime):
     @classmethod
     def now(cls, tz=None):
       return datetime.datetime(year, 1, 1, tzinfo=tz)
 
-  assert site.run(1) == 0
   expected = site.store.read(1)
   (pathlib.Path(site.store.uri) / "commits" / "1.json").unlink()
   monkeypatch.setattr(store_module, "datetime", types.SimpleNamespace(datetime=Clock, timezone=datetime.timezone))

@@ -26,7 +26,7 @@ def memory_shards(store: Store, span: int) -> dict[str, str]:
   return {name: digest for name, digest in digests(folder).items() if name.endswith(".gz")}
 
 
-@pytest.mark.slow
+@pytest.mark.slow(seconds=60)
 def test_two_spans_through_both_runners(tiny_log, tmp_path, capsys):
   def run(output, *arguments):
     return command_line.run(["--config", tiny_log.config_path, "--data-dir", str(tiny_log.folder),

@@ -30,7 +30,7 @@ def committed(uri: str) -> list[int]:
   return [commit.span for commit in Store(uri).verify()]
 
 
-@pytest.mark.slow
+@pytest.mark.slow(seconds=60)
 def test_spans_of_a_log_on_s3_into_a_store_on_s3(elsewhere, uri, environment, tmp_path):
   (tmp_path / "log").mkdir()
   log, store = TinyLog(tmp_path / "log"), f"{uri}/store"

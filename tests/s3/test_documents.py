@@ -20,7 +20,7 @@ def upload(folder: str, uri: str) -> None:
     files.copy(str(path), files.join(uri, path.name))
 
 
-@pytest.mark.slow
+@pytest.mark.slow(seconds=60)
 def test_the_page_works(elsewhere, uri, environment, tmp_path, monkeypatch):
   pytest.importorskip("tfx")
   monkeypatch.chdir(tmp_path)

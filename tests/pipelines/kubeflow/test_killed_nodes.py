@@ -11,7 +11,7 @@ from diet_tf.store import Store
 from tests.pipelines.kubeflow.simulator import PodFailed, Run, Simulator
 from tests.pipelines.kubeflow.test_simulated_cluster import content
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
+pytestmark = [pytest.mark.slow(seconds=60), pytest.mark.timeout(900)]
 
 
 def test_killed_nodes_lose_nothing_and_the_next_try_completes(cluster: Simulator, local_store: pathlib.Path,
