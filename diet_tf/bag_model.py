@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
+from diet_tf.autograph import leave_keras_unconverted
 from diet_tf.errors import ConfigError, said_by_model
 
 _WEIGHTS = "/weights"
@@ -67,6 +68,7 @@ class BagModel(tf.keras.Model):
     if not isinstance(model, tf.keras.Model):
       raise ConfigError("bag model", rule="it is made of a model of tf-keras (Keras 2).", received=f"{model!r}.",
                         remedy="pass a model, not its class, and import diet_tf before TensorFlow.")
+    leave_keras_unconverted()
     # Id weights stay as they are in a model of half precision.
     super().__init__(autocast=False)
     self.model = model

@@ -11,6 +11,7 @@ import numpy as np
 import tensorflow as tf
 
 from diet_tf import files, records
+from diet_tf.autograph import leave_keras_unconverted
 from diet_tf.bag_model import ids_at
 from diet_tf.errors import ConfigError, DietError, FormatError, StoreError
 from diet_tf.features import FeatureSpec
@@ -246,6 +247,7 @@ class SoftLabelAUC(tf.keras.metrics.AUC):
 
 def compile_with(recipe: Recipe, model: tf.keras.Model, *, from_logits: bool | None, **kwargs: Any) -> tf.keras.Model:
   """The work of `Recipe.compile`."""
+  leave_keras_unconverted()
   # A TFRS model can only come from a TFRS that is loaded already.
   recommenders = sys.modules.get("tensorflow_recommenders")
   if "optimizer" not in kwargs:

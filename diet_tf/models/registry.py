@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 
 import tensorflow as tf
 
+from diet_tf.autograph import leave_keras_unconverted
 from diet_tf.errors import ConfigError
 from diet_tf.features import FeatureSpec
 from diet_tf.models.autoint import AutoInt
@@ -94,6 +95,7 @@ def build_model(name_or_path: str, spec: FeatureSpec, *, seed: int = 0, **settin
   Raises:
     ConfigError: there is no such family, module or class, it is no Keras model, or it does not take the arguments.
   """
+  leave_keras_unconverted()
   member = parse_member(name_or_path)
   settings = {**settings, **member.settings}
   if ":" in member.model:
