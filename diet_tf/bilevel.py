@@ -148,15 +148,6 @@ def _dense(gradient: Any, variable: tf.Variable) -> tf.Tensor:
   return gradient
 
 
-def _added(adjoint: tf.Tensor, gradient: Any) -> tf.Tensor:
-  """`adjoint + gradient`, of which there may be none, without making a sparse gradient dense first."""
-  if gradient is None:
-    return adjoint
-  if isinstance(gradient, tf.IndexedSlices):
-    return adjoint + tf.math.unsorted_segment_sum(gradient.values, gradient.indices, adjoint.shape[0])
-  return adjoint + gradient
-
-
 def _products(tape: tf.GradientTape, gradients: Sequence[Any], adjoints: Sequence[tf.Tensor],
               sources: list[tf.Tensor]) -> list[Any]:
   """The derivative of `sum_i <gradients[i], adjoints[i]>` by each source, sparse gradients left sparse."""
@@ -197,7 +188,7 @@ class _Blocks:
     self.groups = [groups[members[0]] for members in self._members]
 
   def join(self, values: Sequence[Any]) -> list[tf.Tensor]:
-    """The blocks of values or gradients, one for each variable; a variable on its own keeps its shape."""
+    """The blocks of values or gradients, absent or sparse ones too; a variable on its own keeps its shape."""
     dense = [_dense(value, variable) for value, variable in zip(values, self._variables)]
     return [dense[members[0]] if len(members) == 1 else
             tf.concat([tf.reshape(dense[index], [-1]) for index in members], axis=0) for members in self._members]
@@ -209,12 +200,6 @@ class _Blocks:
       parts = [block] if len(members) == 1 else tf.split(block, [self._sizes[index] for index in members])
       values.update((index, tf.reshape(part, self._variables[index].shape)) for index, part in zip(members, parts))
     return [values[index] for index in range(len(self._variables))]
-
-  def add(self, blocks: Sequence[tf.Tensor], gradients: Sequence[Any]) -> list[tf.Tensor]:
-    """The blocks plus gradients; that of a variable on its own may stay sparse."""
-    return [_added(block, gradients[members[0]]) if len(members) == 1 else block + tf.concat(
-        [tf.reshape(_dense(gradients[index], self._variables[index]), [-1]) for index in members], axis=0)
-            for members, block in zip(self._members, blocks)]
 
 
 class DifferentiableTraining:
@@ -404,7 +389,8 @@ class DifferentiableTraining:
         through, per_block, adjoints_m, adjoints_v, m, v = self._reverse_adam(
             self._rates(inputs, step), self._blocks.join(gradients), adjoints, adjoints_m, adjoints_v, m, v)
     second = _products(outer_tape, gradients, self._blocks.part(through), self._variables + batch)
-    adjoints = self._blocks.add(adjoints, second[:len(self._variables)])
+    hessians = self._blocks.join(second[:len(self._variables)])
+    adjoints = [adjoint + hessian for adjoint, hessian in zip(adjoints, hessians)]
     parts = [tf.zeros_like(x) if part is None else part for part, x in zip(second[len(self._variables):], batch)]
     per_group = tf.math.unsorted_segment_sum(tf.stack(per_block), self._blocks.groups, len(GROUPS))
     return parts, per_group, adjoints, adjoints_m, adjoints_v, m, v

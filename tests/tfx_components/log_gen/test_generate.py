@@ -70,14 +70,15 @@ def test_row_order_file_split_column_order_and_piece_size_do_not_matter(log):
   assert log.contents() == expected
 
 
-def test_parallelism_does_not_matter(log):
-  # Processes of their own are test_salted's: they take as long to start with a secret as without.
+@pytest.mark.parametrize("arguments", [
+    ["--direct_running_mode=multi_threading", "--direct_num_workers=3"],
+    pytest.param(["--direct_running_mode=multi_processing", "--direct_num_workers=2"], marks=pytest.mark.slow)])
+def test_parallelism_does_not_matter(log, arguments):
   log.write("log-1.csv", many_rows(2000))
   settings = log.settings(rows_per_shard=500, piece_bytes=8000)
   log.generate(settings)
   expected = log.contents()
-  log.generate(settings, beam_pipeline_args=[
-      "--runner=DirectRunner", "--direct_running_mode=multi_threading", "--direct_num_workers=3"])
+  log.generate(settings, beam_pipeline_args=["--runner=DirectRunner", *arguments])
   assert log.contents() == expected
 
 
