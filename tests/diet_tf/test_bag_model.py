@@ -373,19 +373,20 @@ import tensorflow as tf
 cpu = tf.config.list_physical_devices("CPU")[0]
 tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * 2)
 
-from tests.diet_tf.test_bag_model import Subclassed, make_memory
+from tests.diet_tf.test_bag_model import Subclassed, functional, make_memory
 
 memory = make_memory()
 replicas = tf.distribute.MirroredStrategy(["CPU:0", "CPU:1"])
-found = []
-for strategy in (tf.distribute.get_strategy(), replicas):
-  with strategy.scope():
-    model = Subclassed()
-    whole = memory.recipe.compile(diet_tf.BagModel(model), from_logits=True)
-  memory.recipe.fit(whole, memory, verbose=0)
-  found.append(model.get_weights())
-for ours, theirs in zip(*found, strict=True):
-  np.testing.assert_allclose(ours, theirs, rtol=1e-5, atol=1e-5)
+for build in (Subclassed, functional):
+  found = []
+  for strategy in (tf.distribute.get_strategy(), replicas):
+    with strategy.scope():
+      model = build()
+      whole = memory.recipe.compile(diet_tf.BagModel(model), from_logits=True)
+    memory.recipe.fit(whole, memory, verbose=0)
+    found.append(model.get_weights())
+  for ours, theirs in zip(*found, strict=True):
+    np.testing.assert_allclose(ours, theirs, rtol=1e-5, atol=1e-5)
 
 
 class Synchronised(Subclassed):
