@@ -119,8 +119,9 @@ class Learner:
         create_variables(fresh, self.spec, self.input_form)
     for variable, value in zip(self.model.weights, fresh.weights, strict=True):
       variable.assign(value)
-    # Rows that an optimiser remembers from an earlier training have no moments now, and so do not move.
     for optimizer in (self._plain, self._by_recipe):
+      # Rows of an earlier training have no moments now and would not move, but each step would read them.
+      optimizer.rest()
       for variable in optimizer.variables:
         if "learning_rate" not in variable.name:
           variable.assign(tf.zeros_like(variable))

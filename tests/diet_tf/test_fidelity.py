@@ -155,6 +155,15 @@ def test_training_on_rows_is_what_keras_does(lazy):
   np.testing.assert_allclose(learner.logits(ids), model({"ids": ids}).numpy(), atol=1e-5)
 
 
+def test_a_training_does_not_read_the_rows_of_the_one_before(log_shards):
+  learner = Learner("fm", SPEC, RECIPE)
+  fidelity.train_on_log(learner, fidelity.log_dataset(log_shards, SPEC, 64), seed=1, learning_rate=0.01)
+  moving = [rows for pair in learner._plain._seen.values() for rows in pair]
+  assert sum(len(rows.numpy()) for rows in moving)
+  learner.reset(2)
+  assert not sum(len(rows.numpy()) for rows in moving)
+
+
 def test_training_again_gives_the_same_and_traces_nothing(memory, log_shards):
   learner = Learner("dcn_v2", SPEC, RECIPE)
   ids = _examples(4)[0]
