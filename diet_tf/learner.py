@@ -120,11 +120,7 @@ class Learner:
     for variable, value in zip(self.model.weights, fresh.weights, strict=True):
       variable.assign(value)
     for optimizer in (self._plain, self._by_recipe):
-      # Rows of an earlier training have no moments now and would not move, but each step would read them.
-      optimizer.rest()
-      for variable in optimizer.variables:
-        if "learning_rate" not in variable.name:
-          variable.assign(tf.zeros_like(variable))
+      optimizer.reset()
     self._plain.learning_rate = learning_rate
 
   def train(self, dataset: tf.data.Dataset, *, by_recipe: bool = False) -> float:

@@ -103,6 +103,13 @@ class GroupedAdam(tf.keras.optimizers.Optimizer):
       for rows in pair:
         rows.assign(tf.zeros([0], tf.int64))
 
+  def reset(self) -> None:
+    """Sets the steps and all moments back to 0, as in a new optimizer; rates stay as they are."""
+    for variable in (self.iterations, *self._momentums, *self._velocities):
+      variable.assign(tf.zeros_like(variable))
+    # Rows without moments would not move, but each step would read them.
+    self.rest()
+
   def moments(self, variable: tf.Variable) -> tuple[tf.Variable, tf.Variable]:
     """The variables m and v of a variable that the optimizer was built for."""
     index = self._index_dict[self._var_key(variable)]

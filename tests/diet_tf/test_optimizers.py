@@ -186,6 +186,22 @@ def test_not_lazy_equals_keras_adam_whatever_rows_a_batch_touches(in_graph):
   np.testing.assert_array_equal(ours.numpy()[[0, 2, 3]], TABLE.astype(np.float32)[[0, 2, 3]])
 
 
+def test_after_a_reset_it_steps_as_a_new_one():
+  found = []
+  for rows_before in ([], [3, 1, 0]):
+    variable = table()
+    optimizer = GroupedAdam(0.01, lazy=False)
+    optimizer.build([variable])
+    for row in rows_before:
+      optimizer.apply_gradients([(sparse([row], np.ones((1, 2))), variable)])
+    optimizer.reset()
+    variable.assign(table())
+    for row in (0, 2, 0):
+      optimizer.apply_gradients([(sparse([row], np.full((1, 2), 0.5)), variable)])
+    found.append(variable.numpy())
+  assert found[0].tobytes() == found[1].tobytes()
+
+
 def test_a_row_moves_on_for_at_least_its_momentum_steps():
   variable = table()
   optimizer = GroupedAdam(0.01, lazy=False, momentum_steps=2)
