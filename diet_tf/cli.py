@@ -14,13 +14,14 @@ import difflib
 import importlib
 import importlib.metadata
 import os
+import signal
 import sys
 from collections.abc import Callable, Mapping, Sequence
-from typing import NoReturn
+from typing import Any, NoReturn
 
 import diet_tf
 from diet_tf import s3
-from diet_tf.errors import ConfigError, DietError
+from diet_tf.errors import ConfigError, DietError, notes_of
 from diet_tf.printable import printable
 
 Command = Callable[[Sequence[str]], int]
@@ -29,6 +30,7 @@ PLUGIN_GROUP = "diet.commands"
 # Exit codes of what is not a DietError: as a shell reports them.
 EXIT_UNEXPECTED = 70
 EXIT_INTERRUPTED = 130
+EXIT_TERMINATED = 143
 
 # What `diet --help` says of a command without importing it.
 SUMMARIES = {
@@ -67,8 +69,19 @@ class _End:
       os._exit(self.code)
 
 
+class Terminated(KeyboardInterrupt):
+  """SIGTERM, which ends a command as Ctrl-C does: it says how to go on."""
+
+
+def _terminate(number: int, frame: Any) -> NoReturn:
+  # A second one ends the process at once.
+  signal.signal(number, signal.SIG_DFL)
+  raise Terminated
+
+
 def run_process() -> NoReturn:
   """The console script: `main`, in a process whose exit code is that of the command."""
+  signal.signal(signal.SIGTERM, _terminate)
   end = _End()
   # What is registered first is called last: whatever others clean up when a process ends is cleaned up before.
   atexit.register(end)
@@ -88,22 +101,29 @@ def main(arguments: Sequence[str] | None = None) -> int:
   try:
     return _dispatch(arguments, debug)
   except DietError as error:
+    if not debug:
+      _print_error(error)
+    _print_notes(error)
     if debug:
       raise
-    _print_error(error)
     return error.exit_code
-  except KeyboardInterrupt:
-    print("\nInterrupted. What was committed before is unchanged; run the command again to go on.", file=sys.stderr)
-    return EXIT_INTERRUPTED
+  except KeyboardInterrupt as cut:
+    terminated = isinstance(cut, Terminated)
+    print(f"\n{'Terminated' if terminated else 'Interrupted'}. What is committed is whole"
+          + ("." if notes_of(cut) else "; run the command again to go on."), file=sys.stderr)
+    _print_notes(cut)
+    return EXIT_TERMINATED if terminated else EXIT_INTERRUPTED
   except BrokenPipeError:
     # The reader of our output (`| head`) has seen enough.
     sys.stderr.close()
     return 0
   except Exception as error:
+    if not debug:
+      print(f"diet: unexpected error: {type(error).__name__}: {printable(str(error))}\n"
+            "Run it again with --debug for the traceback.", file=sys.stderr)
+    _print_notes(error)
     if debug:
       raise
-    print(f"diet: unexpected error: {type(error).__name__}: {printable(str(error))}\n"
-          "Run it again with --debug for the traceback.", file=sys.stderr)
     return EXIT_UNEXPECTED
 
 
@@ -184,6 +204,11 @@ def _print_error(error: DietError) -> None:
   lines = [f"diet: {error.subject}", f"  rule:     {error.rule}", f"  received: {error.received}",
            f"  remedy:   {error.remedy}"]
   print("\n".join(lines), file=sys.stderr)
+
+
+def _print_notes(error: BaseException) -> None:
+  for note in notes_of(error):
+    print(printable(note), file=sys.stderr)
 
 
 if __name__ == "__main__":

@@ -75,6 +75,16 @@ class ServiceError(DietError):
   exit_code = 7
 
 
+def add_note(error: BaseException, note: str) -> None:
+  """Adds a line that is shown below an error, where Python 3.11 keeps it too (3.10 has no `BaseException.add_note`)."""
+  vars(error)["__notes__"] = [*notes_of(error), note]
+
+
+def notes_of(error: BaseException) -> list[str]:
+  """The lines that `add_note` added to an error, the first one first."""
+  return list(vars(error).get("__notes__", ()))
+
+
 def diet_error_in(error: BaseException) -> DietError | None:
   """The DietError that an error is, or that it was raised from; None if there is none."""
   seen: set[int] = set()

@@ -3,24 +3,26 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import dataclasses
 import os
 import shlex
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING
 
 from diet_tf import files
 from diet_tf.command_help import ExamplesHelp
-from diet_tf.errors import DataError
+from diet_tf.errors import DataError, DietError, add_note
 from diet_tf.printable import printable
 from diet_tf.terminal import progress, without_native_chatter
-from pipelines.spans import AUTO, parse_request, plan_spans
+from pipelines.spans import AUTO, parse_first, parse_request, plan_spans, resume_command
 
 if TYPE_CHECKING:
   from diet_tf.config import Config
   from diet_tf.fidelity_result import FidelityResult
+  from diet_tf.store import Store
   from pipelines.evaluation import Evaluation
   from pipelines.workspace import SpanRecord
 
@@ -29,6 +31,7 @@ _RUN_EXAMPLES = """examples:
   diet run --config shop.yaml --data-dir logs                  # all spans but the newest, then figures
   diet run --config shop.yaml --data-dir logs --span auto      # the next one, as in a scheduled job
   diet run --config shop.yaml --span 7 --replace               # a committed span again
+  diet run --config shop.yaml --from-span 7 --replace          # it, and all that follow from it
   diet run --config shop.yaml --set budget.fraction=0.02 --output diet_runs/shop-2-percent --json results.json"""
 _REPORT_EXAMPLES = """examples:
   diet report --config shop.yaml --data-dir logs
@@ -45,26 +48,30 @@ class Options:
 
   Attributes:
     store_uri: root of the store; None for the one in the output folder.
-    runner: "beam" or "local".
-    span: see `pipelines.spans.plan_spans`.
+    runner: one of `pipelines.local.RUNNERS`.
+    span: which spans are run, as `pipelines.spans.plan_spans` takes it: None for all that are not committed.
+    first_span: number of the earliest span to run where `span` is None; None sets no bound.
     replace: whether committed spans are run again.
     accept_changes: whether the config may differ from that of the store's newest commit.
     evaluate: whether the panel is trained at the end.
     json_path: where the machine-readable results are written as well; None for nowhere.
-    beam_pipeline_args: for the components that run on Beam.
-    command: that was given, for the report.
+    beam_pipeline_args: options of Beam for the components that run on it.
+    command: the command line that was given, quoted for a shell; the report shows it.
+    resumed_by: the command line that goes on with what this one began; empty where it is `command` itself.
     simulated: whether the log is the demo's, whose best possible AUC is known.
   """
 
   store_uri: str | None = None
   runner: str = "beam"
   span: int | str | None = None
+  first_span: int | None = None
   replace: bool = False
   accept_changes: bool = False
   evaluate: bool = True
   json_path: str | None = None
   beam_pipeline_args: tuple[str, ...] = ()
   command: str = ""
+  resumed_by: str = ""
   simulated: bool = False
 
 
@@ -75,8 +82,10 @@ def run_parser() -> argparse.ArgumentParser:
       "the run before committed; then train a panel of models on the memory and on the log, and compare them.",
       epilog=_RUN_EXAMPLES, formatter_class=ExamplesHelp)
   _add_log(parser)
-  parser.add_argument("--span", metavar="N", help=f"run this span only, or '{AUTO}' for the next one; without it all "
-                      "spans that are not committed, but for the newest (test_spans of the config)")
+  which = parser.add_mutually_exclusive_group()
+  which.add_argument("--span", metavar="N", help=f"run this span only, or '{AUTO}' for the next one; without it all "
+                     "spans that are not committed, but for the newest (test_spans of the config)")
+  which.add_argument("--from-span", metavar="N", help="leave out the spans before this one")
   parser.add_argument("--replace", action="store_true", help="run committed spans again, and replace their commits")
   parser.add_argument("--accept-changes", action="store_true", help="go on where the config differs from the one that "
                       "the store's newest memory was made with, and carry that memory over")
@@ -100,10 +109,10 @@ def _run_command(options: argparse.Namespace, command: str) -> int:
   settings = [*options.set, *([] if options.seed is None else [f"seed={options.seed}"]),
               *([] if options.output is None else [f"output={options.output}"])]
   config = load_config(options.config, settings)
-  span = parse_request(options.span)
+  span, first_span = parse_request(options.span), parse_first(options.from_span)
   evaluate = (span is None or options.json is not None) if options.evaluate is None else options.evaluate
   return _run(config, options.data_dir, Options(
-      store_uri=options.store, runner=options.runner, span=span, replace=options.replace,
+      store_uri=options.store, runner=options.runner, span=span, first_span=first_span, replace=options.replace,
       accept_changes=options.accept_changes, evaluate=evaluate, json_path=options.json,
       beam_pipeline_args=tuple(options.beam_arg), command=command))
 
@@ -135,7 +144,8 @@ def _report_command(options: argparse.Namespace, command: str) -> int:
   evaluation, available = _opened(config, options.data_dir, wanted)
   _check_memory_to_judge(evaluation, available)
   _check_results_wanted(wanted, available, evaluation.store.spans())
-  result = _evaluate(evaluation, available, wanted)
+  with _saying_how_to_go_on(lambda: command):
+    result = _evaluate(evaluation, available, wanted)
   if result is not None:
     _show(result, evaluation)
   return 0
@@ -175,11 +185,12 @@ def _demo_command(options: argparse.Namespace, command: str) -> int:
   from pipelines import demo as demo_module
 
   config = demo_module.demo_config(output, options.set)
-  with progress() as shown:
+  with _saying_how_to_go_on(lambda: command), progress() as shown:
     demo_module.prepare(output, progress=shown)
   return _run(config, output, Options(
       runner=options.runner, json_path=options.json, beam_pipeline_args=tuple(options.beam_arg), simulated=True,
-      command=command))
+      command=command, resumed_by=demo_module.resume_command(
+          output, options.set, runner=options.runner, json_path=options.json, beam_arguments=options.beam_arg)))
 
 
 def _add_log(parser: argparse.ArgumentParser) -> None:
@@ -231,18 +242,47 @@ def _run(config: Config, data_dir: str, options: Options) -> int:
   evaluation, available = _opened(config, data_dir, options)
   store = evaluation.store
   plan = plan_spans(available, store.known_spans(), test_spans=config.test_spans, request=options.span,
-                    replace=options.replace)
+                    replace=options.replace, first=options.first_span)
   for note in plan.notes:
     _say(note)
   _check_results_wanted(options, available, [*store.spans(), *plan.spans])
-  for number, span in enumerate(plan.spans, 1):
-    _say(f"Span {span} ({number} of {len(plan.spans)})")
-    _distil(evaluation, span, options)
-  if options.evaluate:
-    result = _evaluate(evaluation, available, options)
-    if result is not None:
-      _show(result, evaluation)
+  # The data of the span's commit before it is run; a run is also cut between a commit and the end of its pipeline.
+  before: dict[int, str | None] = {}
+  ended: list[int] = []
+
+  def command() -> str:
+    done = [*ended, *(span for span in before if span not in ended and _committed_data(store, span) != before[span])]
+    return resume_command(shlex.split(options.resumed_by or options.command), plan.spans, done, request=options.span,
+                          replace=options.replace)
+
+  with _saying_how_to_go_on(command):
+    for number, span in enumerate(plan.spans, 1):
+      _say(f"Span {span} ({number} of {len(plan.spans)})")
+      before[span] = _committed_data(store, span)
+      _distil(evaluation, span, options)
+      ended.append(span)
+    result = _evaluate(evaluation, available, options) if options.evaluate else None
+  if result is not None:
+    _show(result, evaluation)
   return 0
+
+
+@contextlib.contextmanager
+def _saying_how_to_go_on(command: Callable[[], str]) -> Iterator[None]:
+  """Adds to an error, or to what cuts the block, the command that goes on from there."""
+  try:
+    yield
+  except (Exception, KeyboardInterrupt) as error:
+    add_note(error, f"To go on: {command()}")
+    raise
+
+
+def _committed_data(store: Store, span: int) -> str | None:
+  """The digest of what is committed of a span; None if nothing is, or nothing that can be read."""
+  try:
+    return store.read(span).data
+  except (DietError, OSError):
+    return None
 
 
 def _absolute(path: str) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import shlex
 from collections.abc import Sequence
 from typing import Any
 
@@ -75,6 +76,27 @@ def prepare(output: str, settings: SimulatedLogSettings = LOG_SETTINGS, progress
     text = yaml.safe_dump(config_values(settings), sort_keys=False, default_flow_style=None, width=110)
     header = f"# What 'diet demo' runs.\n#\n#   diet run --config {output}/{CONFIG_NAME} --data-dir {output}\n"
     files.write_atomically(files.join(output, CONFIG_NAME), (header + text).encode())
+
+
+def resume_command(output: str, overrides: Sequence[str], *, runner: str, json_path: str | None,
+                   beam_arguments: Sequence[str]) -> str:
+  """The command line, quoted for a shell, that goes on with a demo whose log is written.
+
+  `diet demo` itself would begin anew; `diet run` takes what lies in the folder for the log of any user, so that the
+  best possible AUC, which the demo alone knows, is not among its figures.
+
+  Args:
+    output: the folder of the demo.
+    overrides: the demo's `--set`, each of the form "section.key=value".
+    runner: the demo's `--runner`.
+    json_path: the demo's `--json`; None if it was not given.
+    beam_arguments: the demo's `--beam-arg`.
+  """
+  words = ["diet", "run", "--config", files.join(output, CONFIG_NAME), "--data-dir", output, "--output", output,
+           "--runner", runner]
+  words += [word for override in overrides for word in ("--set", override)]
+  words += [] if json_path is None else ["--json", json_path]
+  return shlex.join([*words, *(f"--beam-arg={argument}" for argument in beam_arguments)])
 
 
 def bayes_auc(test_spans: Sequence[int], settings: SimulatedLogSettings = LOG_SETTINGS) -> float:

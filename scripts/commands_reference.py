@@ -42,7 +42,8 @@ def exit_codes() -> str:
   kinds = sorted(errors.DietError.__subclasses__(), key=lambda kind: kind.exit_code)
   rows += [(kind.exit_code, f"{(kind.__doc__ or '').strip()} (`{kind.__name__}`)") for kind in kinds]
   rows += [(cli.EXIT_UNEXPECTED, "An error that nobody foresaw: run it again with `--debug`, and report it."),
-           (cli.EXIT_INTERRUPTED, "Interrupted; what was committed before is unchanged.")]
+           (cli.EXIT_INTERRUPTED, "Interrupted (Ctrl-C); what is committed is whole. The last line says how to go on."),
+           (cli.EXIT_TERMINATED, "Ended by SIGTERM, with the same said.")]
   return "\n".join(["| code | meaning |", "|---|---|", *(f"| {code} | {meaning} |" for code, meaning in rows)])
 
 

@@ -1,10 +1,12 @@
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import hashlib
 import importlib.metadata
 import json
 import pathlib
+import signal
 import subprocess
 import sys
 import time
@@ -13,7 +15,7 @@ from collections.abc import Callable, Sequence
 import pytest
 
 from diet_tf import cli
-from diet_tf.errors import ConfigError, DataError
+from diet_tf.errors import ConfigError, DataError, DietError, add_note
 from diet_tf.features import FeatureSpec, Field, Label
 from diet_tf.manifest import Manifest, Recipe, ShardInfo, read_manifest, write_manifest
 from diet_tf.salt import Salt
@@ -196,3 +198,34 @@ def test_errors_become_a_message_and_an_exit_code(monkeypatch: pytest.MonkeyPatc
   if not isinstance(error, KeyboardInterrupt):
     with pytest.raises(type(error)):
       cli.main(["run", "--debug"])
+
+
+@pytest.mark.parametrize("error", [DataError("span 3", rule="r.", received="x.", remedy="y."), RuntimeError("boom"),
+                                   KeyboardInterrupt()])
+@pytest.mark.parametrize("debug", [False, True])
+def test_how_to_go_on_is_the_last_that_is_said(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str],
+                                               error: BaseException, debug: bool):
+  def command(arguments: Sequence[str]) -> int:
+    add_note(error, "To go on: diet run \x1b --span 3")
+    raise error
+
+  _plug_in(monkeypatch, lambda: command)
+  with contextlib.suppress(DietError, RuntimeError):
+    cli.main(["run", *["--debug"] * debug])
+  lines = capsys.readouterr().err.splitlines()
+  assert lines[-1] == "To go on: diet run \\x1b --span 3" and "run the command again" not in "".join(lines)
+
+
+@pytest.mark.parametrize(("number", "code", "word"), [(signal.SIGTERM, cli.EXIT_TERMINATED, "Terminated"),
+                                                      (signal.SIGINT, cli.EXIT_INTERRUPTED, "Interrupted")])
+def test_signals_that_end_a_command(number: signal.Signals, code: int, word: str):
+  script = ("import sys, time\nfrom diet_tf import cli, doctor\n"
+            "def wait(arguments):\n  print('ready', flush=True)\n  time.sleep(60)\n"
+            "doctor.doctor = wait\nsys.argv[1:] = ['doctor']\ncli.run_process()")
+  with subprocess.Popen([sys.executable, "-c", script], stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+                        text=True) as process:
+    assert process.stdout is not None and process.stdout.readline() == "ready\n"
+    process.send_signal(number)
+    _, said = process.communicate(timeout=30)
+  assert process.returncode == code
+  assert said == f"\n{word}. What is committed is whole; run the command again to go on.\n"

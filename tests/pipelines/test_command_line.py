@@ -1,8 +1,11 @@
+import shlex
+
 import pytest
 
-from diet_tf.errors import ConfigError, DataError
+from diet_tf.errors import ConfigError, DataError, notes_of
+from diet_tf.simulate import SimulatedLogSettings
 from diet_tf.store import Store
-from pipelines import command_line
+from pipelines import command_line, demo
 from pipelines.command_line import Options
 
 
@@ -116,3 +119,91 @@ def test_a_report_judges_the_newest_memory_and_distils_nothing(tiny_log, tmp_pat
   monkeypatch.setattr(command_line, "_distil", None)
   assert report(tiny_log, tmp_path, "--set", "test_spans=2") == 0
   assert asked[0][:2] == (store.uri, (2,)) and asked[0][2].startswith("diet report --config")
+
+
+class Distilling:
+  """Stands for `_distil`: commits a text per span, and fails at one of them, before its commit or after it."""
+
+  def __init__(self, folder, fails_at, error=None, *, after_commit=False):
+    self.folder, self.fails_at, self.error, self.after_commit = folder, fails_at, error, after_commit
+    self.distilled = []
+
+  def __call__(self, evaluation, span, options):
+    self.distilled.append(span)
+    if span == self.fails_at and not self.after_commit:
+      raise self.error
+    content = self.folder / f"content-{span}"
+    content.write_text(f"{span}, made by run {id(self)}")
+    evaluation.store.commit(span, {"notes": str(content)}, parent=None, settings={}, run_id="r",
+                            replace=options.replace)
+    if span == self.fails_at:
+      raise self.error
+
+
+@pytest.mark.parametrize("error", [DataError("span 1", rule="r.", received="x.", remedy="y."), RuntimeError("boom"),
+                                   KeyboardInterrupt()])
+def test_a_run_that_is_cut_says_how_to_go_on_and_that_command_does(tiny_log, tmp_path, monkeypatch, error):
+  store = ["--data-dir", str(tiny_log.folder), "--output", str(tmp_path / "out"), "--store", str(tmp_path / "store")]
+  arguments = [*store, "--set", "name=a b", "--set", "test_spans=0", "--no-evaluate"]
+  monkeypatch.setattr(command_line, "_distil", Distilling(tmp_path, None))
+  assert run(tiny_log, *arguments) == 0
+  for after_commit, next_span in ((False, 1), (True, 2)):
+    monkeypatch.setattr(command_line, "_distil", Distilling(tmp_path, 1, error, after_commit=after_commit))
+    with pytest.raises(type(error)) as caught:
+      run(tiny_log, *arguments, "--replace")
+    note = notes_of(caught.value)[-1]
+    assert note == f"To go on: {shlex.join(['diet', 'run', '--config', tiny_log.config_path, *arguments])} " \
+                   f"--replace --from-span {next_span}"
+    going_on = Distilling(tmp_path, None)
+    monkeypatch.setattr(command_line, "_distil", going_on)
+    assert command_line.run(shlex.split(note)[5:]) == 0
+    assert going_on.distilled == list(range(next_span, 3))
+
+
+def test_figures_that_are_cut_are_gone_on_with_and_nothing_is_distilled_again(tiny_log, tmp_path, monkeypatch):
+  def fail(*_):
+    raise KeyboardInterrupt
+
+  arguments = ["--config", tiny_log.config_path, "--data-dir", str(tiny_log.folder), "--output", str(tmp_path / "out")]
+  monkeypatch.setattr(command_line, "_evaluate", fail)
+  distilling = Distilling(tmp_path, None)
+  monkeypatch.setattr(command_line, "_distil", distilling)
+  with pytest.raises(KeyboardInterrupt) as caught:
+    command_line.run([*arguments, "--span", "auto", "--evaluate"])
+  assert notes_of(caught.value) == [f"To go on: {shlex.join(['diet', 'run', *arguments])} --evaluate --span 0"]
+  with pytest.raises(KeyboardInterrupt) as caught:
+    command_line.run([*arguments, "--evaluate", "--span", "0"])
+  assert distilling.distilled == [0]
+  with pytest.raises(KeyboardInterrupt) as caught:
+    command_line.report(arguments)
+  assert notes_of(caught.value) == [f"To go on: {shlex.join(['diet', 'report', *arguments])}"]
+
+
+def test_a_demo_that_is_cut_is_gone_on_with_as_a_run_of_its_folder(tmp_path, monkeypatch):
+  small = SimulatedLogSettings(rows_per_span=50)
+  monkeypatch.setattr(demo.prepare, "__defaults__", (small, demo.prepare.__defaults__[1]))
+  output, error = str(tmp_path / "my demo"), RuntimeError("boom")
+  monkeypatch.setattr(command_line, "_distil", Distilling(tmp_path, 2, error))
+  asked = ["--output", output, "--runner", "local", "--json", str(tmp_path / "out.json"), "--set",
+           "distill.outer_steps=3", "--beam-arg=--direct_num_workers=2"]
+  with pytest.raises(RuntimeError) as caught:
+    command_line.demo(asked)
+  words = shlex.split(notes_of(caught.value)[-1])
+  assert words[:5] == ["To", "go", "on:", "diet", "run"]
+  calls = []
+  monkeypatch.setattr(command_line, "_run", lambda *arguments: calls.append(arguments) or 0)
+  assert command_line.demo(asked) == command_line.run(words[5:]) == 0
+  demanded, resumed = calls
+  assert demanded[:2] == resumed[:2]  # The same config and data folder.
+  for name in ("runner", "json_path", "beam_pipeline_args", "evaluate", "span", "replace", "store_uri"):
+    assert getattr(demanded[2], name) == getattr(resumed[2], name)
+
+
+def test_a_demo_that_is_cut_before_its_log_is_written_begins_anew(tmp_path, monkeypatch):
+  def fail(*_, **__):
+    raise KeyboardInterrupt
+
+  monkeypatch.setattr(demo, "prepare", fail)
+  with pytest.raises(KeyboardInterrupt) as caught:
+    command_line.demo(["--output", str(tmp_path / "demo")])
+  assert notes_of(caught.value) == [f"To go on: diet demo --output {tmp_path}/demo"]

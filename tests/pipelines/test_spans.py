@@ -1,7 +1,10 @@
+import shlex
+
 import pytest
 
 from diet_tf.errors import ConfigError, DataError
-from pipelines.spans import AUTO, parse_request, plan_spans
+from pipelines.command_line import run_parser
+from pipelines.spans import AUTO, parse_first, parse_request, plan_spans, resume_command
 
 
 def test_all_uncommitted_spans_but_the_last_are_run_in_order():
@@ -70,3 +73,57 @@ def test_requests():
   for text in ("today", "-1", "1.5", ""):
     with pytest.raises(ConfigError, match="number of a span"):
       parse_request(text)
+
+
+def test_spans_before_the_first_that_is_wanted_are_left_out():
+  assert plan_spans([1, 2, 3, 4], {1, 2}, test_spans=1, replace=True, first=2).spans == (2, 3)
+  assert plan_spans([1, 2, 3, 4], {2}, test_spans=1, first=2).spans == (3,)
+  with pytest.raises(DataError, match="span 4.*newest 1 are kept.*--from-span"):
+    plan_spans([1, 2, 3, 4], {1}, test_spans=1, first=4)
+
+
+def test_the_first_span_is_a_number():
+  assert parse_first(None) is None and parse_first("20220427") == 20220427
+  with pytest.raises(ConfigError, match="--from-span.*number of a span"):
+    parse_first("auto")
+
+
+@pytest.mark.parametrize(("given", "planned", "done", "expected"), [
+    # All that is not committed: what is done is left alone by itself.
+    ("", [1, 2, 3], [], ""), ("", [1, 2, 3], [1, 2], ""), ("", [1, 2], [1, 2], ""),
+    ("--json out", [], [], "--json out"),
+    # All, replaced: what was replaced is not replaced once more, and at the end only figures are left to compute.
+    ("--replace", [1, 2, 3], [], "--replace"), ("--replace", [1, 2, 3], [1], "--replace --from-span 2"),
+    ("--replace --json out", [1, 2, 3], [1, 2], "--replace --json out --from-span 3"),
+    ("--replace", [1, 2], [1, 2], ""), ("--replace --json out", [1, 2], [1, 2], "--json out"),
+    ("--from-span 2 --replace", [2, 3, 4], [2], "--replace --from-span 3"),
+    ("--from-span=2 --replace", [2, 3, 4], [], "--from-span=2 --replace"),
+    ("--from-span 2 --replace", [2, 3], [2, 3], "--from-span 2"), ("--from-span 2", [2, 3], [2], "--from-span 2"),
+    # One by its number: it is no-op once it is committed.
+    ("--span 7", [7], [], "--span 7"), ("--span 7 --json out", [7], [7], "--span 7 --json out"),
+    ("--span 7 --replace", [7], [], "--span 7 --replace"),
+    ("--span 7 --replace --evaluate", [7], [7], "--span 7 --evaluate"), ("--span 7", [], [], "--span 7"),
+    # The next one: after its commit the next would be another.
+    ("--span auto", [4], [], "--span auto"), ("--span auto --evaluate", [4], [4], "--evaluate --span 4"),
+    ("--span=auto --json out", [4], [4], "--json out --span 4"), ("--span auto", [], [], "--span auto"),
+    # Options are also given in short, and values look like options.
+    ("--sp auto --eval", [4], [4], "--eval --span 4"), ("--repl --from=2", [2, 3], [2], "--repl --from-span 3"),
+    ("--rep --set output=--replace --beam-arg=--runner=Flink", [1], [1],
+     "--set output=--replace --beam-arg=--runner=Flink"),
+    ("--span auto --runner local --store s --seed 1 --set a=b", [4], [4],
+     "--runner local --store s --seed 1 --set a=b --span 4"),
+    # What a shell would read is quoted.
+    ("--set 'name=$(a) b' --replace", [1, 2], [1], "--set 'name=$(a) b' --replace --from-span 2")])
+def test_the_command_that_goes_on(given, planned, done, expected):
+  words = shlex.split(given)
+  request = AUTO if any("auto" in word for word in words) else 7 if "7" in words else None
+  replace = any(word.startswith("--rep") for word in words)
+  command = resume_command(["diet", "run", "--config", "my shop.yaml", *words], planned, done, request=request,
+                           replace=replace)
+  assert command == f"diet run --config 'my shop.yaml' {expected}".strip()
+
+
+def test_no_other_option_begins_as_those_that_are_narrowed_do():
+  options = {option for action in run_parser()._actions for option in action.option_strings}
+  for full, shortest in (("--span", "--sp"), ("--from-span", "--f"), ("--replace", "--re")):
+    assert [option for option in options if option.startswith(shortest)] == [full]
