@@ -8,9 +8,8 @@ import os
 import re
 import sys
 import threading
-import time
 import warnings
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from typing import TextIO
 
 from rich.console import Console
@@ -21,10 +20,8 @@ from rich.text import Text
 
 from diet_tf.manifest import Manifest
 from diet_tf.printable import printable
-from diet_tf.progress import Progress
+from diet_tf.progress import PlainProgress, Progress, describe_rate
 
-# Where there is no terminal, a long step writes a line this often.
-SECONDS_BETWEEN_LINES = 15.0
 # Loggers of packages that report, at warning level, what no user of ours can act on.
 NOISY_LOGGERS = ("absl", "apache_beam", "google", "grpc", "h5py", "matplotlib", "root", "tensorflow", "tfx", "urllib3")
 
@@ -144,7 +141,7 @@ def progress(stream: TextIO | None = None) -> Iterator[Progress]:
   """
   stream = sys.stderr if stream is None else stream
   if not stream.isatty():
-    lines = PlainProgress(stream)
+    lines = PlainProgress(lambda line: print(line, file=stream, flush=True))
     yield lines
     lines.finish()
     return
@@ -152,63 +149,6 @@ def progress(stream: TextIO | None = None) -> Iterator[Progress]:
   with Bars(TextColumn("{task.description}", markup=False), BarColumn(), MofNCompleteColumn(), RateColumn(),
             TimeRemainingColumn(), console=Console(file=stream)) as bars:
     yield BarProgress(bars)
-
-
-class PlainProgress:
-  """A progress callback that writes a line when a step ends, and every `SECONDS_BETWEEN_LINES` until then.
-
-  Args:
-    stream: where the lines go.
-    clock: seconds that never run backwards.
-  """
-
-  def __init__(self, stream: TextIO, clock: Callable[[], float] = time.monotonic) -> None:
-    self._stream = stream
-    self._clock = clock
-    self._steps: dict[str, _Step] = {}
-
-  def __call__(self, description: str, done: int, total: int | None) -> None:
-    """Takes note of `done` of `total` units of the step that `description` names."""
-    now = self._clock()
-    step = self._steps.get(description)
-    if step is None or done < step.done:
-      self.finish()  # Steps come one after the other: of the one before, more will not be heard.
-      # The first report comes after the first unit, so that its rate would be infinite: it only starts the clock.
-      step = self._steps[description] = _Step(now, done, now)
-    step.done, step.total, step.reported = done, total, now
-    if done == total or now - step.shown >= SECONDS_BETWEEN_LINES:
-      self._show(description, step, now)
-
-  def finish(self) -> None:
-    """Writes the last state of the steps that have not shown it."""
-    for description, step in self._steps.items():
-      if step.shown_done != step.done:
-        self._show(description, step, step.reported)
-
-  def _show(self, description: str, step: _Step, now: float) -> None:
-    step.shown, step.shown_done = now, step.done
-    print(f"{printable(description)}: {step.describe(now)}", file=self._stream, flush=True)
-
-
-class _Step:
-  """How far a step has come."""
-
-  def __init__(self, started: float, first_done: int, shown: float) -> None:
-    self.started, self.first_done, self.shown = started, first_done, shown
-    self.done, self.total = first_done, None  # type: int, int | None
-    self.shown_done, self.reported = -1, started
-
-  def describe(self, now: float) -> str:
-    elapsed = now - self.started
-    parts = [f"{self.done:,}" if self.total is None else f"{self.done:,}/{self.total:,}"]
-    rate = (self.done - self.first_done) / elapsed if elapsed > 0 else 0.0
-    if rate > 0:
-      parts.append(describe_rate(rate))
-    if self.total is not None and self.done < self.total and rate > 0:
-      parts.append(f"{(self.total - self.done) / rate:.0f} s left")
-    else:
-      parts.append(f"{elapsed:.0f} s")
-    return ", ".join(parts)
 
 
 class BarProgress:
@@ -241,10 +181,3 @@ class RateColumn(ProgressColumn):
     """The rate as text; empty until it is known."""
     rate = task.finished_speed or task.speed
     return Text("" if rate is None else describe_rate(rate))
-
-
-def describe_rate(rate: float) -> str:
-  """Units per second with three digits or so, or seconds per unit where one takes longer than a second."""
-  if rate >= 1000:
-    return f"{rate:,.0f}/s"
-  return f"{rate:.3g}/s" if rate >= 1 else f"{1 / rate:.3g} s each"

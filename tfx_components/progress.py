@@ -9,10 +9,11 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Iterator
 
-from diet_tf.progress import Progress
-from tfx_components.progress_log import ProgressLog
+from absl import logging
 
-_log = ProgressLog()
+from diet_tf.progress import PlainProgress, Progress
+
+_log = PlainProgress(lambda line: logging.info("%s", line))
 # The innermost last. A list, since executors run in threads of the runner, which context variables do not reach.
 _shown: list[Progress] = []
 
