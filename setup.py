@@ -59,8 +59,10 @@ setup(
         # Adds s3:// to tf.io.gfile; 0.37.1 is built against TensorFlow 2.16 and is its last release.
         "s3": ["tensorflow-io==0.37.1"],
         "cuda": ["tensorflow[and-cuda]>=2.16,<2.17"],
-        # The plots of `benchmarks.fidelity`, as SVG files.
-        "benchmark": ["matplotlib>=3.8"],
+        "benchmark": [
+            "matplotlib>=3.8",  # The plots of `benchmarks.fidelity`, as SVG files.
+            "scipy>=1.12",  # Non-negative least squares, for the selection gradmatch.
+        ],
         # `examples/`: a search over a Keras model's settings, on the memory.
         "examples": ["keras-tuner>=1.4", "matplotlib>=3.8", "notebook>=7"],
         # The site: its theme, and API pages from docstrings (griffe reads them without importing the packages).

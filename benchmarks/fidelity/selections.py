@@ -11,6 +11,7 @@ import dataclasses
 from collections.abc import Callable
 
 import numpy as np
+from scipy.optimize import nnls
 
 from benchmarks.fidelity.rows import LogRows
 from diet_tf.errors import ConfigError, DataError, NumericsError
@@ -292,52 +293,25 @@ def matching_pursuit(gradients: np.ndarray, target: np.ndarray, num_picks: int,
       break
     picks.append(best)
     chosen = gradients[picks]
-    weights = nonnegative_ridge(chosen @ chosen.T, chosen @ target, ridge)
+    weights = nonnegative_ridge(chosen, target, ridge)
     correlations = gradients @ (target - weights @ chosen)
   filled = np.argsort(-correlations, kind="stable")[:num_picks - len(picks)]
   mean = weights.mean() if len(weights) else 1.0
   return np.concatenate([np.array(picks, np.int64), filled]), np.concatenate([weights, np.full(len(filled), mean)])
 
 
-def nonnegative_ridge(gram: np.ndarray, target: np.ndarray, ridge: float) -> np.ndarray:
-  """`[n]` float64, the `x >= 0` at which `x' (gram + ridge I) x / 2 - target' x` is least.
+def nonnegative_ridge(rows: np.ndarray, target: np.ndarray, ridge: float) -> np.ndarray:
+  """`[n]` float64, the `x >= 0` at which `|x rows - target|^2 + ridge |x|^2` is least.
 
-  The active-set method of Lawson and Hanson, "Solving least squares problems" (1974, chapter 23), on normal equations,
-  which the ridge keeps well conditioned.
+  The penalty is a row of the least-squares problem for each weight, which has then one solution.
 
   Args:
-    gram: `[n, n]` float64, positive semi-definite.
-    target: `[n]` float64.
-    ridge: positive.
+    rows: `[n, d]` float64.
+    target: `[d]` float64.
+    ridge: the penalty of a squared weight, positive.
   """
-  matrix = gram + ridge * np.eye(len(gram))
-  solution, free = np.zeros(len(gram)), np.zeros(len(gram), bool)
-  nothing = 1e-12 * float(np.abs(target).max(initial=0.0))
-  # Each round lowers the objective, so that no set of free weights returns; the bound is against rounding.
-  for _ in range(3 * len(gram)):
-    slopes = np.where(free, -np.inf, target - matrix @ solution)
-    if slopes.max() <= nothing:
-      break
-    free[int(np.argmax(slopes))] = True
-    solution = _towards_free_solution(matrix, target, solution, free)
-  return solution
-
-
-def _towards_free_solution(matrix: np.ndarray, target: np.ndarray, solution: np.ndarray,
-                           free: np.ndarray) -> np.ndarray:
-  """Solves for the `free` weights; those that would turn negative stop at 0 and are taken out of `free`, in place."""
-  while True:
-    unbounded = np.zeros_like(solution)
-    unbounded[free] = np.linalg.solve(matrix[np.ix_(free, free)], target[free])
-    blocked = np.flatnonzero(free & (unbounded <= 0.0))
-    if not len(blocked):
-      return unbounded
-    steps = solution[blocked] / np.maximum(solution[blocked] - unbounded[blocked], 1e-300)
-    solution = np.maximum(solution + steps.min() * (unbounded - solution), 0.0)
-    # Named rather than found by its value, which rounding may leave just above 0.
-    first = blocked[int(np.argmin(steps))]
-    solution[first] = 0.0
-    free[first] = False
+  system = np.concatenate([rows.T, np.sqrt(ridge) * np.eye(len(rows))])
+  return nnls(system, np.concatenate([target, np.zeros(len(rows))]))[0]
 
 
 def training_weights(weights: np.ndarray) -> np.ndarray:

@@ -290,16 +290,15 @@ def test_a_pursuit_takes_all_picks_from_the_residual():
 def test_a_ridge_by_hand():
   # Apart: (4 / 2, 0), since the second would be negative. Together: 2 x + 1 x = 6 for both.
   np.testing.assert_allclose(nonnegative_ridge(np.eye(2), np.array([4.0, -1.0]), 1.0), [2, 0])
-  np.testing.assert_allclose(nonnegative_ridge(np.ones((2, 2)), np.array([6.0, 6.0]), 1.0), [2, 2])
+  np.testing.assert_allclose(nonnegative_ridge(np.ones((2, 1)), np.array([6.0]), 1.0), [2, 2])
 
 
 def test_a_ridge_finds_the_best_of_all_supports():
   random = np.random.default_rng(0)
   at_border = 0
   for _ in range(50):
-    factor, target = random.normal(size=(6, 4)), random.normal(size=6)
-    gram = factor @ factor.T
-    matrix = gram + 0.5 * np.eye(6)
+    rows, aim = random.normal(size=(6, 4)), random.normal(size=4)
+    matrix, target = rows @ rows.T + 0.5 * np.eye(6), rows @ aim
 
     def objective(weights, matrix=matrix, target=target):
       return weights @ matrix @ weights / 2 - target @ weights
@@ -310,11 +309,22 @@ def test_a_ridge_finds_the_best_of_all_supports():
       weights[free] = np.linalg.solve(matrix[np.ix_(free, free)], target[free])
       if (weights >= 0).all():
         best = min(best, objective(weights))
-    found = nonnegative_ridge(gram, target, 0.5)
+    found = nonnegative_ridge(rows, aim, 0.5)
     assert (found >= 0).all()
     np.testing.assert_allclose(objective(found), best, rtol=1e-9, atol=1e-12)
     at_border += int((found == 0).any() and (found > 0).any())
   assert at_border > 10  # The bound is met often enough to have been tested.
+
+
+def test_the_selection_is_that_of_an_active_set_on_normal_equations():
+  # As a solver of our own found it, before scipy's took its place.
+  found = select("gradmatch", *random_log(), 20, seed=0)
+  assert found.rows.tolist() == [141, 79, 207, 33, 59, 219, 222, 92, 229, 209, 100, 292, 129, 152, 195, 47, 31, 15, 111,
+                                 278]
+  np.testing.assert_allclose(found.weights, [
+      0.32354847, 1.1884885, 1.3173975, 0.93638605, 1.070863, 1.0198597, 0.7443677, 0.5366389, 0.98136675, 1.9314905,
+      0.5520291, 0.7302512, 1.3859797, 0.9172309, 0.5159477, 1.0721376, 1.0554909, 1.3454913, 0.8747572, 1.5002774],
+      rtol=1e-6)
 
 
 def test_training_weights_are_bounded():
