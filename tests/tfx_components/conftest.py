@@ -24,7 +24,7 @@ from diet_tf.squash import SquashSettings
 from diet_tf.stage_settings import StageSettings, to_json
 from diet_tf.teacher import TeacherSettings
 from diet_tf.validation import ValidationSettings
-from tfx_components.parameters import features_text
+from tfx_components.parameters import as_text
 from tfx_components.span_validator import validate
 
 SPEC = FeatureSpec((Field("user", "user", hash_ids=40), Field("item", "item", hash_ids=30),
@@ -127,25 +127,25 @@ class Workshop:
 
   def load(self, span, **kwargs):
     return self.run("MemoryLoader", {}, {"parent": tfx_components.StoreCommit}, store_uri=self.store, span=str(span),
-                    features=features_text(self.spec), settings=self.settings.to_json(), seed=3, **kwargs)["parent"]
+                    features=as_text(self.spec), settings=self.settings.to_json(), seed=3, **kwargs)["parent"]
 
   def validate(self, span, statistics, parent, settings=None):
     return self.run("SpanValidator", {"statistics": statistics, "inferred_schema": self.schema(statistics),
                                       "parent": parent},
                     {"anomalies": standard_artifacts.ExampleAnomalies, "schema": standard_artifacts.Schema},
-                    features=features_text(self.spec), span=str(span),
+                    features=as_text(self.spec), span=str(span),
                     validation=to_json(settings or ValidationSettings()))
 
   def score(self, span, examples, parent, settings=None, **kwargs):
     settings = settings or self.settings
     return self.run("InfluenceScorer", {"examples": examples, "parent": parent},
                     {"teacher": tfx_components.TeacherState, "scores": tfx_components.InfluenceScores},
-                    features=features_text(self.spec), teacher_settings=to_json(settings.teacher),
+                    features=as_text(self.spec), teacher_settings=to_json(settings.teacher),
                     influence=to_json(settings.influence), seed=3, span=str(span), strategy="cpu", **kwargs)
 
   def stage(self, name, span, given, made, settings=None, **kwargs):
     settings = settings or self.settings
-    return self.run(name, given, made, features=features_text(self.spec), settings=settings.to_json(), seed=3,
+    return self.run(name, given, made, features=as_text(self.spec), settings=settings.to_json(), seed=3,
                     span=str(span), **kwargs)
 
   def commit(self, span, made, **kwargs):

@@ -1,6 +1,7 @@
 """What holds for every component and artifact of the package."""
 
 import importlib
+import inspect
 import re
 
 import pytest
@@ -77,6 +78,13 @@ def test_executors_can_be_named_elsewhere(name):
   executor = getattr(tfx_components, name).EXECUTOR_SPEC.executor_class
   assert importlib.import_module(executor.__module__).Executor is executor
   assert executor.__module__.startswith("tfx_components.")
+
+
+@pytest.mark.parametrize("name", COMPONENTS)
+def test_every_argument_is_documented_in_its_place(name):
+  component = getattr(tfx_components, name)
+  arguments = inspect.getdoc(component).partition("Args:\n")[2]
+  assert re.findall(r"^  (\w+): ", arguments, re.MULTILINE) == list(inspect.signature(component).parameters)
 
 
 @pytest.mark.parametrize("name", ARTIFACTS)

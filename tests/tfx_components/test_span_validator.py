@@ -11,7 +11,7 @@ from diet_tf.errors import ConfigError, DataError
 from diet_tf.stage_settings import to_json
 from diet_tf.store import Store
 from diet_tf.validation import DEFAULT_FATAL_ANOMALIES, ValidationSettings
-from tfx_components.parameters import features_text
+from tfx_components.parameters import as_text
 from tfx_components.span_validator import validate
 
 DRIFT = "COMPARATOR_L_INFTY_HIGH"
@@ -135,7 +135,7 @@ def test_unknown_keys_of_the_settings_are_refused(workshop):
     workshop.run("SpanValidator", {"statistics": statistics, "inferred_schema": workshop.schema(statistics),
                                    "parent": workshop.load(1)},
                  {"anomalies": standard_artifacts.ExampleAnomalies, "schema": standard_artifacts.Schema},
-                 features=features_text(workshop.spec), span="1",
+                 features=as_text(workshop.spec), span="1",
                  validation=to_json(ValidationSettings()).replace("fatal", "fatl"))
 
 

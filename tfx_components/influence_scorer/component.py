@@ -2,72 +2,34 @@
 
 from __future__ import annotations
 
-from tfx import types
-from tfx.dsl.components.base import base_beam_component, executor_spec
-from tfx.types import standard_artifacts
-from tfx.types.component_spec import ChannelParameter, ComponentSpec, ExecutionParameter
+from tfx.dsl.components.base import base_beam_component
+from tfx.types import BaseChannel
+from tfx.types.standard_artifacts import Examples, Schema
 
 from diet_tf.features import FeatureSpec
 from diet_tf.influence import InfluenceSettings
 from diet_tf.teacher import TeacherSettings
 from tfx_components.artifacts import InfluenceScores, StoreCommit, TeacherState
+from tfx_components.decorators import component
 from tfx_components.influence_scorer import executor
-from tfx_components.parameters import features_text, settings_text, span_text
 
 
-class InfluenceScorerSpec(ComponentSpec):
-  """Inputs, outputs and parameters of `InfluenceScorer`."""
-
-  PARAMETERS = {
-      "features": ExecutionParameter(type=str),
-      "teacher_settings": ExecutionParameter(type=str),
-      "influence": ExecutionParameter(type=str),
-      "seed": ExecutionParameter(type=int),
-      "span": ExecutionParameter(type=str),
-      "strategy": ExecutionParameter(type=str),
-  }
-  INPUTS = {
-      "examples": ChannelParameter(type=standard_artifacts.Examples),
-      "parent": ChannelParameter(type=StoreCommit),
-      "schema": ChannelParameter(type=standard_artifacts.Schema, optional=True),
-  }
-  OUTPUTS = {
-      "teacher": ChannelParameter(type=TeacherState),
-      "scores": ChannelParameter(type=InfluenceScores),
-  }
-
-
+@component(executor.Executor, outputs={"teacher": TeacherState, "scores": InfluenceScores})
 class InfluenceScorer(base_beam_component.BaseBeamComponent):
   """Advances the teacher by one pass over a span, then scores its examples and the old slots on Beam.
 
   Args:
-    examples: of the span.
-    parent: of `MemoryLoader`, with the teacher and memory of the span before.
-    features: the feature spec, or its JSON.
-    teacher_settings: of the teacher, or their JSON.
-    influence: how examples are scored and held back, or its JSON.
-    seed: of the run.
-    span: the span's number, or `auto`.
+    examples: the span's examples, from `LogGen`.
+    parent: the commit before the span, from `MemoryLoader`, with its teacher and memory.
+    features: feature spec, or its JSON.
+    teacher_settings: settings of the teacher, or their JSON.
+    influence: how examples are scored and which are held back, or the JSON of that.
+    seed: seed of the run, which the teacher's weights are drawn from.
+    span: number of the span, or `auto` for that of `examples`.
     strategy: where the teacher is trained, see `diet_tf.devices`.
-    schema: of `SpanValidator`: nothing is trained on a span that it has not passed.
+    schema: the span's schema, from `SpanValidator`: nothing is trained on a span that it has not passed.
   """
 
-  SPEC_CLASS = InfluenceScorerSpec
-  EXECUTOR_SPEC = executor_spec.BeamExecutorSpec(executor.Executor)
-
-  def __init__(self, examples: types.BaseChannel, parent: types.BaseChannel, features: FeatureSpec | str,
+  def __init__(self, examples: BaseChannel[Examples], parent: BaseChannel[StoreCommit], features: FeatureSpec | str,
                teacher_settings: TeacherSettings | str, influence: InfluenceSettings | str, seed: int,
-               span: int | str, strategy: str = "auto", schema: types.BaseChannel | None = None) -> None:
-    super().__init__(spec=self.SPEC_CLASS(**{
-        "features": features_text(features),
-        "teacher_settings": settings_text(teacher_settings),
-        "influence": settings_text(influence),
-        "seed": seed,
-        "span": span_text(span),
-        "strategy": strategy,
-        "examples": examples,
-        "parent": parent,
-        "schema": schema,
-        "teacher": types.Channel(type=TeacherState),
-        "scores": types.Channel(type=InfluenceScores),
-    }))
+               span: int | str, strategy: str = "auto", schema: BaseChannel[Schema] | None = None) -> None: ...

@@ -2,35 +2,16 @@
 
 from __future__ import annotations
 
-from tfx import types
-from tfx.dsl.components.base import base_component, executor_spec
-from tfx.types.component_spec import ChannelParameter, ComponentSpec, ExecutionParameter
+from tfx.dsl.components.base import base_component
 
 from diet_tf.features import FeatureSpec
 from diet_tf.stage_settings import StageSettings
 from tfx_components.artifacts import StoreCommit
+from tfx_components.decorators import component
 from tfx_components.memory_loader import executor
-from tfx_components.parameters import features_text, settings_text, span_text
 
 
-class MemoryLoaderSpec(ComponentSpec):
-  """Inputs, outputs and parameters of `MemoryLoader`."""
-
-  PARAMETERS = {
-      "store_uri": ExecutionParameter(type=str),
-      "span": ExecutionParameter(type=str),
-      "features": ExecutionParameter(type=str, optional=True),
-      "settings": ExecutionParameter(type=str, optional=True),
-      "budget_fraction": ExecutionParameter(type=float, optional=True),
-      "seed": ExecutionParameter(type=int, optional=True),
-      "accept_changes": ExecutionParameter(type=int, optional=True),
-  }
-  INPUTS: dict[str, ChannelParameter] = {}
-  OUTPUTS = {
-      "parent": ChannelParameter(type=StoreCommit),
-  }
-
-
+@component(executor.Executor, outputs={"parent": StoreCommit})
 class MemoryLoader(base_component.BaseComponent):
   """Copies the newest commit *below* a span out of a memory store, or says that there is none.
 
@@ -43,27 +24,14 @@ class MemoryLoader(base_component.BaseComponent):
 
   Args:
     store_uri: root of the store; it need not exist yet.
-    span: the span that is to be run, or `auto` for the newest commit of all.
-    features: the feature spec, or its JSON; empty compares no config.
-    settings: of the stage, or their JSON; empty compares no config.
-    seed: of the run.
-    budget_fraction: takes the place of the settings' own, where a run is to set it; 0 keeps that.
-    accept_changes: 1 to go on where the config differs.
+    span: number of the span that is to be run, or `auto` for the newest commit of all.
+    features: feature spec in use, or its JSON; empty compares no config.
+    settings: settings of the stage in use, or their JSON; empty compares no config.
+    seed: seed of the run, compared with the commit's too.
+    budget_fraction: budget as a share of the records, in place of the one in `settings`; 0 keeps that one.
+    accept_changes: 1 goes on where the config differs, 0 stops.
   """
-
-  SPEC_CLASS = MemoryLoaderSpec
-  EXECUTOR_SPEC = executor_spec.ExecutorClassSpec(executor.Executor)
 
   def __init__(self, store_uri: str, span: int | str, features: FeatureSpec | str = "",
                settings: StageSettings | str = "", seed: int = 0, budget_fraction: float = 0.0,
-               accept_changes: int = 0) -> None:
-    super().__init__(spec=self.SPEC_CLASS(**{
-        "store_uri": store_uri,
-        "span": span_text(span),
-        "features": features_text(features),
-        "settings": settings_text(settings),
-        "budget_fraction": budget_fraction,
-        "seed": seed,
-        "accept_changes": accept_changes,
-        "parent": types.Channel(type=StoreCommit),
-    }))
+               accept_changes: int = 0) -> None: ...
