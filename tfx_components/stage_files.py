@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -23,6 +24,8 @@ from diet_tf.slots import Slots
 from diet_tf.squash import Passes
 from diet_tf.stage import Start, stage_seed
 from diet_tf.stage_settings import StageSettings, features_from_json
+from diet_tf.teacher import Teacher
+from tfx_components import inputs
 from tfx_components.log_gen.file_names import SUMMARY_NAME
 
 MEMORY_FOLDER = "memory"
@@ -47,10 +50,10 @@ class Stage:
   """What a stage's memories have in common.
 
   Attributes:
-    spec: the feature spec.
-    settings: of the stage.
-    seed: of the run.
-    span: its number.
+    spec: feature spec of the examples.
+    settings: settings of the stage.
+    seed: seed of the run.
+    span: number of the stage's span.
   """
 
   spec: FeatureSpec
@@ -80,10 +83,6 @@ class Stage:
     """The seed of what this stage draws."""
     return stage_seed(self.seed, self.span)
 
-  def passes(self, shards: Sequence[str], scores_dir: str) -> Passes:
-    """Passes over the span's scored examples, without those held back."""
-    return scored_passes(shards, scores_dir, self.spec, self.settings.influence.holdback_fraction)
-
   def memory(self, slots: Slots, recipe: Recipe, previous: Memory | None, num_examples_seen: int) -> Memory:
     """A memory of this stage, not saved yet; nothing in its manifest depends on when or where it is made."""
     lineage = previous.manifest.grown_lineage() if previous is not None else ()
@@ -102,6 +101,69 @@ class Stage:
   def load(self, directory: str) -> Memory:
     """The memory that `save` wrote."""
     return load_memory(files.join(directory, MEMORY_FOLDER), spec=self.spec)
+
+
+@dataclasses.dataclass(frozen=True)
+class StageInputs:
+  """What a component of a stage was given; all of them open it alike.
+
+  Attributes:
+    stage: the stage; its feature spec names the secret that the examples were hashed with, if any, so that a memory
+      whose ids were hashed with another one is refused wherever it is opened.
+    parent: what was committed before the span.
+    artifacts: the component's input artifacts by key; what not every one of them has is read where it is asked for.
+  """
+
+  stage: Stage
+  parent: inputs.Parent
+  artifacts: inputs.ArtifactDict
+
+  @classmethod
+  def of(cls, artifacts: inputs.ArtifactDict, exec_properties: Mapping[str, Any]) -> StageInputs:
+    """The inputs of a component that has `examples` and `parent`, and the parameters of `Stage.of`.
+
+    Raises:
+      ConfigError: the parameter `span`, `settings` or `features` is not usable.
+      DataError: the examples are of another span than the one that is run.
+      FormatError: `parent` is no output of MemoryLoader.
+    """
+    examples = inputs.single(artifacts, "examples")
+    stage = Stage.of(exec_properties, inputs.span_of(exec_properties, examples)).encoded_as(examples.uri)
+    return cls(stage, inputs.Parent.of(inputs.single(artifacts, "parent")), artifacts)
+
+  def uri(self, key: str) -> str:
+    """Where the one artifact of an input lies."""
+    return inputs.single(self.artifacts, key).uri
+
+  @property
+  def shards(self) -> list[str]:
+    """The TFRecord files of the span's examples, in their order."""
+    return inputs.example_shards(inputs.single(self.artifacts, "examples"))
+
+  @property
+  def scores_dir(self) -> str | None:
+    """The folder of the examples' scores; None where they are not connected."""
+    scores = inputs.single_or_none(self.artifacts, "scores")
+    return None if scores is None else scores.uri
+
+  @functools.cached_property
+  def previous(self) -> Memory | None:
+    """The memory before the span; None where nothing was committed."""
+    return self.parent.memory(self.stage.spec)
+
+  def teacher(self) -> Teacher:
+    """The teacher after its pass over the span."""
+    return Teacher.load(self.uri("teacher"), self.stage.spec, self.stage.settings.teacher)
+
+  def passes(self) -> Passes:
+    """Passes over the span's scored examples, without those held back."""
+    return scored_passes(self.shards, self.uri("scores"), self.stage.spec,
+                         self.stage.settings.influence.holdback_fraction)
+
+  def start(self) -> tuple[Start, int]:
+    """What the stage begins with, and the number of examples of its span."""
+    directory = self.uri("start")
+    return read_start(directory, self.stage.load(directory))
 
 
 def salt_check_of(examples_uri: str) -> str | None:

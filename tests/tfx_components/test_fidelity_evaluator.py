@@ -1,14 +1,17 @@
 import dataclasses
 import os
 import re
+import shutil
 
 import numpy as np
 import pytest
 
 import tfx_components
 from diet_tf import arrays, files, records
+from diet_tf.errors import FormatError
 from diet_tf.gate import REFINED
 from diet_tf.memory import load_memory
+from diet_tf.salt import Salt
 from diet_tf.stage_record import StageRecord, slots_by_age
 from tfx_components import stage_files
 from tfx_components.stage_files import PREVIOUS, START, read_refinement, read_start, read_verdict
@@ -73,6 +76,28 @@ def test_a_refined_memory_that_is_worse_is_not_chosen(workshop, first):
   verdict, _ = read_verdict(workshop.judge(1, dataclasses.replace(first, memory=worse)).uri)
   assert verdict.differences[START] > 1.645 * verdict.standard_errors[START]
   assert verdict.chosen == START
+
+
+@pytest.mark.parametrize("check_of_memory", ["f" * 16, "0" * 16])
+def test_a_memory_of_another_secret_is_not_judged(workshop, first, check_of_memory):
+  def saved_again(artifact, check):
+    copy = workshop.artifact(type(artifact))
+    shutil.copytree(artifact.uri, copy.uri, ignore=shutil.ignore_patterns("memory"))
+    memory = load_memory(f"{artifact.uri}/memory")
+    spec = workshop.spec.with_salt(Salt("DIET_TF_TINY_SALT", check))
+    stage_files.Stage(spec, workshop.settings, 3, 1).save(copy.uri, memory.slots, memory.recipe, None, 600)
+    return copy
+
+  workshop.spec = workshop.spec.with_salt(Salt("DIET_TF_TINY_SALT"))
+  examples = workshop.examples(1)
+  arrays.write_json(f"{examples.uri}/log_summary.json", {"span": 1, "salt_check": "f" * 16})
+  made = dataclasses.replace(first, examples=examples, start=saved_again(first.start, "f" * 16),
+                             memory=saved_again(first.memory, check_of_memory))
+  if check_of_memory == "f" * 16:
+    assert read_verdict(workshop.judge(1, made).uri) == read_verdict(first.verdict.uri)
+  else:
+    with pytest.raises(FormatError, match="check value ffffffffffffffff.*check value 0000000000000000"):
+      workshop.judge(1, made)
 
 
 def test_the_same_inputs_give_the_same_bytes(workshop, second):

@@ -10,10 +10,9 @@ from tfx.dsl.components.base import base_executor
 
 from diet_tf import files
 from diet_tf.stage import refine_start
-from diet_tf.teacher import Teacher
 from tfx_components import inputs, training
 from tfx_components.progress import report
-from tfx_components.stage_files import Stage, read_start, write_refinement
+from tfx_components.stage_files import StageInputs, write_refinement
 
 
 class Executor(base_executor.BaseExecutor):
@@ -30,15 +29,11 @@ class Executor(base_executor.BaseExecutor):
     """
     self._log_startup(input_dict, output_dict, exec_properties)
     strategy = training.prepare(exec_properties["strategy"], exec_properties["seed"])
-    examples = inputs.single(input_dict, "examples")
-    stage = Stage.of(exec_properties, inputs.span_of(exec_properties, examples)).encoded_as(examples.uri)
-    previous = inputs.Parent.of(inputs.single(input_dict, "parent")).memory(stage.spec)
-    start_dir = inputs.single(input_dict, "start").uri
-    start, _ = read_start(start_dir, stage.load(start_dir))
-    teacher = Teacher.load(inputs.single(input_dict, "teacher").uri, stage.spec, stage.settings.teacher)
-    passes = stage.passes(inputs.example_shards(examples), inputs.single(input_dict, "scores").uri)
-    refined = refine_start(start, previous, passes, teacher, stage.settings.distill, seed=stage.stage_seed,
-                           strategy=strategy, progress=report)
+    given = StageInputs.of(input_dict, exec_properties)
+    stage, previous = given.stage, given.previous
+    start, _ = given.start()
+    refined = refine_start(start, previous, given.passes(), given.teacher(), stage.settings.distill,
+                           seed=stage.stage_seed, strategy=strategy, progress=report)
     artifact = inputs.single(output_dict, "memory")
     files.make_folders(artifact.uri)
     memory = stage.save(artifact.uri, refined.slots, refined.recipe, previous, start.num_examples_seen)

@@ -27,7 +27,7 @@ from tfx_components.stage_files import (
     REPORT_NAME,
     STAGE_NAME,
     START,
-    Stage,
+    StageInputs,
     read_refinement,
     read_start,
     write_verdict,
@@ -49,19 +49,14 @@ class Executor(base_executor.BaseExecutor):
     """
     self._log_startup(input_dict, output_dict, exec_properties)
     training.make_deterministic(exec_properties["seed"])
-    examples = inputs.single(input_dict, "examples")
-    stage = Stage.of(exec_properties, inputs.span_of(exec_properties, examples))
-    previous = inputs.Parent.of(inputs.single(input_dict, "parent")).memory(stage.spec)
-    memory_dir, start_dir = (inputs.single(input_dict, name).uri for name in ("memory", "start"))
-    memories = {REFINED: stage.load(memory_dir), START: stage.load(start_dir)}
-    start, num_examples = read_start(start_dir, memories[START])
+    given = StageInputs.of(input_dict, exec_properties)
+    stage, previous, scores_dir, shards = given.stage, given.previous, given.scores_dir, given.shards
+    memories = {REFINED: stage.load(given.uri("memory")), START: stage.load(given.uri("start"))}
+    start, num_examples = read_start(given.uri("start"), memories[START])
     if previous is not None:
       memories[PREVIOUS] = previous
-    scores = inputs.single_or_none(input_dict, "scores")
-    shards = inputs.example_shards(examples)
-    held_back = sample_held_back(
-        shards, stage.spec, stage.settings.influence.holdback_fraction,
-        stage.settings.gate.max_examples, seed=stage.stage_seed, scores_dir=scores.uri if scores else None)
+    held_back = sample_held_back(shards, stage.spec, stage.settings.influence.holdback_fraction,
+                                 stage.settings.gate.max_examples, seed=stage.stage_seed, scores_dir=scores_dir)
     candidates = {name: Candidate(memory.slots, memory.recipe) for name, memory in memories.items()}
     verdict = judge(candidates, stage.spec, held_back.ids, held_back.labels, stage.settings.gate,
                     seed=stage.stage_seed, progress=report)
@@ -69,9 +64,9 @@ class Executor(base_executor.BaseExecutor):
     files.make_folders(artifact.uri)
     write_verdict(artifact.uri, verdict, stage.span, len(held_back))
     summary = StageSummary(stage.span, num_examples, len(memories[verdict.chosen]), start.counts,
-                           read_refinement(memory_dir)["losses"], dataclasses.asdict(verdict))
+                           read_refinement(given.uri("memory"))["losses"], dataclasses.asdict(verdict))
     page = write_reports(artifact.uri, summary, memories[verdict.chosen], held_back,
-                         example_influences(shards, scores.uri) if scores else None)
+                         example_influences(shards, scores_dir) if scores_dir else None)
     inputs.single(output_dict, "report").value = page
     artifact.set_int_custom_property("span", stage.span)
     artifact.set_string_custom_property("chosen", verdict.chosen)

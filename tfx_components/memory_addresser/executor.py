@@ -10,11 +10,10 @@ from tfx.dsl.components.base import base_executor
 
 from diet_tf import files
 from diet_tf.stage import begin
-from diet_tf.teacher import Teacher
 from tfx_components import inputs, training
 from tfx_components.influence_scorer.score import ScoresSummary, read_slot_influences
 from tfx_components.progress import report
-from tfx_components.stage_files import Stage, write_start
+from tfx_components.stage_files import StageInputs, write_start
 
 
 class Executor(base_executor.BaseExecutor):
@@ -31,18 +30,12 @@ class Executor(base_executor.BaseExecutor):
     """
     self._log_startup(input_dict, output_dict, exec_properties)
     training.make_deterministic(exec_properties["seed"])
-    examples = inputs.single(input_dict, "examples")
-    stage = Stage.of(exec_properties, inputs.span_of(exec_properties, examples)).encoded_as(examples.uri)
-    parent = inputs.Parent.of(inputs.single(input_dict, "parent"))
-    previous = parent.memory(stage.spec)
-    scores_dir = inputs.single(input_dict, "scores").uri
-    teacher = Teacher.load(inputs.single(input_dict, "teacher").uri, stage.spec, stage.settings.teacher)
+    given = StageInputs.of(input_dict, exec_properties)
+    stage, settings, previous, scores_dir = given.stage, given.stage.settings, given.previous, given.uri("scores")
     num_examples = ScoresSummary.read(scores_dir).num_examples
-    settings = stage.settings
-    start = begin(previous, read_slot_influences(scores_dir, previous.slots if previous else None),
-                  stage.passes(inputs.example_shards(examples), scores_dir), num_examples, teacher, settings.budget,
-                  settings.addressing, settings.squash, settings.distill, span=stage.span, seed=stage.stage_seed,
-                  progress=report, privacy=settings.privacy)
+    start = begin(previous, read_slot_influences(scores_dir, previous.slots if previous else None), given.passes(),
+                  num_examples, given.teacher(), settings.budget, settings.addressing, settings.squash,
+                  settings.distill, span=stage.span, seed=stage.stage_seed, progress=report, privacy=settings.privacy)
     artifact = inputs.single(output_dict, "start")
     files.make_folders(artifact.uri)
     memory = stage.save(artifact.uri, start.slots, start.recipe, previous, start.num_examples_seen)

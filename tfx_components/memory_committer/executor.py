@@ -17,7 +17,7 @@ from diet_tf.store import MEMORY_PART, MIGRATED_FROM_KEY, Commit, Store
 from tfx_components import inputs
 from tfx_components.log_gen.generate import VOCABULARIES_NAME
 from tfx_components.span_validator import validate
-from tfx_components.stage_files import MEMORY_FOLDER, PREVIOUS, Stage, read_start, read_verdict
+from tfx_components.stage_files import MEMORY_FOLDER, PREVIOUS, Stage, StageInputs, read_verdict
 
 LOCATION_NAME = "location.json"
 
@@ -39,12 +39,11 @@ class Executor(base_executor.BaseExecutor):
       StoreError: the span has other content already, or the store has moved on below it since the stage began.
     """
     self._log_startup(input_dict, output_dict, exec_properties)
-    examples = inputs.single(input_dict, "examples")
-    stage = Stage.of(exec_properties, inputs.span_of(exec_properties, examples)).encoded_as(examples.uri)
-    parent = inputs.Parent.of(inputs.single(input_dict, "parent"))
+    given = StageInputs.of(input_dict, exec_properties)
+    stage, parent = given.stage, given.parent
     artifact = inputs.single(output_dict, "commit")
-    chosen = chosen_candidate(inputs.single(input_dict, "verdict").uri, stage.span)
-    parts = collect_parts(input_dict, chosen, stage, parent, artifact.uri)
+    chosen = chosen_candidate(given.uri("verdict"), stage.span)
+    parts = collect_parts(given, chosen, artifact.uri)
     store = Store(exec_properties["store_uri"])
     require_unmoved(store, stage.span, parent.commit)
     require_one_secret(store, stage)
@@ -73,39 +72,33 @@ def chosen_candidate(verdict_dir: str, span: int) -> str:
   return verdict.chosen
 
 
-def collect_parts(artifacts: inputs.ArtifactDict, chosen: str, stage: Stage, parent: inputs.Parent,
-                  folder: str) -> dict[str, str]:
+def collect_parts(given: StageInputs, chosen: str, folder: str) -> dict[str, str]:
   """Per part of the commit, where its content lies; what must be made for it is written into `folder`."""
   files.make_folders(folder)
-  statistics = validate.read_statistics(inputs.split_folder(inputs.single(artifacts, "statistics")))
+  statistics = validate.read_statistics(inputs.split_folder(inputs.single(given.artifacts, "statistics")))
   carried = files.join(folder, inputs.STATISTICS_PART)
-  validate.write_statistics(carried, validate.carried_statistics(statistics, stage.spec))
-  parts = {MEMORY_PART: memory_folder(artifacts, chosen, stage, parent, folder),
-           inputs.TEACHER_PART: inputs.single(artifacts, "teacher").uri,
-           inputs.SCHEMA_PART: inputs.single(artifacts, "schema").uri,
-           inputs.STATISTICS_PART: carried}
-  vocabularies = files.join(inputs.single(artifacts, "examples").uri, VOCABULARIES_NAME)
+  validate.write_statistics(carried, validate.carried_statistics(statistics, given.stage.spec))
+  parts = {MEMORY_PART: memory_folder(given, chosen, folder), inputs.TEACHER_PART: given.uri("teacher"),
+           inputs.SCHEMA_PART: given.uri("schema"), inputs.STATISTICS_PART: carried}
+  vocabularies = files.join(given.uri("examples"), VOCABULARIES_NAME)
   if files.exists(vocabularies):
     parts[inputs.VOCABULARIES_PART] = vocabularies
   return parts
 
 
-def memory_folder(artifacts: inputs.ArtifactDict, chosen: str, stage: Stage, parent: inputs.Parent,
-                  folder: str) -> str:
+def memory_folder(given: StageInputs, chosen: str, folder: str) -> str:
   """The folder of the chosen memory.
 
   The memory before the span is saved anew: its slots and recipe stay, but it now stands for this span's examples too.
   """
   if chosen != PREVIOUS:
-    artifact = inputs.single(artifacts, "memory" if chosen == REFINED else "start")
-    return files.join(artifact.uri, MEMORY_FOLDER)
-  previous = parent.memory(stage.spec)
+    return files.join(given.uri("memory" if chosen == REFINED else "start"), MEMORY_FOLDER)
+  previous = given.previous
   if previous is None:
     raise DataError("verdict", rule=f"{PREVIOUS!r} is chosen only where a memory was committed before.",
                     received="no commit before the span.", remedy="connect the artifacts of one run.")
-  start_dir = inputs.single(artifacts, "start").uri
-  start, _ = read_start(start_dir, stage.load(start_dir))
-  stage.save(folder, previous.slots, previous.recipe, previous, start.num_examples_seen)
+  start, _ = given.start()
+  given.stage.save(folder, previous.slots, previous.recipe, previous, start.num_examples_seen)
   return files.join(folder, MEMORY_FOLDER)
 
 
