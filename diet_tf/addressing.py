@@ -35,6 +35,8 @@ class Action(enum.IntEnum):
   ADD = 3
 
 
+# As they are counted, reported and drawn.
+ACTION_NAMES = tuple(action.name.lower() for action in Action)
 RULES = ("influence", "random", "all")
 
 

@@ -26,6 +26,8 @@ from diet_tf.proxies import initial_weights, make_training
 from diet_tf.slots import Slots
 
 REFINED = "refined"
+START = "start"
+PREVIOUS = "previous"
 
 
 @dataclasses.dataclass(frozen=True)

@@ -11,6 +11,8 @@ from typing import Any
 from diet_tf.errors import ConfigError
 
 SPAN_MARK = "{SPAN}"
+# Stands in the place of a span's number for the first one that is later than the newest commit.
+AUTO_SPAN = "auto"
 FORMATS = ("csv", "parquet", "jsonl", "tfrecord")
 TIME_UNITS = {"s": 1, "ms": 1_000, "us": 1_000_000, "ns": 1_000_000_000}
 MIB = 1 << 20

@@ -7,10 +7,11 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from diet_tf import charts
+from diet_tf.addressing import ACTION_NAMES
 from diet_tf.figures import Figure, data
 from diet_tf.histogram import INFLUENCE_EDGES, LABEL_EDGES, WEIGHT_EDGES, Histogram, occupied
 from diet_tf.slots import Slots
-from diet_tf.stage_record import ACTION_NAMES, StageRecord
+from diet_tf.stage_record import StageRecord
 
 # More stages than this are too many lines for one chart: the newest are shown.
 _MOST_CURVES = 6
@@ -18,7 +19,7 @@ _MOST_BARS = 30
 _DECADES = tuple(f"{sign * 10.0 ** power:.3g}" for sign in (-1, 1) for power in range(-6, 3))
 _NO_STAGES = "Not known: the artifacts of the pipeline runs are gone, or the memory was made elsewhere."
 _NO_SLOTS = "Not known: the report was written without the memory's slots."
-_ACTION_LEGEND = (("freeze", "frozen"), ("update", "updated"), ("replace", "replaced"), ("add", "added"))
+_ACTION_LEGEND = tuple(zip(ACTION_NAMES, ("frozen", "updated", "replaced", "added"), strict=True))
 
 
 def outer_losses(stages: Sequence[StageRecord]) -> Figure:

@@ -15,7 +15,6 @@ from diet_tf.slots import Slots
 
 FORMAT_NAME = "diet_tf.stage"
 FORMAT_VERSION = 2
-ACTION_NAMES = ("freeze", "update", "replace", "add")
 
 _KEYS = {"format_name", "format_version", "summary", "slots_by_age", "teacher_loss"}
 _KEYS_SINCE_2 = {"coverage", "influences"}

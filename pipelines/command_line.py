@@ -15,9 +15,10 @@ from typing import TYPE_CHECKING
 from diet_tf import files
 from diet_tf.command_help import ExamplesHelp
 from diet_tf.errors import DataError, DietError, add_note
+from diet_tf.log_settings import AUTO_SPAN
 from diet_tf.printable import printable
 from diet_tf.terminal import progress, without_native_chatter
-from pipelines.spans import AUTO, parse_first, parse_request, plan_spans, resume_command
+from pipelines.spans import parse_first, parse_request, plan_spans, resume_command
 
 if TYPE_CHECKING:
   from diet_tf.config import Config
@@ -83,8 +84,8 @@ def run_parser() -> argparse.ArgumentParser:
       epilog=_RUN_EXAMPLES, formatter_class=ExamplesHelp)
   _add_log(parser)
   which = parser.add_mutually_exclusive_group()
-  which.add_argument("--span", metavar="N", help=f"run this span only, or '{AUTO}' for the next one; without it all "
-                     "spans that are not committed, but for the newest (test_spans of the config)")
+  which.add_argument("--span", metavar="N", help=f"run this span only, or '{AUTO_SPAN}' for the next one; without it "
+                     "all spans that are not committed, but for the newest (test_spans of the config)")
   which.add_argument("--from-span", metavar="N", help="leave out the spans before this one")
   parser.add_argument("--replace", action="store_true", help="run committed spans again, and replace their commits")
   parser.add_argument("--accept-changes", action="store_true", help="go on where the config differs from the one that "

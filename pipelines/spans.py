@@ -7,8 +7,8 @@ import shlex
 from collections.abc import Collection, Sequence
 
 from diet_tf.errors import ConfigError, DataError
+from diet_tf.log_settings import AUTO_SPAN
 
-AUTO = "auto"
 # Options of `diet run` that the command of a resumed run changes; no other option begins with the short form.
 _SPAN, _FROM_SPAN, _REPLACE = ("--span", "--sp"), ("--from-span", "--f"), ("--replace", "--re")
 # At most this many spans are named in a message.
@@ -29,14 +29,14 @@ class SpanPlan:
 
 
 def parse_request(text: str | None) -> int | str | None:
-  """`--span` as given: a number, `AUTO`, or None for all.
+  """`--span` as given: a number, `AUTO_SPAN`, or None for all.
 
   Raises:
     ConfigError: it is something else.
   """
-  if text is None or text == AUTO:
+  if text is None or text == AUTO_SPAN:
     return text
-  return _span_number("--span", f"it is the number of a span, or {AUTO!r}.", text)
+  return _span_number("--span", f"it is the number of a span, or {AUTO_SPAN!r}.", text)
 
 
 def parse_first(text: str | None) -> int | None:
@@ -63,14 +63,14 @@ def plan_spans(available: Sequence[int], committed: Collection[int], *, test_spa
     available: numbers of the log's spans, in any order.
     committed: numbers of the spans that the store has.
     test_spans: how many of the newest available spans are kept for the test, unless one is asked for by its number.
-    request: None for all spans that are not committed; `AUTO` for the first after the newest committed one; or the
+    request: None for all spans that are not committed; `AUTO_SPAN` for the first after the newest committed one; or the
       number of one span.
     replace: whether committed spans are run again.
     first: the number of the earliest span to run where `request` is None; None sets no bound.
 
   Raises:
     DataError: the log has no span to distil, or not the one that was asked for.
-    ConfigError: `AUTO` is to replace something.
+    ConfigError: `AUTO_SPAN` is to replace something.
   """
   available = sorted(available)
   if isinstance(request, int):
@@ -79,9 +79,9 @@ def plan_spans(available: Sequence[int], committed: Collection[int], *, test_spa
   if not usable:
     raise DataError("log", rule=f"it has at least one span beside the newest {test_spans}, kept for the test.",
                     received=f"spans {_named(available)}.", remedy="check log.pattern, or lower test_spans.")
-  if request == AUTO:
+  if request == AUTO_SPAN:
     if replace:
-      raise ConfigError("--replace", rule=f"--span {AUTO} is the next span that is not committed.",
+      raise ConfigError("--replace", rule=f"--span {AUTO_SPAN} is the next span that is not committed.",
                         received="both.", remedy="name the span to replace: --span N --replace.")
     later = [span for span in usable if not committed or span > max(committed)]
     done = f"No span after {max(committed)} is there yet." if committed and not later else ""
@@ -103,7 +103,7 @@ def resume_command(command: Sequence[str], planned: Sequence[int], done: Collect
   """The command line that goes on where a `diet run` was cut, quoted for a shell.
 
   It is the command that was given. Where that would do again what is done, it is narrowed: spans that were replaced are
-  not replaced once more, and `AUTO` does not go on to the span after the one that it committed.
+  not replaced once more, and `AUTO_SPAN` does not go on to the span after the one that it committed.
 
   Args:
     command: the words of the command that was given, `diet run` first.
@@ -114,7 +114,7 @@ def resume_command(command: Sequence[str], planned: Sequence[int], done: Collect
   """
   words = list(command)
   left = [span for span in planned if span not in done]
-  if done and request == AUTO:
+  if done and request == AUTO_SPAN:
     words = [*_without(words, _SPAN, num_values=1), "--span", str(max(done))]
   elif done and replace and left:
     words = [*_without(words, _FROM_SPAN, num_values=1), "--from-span", str(left[0])]

@@ -12,21 +12,20 @@ from tfx.types import artifact_utils
 from diet_tf import files, records
 from diet_tf.errors import ConfigError, DataError, FormatError
 from diet_tf.features import FeatureSpec
+from diet_tf.log_settings import AUTO_SPAN
 from diet_tf.manifest import read_document
 from diet_tf.memory import Memory, load_memory
 from diet_tf.store import MEMORY_PART, Commit
-from tfx_components.log_gen.executor import AUTO_SPAN
-from tfx_components.log_gen.file_names import SUMMARY_NAME, VOCABULARIES_NAME
+from tfx_components.log_gen.file_names import SPLIT_FOLDER, SUMMARY_NAME, VOCABULARIES_NAME
 
-SPLIT = "train"
 # Parts of a commit, beside the memory.
 TEACHER_PART = "teacher"
 VOCABULARIES_PART = VOCABULARIES_NAME
 SCHEMA_PART = "schema"
 STATISTICS_PART = "statistics"
 # Files of a StoreCommit artifact that are no part of the commit.
-COMMIT_FILE = "commit.json"
-EMPTY_FILE = "EMPTY"
+COMMIT_NAME = "commit.json"
+EMPTY_NAME = "EMPTY"
 
 ArtifactDict = Mapping[str, Sequence[types.Artifact]]
 
@@ -42,8 +41,8 @@ def single_or_none(artifacts: ArtifactDict, key: str) -> types.Artifact | None:
 
 
 def split_folder(artifact: types.Artifact) -> str:
-  """The folder of the split `train` of examples, statistics or anomalies."""
-  return files.join(artifact.uri, f"Split-{SPLIT}")
+  """The folder of the one split of examples, statistics or anomalies."""
+  return files.join(artifact.uri, SPLIT_FOLDER)
 
 
 def example_shards(examples: types.Artifact) -> list[str]:
@@ -119,12 +118,12 @@ class Parent:
     Raises:
       FormatError: it is neither a commit nor marked as empty.
     """
-    path = files.join(artifact.uri, COMMIT_FILE)
+    path = files.join(artifact.uri, COMMIT_NAME)
     if files.exists(path):
       return cls(artifact.uri, Commit.from_dict(read_document(path), subject=path))
-    if files.exists(files.join(artifact.uri, EMPTY_FILE)):
+    if files.exists(files.join(artifact.uri, EMPTY_NAME)):
       return cls(artifact.uri, None)
-    raise FormatError(artifact.uri, rule=f"it holds {COMMIT_FILE}, or {EMPTY_FILE} where nothing was committed before.",
+    raise FormatError(artifact.uri, rule=f"it holds {COMMIT_NAME}, or {EMPTY_NAME} where nothing was committed before.",
                       received=f"{files.names_in(artifact.uri)}.", remedy="connect the output of MemoryLoader.")
 
   @property

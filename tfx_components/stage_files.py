@@ -40,10 +40,6 @@ STAGE_NAME = "stage.json"
 REPORT_NAME = "report.html"
 FORMAT_VERSION = 1
 
-# Candidates of the gate, beside the refined memory.
-START = "start"
-PREVIOUS = "previous"
-
 
 @dataclasses.dataclass(frozen=True)
 class Stage:

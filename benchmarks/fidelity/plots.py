@@ -11,6 +11,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from benchmarks.fidelity.figures import LOG, MEMORY, OURS, START, UNREFINED
+from diet_tf.addressing import ACTION_NAMES
 from diet_tf.charts import spread
 
 if TYPE_CHECKING:
@@ -115,7 +116,7 @@ def stream(result: Mapping[str, Any]) -> Figure:
   if measured:
     _recoveries(panels[0], spans, entries)
   lower, done = panels[-1], [0] * len(spans)
-  for action in ("freeze", "update", "replace", "add"):
+  for action in ACTION_NAMES:
     counts = [one["actions"].get(action, 0) for one in entries]
     lower.bar(spans, counts, bottom=done, width=0.7, label=action, color=_COLOURS[action])
     done = [before + count for before, count in zip(done, counts, strict=True)]

@@ -13,7 +13,7 @@ from benchmarks.fidelity.rows import LogRows
 from diet_tf import records
 from diet_tf.distill import Refined
 from diet_tf.features import FeatureSpec
-from diet_tf.gate import REFINED, Candidate, judge
+from diet_tf.gate import PREVIOUS, REFINED, START, Candidate, judge
 from diet_tf.memory import Memory
 from diet_tf.privacy import users_by_span
 from diet_tf.scoring import SpanScorer
@@ -21,7 +21,6 @@ from diet_tf.squash import Passes, ScoredExamples, mix
 from diet_tf.stage import Start, begin, refine_start, stage_seed
 from diet_tf.stage_settings import StageSettings
 from diet_tf.teacher import Teacher
-from tfx_components.stage_files import PREVIOUS, START
 
 _BATCH = 8192
 

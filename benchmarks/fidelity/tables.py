@@ -7,9 +7,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from benchmarks.fidelity.figures import EQUAL_COST, OURS, Bar, bars
+from diet_tf.addressing import ACTION_NAMES
 
 NOTHING = "-"
-ACTIONS = ("freeze", "update", "replace", "add")
 _RECOVERY_DIGITS, _AUC_DIGITS = 3, 4
 # Digits of the summary's figures that are no AUCs.
 _DIGITS = {"mean_recovery": _RECOVERY_DIGITS, "min_recovery": _RECOVERY_DIGITS, "agreement": _RECOVERY_DIGITS,
@@ -153,7 +153,7 @@ def stream_table(result: Mapping[str, Any]) -> Table:
   stream = result["stream"]
   parts = list(dict.fromkeys(part for one in stream for part in one["seconds"]))
   header = ("span", "slots", "recovery on the next span", "AUC memory", "AUC log", "recovery on the first span",
-            *ACTIONS, *(f"{_words(part)} s" for part in parts), "stage / pass")
+            *ACTION_NAMES, *(f"{_words(part)} s" for part in parts), "stage / pass")
   rows = []
   for one in stream:
     first = (one.get("first_span") or {}).get("mean_recovery")
@@ -161,7 +161,7 @@ def stream_table(result: Mapping[str, Any]) -> Table:
                  _number(one["mean_recovery"], _RECOVERY_DIGITS, one["mean_recovery_se"]),
                  *(_number(one[name], _AUC_DIGITS) for name in ("mean_auc", "log_mean_auc")),
                  _number(first, _RECOVERY_DIGITS),
-                 *(f"{one['actions'].get(action, 0):,}" for action in ACTIONS),
+                 *(f"{one['actions'].get(action, 0):,}" for action in ACTION_NAMES),
                  *(_number(one["seconds"].get(part), 1) for part in parts), _number(one["stage_wall_ratio"], 1)))
   return _table("Span by span", header, rows)
 

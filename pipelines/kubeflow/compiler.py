@@ -14,13 +14,13 @@ from tfx.orchestration.pipeline import Pipeline
 import diet_tf
 from diet_tf import files
 from diet_tf.config import Config
+from diet_tf.log_settings import AUTO_SPAN
 from diet_tf.stage_settings import StageSettings
 from pipelines.kubeflow.checks import require_runnable, require_valid
 from pipelines.kubeflow.deployment import ENCODING_NODES, SECRET_KEYS, TRAINING_NODES, Deployment
 from pipelines.kubeflow.entrypoint import CONSOLE_TYPES
 from pipelines.kubeflow.parameters import default_values
 from pipelines.pipeline import create_pipeline
-from pipelines.spans import AUTO
 
 ENTRY_POINT = ("python", "-m", "pipelines.kubeflow.entrypoint")
 # The driver puts the run's id in the place of this constant.
@@ -76,7 +76,7 @@ def compile_config(config: Config, deployment: Deployment, *, beam_pipeline_args
   """
   deployment = deployment.with_salt(config.features.salt)
   defaults: dict[str, Any] = {
-      "span": AUTO, "store_uri": deployment.store_uri, "log_pattern": config.log.pattern,
+      "span": AUTO_SPAN, "store_uri": deployment.store_uri, "log_pattern": config.log.pattern,
       "budget_fraction": config.budget.fraction, "seed": config.seed, "replace": 0, "accept_changes": 0}
   parameters = {name: RuntimeParameter(name=name, ptype=type(value), default=value)
                 for name, value in defaults.items()}

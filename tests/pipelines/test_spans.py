@@ -3,8 +3,9 @@ import shlex
 import pytest
 
 from diet_tf.errors import ConfigError, DataError
+from diet_tf.log_settings import AUTO_SPAN
 from pipelines.command_line import run_parser
-from pipelines.spans import AUTO, parse_first, parse_request, plan_spans, resume_command
+from pipelines.spans import parse_first, parse_request, plan_spans, resume_command
 
 
 def test_all_uncommitted_spans_but_the_last_are_run_in_order():
@@ -44,20 +45,20 @@ def test_a_span_that_the_log_does_not_have_is_an_error():
 
 
 def test_auto_is_the_first_span_after_the_newest_commit():
-  assert plan_spans([5, 6, 7], (), test_spans=1, request=AUTO).spans == (5,)
+  assert plan_spans([5, 6, 7], (), test_spans=1, request=AUTO_SPAN).spans == (5,)
   # 6 was left out: a backfill is asked for by its number.
-  assert plan_spans([5, 6, 7, 8, 9], {5, 7}, test_spans=1, request=AUTO).spans == (8,)
+  assert plan_spans([5, 6, 7, 8, 9], {5, 7}, test_spans=1, request=AUTO_SPAN).spans == (8,)
 
 
 def test_auto_with_nothing_new_says_so():
-  plan = plan_spans([5, 6, 7], {5, 6}, test_spans=1, request=AUTO)
+  plan = plan_spans([5, 6, 7], {5, 6}, test_spans=1, request=AUTO_SPAN)
   assert plan.spans == ()
   assert "after 6" in plan.notes[0]
 
 
 def test_auto_replaces_nothing():
   with pytest.raises(ConfigError, match="--span N --replace"):
-    plan_spans([5, 6], (), test_spans=0, request=AUTO, replace=True)
+    plan_spans([5, 6], (), test_spans=0, request=AUTO_SPAN, replace=True)
 
 
 @pytest.mark.parametrize("available", [[], [4]])
@@ -68,7 +69,7 @@ def test_a_log_without_spans_to_distil_is_an_error(available):
 
 def test_requests():
   assert parse_request(None) is None
-  assert parse_request("auto") == AUTO
+  assert parse_request("auto") == AUTO_SPAN
   assert parse_request("20220427") == 20220427
   for text in ("today", "-1", "1.5", ""):
     with pytest.raises(ConfigError, match="number of a span"):
@@ -116,7 +117,7 @@ def test_the_first_span_is_a_number():
     ("--set 'name=$(a) b' --replace", [1, 2], [1], "--set 'name=$(a) b' --replace --from-span 2")])
 def test_the_command_that_goes_on(given, planned, done, expected):
   words = shlex.split(given)
-  request = AUTO if any("auto" in word for word in words) else 7 if "7" in words else None
+  request = AUTO_SPAN if any("auto" in word for word in words) else 7 if "7" in words else None
   replace = any(word.startswith("--rep") for word in words)
   command = resume_command(["diet", "run", "--config", "my shop.yaml", *words], planned, done, request=request,
                            replace=replace)

@@ -9,12 +9,12 @@ import pytest
 import tfx_components
 from diet_tf import arrays, files, records
 from diet_tf.errors import FormatError
-from diet_tf.gate import REFINED
+from diet_tf.gate import PREVIOUS, REFINED, START
 from diet_tf.memory import load_memory
 from diet_tf.salt import Salt
 from diet_tf.stage_record import StageRecord, slots_by_age
 from tfx_components import stage_files
-from tfx_components.stage_files import PREVIOUS, START, read_refinement, read_start, read_verdict
+from tfx_components.stage_files import read_refinement, read_start, read_verdict
 
 
 def record_of(made):

@@ -7,10 +7,11 @@ import numpy as np
 import pytest
 
 from diet_tf.errors import DataError, StoreError
+from diet_tf.gate import PREVIOUS, START
 from diet_tf.memory import load_memory
 from diet_tf.store import Store
 from tfx_components import inputs
-from tfx_components.stage_files import PREVIOUS, START, read_verdict, write_verdict
+from tfx_components.stage_files import read_verdict, write_verdict
 
 
 @pytest.fixture

@@ -12,7 +12,7 @@ from tfx import types
 from tfx.dsl.components.base import base_executor
 
 from diet_tf import files
-from diet_tf.gate import REFINED, Candidate, judge
+from diet_tf.gate import PREVIOUS, REFINED, START, Candidate, judge
 from diet_tf.held_back import HeldBack, sample_held_back
 from diet_tf.histogram import INFLUENCE_EDGES, Histogram
 from diet_tf.makeup import coverage
@@ -23,14 +23,12 @@ from diet_tf.stage_report import write_stage_report
 from tfx_components import inputs, training
 from tfx_components.progress import report
 from tfx_components.stage_files import (
-    PREVIOUS,
-    REPORT_NAME,
-    STAGE_NAME,
-    START,
-    StageInputs,
-    read_refinement,
-    read_start,
-    write_verdict,
+  REPORT_NAME,
+  STAGE_NAME,
+  StageInputs,
+  read_refinement,
+  read_start,
+  write_verdict,
 )
 
 

@@ -16,15 +16,13 @@ from tfx.types import artifact_utils
 from diet_tf import encoding, files
 from diet_tf.errors import ConfigError
 from diet_tf.features import FeatureSpec
-from diet_tf.log_settings import LogSettings
+from diet_tf.log_settings import AUTO_SPAN, LogSettings
 from diet_tf.manifest import MANIFEST_NAME, read_manifest
 from diet_tf.store import MEMORY_PART
-from tfx_components import progress
+from tfx_components import inputs, progress
 from tfx_components.log_gen import generate, plan
+from tfx_components.log_gen.file_names import SPLIT
 from tfx_components.log_gen.generate import LogSummary
-
-AUTO_SPAN = "auto"
-COMMIT_NAME = "commit.json"
 
 
 class Executor(base_beam_executor.BaseBeamExecutor):
@@ -88,7 +86,7 @@ def _span_of_commit(parent: types.Artifact) -> int | None:
   if parent.has_custom_property("span"):
     return int(parent.get_int_custom_property("span"))
   # Not every orchestrator hands custom properties on.
-  path = files.join(parent.uri, COMMIT_NAME)
+  path = files.join(parent.uri, inputs.COMMIT_NAME)
   return int(json.loads(files.read_bytes(path))["span"]) if files.exists(path) else None
 
 
@@ -100,7 +98,7 @@ def known_vocabularies(parent: types.Artifact | None) -> dict[str, list[str]]:
 
 def describe(examples: types.Artifact, summary: LogSummary) -> None:
   """Sets the properties of the Examples artifact."""
-  examples.split_names = artifact_utils.encode_split_names(["train"])
+  examples.split_names = artifact_utils.encode_split_names([SPLIT])
   examples.span = summary.span
   examples_utils.set_payload_format(examples, example_gen_pb2.FORMAT_TF_EXAMPLE)
   for name, value in (("span", summary.span), ("num_examples", summary.num_examples),

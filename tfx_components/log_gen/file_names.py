@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-SPLIT_FOLDER = "Split-train"
+# All rows of a span are one split; TFX names its folder so.
+SPLIT = "train"
+SPLIT_FOLDER = f"Split-{SPLIT}"
 # In a commit, the part with the vocabularies has this name too.
 VOCABULARIES_NAME = "vocabularies.json"
 QUARANTINE_NAME = "quarantine.jsonl"

@@ -11,13 +11,13 @@ from tfx.dsl.components.base import base_executor
 from diet_tf import files
 from diet_tf.arrays import write_json
 from diet_tf.errors import DataError, StoreError
-from diet_tf.gate import REFINED
+from diet_tf.gate import PREVIOUS, REFINED
 from diet_tf.manifest import read_manifest
 from diet_tf.store import MEMORY_PART, MIGRATED_FROM_KEY, Commit, Store
 from tfx_components import inputs
-from tfx_components.log_gen.generate import VOCABULARIES_NAME
+from tfx_components.log_gen.file_names import VOCABULARIES_NAME
 from tfx_components.span_validator import validate
-from tfx_components.stage_files import MEMORY_FOLDER, PREVIOUS, Stage, StageInputs, read_verdict
+from tfx_components.stage_files import MEMORY_FOLDER, Stage, StageInputs, read_verdict
 
 LOCATION_NAME = "location.json"
 
@@ -52,7 +52,7 @@ class Executor(base_executor.BaseExecutor):
                           run_id=exec_properties.get("run_id") or context_id or "",
                           replace=bool(int(exec_properties.get("replace") or 0)))
     memory_uri = store.path(commit, MEMORY_PART)
-    write_json(files.join(artifact.uri, inputs.COMMIT_FILE), commit.to_dict())
+    write_json(files.join(artifact.uri, inputs.COMMIT_NAME), commit.to_dict())
     write_json(files.join(artifact.uri, LOCATION_NAME), {
         "store_uri": store.uri, "data_uri": store.path(commit), "memory_uri": memory_uri})
     describe(artifact, commit, store.uri, memory_uri, chosen)

@@ -12,9 +12,9 @@ from diet_tf import files
 from diet_tf.arrays import write_json
 from diet_tf.config_changes import Change, listed
 from diet_tf.errors import FormatError
+from diet_tf.log_settings import AUTO_SPAN
 from diet_tf.store import Commit, Store
 from tfx_components import inputs
-from tfx_components.log_gen.executor import AUTO_SPAN
 from tfx_components.memory_loader import migrate
 from tfx_components.progress import report
 from tfx_components.stage_files import Stage
@@ -76,7 +76,7 @@ def load_newest(store_uri: str, below: int | None, target: str, stage: Stage | N
   if commit is None:
     with files.writing(target):
       files.make_folders(target)
-      files.write_atomically(files.join(target, inputs.EMPTY_FILE), b"nothing was committed before this span\n")
+      files.write_atomically(files.join(target, inputs.EMPTY_NAME), b"nothing was committed before this span\n")
     return None
   changes: list[Change] = []
   spec = None
@@ -89,7 +89,7 @@ def load_newest(store_uri: str, below: int | None, target: str, stage: Stage | N
   if stage is not None and changes:
     logging.warning("The config changed since span %d: %s", commit.span, listed(changes))
     migrate.migrate_copy(store, commit, spec, stage, changes, target)
-  write_json(files.join(target, inputs.COMMIT_FILE), commit.to_dict())
+  write_json(files.join(target, inputs.COMMIT_NAME), commit.to_dict())
   return commit
 
 

@@ -13,6 +13,7 @@ from diet_tf import files
 from diet_tf.stage_settings import features_from_json, from_json
 from diet_tf.validation import ValidationSettings
 from tfx_components import inputs
+from tfx_components.log_gen.file_names import SPLIT
 from tfx_components.span_validator import validate
 
 
@@ -48,7 +49,7 @@ class Executor(base_executor.BaseExecutor):
     for anomaly in found:
       logging.warning("Span %d: %s", span, anomaly)
     artifact = inputs.single(output_dict, "anomalies")
-    artifact.split_names = artifact_utils.encode_split_names([inputs.SPLIT])
+    artifact.split_names = artifact_utils.encode_split_names([SPLIT])
     artifact.span = span
     artifact.set_int_custom_property("num_anomalies", len(found))
     folder = inputs.split_folder(artifact)
