@@ -17,6 +17,11 @@ import uuid
 from collections.abc import Callable, Sequence
 from typing import Literal
 
+from packaging import requirements as requirements_lib
+from packaging.specifiers import SpecifierSet
+from packaging.utils import canonicalize_name
+from packaging.version import InvalidVersion
+
 from diet_tf import files
 from diet_tf.command_help import ExamplesHelp
 from diet_tf.errors import ConfigError, DietError, StoreError
@@ -28,6 +33,10 @@ EXTRAS = ("tfx", "kubeflow", "s3", "cuda")
 # A stage of a small log fits in this; a smaller rest is nearly a full disk.
 LEAST_FREE_BYTES = 1 << 30
 _PROBE_PREFIX = ".diet-doctor-"
+_DISTRIBUTION = "diet-tf"
+# How a bound of a range is told, in this order.
+_WORDS = {"==": "exactly {}", "~=": "compatible with {}", ">=": "{} or later", ">": "later than {}",
+          "<=": "{} or before", "<": "below {}", "!=": "not {}"}
 _EXAMPLES = """examples:
   diet doctor
   diet doctor --output diet_runs --store s3://diet/store
@@ -38,38 +47,49 @@ it would give it."""
 
 
 @dataclasses.dataclass(frozen=True)
-class Tested:
-  """A package and the versions that were tested.
+class Requirement:
+  """A package that is needed, with the versions of it that were tested.
 
   Attributes:
-    name: of the distribution.
-    least: the first version that will do.
-    below: the first that will not; empty for none.
-    extra: that brings it; None for the bare install.
+    name: the name of its distribution.
+    versions: the tested range; empty for any version.
+    extra: the extra of diet-tf that brings it; None for the bare install.
   """
 
   name: str
-  least: str
-  below: str = ""
+  versions: SpecifierSet
   extra: str | None = None
 
   def takes(self, version: str) -> bool:
-    """Whether a version lies in the range."""
-    number = _numbers(version)
-    return _numbers(self.least) <= number and (not self.below or number < _numbers(self.below))
+    """Whether a version lies in the range; one that is no version of Python's scheme does not."""
+    try:
+      return self.versions.contains(version, prereleases=True)
+    except InvalidVersion:
+      return False
 
   def __str__(self) -> str:
-    return f"{self.least} or later" + (f", below {self.below}" if self.below else "")
+    order = {operator: place for place, operator in enumerate(_WORDS)}
+    bounds = sorted(self.versions, key=lambda bound: order.get(bound.operator, len(order)))
+    return ", ".join(_WORDS.get(bound.operator, f"{bound.operator}{{}}").format(bound.version)
+                     for bound in bounds) or "any version"
 
 
-# The ranges of setup.py.
-PACKAGES = (
-    Tested("tensorflow", "2.16", "2.17"), Tested("tf-keras", "2.16", "2.17"),
-    Tested("tensorflow-recommenders", "0.7.7"), Tested("numpy", "1.23", "2"), Tested("rich", "13"),
-    Tested("PyYAML", "6"), Tested("jinja2", "3"), Tested("tfx", "1.16", "1.17", "tfx"),
-    Tested("apache-beam", "2", "2.68", "tfx"), Tested("pyarrow", "10", "", "tfx"),
-    Tested("kfp", "2.5", "3", "kubeflow"), Tested("tensorflow-io", "0.37.1", "0.37.2", "s3"),
-)
+def requirements() -> list[Requirement]:
+  """What the installed diet-tf requires, of itself and of each of `EXTRAS`, as setup.py declared it.
+
+  A package that several ask for is named once, for the first of them.
+
+  Raises:
+    importlib.metadata.PackageNotFoundError: diet-tf is not installed.
+  """
+  found: dict[str, Requirement] = {}
+  for line in importlib.metadata.requires(_DISTRIBUTION) or ():
+    parsed = requirements_lib.Requirement(line)
+    extra = next((extra for extra in (None, *EXTRAS)
+                  if parsed.marker is None or parsed.marker.evaluate({"extra": extra or ""})), "")
+    if extra != "":  # Else it is of an extra for developers.
+      found.setdefault(canonicalize_name(parsed.name), Requirement(parsed.name, parsed.specifier, extra))
+  return list(found.values())
 
 
 @dataclasses.dataclass(frozen=True)
@@ -138,9 +158,14 @@ def check_packages(extras: set[str]) -> list[Check]:
     extras: that have to be there; packages of others are noted if they are missing.
   """
   checks = [_python(extras)]
-  for package in PACKAGES:
+  try:
+    packages = requirements()
+  except importlib.metadata.PackageNotFoundError:
+    return [*checks, _failed(_DISTRIBUTION, "is not installed: what it needs is not known", f"pip install "
+                             f"'{_DISTRIBUTION}', or make setup in a checkout.")]
+  for package in packages:
     wanted = package.extra is None or package.extra in extras
-    install = f"pip install 'diet-tf{'' if package.extra is None else f'[{package.extra}]'}'"
+    install = f"pip install '{_DISTRIBUTION}{'' if package.extra is None else f'[{package.extra}]'}'"
     try:
       version = importlib.metadata.version(package.name)
     except importlib.metadata.PackageNotFoundError:
@@ -243,14 +268,3 @@ def _outcome(name: str, look: Callable[[], str]) -> Check:
 
 def _failed(name: str, found: str, remedy: str, *, wanted: bool = True, code: int = ConfigError.exit_code) -> Check:
   return Check(name, "problem" if wanted else "note", found, remedy, code if wanted else 0)
-
-
-def _numbers(version: str) -> tuple[int, ...]:
-  """The leading numbers of a version: 2.16.2rc1 is (2, 16, 2)."""
-  parts = []
-  for piece in version.split("."):
-    digits = piece[:len(piece) - len(piece.lstrip("0123456789"))]
-    if not digits:
-      break
-    parts.append(int(digits))
-  return tuple(parts)

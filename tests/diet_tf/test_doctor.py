@@ -11,6 +11,7 @@ import sys
 from typing import Any
 
 import pytest
+from packaging.specifiers import SpecifierSet
 
 from diet_tf import cli, doctor
 from diet_tf.errors import ConfigError, StoreError
@@ -61,20 +62,41 @@ def test_all_is_well_here(tmp_path: pathlib.Path, capsys: pytest.CaptureFixture[
 
 def test_ranges_are_those_of_the_setup():
   text = (ROOT / "setup.py").read_text()
-  for package in doctor.PACKAGES:
+  packages = {package.name: package for package in doctor.requirements()}
+  for package in packages.values():
     found = re.search(rf'"{re.escape(package.name)}(?:\[\w+\])?((?:[<>=]=?[\d.]+,?)+)"', text)
-    bounds = dict(re.findall(r"([<>=]=?)([\d.]+)", found[1]))
-    if "==" in bounds:
-      assert package.takes(bounds["=="]) and not package.takes("0.37.0") and not package.takes("0.38")
-      continue
-    assert package.below == bounds.get("<", "")
-    assert package.least == bounds.get(">=", "2")
+    assert package.versions == SpecifierSet(found[1])
+  for name, extra in (("tensorflow", None), ("tf-keras", None), ("numpy", None), ("rich", None), ("PyYAML", None),
+                      ("jinja2", None), ("tensorflow-recommenders", None), ("tfx", "tfx"), ("apache-beam", "tfx"),
+                      ("pyarrow", "tfx"), ("kfp", "kubeflow"), ("tensorflow-io", "s3")):
+    assert packages[name].extra == extra
+  assert not {"pytest", "matplotlib", "notebook", "mkdocs-material"} & set(packages)
+  exact = packages["tensorflow-io"]
+  assert exact.takes("0.37.1") and not exact.takes("0.37.0") and not exact.takes("0.38")
+  assert [str(packages[name]) for name in ("kfp", "rich", "apache-beam", "tensorflow-io")] == [
+      "2.5 or later, below 3", "13 or later", "below 2.68", "exactly 0.37.1"]
 
 
 @pytest.mark.parametrize(("version", "fits"), [("2.16.0", True), ("2.16.2rc1", True), ("2.15.9", False),
                                                ("2.17", False), ("2.9", False), ("3", False)])
 def test_versions_are_compared_as_numbers(version: str, fits: bool):
-  assert doctor.Tested("tensorflow", "2.16", "2.17").takes(version) is fits
+  assert doctor.Requirement("tensorflow", SpecifierSet(">=2.16,<2.17")).takes(version) is fits
+
+
+def test_what_is_no_version_is_not_in_range_and_any_is_in_none():
+  assert not doctor.Requirement("tensorflow", SpecifierSet(">=2.16")).takes("nightly build")
+  anything = doctor.Requirement("rich", SpecifierSet())
+  assert anything.takes("0.1") and str(anything) == "any version"
+
+
+def test_a_checkout_that_is_not_installed_says_so(tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch,
+                                                  capsys: pytest.CaptureFixture[str]):
+  def requires(name: str) -> list[str]:
+    raise importlib.metadata.PackageNotFoundError(name)
+
+  monkeypatch.setattr(importlib.metadata, "requires", requires)
+  code, checks = examined(capsys, "--output", str(tmp_path))
+  assert code == ConfigError.exit_code and "not installed" in checks["diet-tf"]["found"]
 
 
 def test_a_missing_extra_is_a_note_unless_it_was_asked_for(tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch,
