@@ -40,26 +40,26 @@ def create_pipeline(*, name: str, root: str, store_uri: Value, span: Value, log:
                     strategy: Value = "auto", replace: Value = 0, run_id: Value = "", log_pattern: Value = "",
                     budget_fraction: Value = 0.0, accept_changes: Value = 0,
                     beam_pipeline_args: Sequence[str] = (), metadata_connection_config: Any = None) -> Pipeline:
-  """The pipeline.
+  """The TFX pipeline that distils one span, from the rows of its log to its commit in the store.
 
   Args:
-    name: of the pipeline.
+    name: name of the pipeline.
     root: folder or URI below which every run's artifacts are written.
     store_uri: root of the store of memories.
-    span: the number of the span, as a text.
-    log: where the log is and how it is read, or its JSON.
-    features: how rows become examples.
-    settings: of the stage, from the teacher to the gate.
+    span: number of the span as a text, or `auto` for the next one.
+    log: where the log is and how it is read, or the JSON of that.
+    features: feature spec, how rows become examples.
+    settings: settings of the stage, from the teacher to the gate.
     validation: which anomalies of the span stop the run before the memory changes.
-    seed: of everything that is drawn.
+    seed: seed of everything that is drawn.
     strategy: where models are trained; see `diet_tf.devices`.
-    replace: 1 to replace the commit of a span that has one, 0 to refuse other content.
-    run_id: is noted in the commit.
-    log_pattern: takes the place of the log's own; empty keeps that.
-    budget_fraction: takes the place of the settings' own; 0 keeps that.
-    accept_changes: 1 to go on where the memory before was made with another config, 0 to refuse that.
-    beam_pipeline_args: for LogGen, StatisticsGen and InfluenceScorer.
-    metadata_connection_config: of ML Metadata; None where the orchestrator has its own.
+    replace: 1 replaces the commit of a span that has one, 0 refuses other content.
+    run_id: name of the run, kept in the commit; empty takes the pipeline's own.
+    log_pattern: path of the log in place of the one in `log`; empty keeps that one.
+    budget_fraction: budget as a share of the records, in place of the one in `settings`; 0 keeps that one.
+    accept_changes: 1 goes on where the memory before was made with another config, 0 refuses that.
+    beam_pipeline_args: options of Beam for LogGen, StatisticsGen and InfluenceScorer.
+    metadata_connection_config: connection to ML Metadata; None where the orchestrator has its own.
   """
   nodes: list[BaseNode] = []
 

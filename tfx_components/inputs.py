@@ -31,12 +31,12 @@ ArtifactDict = Mapping[str, Sequence[types.Artifact]]
 
 
 def single(artifacts: ArtifactDict, key: str) -> types.Artifact:
-  """The one artifact of a channel."""
+  """The one artifact of an input or output."""
   return artifact_utils.get_single_instance(list(artifacts[key]))
 
 
 def single_or_none(artifacts: ArtifactDict, key: str) -> types.Artifact | None:
-  """The one artifact of an optional channel, or None if it is not connected."""
+  """The one artifact of an optional input; None where it is not connected."""
   return single(artifacts, key) if artifacts.get(key) else None
 
 
@@ -54,8 +54,8 @@ def span_of(exec_properties: Mapping[str, Any], artifact: types.Artifact) -> int
   """The number of the span that is run.
 
   Args:
-    exec_properties: with `span`, a number, its text, or `auto`.
-    artifact: the span's examples, or what was made of them; it decides where `span` is `auto`.
+    exec_properties: parameters of the component; `span` is a number, its text, or `auto`.
+    artifact: the span's examples, or what was made of them; it says the number where `span` is `auto`.
 
   Raises:
     ConfigError: the parameter is neither a number nor `auto`.
@@ -76,10 +76,10 @@ def span_of(exec_properties: Mapping[str, Any], artifact: types.Artifact) -> int
 
 
 def parse_span(text: str) -> int:
-  """The number in a text.
+  """The span's number that a text gives.
 
   Raises:
-    ConfigError: there is none.
+    ConfigError: the text is no whole number.
   """
   if not text.strip().isdecimal():
     raise ConfigError("span", rule=f"it is a whole number or {AUTO_SPAN!r}.", received=repr(text),
@@ -104,8 +104,8 @@ class Parent:
   """What a `StoreCommit` artifact holds.
 
   Attributes:
-    uri: of the artifact.
-    commit: the commit, or None if nothing was committed before the span.
+    uri: folder of the artifact.
+    commit: the commit before the span; None where nothing was committed.
   """
 
   uri: str
@@ -132,12 +132,12 @@ class Parent:
     return self.commit is None
 
   def part(self, name: str) -> str | None:
-    """Where a part of the commit lies; None if there is no commit, or it has no such part."""
+    """The folder or file of a part of the commit; None where there is no commit, or it has no such part."""
     path = files.join(self.uri, name)
     return path if self.commit is not None and files.exists(path) else None
 
   def memory(self, spec: FeatureSpec) -> Memory | None:
-    """The memory before the span, or None.
+    """The memory before the span; None where nothing was committed.
 
     Raises:
       FormatError: it is damaged, or of another feature spec.

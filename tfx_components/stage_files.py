@@ -172,9 +172,9 @@ def write_start(directory: str, start: Start, num_examples: int) -> None:
   """Writes what a start has beside its memory.
 
   Args:
-    directory: of the artifact.
-    start: of the stage.
-    num_examples: of the span.
+    directory: folder of the artifact.
+    start: what the stage begins with.
+    num_examples: number of the span's examples.
   """
   write_arrays(files.join(directory, ACTIONS_NAME), {"slot_ids": start.slots.slot_ids, "actions": start.actions})
   write_json(files.join(directory, START_NAME), {
@@ -186,8 +186,8 @@ def read_start(directory: str, memory: Memory) -> tuple[Start, int]:
   """The start that `write_start` and `Stage.save` wrote, and the number of examples of its span.
 
   Args:
-    directory: of the artifact.
-    memory: the start's own, from that artifact.
+    directory: folder of the artifact.
+    memory: the start's memory, from that artifact.
 
   Raises:
     FormatError: a file is damaged, newer, or of another memory.
@@ -230,10 +230,10 @@ def write_verdict(directory: str, verdict: Verdict, span: int, num_examples: int
   """Writes what the gate decided.
 
   Args:
-    directory: of the artifact.
-    verdict: of the gate.
-    span: that it was judged on.
-    num_examples: held-back examples that it was judged on.
+    directory: folder of the artifact.
+    verdict: what the gate decided.
+    span: number of the span that the candidates were judged on.
+    num_examples: number of held-back examples that they were judged on.
   """
   write_json(files.join(directory, VERDICT_NAME), {
       "format_name": VERDICT_FORMAT_NAME, "format_version": FORMAT_VERSION, "span": span,

@@ -15,7 +15,7 @@ def prepare(strategy: str, seed: int) -> tf.distribute.Strategy:
 
   Args:
     strategy: see `diet_tf.devices.make_strategy`.
-    seed: of the run.
+    seed: TensorFlow's global seed, the run's own.
 
   Raises:
     ConfigError: the strategy is not known, or there is no GPU for it.

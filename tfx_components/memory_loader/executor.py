@@ -61,9 +61,9 @@ def load_newest(store_uri: str, below: int | None, target: str, stage: Stage | N
 
   Args:
     store_uri: root of the store.
-    below: the span; None for the newest commit of all.
-    target: folder; where there is no such commit, it gets the file `EMPTY` alone.
-    stage: with the config in use, which the commit must have been made with; None compares nothing.
+    below: number of the span that is to be run; None takes the newest commit of all.
+    target: folder of the copy; where there is no such commit, it gets the file `EMPTY` alone.
+    stage: the config in use, which the commit must have been made with; None compares nothing.
     accept_changes: whether another config is declared; the copy is then brought to it, and `commit.json` stays as
       committed.
 

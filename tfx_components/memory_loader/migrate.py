@@ -33,9 +33,9 @@ def config_changes(commit: Commit, spec: FeatureSpec | None, stage: Stage) -> li
   """All keys in which a stage's config differs from the one that a commit was made with.
 
   Args:
-    commit: the parent of the stage.
-    spec: of the commit; None compares no fields.
-    stage: with the feature spec, settings and seed in use.
+    commit: what the stage begins with.
+    spec: feature spec of the commit; None compares no fields.
+    stage: the feature spec, settings and seed in use.
   """
   defaults = json.loads(StageSettings().to_json())
   return [*(feature_changes(spec, stage.spec) if spec is not None else ()),
@@ -47,11 +47,11 @@ def require_declared(changes: list[Change], store: Store, commit: Commit, spec: 
   """Raises ConfigError, naming every key with both values, if the config changed and this is not accepted.
 
   Args:
-    changes: see `config_changes`.
-    store: with the commit.
-    commit: the parent of the stage.
-    spec: its feature spec.
-    stage: with the config in use.
+    changes: the keys that differ, see `config_changes`.
+    store: the store that has the commit.
+    commit: what the stage begins with.
+    spec: feature spec of the commit; None where it does not say.
+    stage: the config in use.
     accept_changes: whether changes were declared; those that cannot be carried out are refused nevertheless.
   """
   if not changes:
@@ -83,12 +83,12 @@ def migrate_copy(store: Store, commit: Commit, spec: FeatureSpec | None, stage: 
   """Brings the copy of a commit to the feature spec and the teacher settings of a stage.
 
   Args:
-    store: with the commit.
-    commit: that was copied.
-    spec: its feature spec; None if it does not say, and then nothing of it hangs on one.
-    stage: with the config in use.
-    changes: see `config_changes`; all of them can be declared.
-    target: folder of the copy, without its `commit.json`.
+    store: the store that has the commit.
+    commit: the commit that was copied.
+    spec: feature spec of the commit; None where it does not say: then nothing in it depends on one.
+    stage: the config in use.
+    changes: the keys that differ, see `config_changes`; all of them can be declared.
+    target: folder of the copy, which has no `commit.json` yet.
 
   Raises:
     ConfigError: a member of the teacher cannot be carried into the new spec.

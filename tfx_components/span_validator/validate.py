@@ -29,7 +29,7 @@ class Anomaly:
   Attributes:
     subject: the feature, or "the span" for an anomaly of the whole.
     kind: name of TensorFlow Metadata's `AnomalyInfo.Type`.
-    description: as TFDV words it.
+    description: TFDV's own words for it.
   """
 
   subject: str
@@ -71,11 +71,11 @@ def find_anomalies(statistics: statistics_pb2.DatasetFeatureStatisticsList, sche
   """The anomalies of a span, as TFDV finds them.
 
   Args:
-    statistics: of the span.
-    schema: see `checked_schema`.
+    statistics: statistics of the span.
+    schema: schema of the store, see `checked_schema`.
     previous: statistics of the span before; None in the first.
-    spec: the feature spec.
-    settings: of the validation.
+    spec: feature spec, whose fields drift is looked for in.
+    settings: which anomalies are fatal and what counts as drift.
 
   Raises:
     ConfigError: a fatal kind or a field of the settings is not known, or drift is to be seen where the statistics have
