@@ -56,14 +56,14 @@ BUILT_IN = {
 
 
 class _End:
-  """Ends a process that has loaded tensorflow-io with its own exit code; without it, the code is 134."""
+  """Ends a process that has loaded tensorflow-io with the command's exit code; without this, the code is 134."""
 
   code = 1  # As Python's own where an exception is not caught.
 
   def __call__(self) -> None:
     if s3.is_in_use():
       for stream in (sys.stdout, sys.stderr):
-        # Its reader may be gone, and then it was closed.
+        # The reader of the stream may be gone, and then the stream was closed.
         with contextlib.suppress(OSError, ValueError):
           stream.flush()
       os._exit(self.code)
@@ -94,7 +94,11 @@ def run_process() -> NoReturn:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-  """The exit code of `diet` with these arguments (those of the process if None)."""
+  """Runs `diet` and returns its exit code.
+
+  Args:
+    arguments: the words after `diet`; None, the default, takes those of the process.
+  """
   arguments = list(sys.argv[1:] if arguments is None else arguments)
   debug = "--debug" in arguments
   arguments = [argument for argument in arguments if argument != "--debug"]
@@ -152,16 +156,16 @@ def _dispatch(arguments: list[str], debug: bool) -> int:
 
 
 def installed_commands() -> dict[str, tuple[str, str]]:
-  """Module and function of each command that is installed, by name."""
+  """The module and the function of each command that is installed, by the command's name."""
   points = {point.name: point.value.partition(":") for point in importlib.metadata.entry_points(group=PLUGIN_GROUP)}
   return {**BUILT_IN, **{name: (module, function) for name, (module, _, function) in points.items()}}
 
 
 def parsers(commands: Mapping[str, tuple[str, str]]) -> dict[str, argparse.ArgumentParser]:
-  """The parser of each command that can be imported here, by name.
+  """The parser of each command that can be imported here, by the command's name.
 
   Args:
-    commands: module and function by name, see `installed_commands`.
+    commands: the module and the function of each command, by its name, as `installed_commands` gives them.
   """
   found = {}
   for name, (module, function) in sorted(commands.items()):
@@ -180,7 +184,12 @@ def _load(point: importlib.metadata.EntryPoint) -> Command:
 
 
 def missing_extra(subject: str, error: ModuleNotFoundError) -> ConfigError:
-  """The error for a command that needs a package which is not installed."""
+  """The error for a command that needs a package which is not installed.
+
+  Args:
+    subject: the command, such as "diet run".
+    error: what importing the package raised.
+  """
   package = (error.name or "").partition(".")[0]
   extra = {"kfp": "kubeflow", "tensorflow_io": "s3"}.get(package, "tfx")
   return ConfigError(subject, rule=f"it needs the extra [{extra}].", received=f"the package {package!r} is missing.",

@@ -30,7 +30,7 @@ from diet_tf.printable import printable
 State = Literal["ok", "note", "problem"]
 
 EXTRAS = ("tfx", "kubeflow", "s3", "cuda")
-# A stage of a small log fits in this; a smaller rest is nearly a full disk.
+# A stage of a small log fits in this; with less free room a disk is as good as full.
 LEAST_FREE_BYTES = 1 << 30
 _PROBE_PREFIX = ".diet-doctor-"
 _DISTRIBUTION = "diet-tf"
@@ -97,11 +97,11 @@ class Check:
   """One thing that was looked at.
 
   Attributes:
-    name: of the thing.
-    state: "note" is what nobody asked for.
-    found: what was found.
-    remedy: what to do; empty where nothing is to be done.
-    exit_code: of a command that runs into it; 0 unless it is a problem.
+    name: what was looked at, such as a package or "output diet_runs".
+    state: "ok", "problem", or "note" where what is amiss is nothing that was asked for.
+    found: what was found, as a version or a clause.
+    remedy: what the user is to do; empty where nothing is to be done.
+    exit_code: the exit code of a command that runs into it; 0 unless it is a problem.
   """
 
   name: str
@@ -155,7 +155,7 @@ def check_packages(extras: set[str]) -> list[Check]:
   """The versions of Python and of the packages.
 
   Args:
-    extras: that have to be there; packages of others are noted if they are missing.
+    extras: names of the extras that have to be there; packages of other extras are only noted if they are missing.
   """
   checks = [_python(extras)]
   try:
@@ -189,7 +189,11 @@ def _python(extras: set[str]) -> Check:
 
 
 def check_devices(*, wanted: bool) -> Check:
-  """The GPUs that TensorFlow sees; with none, a problem if one is wanted."""
+  """The GPUs that TensorFlow sees.
+
+  Args:
+    wanted: whether it is a problem that there is none.
+  """
   try:
     import tensorflow as tf
     gpus = tf.config.list_physical_devices("GPU")
@@ -206,7 +210,11 @@ def check_devices(*, wanted: bool) -> Check:
 
 
 def check_output(folder: str) -> list[Check]:
-  """Whether a local folder can be written to, or made, and what room there is."""
+  """Whether a local folder can be written to, or made, and how much room its disk has.
+
+  Args:
+    folder: path of the folder, which need not be there.
+  """
   name = f"output {folder}"
   if files.is_remote(folder):
     return [_failed(name, "a URI", "name a local folder; only the store may be elsewhere.")]
@@ -215,7 +223,11 @@ def check_output(folder: str) -> list[Check]:
 
 
 def check_store(uri: str) -> Check:
-  """Whether a store can be read and written."""
+  """Whether a store can be read and written.
+
+  Args:
+    uri: root of the store, which need not be there.
+  """
   return _outcome(f"store {uri}", lambda: _store_found(uri))
 
 
@@ -243,7 +255,7 @@ def _written_to(folder: str, place: str) -> str:
 
 
 def _nearest_folder(path: str) -> str:
-  """The path itself, or what is nearest above it and there."""
+  """The path itself if it is there, or else the nearest folder above it that is."""
   path = os.path.abspath(path)
   while not os.path.exists(path):
     path = os.path.dirname(path)
@@ -259,7 +271,7 @@ def _room(place: str) -> Check:
 
 
 def _outcome(name: str, look: Callable[[], str]) -> Check:
-  """What looking found, or the error that it ran into."""
+  """The check of what `look` found, or of the error that it ran into."""
   try:
     return Check(name, "ok", look())
   except DietError as error:

@@ -7,7 +7,7 @@ from typing import Any
 
 from diet_tf.printable import printable
 
-# Of each part of a message: a log may have a value of a megabyte.
+# The length at which each part of a message is cut: a value of a log may have a megabyte.
 _MAX_CHARACTERS = 20_000
 
 
@@ -17,10 +17,10 @@ class DietError(Exception):
   Its parts can be shown anywhere: control characters are written out, and what is very long is cut.
 
   Args:
-    subject: the thing that is wrong, as the user knows it (a file, a config key, a field).
-    rule: what must hold for it.
-    received: what was found instead.
-    remedy: what to do about it.
+    subject: the thing that is wrong, by the name that the user knows it by: a file, a config key, a field.
+    rule: a sentence that says what must hold for the subject.
+    received: a sentence or a value that says what was found instead.
+    remedy: a sentence that tells the user what to do about it.
   """
 
   exit_code = 1
@@ -52,7 +52,7 @@ class DataError(DietError):
 
 
 class FormatError(DietError):
-  """A file of ours is damaged, of a newer format, or of another feature spec."""
+  """A file that DIET-TF wrote is damaged, of a newer format, or of another feature spec."""
 
   exit_code = 4
 
@@ -86,7 +86,7 @@ def notes_of(error: BaseException) -> list[str]:
 
 
 def diet_error_in(error: BaseException) -> DietError | None:
-  """The DietError that an error is, or that it was raised from; None if there is none."""
+  """The DietError that an error is, or that it was raised from or after; None if there is none."""
   seen: set[int] = set()
   current: BaseException | None = error
   while current is not None and id(current) not in seen:
@@ -98,7 +98,7 @@ def diet_error_in(error: BaseException) -> DietError | None:
 
 
 def said_by_model(error: BaseException) -> str:
-  """The kind of an error in a Keras model and the last line of what it says.
+  """The class of an error that a Keras model raised, and the last line of its message.
 
   Keras and AutoGraph put files before the message, and the arguments of the call after it.
   """

@@ -4,21 +4,23 @@ from __future__ import annotations
 
 import re
 
+# Room for the note that a text was cut, so that a text that was cut is not cut again.
+_MAX_NOTE_CHARACTERS = 40
 # Control characters but for tabs and line feeds, separators of lines, lone surrogates, and the marks that turn the
 # direction of the text around them.
-# Room for what is said of a cut, so that a text that was cut is not cut again.
-_MAX_NOTE_CHARACTERS = 40
-
 _ESCAPED = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff"
                       "\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069]")
 
 
 def printable(text: str, max_characters: int | None = None) -> str:
-  """The text with control characters written out (`\\x1b`), but for line feeds and tabs; of the result, the same.
+  """The text with control characters other than line feeds and tabs written out (`\\x1b`).
+
+  The result passes through unchanged if it is given again.
 
   Args:
     text: any text.
-    max_characters: where much is beyond, it is cut off, and the whole length told; None keeps all.
+    max_characters: about how many characters are kept. What is longer by more than a short note is cut off there, and
+      the note tells the length of the whole; None, the default, keeps all.
   """
   if max_characters is None:
     return _ESCAPED.sub(_escape, text)

@@ -13,7 +13,8 @@ from diet_tf.printable import printable
 # A long step writes a line this often.
 SECONDS_BETWEEN_LINES = 15.0
 
-# Called as `progress(description, done, total)` after each unit of a long step; `total` is None where unknown.
+# Called as `progress(description, done, total)` after each unit of a long step: the step's name with its unit, how many
+# units are done, and how many there are (None where that is not known).
 Progress = Callable[[str, int, "int | None"], None]
 
 
@@ -61,7 +62,7 @@ class PlainProgress:
 
 
 class _Step:
-  """How far a step has come."""
+  """How far a step has come, and what was last shown of it."""
 
   def __init__(self, started: float, first_done: int, shown: float) -> None:
     self.started, self.first_done, self.shown = started, first_done, shown
@@ -82,7 +83,11 @@ class _Step:
 
 
 def describe_rate(rate: float) -> str:
-  """Units per second with three digits or so, or seconds per unit where one takes longer than a second."""
+  """Units per second with about three digits, or seconds per unit where a unit takes longer than a second.
+
+  Args:
+    rate: units per second, positive.
+  """
   if rate >= 1000:
     return f"{rate:,.0f}/s"
   return f"{rate:.3g}/s" if rate >= 1 else f"{1 / rate:.3g} s each"

@@ -1,4 +1,4 @@
-"""What a person sees: progress bars with rates and remaining time, tables, and none of other packages' warnings."""
+"""What a person sees: progress bars with rates and remaining time, tables, and no warnings of other packages."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from diet_tf.manifest import Manifest
 from diet_tf.printable import printable
 from diet_tf.progress import PlainProgress, Progress, describe_rate
 
-# Loggers of packages that report, at warning level, what no user of ours can act on.
+# Loggers of packages that report, at warning level, what no user of DIET-TF can act on.
 NOISY_LOGGERS = ("absl", "apache_beam", "google", "grpc", "h5py", "matplotlib", "root", "tensorflow", "tfx", "urllib3")
 
 # Log lines of native code that tell of nothing wrong: "I0000 00:00:1700000000.000000 ..." and its preamble.
@@ -30,7 +30,7 @@ _NATIVE_CHATTER = re.compile(rb"[IW]\d{4} \d\d:\d\d|WARNING: All log messages be
 
 
 def console() -> Console:
-  """A console on standard output, for tables."""
+  """A rich console on standard output, for tables."""
   return Console()
 
 
@@ -82,7 +82,12 @@ def _copy_but_chatter(reading: int, target: int) -> None:
 
 
 def manifest_tables(directory: str, manifest: Manifest) -> list[Table]:
-  """What the manifest of a memory says, as tables: the memory, its recipe, its lineage and its files."""
+  """What the manifest of a memory says, as tables: the memory, its recipe, its lineage and its files.
+
+  Args:
+    directory: folder or URI of the memory, as it is shown.
+    manifest: the memory's manifest.
+  """
   claim = manifest.claim()
   memory = _pairs("memory", [
       ("folder", directory), ("digest", manifest.digest), ("span", str(manifest.span)),
@@ -120,9 +125,9 @@ def columns_table(names: Sequence[str], rows: Sequence[Sequence[str]], whole: Co
   """A table with a line for each row under the names of its columns.
 
   Args:
-    names: of the columns.
-    rows: the cells.
-    whole: columns whose cells are not broken, so that in a narrow terminal the others are.
+    names: the names of the columns.
+    rows: the texts of the cells, row by row, in the order of `names`.
+    whole: names of the columns whose cells are never broken into lines; in a narrow terminal the others are.
   """
   table = Table(box=None, header_style="bold")
   for name in names:
@@ -137,7 +142,7 @@ def progress(stream: TextIO | None = None) -> Iterator[Progress]:
   """A progress callback for the block: bars in a terminal, plain lines now and then otherwise.
 
   Args:
-    stream: where to show it; standard error if None.
+    stream: the stream that shows it; None, the default, takes standard error.
   """
   stream = sys.stderr if stream is None else stream
   if not stream.isatty():
@@ -155,7 +160,7 @@ class BarProgress:
   """A progress callback that draws one bar per step.
 
   Args:
-    bars: rich's live display.
+    bars: the live display of rich that holds the bars; it has been started.
   """
 
   def __init__(self, bars: Bars) -> None:
@@ -175,7 +180,7 @@ class BarProgress:
 
 
 class RateColumn(ProgressColumn):
-  """Units per second of a bar."""
+  """The column of a bar that shows its units per second."""
 
   def render(self, task: Task) -> Text:
     """The rate as text; empty until it is known."""
