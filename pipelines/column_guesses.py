@@ -26,12 +26,12 @@ _LEAST_HASH_IDS = 1024
 _MANY_VALUES = 1000
 _IDS_PER_SLOT = 32
 _SMOOTHING = 5.0
-# Whole numbers whose values tell more than their size by this AUC are names.
-_NAMES_TELL_MORE = 0.02
+# Whole numbers whose values tell more than their size does, by this much AUC, are identifiers.
+_IDENTIFIERS_TELL_MORE = 0.02
 # The epochs of the years 2000 and 2100, in seconds.
 _EARLIEST, _LATEST = 946_684_800.0, 4_102_444_800.0
 
-# The earlier ones win.
+# Names of labels; of several columns the one whose name stands first is taken.
 _LABEL_NAMES = ("label", "target", "clicked", "is_click", "is_clicked", "click", "clk", "y", "converted",
                 "is_converted", "conversion", "purchased", "is_purchase", "purchase", "long_view", "is_like", "liked",
                 "like")
@@ -39,7 +39,7 @@ _RATING_NAMES = re.compile(r"rating|stars|score|^r$", re.IGNORECASE)
 _TIME_NAMES = re.compile(r"(^|_)(time|timestamp|ts|datetime|date|t|at)(_(s|ms|us|ns|ms_utc|utc))?$", re.IGNORECASE)
 _ID_NAMES = re.compile(r"(^|_)(id|uid|pid|iid|key|code|hash|user|item|ad|campaign|author|video|movie|zip)s?$|id$",
                        re.IGNORECASE)
-# What is known only after the impression was shown.
+# Names of what is known only after the impression was shown.
 _OUTCOME_NAMES = re.compile(
     r"(^|_)(click(ed|s)?|clk|like[ds]?|conver(t|ted|sion)|purchas(e|ed)|bought|follow(ed)?|comment(ed)?|share[ds]?|"
     r"forward(ed)?|hate|dwell|(play|stay)_?time|watch(ed)?|long_view|profile_enter|revenue|label|target)(_|$)",
@@ -51,14 +51,14 @@ class FieldGuess:
   """A field as a config writes it, and why.
 
   Attributes:
-    column: of the log.
-    reason: a sentence.
-    hash_ids: size of the id space of a hashed field.
-    vocabulary_ids: size of a growing vocabulary.
-    boundaries: of a number.
-    ids_per_slot: the most ids of a slot.
-    auc: how well the column alone tells the label in the sample, 0.5 or more.
-    kept: whether it is used; what is left out stands in the config as a comment.
+    column: name of the log's column.
+    reason: a sentence that says why the field is as it is, or why it is left out.
+    hash_ids: number of ids of a hashed field; None of another.
+    vocabulary_ids: number of ids of a growing vocabulary; None of another field.
+    boundaries: ascending boundaries between the buckets of a number; empty of another field.
+    ids_per_slot: the most ids that a slot keeps of the field; None sets no limit of its own.
+    auc: the AUC in [0.5, 1] with which the column alone tells the label in the sample; 0.5, the default, is chance.
+    kept: whether the field is used; what is left out stands in the config as a comment.
   """
 
   column: str
@@ -73,7 +73,13 @@ class FieldGuess:
 
 @dataclasses.dataclass(frozen=True)
 class LabelGuess:
-  """The label: its column, the value from which it counts as 1 (None where it is 0 or 1), and why."""
+  """The column that models are to predict.
+
+  Attributes:
+    column: name of the log's column.
+    positive_from: the least value that counts as 1; None where the column is 0 or 1.
+    reason: a sentence that says why it is this column.
+  """
 
   column: str
   positive_from: float | None
@@ -82,7 +88,13 @@ class LabelGuess:
 
 @dataclasses.dataclass(frozen=True)
 class TimeGuess:
-  """The time column, its unit (of `log_settings.TIME_UNITS`), and why."""
+  """The column that orders the rows.
+
+  Attributes:
+    column: name of the log's column.
+    unit: the unit of its times, a key of `TIME_UNITS` of the log's settings.
+    reason: a sentence that says why it is this column.
+  """
 
   column: str
   unit: str
@@ -93,8 +105,8 @@ def guess_label(texts: Mapping[str, np.ndarray], asked: str | None = None) -> La
   """The column that models are to predict.
 
   Args:
-    texts: per column the canonical texts of the sample.
-    asked: the column, where the user named it.
+    texts: per column's name, `[num_rows]` object array of the canonical texts of the sample.
+    asked: name of the column that the user named; None, the default, leaves it to a guess.
 
   Raises:
     ConfigError: no column looks like a label, several do, or the one that was asked for is none.
@@ -109,10 +121,13 @@ def guess_label(texts: Mapping[str, np.ndarray], asked: str | None = None) -> La
                  key=lambda name: _LABEL_NAMES.index(name.lower()))
   if named:
     others = f"; others that are 0 or 1: {', '.join(name for name in binary if name != named[0])}" if binary[1:] else ""
-    return LabelGuess(named[0], None, f"0 or 1, with {_share(texts[named[0]])} of ones, and a telling name{others}.")
+    return LabelGuess(named[0], None, f"0 or 1, with {_share_of_ones(texts[named[0]])} of ones, and a telling "
+                      f"name{others}.")
   if len(binary) == 1:
-    return LabelGuess(binary[0], None, f"the only column that is 0 or 1, with {_share(texts[binary[0]])} of ones.")
-  ratings = [name for name, values in texts.items() if _RATING_NAMES.search(name) and _threshold(values) is not None]
+    share = _share_of_ones(texts[binary[0]])
+    return LabelGuess(binary[0], None, f"the only column that is 0 or 1, with {share} of ones.")
+  ratings = [name for name, values in texts.items()
+             if _RATING_NAMES.search(name) and _even_threshold(values) is not None]
   if not binary and len(ratings) == 1:
     return _asked_label(ratings[0], texts[ratings[0]])
   raise ConfigError("label", rule="one column is 0 or 1 and has a telling name (click, label, ...).",
@@ -122,8 +137,8 @@ def guess_label(texts: Mapping[str, np.ndarray], asked: str | None = None) -> La
 
 def _asked_label(name: str, values: np.ndarray) -> LabelGuess:
   if _is_binary(values):
-    return LabelGuess(name, None, f"0 or 1, with {_share(values)} of ones.")
-  threshold = _threshold(values)
+    return LabelGuess(name, None, f"0 or 1, with {_share_of_ones(values)} of ones.")
+  threshold = _even_threshold(values)
   if threshold is None:
     raise ConfigError("label", rule="a label is 0 or 1, or a number that counts as 1 from some value on.",
                       received=f"{name!r} with values such as {', '.join(sorted(set(values))[:5])}.",
@@ -137,11 +152,11 @@ def _is_binary(values: np.ndarray) -> bool:
   return set(np.unique(values)) == {"0", "1"}
 
 
-def _share(values: np.ndarray) -> str:
+def _share_of_ones(values: np.ndarray) -> str:
   return f"{np.mean(values == '1'):.1%}"
 
 
-def _threshold(values: np.ndarray) -> float | None:
+def _even_threshold(values: np.ndarray) -> float | None:
   """The value that parts the rows most evenly; None where they are no numbers, or all the same."""
   numbers, unreadable = encoding.numbers(values)
   if unreadable.any() or np.isnan(numbers).any():
@@ -157,9 +172,9 @@ def guess_time(texts: Mapping[str, np.ndarray], label: str, asked: str | None = 
   """The column that orders the rows; None if there is none.
 
   Args:
-    texts: per column the canonical texts of the sample.
-    label: the label's column.
-    asked: the column, where the user named it.
+    texts: per column's name, `[num_rows]` object array of the canonical texts of the sample.
+    label: name of the label's column.
+    asked: name of the column that the user named; None, the default, leaves it to a guess.
 
   Raises:
     ConfigError: the column that was asked for is none of the log, or not numeric.
@@ -191,7 +206,12 @@ def _epoch_unit(numbers: np.ndarray) -> str | None:
 
 
 def label_values(texts: np.ndarray, label: LabelGuess) -> np.ndarray:
-  """`[n]` float64, 0 or 1, of the label's texts."""
+  """The labels of rows, `[num_rows]` float64, 0 or 1.
+
+  Args:
+    texts: `[num_rows]` object array of the canonical texts of the label's column.
+    label: what was guessed of that column.
+  """
   numbers, _ = encoding.numbers(texts)
   return (numbers >= (0.5 if label.positive_from is None else label.positive_from)).astype(np.float64)
 
@@ -200,18 +220,19 @@ def guess_field(column: str, values: np.ndarray, labels: np.ndarray) -> FieldGue
   """How a column becomes a field, or why it is left out.
 
   Args:
-    column: its name.
-    values: `[n]` canonical texts.
-    labels: `[n]`, 0 or 1.
+    column: name of the column.
+    values: `[num_rows]` object array of the column's canonical texts.
+    labels: `[num_rows]`, 0 or 1.
   """
   distinct, codes = np.unique(values, return_inverse=True)
-  guess = _kind(column, values, distinct)
+  guess = _guess_by_values(column, values, distinct)
   if guess.reason and not guess.kept:
     return guess
   auc = column_auc(values, codes, labels)
-  if guess.boundaries and _are_names(values, distinct, codes, labels):
-    guess = dataclasses.replace(_hashed(column, len(distinct)), reason=f"{len(distinct):,} whole numbers in the sample "
-                                "that tell more by their value than by their size: names, hashed.")
+  if guess.boundaries and _are_identifiers(values, distinct, codes, labels):
+    guess = dataclasses.replace(_hashed_field(column, len(distinct)),
+                                reason=f"{len(distinct):,} whole numbers in the sample that "
+                                "tell more by their value than by their size: names, hashed.")
   guess = dataclasses.replace(guess, auc=auc)
   if auc >= LEAK_AUC:
     return dataclasses.replace(guess, kept=False, reason=f"a leak: by itself it orders the rows with AUC {auc:.3f}, so "
@@ -225,7 +246,7 @@ def guess_field(column: str, values: np.ndarray, labels: np.ndarray) -> FieldGue
   return guess
 
 
-def _kind(column: str, values: np.ndarray, distinct: np.ndarray) -> FieldGuess:
+def _guess_by_values(column: str, values: np.ndarray, distinct: np.ndarray) -> FieldGuess:
   present = distinct[distinct != encoding.MISSING_TEXT]
   num_present = int(np.count_nonzero(values != encoding.MISSING_TEXT))
   if len(distinct) < 2:
@@ -249,27 +270,31 @@ def _kind(column: str, values: np.ndarray, distinct: np.ndarray) -> FieldGuess:
   if len(present) <= MAX_VOCABULARY:
     return FieldGuess(column, f"{len(present):,} values in the sample: a vocabulary that grows.",
                       vocabulary_ids=_power_of_two(2 * len(present) + 2, least=8))
-  return _hashed(column, len(present))
+  return _hashed_field(column, len(present))
 
 
-def _hashed(column: str, num_values: int) -> FieldGuess:
+def _hashed_field(column: str, num_values: int) -> FieldGuess:
   return FieldGuess(column, f"{num_values:,} values in the sample: hashed.",
                     hash_ids=_power_of_two(_HASH_FACTOR * num_values, least=_LEAST_HASH_IDS),
                     ids_per_slot=_IDS_PER_SLOT if num_values >= _MANY_VALUES else None)
 
 
-def _are_names(values: np.ndarray, distinct: np.ndarray, codes: np.ndarray, labels: np.ndarray) -> bool:
-  """Whether whole numbers say who or what rather than how much."""
+def _are_identifiers(values: np.ndarray, distinct: np.ndarray, codes: np.ndarray, labels: np.ndarray) -> bool:
+  """Whether whole numbers say who or what, rather than how much."""
   numbers, _ = encoding.numbers(distinct)
   present = numbers[np.isfinite(numbers)]
   if (present != np.floor(present)).any() or labels.min() == labels.max():
     return False
-  every, _ = encoding.numbers(values)
-  return _auc_of_values(codes, labels) > _auc_of_size(every, labels) + _NAMES_TELL_MORE
+  numbers_of_rows, _ = encoding.numbers(values)
+  return _auc_of_values(codes, labels) > _auc_of_size(numbers_of_rows, labels) + _IDENTIFIERS_TELL_MORE
 
 
 def quantile_boundaries(numbers: np.ndarray) -> tuple[float, ...]:
-  """Boundaries of buckets of about equal size, with few digits; empty where there are fewer than two buckets."""
+  """Ascending boundaries of buckets of about equal size, with few digits; empty where all would be one bucket.
+
+  Args:
+    numbers: `[num_rows]` float64 values; those that are not finite are left out.
+  """
   present = numbers[np.isfinite(numbers)]
   quantiles = np.quantile(present, np.arange(1, NUM_BUCKETS) / NUM_BUCKETS)
   rounded = np.unique([float(f"{value:.4g}") for value in quantiles])
@@ -283,9 +308,9 @@ def column_auc(values: np.ndarray, codes: np.ndarray, labels: np.ndarray) -> flo
   tell what they merely remember; numbers are tried by their size too, and in buckets where they have many values.
 
   Args:
-    values: `[n]` canonical texts.
-    codes: `[n]` the number of each row's distinct value.
-    labels: `[n]`, 0 or 1.
+    values: `[num_rows]` object array of the column's canonical texts.
+    codes: `[num_rows]` integers, the place of each row's value among the distinct ones.
+    labels: `[num_rows]`, 0 or 1.
   """
   if labels.min() == labels.max():
     return 0.5
@@ -316,18 +341,18 @@ def _auc_of_values(codes: np.ndarray, labels: np.ndarray) -> float:
   return metrics.auc(labels, scores)
 
 
-def guess_fields(texts: Mapping[str, np.ndarray], labels: np.ndarray, *, without: Sequence[str],
+def guess_fields(texts: Mapping[str, np.ndarray], labels: np.ndarray, *, not_fields: Sequence[str],
                  unusable: Mapping[str, str]) -> list[FieldGuess]:
   """The fields of all columns, in the order of the log.
 
   Args:
-    texts: per column the canonical texts of the sample.
-    labels: `[n]`, 0 or 1.
-    without: columns that have another part: label and time.
-    unusable: columns that are left out, with the reason.
+    texts: per column's name, `[num_rows]` object array of the canonical texts of the sample.
+    labels: `[num_rows]`, 0 or 1.
+    not_fields: names of the columns that are no fields: those of the label and the time.
+    unusable: the reason for which a column is left out, by the column's name.
   """
   return [FieldGuess(name, unusable[name], hash_ids=_LEAST_HASH_IDS, kept=False) if name in unusable
-          else guess_field(name, values, labels) for name, values in texts.items() if name not in without]
+          else guess_field(name, values, labels) for name, values in texts.items() if name not in not_fields]
 
 
 def _power_of_two(number: int, least: int) -> int:

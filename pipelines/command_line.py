@@ -18,14 +18,13 @@ from diet_tf.errors import DataError, DietError, add_note
 from diet_tf.log_settings import AUTO_SPAN
 from diet_tf.printable import printable
 from diet_tf.terminal import progress, without_native_chatter
-from pipelines.spans import parse_first, parse_request, plan_spans, resume_command
+from pipelines.spans import parse_first, parse_request, plan_spans, resume_command, spans_after
 
 if TYPE_CHECKING:
   from diet_tf.config import Config
   from diet_tf.fidelity_result import FidelityResult
   from diet_tf.store import Store
-  from pipelines.evaluation import Evaluation
-  from pipelines.workspace import SpanRecord
+  from pipelines.workspace import SpanRecord, Workspace
 
 DEMO_OUTPUT = "diet_runs/demo"
 _RUN_EXAMPLES = """examples:
@@ -92,7 +91,7 @@ def run_parser() -> argparse.ArgumentParser:
                       "the store's newest memory was made with, and carry that memory over")
   parser.add_argument("--evaluate", action=argparse.BooleanOptionalAction, default=None,
                       help="whether to train the panel at the end; by default where no --span is given, or with --json")
-  parser.add_argument("--seed", type=int, help="of everything that is drawn")
+  parser.add_argument("--seed", type=int, help="seed of everything that is drawn (default: that of the config)")
   _add_runner(parser)
   _add_common(parser)
   return parser
@@ -142,24 +141,25 @@ def _report_command(options: argparse.Namespace, command: str) -> int:
   config = load_config(options.config, [*options.set, *output])
   wanted = Options(store_uri=options.store, json_path=options.json, beam_pipeline_args=tuple(options.beam_arg),
                    command=command)
-  evaluation, available = _opened(config, options.data_dir, wanted)
-  _check_memory_to_judge(evaluation, available)
-  _check_results_wanted(wanted, available, evaluation.store.spans())
+  job = _opened(config, options.data_dir, wanted)
+  _check_memory_to_judge(job)
+  _check_results_wanted(wanted, job.available, job.store.spans())
   with _saying_how_to_go_on(lambda: command):
-    result = _evaluate(evaluation, available, wanted)
+    result = _evaluate(job, wanted)
   if result is not None:
-    _show(result, evaluation)
+    _show(result, job.workspace)
   return 0
 
 
-def _check_memory_to_judge(evaluation: Evaluation, available: Sequence[int]) -> None:
-  committed = evaluation.store.spans()
+def _check_memory_to_judge(job: Job) -> None:
+  committed = job.store.spans()
   if not committed:
-    raise DataError(evaluation.store.uri, rule="a report is of the newest memory of a store.",
+    raise DataError(job.store.uri, rule="a report is of the newest memory of a store.",
                     received="a store without commits.", remedy="pass --store URI, or distil a span with diet run.")
-  if not evaluation.test_spans(available):
-    raise DataError(evaluation.config.log.pattern, rule="a memory is judged on spans after the last one that it has "
-                    "seen.", received=f"a memory up to span {committed[-1]}, and a log up to span {max(available)}.",
+  if not job.test_spans():
+    raise DataError(job.config.log.pattern, rule="a memory is judged on spans after the last one that it has "
+                    "seen.", received=f"a memory up to span {committed[-1]}, and a log up to span "
+                    f"{max(job.available)}.",
                     remedy="wait for the next span, or name a log that has it (--config, --data-dir).")
 
 
@@ -219,13 +219,33 @@ def _command(name: str, arguments: Sequence[str]) -> str:
   return shlex.join(["diet", name, *arguments])
 
 
-def _opened(config: Config, data_dir: str, options: Options) -> tuple[Evaluation, list[int]]:
-  """Store and workspace of a config, and the spans of its log."""
+@dataclasses.dataclass(frozen=True)
+class Job:
+  """What a command works on.
+
+  Attributes:
+    config: the config of the run, whose paths can be opened from the current folder.
+    workspace: the folder that everything but the store is written to.
+    store: the store of the memories.
+    available: numbers of the log's spans, ascending, at least one.
+  """
+
+  config: Config
+  workspace: Workspace
+  store: Store
+  available: tuple[int, ...]
+
+  def test_spans(self) -> tuple[int, ...]:
+    """Numbers of the spans that the newest memory is judged on; empty if the log has none after it."""
+    return spans_after(self.available, self.store.spans(), test_spans=self.config.test_spans)
+
+
+def _opened(config: Config, data_dir: str, options: Options) -> Job:
+  """The store, the workspace and the log of a config."""
   if not options.simulated:
     _say("Starting TensorFlow and TFX.")
   from diet_tf.store import Store
   from pipelines.data_folder import with_data_dir
-  from pipelines.evaluation import Evaluation
   from pipelines.workspace import Workspace
   from tfx_components.log_gen import available_spans
 
@@ -236,17 +256,17 @@ def _opened(config: Config, data_dir: str, options: Options) -> tuple[Evaluation
   if not available:
     raise DataError(config.log.pattern, rule="it matches the files of at least one span.", received="none.",
                     remedy="check log.pattern of the config, and --data-dir.")
-  return Evaluation(config, workspace, store, options.beam_pipeline_args), available
+  return Job(config, workspace, store, tuple(available))
 
 
 def _run(config: Config, data_dir: str, options: Options) -> int:
-  evaluation, available = _opened(config, data_dir, options)
-  store = evaluation.store
-  plan = plan_spans(available, store.known_spans(), test_spans=config.test_spans, request=options.span,
+  job = _opened(config, data_dir, options)
+  store = job.store
+  plan = plan_spans(job.available, store.known_spans(), test_spans=config.test_spans, request=options.span,
                     replace=options.replace, first=options.first_span)
   for note in plan.notes:
     _say(note)
-  _check_results_wanted(options, available, [*store.spans(), *plan.spans])
+  _check_results_wanted(options, job.available, [*store.spans(), *plan.spans])
   # The data of the span's commit before it is run; a run is also cut between a commit and the end of its pipeline.
   before: dict[int, str | None] = {}
   ended: list[int] = []
@@ -260,11 +280,11 @@ def _run(config: Config, data_dir: str, options: Options) -> int:
     for number, span in enumerate(plan.spans, 1):
       _say(f"Span {span} ({number} of {len(plan.spans)})")
       before[span] = _committed_data(store, span)
-      _distil(evaluation, span, options)
+      _distil(job, span, options)
       ended.append(span)
-    result = _evaluate(evaluation, available, options) if options.evaluate else None
+    result = _evaluate(job, options) if options.evaluate else None
   if result is not None:
-    _show(result, evaluation)
+    _show(result, job.workspace)
   return 0
 
 
@@ -287,12 +307,12 @@ def _committed_data(store: Store, span: int) -> str | None:
 
 
 def _absolute(path: str) -> str:
-  """The path for records that are read from other folders too; a URI stays as it is."""
+  """The absolute path, since what records it is read from other folders too; a URI stays as it is."""
   return path if files.is_remote(path) else os.path.abspath(path)
 
 
 def _check_results_wanted(options: Options, available: Sequence[int], committed: Sequence[int]) -> None:
-  """Results that cannot be had are refused before hours are spent."""
+  """Refuses results that cannot be had before hours are spent."""
   if options.json_path is None:
     return
   if not committed or max(available, default=-1) <= max(committed):
@@ -303,22 +323,22 @@ def _check_results_wanted(options: Options, available: Sequence[int], committed:
     files.make_folders(files.parent(options.json_path) or ".")
 
 
-def _distil(evaluation: Evaluation, span: int, options: Options) -> None:
+def _distil(job: Job, span: int, options: Options) -> None:
   from pipelines.local import run_span
   from tfx_components.progress import shown_by
 
   with progress() as shown, shown_by(shown):
-    record = run_span(evaluation.config, span, evaluation.workspace, store_uri=evaluation.store.uri,
-                      runner=options.runner, replace=options.replace, accept_changes=options.accept_changes,
+    record = run_span(job.config, span, job.workspace, store_uri=job.store.uri, runner=options.runner,
+                      replace=options.replace, accept_changes=options.accept_changes,
                       beam_pipeline_args=options.beam_pipeline_args)
   _say(_outcome(record))
 
 
 def _outcome(record: SpanRecord) -> str:
-  from pipelines.evaluation import read_stage
+  from pipelines.evaluation import read_stage_summary
 
   text = f"Span {record.span} committed after {record.seconds:.0f} s"
-  stage = read_stage(record)
+  stage = read_stage_summary(record)
   if stage is None:
     return f"{text}."
   actions = ", ".join(f"{name} {count:,}" for name, count in stage.actions.items())
@@ -327,8 +347,10 @@ def _outcome(record: SpanRecord) -> str:
   return f"{text}: {stage.num_slots:,} slots for {stage.num_examples:,} new examples ({actions}){judged}."
 
 
-def _evaluate(evaluation: Evaluation, available: Sequence[int], options: Options) -> FidelityResult | None:
-  test_spans = evaluation.test_spans(available)
+def _evaluate(job: Job, options: Options) -> FidelityResult | None:
+  from pipelines.evaluation import Evaluation
+
+  test_spans = job.test_spans()
   if not test_spans:
     _say("No span is later than those of the memory: there is nothing to test it on yet.")
     return None
@@ -340,7 +362,7 @@ def _evaluate(evaluation: Evaluation, available: Sequence[int], options: Options
   _say(f"Evaluation on span {', '.join(map(str, test_spans))}")
   start = time.monotonic()
   with progress() as shown:
-    evaluation = dataclasses.replace(evaluation, progress=shown)
+    evaluation = Evaluation(job.config, job.workspace, job.store, options.beam_pipeline_args, shown)
     result = evaluation.run(test_spans, bayes_auc=bayes_auc, commands=[options.command])
   _say(f"Evaluated in {time.monotonic() - start:.0f} s.")
   if options.json_path is not None:
@@ -349,11 +371,11 @@ def _evaluate(evaluation: Evaluation, available: Sequence[int], options: Options
   return result
 
 
-def _show(result: FidelityResult, evaluation: Evaluation) -> None:
+def _show(result: FidelityResult, workspace: Workspace) -> None:
   print(f"\n{printable(result.table())}\n")
   print(f"Memory (TFRecords, manifest): {result.memory_uri}")
   print(f"Report:                       {result.report_uri}")
-  print(f"Results:                      {evaluation.workspace.results_path}", flush=True)
+  print(f"Results:                      {workspace.results_path}", flush=True)
 
 
 def _say(text: str) -> None:

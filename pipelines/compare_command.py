@@ -19,7 +19,7 @@ from diet_tf.terminal import columns_table, console, progress, without_native_ch
 
 if TYPE_CHECKING:
   from diet_tf.progress import Progress
-  from pipelines.held_out import HeldOut
+  from pipelines.held_out import HeldOutRows
 
 _EXAMPLES = """examples:
   diet compare lr dnn dcn_v2 --store diet_runs/demo/store
@@ -97,13 +97,13 @@ def _compare(options: argparse.Namespace) -> int:
   return 0
 
 
-def held_out_rows(options: argparse.Namespace, manifest: Manifest, shown: Progress) -> HeldOut:
+def held_out_rows(options: argparse.Namespace, manifest: Manifest, shown: Progress) -> HeldOutRows:
   """The rows that the options ask for.
 
   Args:
-    options: of `compare_parser`.
-    manifest: of the memory.
-    shown: told about finished pieces of work.
+    options: the arguments of the command, as `compare_parser` reads them.
+    manifest: manifest of the memory.
+    shown: callback that is told about finished pieces of work.
 
   Raises:
     ConfigError: nothing says where they are.
@@ -122,7 +122,7 @@ def held_out_rows(options: argparse.Namespace, manifest: Manifest, shown: Progre
   return found
 
 
-def _from_log(options: argparse.Namespace, manifest: Manifest, shown: Progress) -> HeldOut:
+def _from_log(options: argparse.Namespace, manifest: Manifest, shown: Progress) -> HeldOutRows:
   from diet_tf.log_settings import LogSettings
   from pipelines import held_out
 

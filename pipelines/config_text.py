@@ -20,16 +20,16 @@ _WIDTH = 118
 
 
 @dataclasses.dataclass(frozen=True)
-class Spans:
+class SpanLayout:
   """How the log's spans are told apart.
 
   Attributes:
-    reason: a sentence.
-    column: the time column that assigns rows to spans; None where `{SPAN}` stands in the pattern.
-    seconds: length of a span.
-    unit: of the time column.
+    reason: a sentence that says how many spans there are, and what tells them apart.
+    column: name of the time column that assigns rows to spans; None where `{SPAN}` stands in the pattern.
+    seconds: length of a span in seconds; None where `{SPAN}` stands in the pattern.
+    unit: unit of the time column, a key of `TIME_UNITS` of the log's settings.
     origin: start of span 0, in seconds since 1970.
-    is_one: whether there is one span only, so that nothing is left to test on.
+    has_one_span: whether there is at most one span, so that nothing is left to test on.
   """
 
   reason: str
@@ -37,32 +37,32 @@ class Spans:
   seconds: int | None = None
   unit: str = "s"
   origin: int = 0
-  is_one: bool = False
+  has_one_span: bool = False
 
 
 @dataclasses.dataclass(frozen=True)
-class Draft:
+class ConfigDraft:
   """Everything that a first config says.
 
   Attributes:
-    name: of the run.
-    pattern: of the log's files.
-    declared_format: where the suffix does not say it.
-    delimiter: of CSV files.
-    spans: how they are told apart.
-    label: what is predicted.
-    time: what orders the rows; None without.
-    fields: of all other columns, those that are left out among them.
-    budget_fraction: slots per example.
-    budget_reason: a sentence.
-    sampled: what the guesses rest on, in words.
+    name: name of the run.
+    pattern: pattern of the log's files.
+    declared_format: format of the files where their suffix does not say it; None elsewhere.
+    delimiter: character between the values of a CSV line.
+    spans: how the spans are told apart.
+    label: the column that is predicted.
+    time: the column that orders the rows; None without one.
+    fields: the fields of all other columns, those that are left out among them.
+    budget_fraction: slots per example, in (0, 1].
+    budget_reason: a sentence that says why the fraction is this one.
+    sampled: what the guesses rest on, in words: how many rows of how many files.
   """
 
   name: str
   pattern: str
   declared_format: str | None
   delimiter: str
-  spans: Spans
+  spans: SpanLayout
   label: LabelGuess
   time: TimeGuess | None
   fields: tuple[FieldGuess, ...]
@@ -81,36 +81,37 @@ class Draft:
     return [field for field in self.fields if not field.kept]
 
 
-def config_text(draft: Draft, path: str) -> str:
+def config_text(draft: ConfigDraft, path: str) -> str:
   """The YAML of a draft.
 
   Args:
-    draft: what to write.
-    path: of the config, for the command in its head.
+    draft: what the config says.
+    path: path that the config is written to, for the command in its head.
   """
   lines = [*_comment(f"Written by 'diet init' from {draft.sampled}. Every choice is a guess: read it through."), "#",
            f"#   diet run --config {printable(path)}", "#",
-           *_comment("docs/configuration.md has every key."), f"name: {_scalar(draft.name)}", "", *_log(draft), "",
-           *_features(draft), "", *_comment(draft.budget_reason), "budget:", f"  fraction: {draft.budget_fraction:g}"]
+           *_comment("docs/configuration.md has every key."), f"name: {_yaml_text(draft.name)}", "",
+           *_log_section(draft), "", *_features_section(draft), "", *_comment(draft.budget_reason), "budget:",
+           f"  fraction: {draft.budget_fraction:g}"]
   return "\n".join(lines) + "\n"
 
 
-def _log(draft: Draft) -> Iterator[str]:
+def _log_section(draft: ConfigDraft) -> Iterator[str]:
   yield from _comment(f"Spans: {draft.spans.reason}")
   yield "log:"
-  yield f"  pattern: {_scalar(draft.pattern)}"
+  yield f"  pattern: {_yaml_text(draft.pattern)}"
   if draft.declared_format:
     yield f"  format: {draft.declared_format}"
   if draft.delimiter != ",":
     yield f"  delimiter: {json.dumps(draft.delimiter)}"
   if draft.spans.column is not None:
-    yield f"  span_column: {_scalar(draft.spans.column)}"
+    yield f"  span_column: {_yaml_text(draft.spans.column)}"
     yield f"  span_seconds: {draft.spans.seconds}"
     yield f"  span_origin: {draft.spans.origin}"
     if draft.spans.unit != "s":
       yield f"  span_time_unit: {draft.spans.unit}"
   yield ""
-  if draft.spans.is_one:
+  if draft.spans.has_one_span:
     yield from _comment("There is one span yet, which is distilled: nothing is left to test on. With the next one, set "
                         "this to 1.")
     yield "test_spans: 0"
@@ -119,40 +120,40 @@ def _log(draft: Draft) -> Iterator[str]:
     yield "test_spans: 1"
 
 
-def _features(draft: Draft) -> Iterator[str]:
+def _features_section(draft: ConfigDraft) -> Iterator[str]:
   yield "features:"
   yield from _comment(f"{draft.label.column}: {draft.label.reason}", 2)
   if draft.label.positive_from is None:
-    yield f"  label: {_scalar(draft.label.column)}"
+    yield f"  label: {_yaml_text(draft.label.column)}"
   else:
-    yield f"  label: {{column: {_scalar(draft.label.column)}, positive_from: {draft.label.positive_from:g}}}"
+    yield f"  label: {{column: {_yaml_text(draft.label.column)}, positive_from: {draft.label.positive_from:g}}}"
   if draft.time is not None:
     yield from _comment(f"{draft.time.column}: {draft.time.reason} It orders the rows of a span, and is no field.", 2)
-    yield f"  time: {_scalar(draft.time.column)}"
+    yield f"  time: {_yaml_text(draft.time.column)}"
   else:
     yield from _comment("No column of numbers looks like a time. With one, name it here: it orders the rows of a span.",
                         2)
     yield "  # time: COLUMN"
   yield "  fields:"
-  names = _Names()
+  names = _FieldNames()
   for field in draft.kept:
     yield from _comment(f"{field.column}: {field.reason}", 4)
-    yield from _entry(_flow(_form(field, names)), "    - ", "       ")
+    yield from _wrapped_entry(_flow_mapping(_field_entry(field, names)), "    - ", "       ")
   if draft.left_out:
     yield from _comment("Left out. To use one after all, remove the # before its lines.", 4)
   for field in draft.left_out:
     yield from _comment(f"{field.column}: {field.reason}", 4)
-    yield from _entry(_flow(_form(field, names)), "    # - ", "    #    ")
+    yield from _wrapped_entry(_flow_mapping(_field_entry(field, names)), "    # - ", "    #    ")
 
 
-class _Names:
+class _FieldNames:
   """Gives each field a name that examples can have."""
 
   def __init__(self) -> None:
     self._taken = set(_EXAMPLE_KEYS)
 
   def name(self, column: str) -> str:
-    """The column's own name, or the nearest that is allowed and free."""
+    """The column's own name, or the one nearest to it that is allowed and not taken yet."""
     name = column.replace("/", "_") or "unnamed"
     while name in self._taken or not name:
       name = f"{name}_column"
@@ -160,7 +161,7 @@ class _Names:
     return name
 
 
-def _form(field: FieldGuess, names: _Names) -> dict[str, Any]:
+def _field_entry(field: FieldGuess, names: _FieldNames) -> dict[str, Any]:
   """A field as a config writes it."""
   name = names.name(field.column)
   form: dict[str, Any] = {"name": name}
@@ -177,7 +178,7 @@ def _form(field: FieldGuess, names: _Names) -> dict[str, Any]:
   return form
 
 
-def _entry(flow: str, first: str, rest: str) -> Sequence[str]:
+def _wrapped_entry(flow: str, first: str, rest: str) -> Sequence[str]:
   """Lines of an entry of a list; a text in quotes, which may hold spaces, is not broken."""
   if '"' in flow:
     return [first + flow]
@@ -185,17 +186,17 @@ def _entry(flow: str, first: str, rest: str) -> Sequence[str]:
                        break_on_hyphens=False)
 
 
-def _flow(form: dict[str, Any]) -> str:
-  return "{" + ", ".join(f"{key}: {_value(value)}" for key, value in form.items()) + "}"
+def _flow_mapping(form: dict[str, Any]) -> str:
+  return "{" + ", ".join(f"{key}: {_yaml_value(value)}" for key, value in form.items()) + "}"
 
 
-def _value(value: Any) -> str:
+def _yaml_value(value: Any) -> str:
   if isinstance(value, list):
-    return "[" + ", ".join(map(_value, value)) + "]"
-  return _scalar(value) if isinstance(value, str) else repr(value)
+    return "[" + ", ".join(map(_yaml_value, value)) + "]"
+  return _yaml_text(value) if isinstance(value, str) else repr(value)
 
 
-def _scalar(text: str) -> str:
+def _yaml_text(text: str) -> str:
   """A text as YAML: plain where it cannot be taken for anything else, in quotes elsewhere."""
   if _PLAIN.fullmatch(text) and text.lower() not in _RESERVED_WORDS:
     return text

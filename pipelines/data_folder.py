@@ -11,7 +11,12 @@ from diet_tf.log_settings import LogSettings
 
 
 def with_data_dir(config: Config, data_dir: str) -> Config:
-  """The config with the paths of the log and its side tables taken below `data_dir`; absolute ones stay."""
+  """The config with the paths of the log and its side tables taken below a folder.
+
+  Args:
+    config: the config as its file has it; absolute paths and URIs in it stay as they are.
+    data_dir: the folder or URI that relative paths start from.
+  """
 
   def located(path: str) -> str:
     return path if files.is_remote(path) or os.path.isabs(path) else files.join(data_dir, path)

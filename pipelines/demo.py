@@ -39,22 +39,37 @@ CONFIG: dict[str, Any] = {
 
 
 def config_values(settings: SimulatedLogSettings = LOG_SETTINGS) -> dict[str, Any]:
-  """The demo's config as a config file writes it."""
+  """The demo's config as a config file writes it.
+
+  Args:
+    settings: settings of the simulated log.
+  """
   spec = simulated_feature_spec(settings)
-  features = {"label": spec.label.column, "time": spec.time_column, "fields": [_form(field) for field in spec.fields]}
+  features = {"label": spec.label.column, "time": spec.time_column,
+              "fields": [_field_entry(field) for field in spec.fields]}
   return {"name": CONFIG["name"], "log": {"pattern": f"{LOG_FOLDER}/span-{{SPAN}}.csv"}, "features": features,
           **copy.deepcopy({key: value for key, value in CONFIG.items() if key != "name"})}
 
 
 def demo_config(output: str, overrides: Sequence[str] = ()) -> Config:
-  """The demo's config with `output` as its folder; `overrides` are of the form "section.key=value"."""
+  """The config of a demo.
+
+  Args:
+    output: the folder of the demo.
+    overrides: settings that differ from the built-in ones, each of the form "section.key=value".
+  """
   values = {**config_values(), "output": output}
   where = apply_overrides(values, Where("the demo's config"), parse_overrides(overrides))
   return build_config(values, where)
 
 
 def prepare(output: str, settings: SimulatedLogSettings = LOG_SETTINGS, progress: Progress = silent) -> None:
-  """Makes `output` anew, with the simulated log and the config in it.
+  """Makes the folder of a demo anew, with the simulated log and the config in it.
+
+  Args:
+    output: the folder, which is emptied if an earlier demo made it.
+    settings: settings of the simulated log.
+    progress: callback that is told about the rows that are written.
 
   Raises:
     ConfigError: there is something in `output` that no demo wrote.
@@ -100,12 +115,17 @@ def resume_command(output: str, overrides: Sequence[str], *, runner: str, json_p
 
 
 def bayes_auc(test_spans: Sequence[int], settings: SimulatedLogSettings = LOG_SETTINGS) -> float:
-  """The AUC that the true click probabilities have, in expectation, on the rows of the test spans: none is higher."""
+  """The AUC that the true click probabilities have, in expectation, on the rows of the test spans: none is higher.
+
+  Args:
+    test_spans: numbers of the spans that models are judged on.
+    settings: settings of the simulated log.
+  """
   log = SimulatedLog(settings)
   return metrics.expected_auc(np.concatenate([log.span(span)[1] for span in test_spans]))
 
 
-def _form(field: Field) -> dict[str, Any]:
+def _field_entry(field: Field) -> dict[str, Any]:
   """A field as a config file writes it."""
   form: dict[str, Any] = {"name": field.name}
   if field.column != field.name:

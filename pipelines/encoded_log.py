@@ -13,7 +13,7 @@ from diet_tf.progress import Progress, silent
 from diet_tf.store import Store, memory_folder
 from pipelines import held_out
 from pipelines.data_folder import with_data_dir
-from pipelines.encoded_spans import committed_span
+from pipelines.encoded_spans import committed_shards
 from pipelines.workspace import Workspace
 
 
@@ -22,8 +22,8 @@ class EncodedLog:
   """The two parts of a log, as seen from a memory.
 
   Attributes:
-    seen: the spans that the memory stands for: to train on the log what was trained on the memory.
-    held_out: later spans: to judge both.
+    seen: the examples of the spans that the memory stands for, to train on the log what was trained on the memory.
+    held_out: the examples of later spans, to judge both on.
   """
 
   seen: LogExamples
@@ -37,13 +37,13 @@ def open_log(config: Config | str, store_uri: str, *, data_dir: str = ".", outpu
   What a run has left beside the store is read as it is; a span that is not there is encoded once, and kept.
 
   Args:
-    config: of the log, or the path of its file.
-    store_uri: the root of the store.
-    data_dir: what paths in the config are relative to.
-    output: the local folder of the run; None takes the one that the store lies in, or that of the config where the
-      store is remote.
-    test_spans: the held-out spans; empty for the newest of the log.
-    progress: told about finished pieces of work.
+    config: the config of the run, or the path of its file.
+    store_uri: folder or URI of the store's root.
+    data_dir: the folder that paths in the config are relative to; the current one by default.
+    output: the local folder of the run; None, the default, takes the one that the store lies in, or that of the config
+      where the store is remote.
+    test_spans: numbers of the held-out spans; empty, the default, takes the newest span of the log.
+    progress: callback that is told about finished pieces of work.
 
   Raises:
     ConfigError: the config, or what is passed, is not usable.
@@ -59,7 +59,7 @@ def open_log(config: Config | str, store_uri: str, *, data_dir: str = ".", outpu
   later = [held_out.from_log(config.log, config.features, manifest, store_uri, workspace.output, spans=spans,
                              progress=progress) for spans in ([[span] for span in test_spans] or [[]])]
   store = Store(store_uri)
-  seen = {span: committed_span(config.log, config.features, span, store, workspace, progress=progress)
+  seen = {span: committed_shards(config.log, config.features, span, store, workspace, progress=progress)
           for span in store.known_spans() if span <= manifest.span}
   return EncodedLog(LogExamples(seen, config.features),
                     LogExamples({part.spans[0]: part.shards for part in later}, config.features))

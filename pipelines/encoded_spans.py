@@ -1,6 +1,6 @@
 """Spans of the log as examples: those of pipeline runs, and spans that are encoded outside the pipeline.
 
-The latter are those that models are judged on, and what was missing.
+The latter are the spans that models are judged on, and committed ones whose examples are gone.
 """
 
 from __future__ import annotations
@@ -18,22 +18,22 @@ from tfx_components.log_gen.file_names import SPLIT_FOLDER, SUMMARY_NAME, VOCABU
 from tfx_components.stage_files import salt_check_of
 
 
-def encoded_span(log: LogSettings, features: FeatureSpec, span: int, store: Store, folder: str, *,
+def encoded_shards(log: LogSettings, features: FeatureSpec, span: int, store: Store, folder: str, *,
                  beam_pipeline_args: Sequence[str] = (), progress: Progress = silent) -> list[str]:
-  """The shards of a span, encoded with the vocabularies of the newest commit below it.
+  """The paths of a span's example shards, encoded with the vocabularies of the newest commit below the span.
 
-  Those of a span that was committed with another feature spec knew other fields, or fewer values: it is encoded with
-  the vocabularies of the newest commit of all, and its own values are not added, so that an id means one value. What
-  was encoded before is taken as it is.
+  A span that was committed with another feature spec knew other fields, or fewer values: it is encoded with the
+  vocabularies of the newest commit of all, and its own values are not added, so that an id means one value. What was
+  encoded before is taken as it is.
 
   Args:
-    log: with paths that can be opened from here.
+    log: settings of the log, whose paths can be opened from the current folder.
     features: the feature spec of the store.
-    span: its number.
-    store: of the memories.
-    folder: for the examples of this span; those of each log, spec and parent have a folder of their own in it.
-    beam_pipeline_args: for the reader of the log.
-    progress: told about finished pieces of work.
+    span: number of the span.
+    store: the store of the memories.
+    folder: folder for the examples of this span; those of each log, spec and parent get a folder of their own in it.
+    beam_pipeline_args: options of Beam for the reader of the log.
+    progress: callback that is told about finished pieces of work.
   """
   grows = span not in store.spans() or store.read(span).feature_spec_digest in (None, features.digest())
   below = store.newest(below=span) if grows else store.newest()
@@ -50,28 +50,28 @@ def encoded_span(log: LogSettings, features: FeatureSpec, span: int, store: Stor
     known = {} if below is None else encoding.read_vocabularies(store.path(below, VOCABULARIES_NAME))
     generate_examples(log, features if grows else encoding.closed(features, known), span, target,
                       vocabularies=known if grows else {}, beam_pipeline_args=beam_pipeline_args, progress=progress)
-  return shards_below(target)
+  return shards_in_folder(target)
 
 
-def committed_span(log: LogSettings, features: FeatureSpec, span: int, store: Store, workspace: Workspace, *,
+def committed_shards(log: LogSettings, features: FeatureSpec, span: int, store: Store, workspace: Workspace, *,
                    beam_pipeline_args: Sequence[str] = (), progress: Progress = silent) -> list[str]:
-  """The shards of a committed span: those of its pipeline run, or else the span encoded again.
+  """The paths of a committed span's example shards: those of its pipeline run, or else of the span encoded again.
 
   Args:
-    log: with paths that can be opened from here.
+    log: settings of the log, whose paths can be opened from the current folder.
     features: the feature spec of the store.
-    span: its number.
-    store: of the memories.
-    workspace: where examples are looked for, and written if there are none.
-    beam_pipeline_args: for the reader of the log.
-    progress: told about finished pieces of work.
+    span: number of the span.
+    store: the store of the memories.
+    workspace: the folder of the run, where examples are looked for, and written if there are none.
+    beam_pipeline_args: options of Beam for the reader of the log.
+    progress: callback that is told about finished pieces of work.
   """
   record = workspace.read_record(span)
   if record is not None and record.feature_spec_digest == features.digest():
-    shards = shards_below(record.examples)
+    shards = shards_in_folder(record.examples)
     if shards and salt_check_of(record.examples) == _salt_check(store):
       return shards
-  return encoded_span(log, features, span, store, workspace.examples_folder(span),
+  return encoded_shards(log, features, span, store, workspace.examples_folder(span),
                       beam_pipeline_args=beam_pipeline_args, progress=progress)
 
 
@@ -81,7 +81,7 @@ def _salt_check(store: Store) -> str | None:
   return None if newest is None else read_manifest(store.path(newest, MEMORY_PART)).salt_check
 
 
-def shards_below(folder: str) -> list[str]:
-  """The shards of an Examples folder; empty if it has none."""
+def shards_in_folder(folder: str) -> list[str]:
+  """The paths of the example shards in an Examples folder; empty if it has none."""
   split = files.join(folder, SPLIT_FOLDER)
   return records.example_shards(split) if files.is_folder(split) else []

@@ -1,4 +1,4 @@
-"""The final evaluation of a run: the panel on the log, the memory and random rows, judged on the spans that follow."""
+"""The final evaluation of a run: a panel trained on the log, the memory and random rows, and judged on later spans."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from diet_tf.report import write_report
 from diet_tf.stage_record import StageRecord, StageSummary
 from diet_tf.store import MEMORY_PART, Commit, Store
 from diet_tf.teacher import Teacher
-from pipelines.encoded_spans import committed_span, encoded_span
+from pipelines.encoded_spans import committed_shards, encoded_shards
 from pipelines.workspace import SpanRecord, Workspace
 from tfx_components.inputs import TEACHER_PART, VOCABULARIES_PART
 from tfx_components.stage_files import STAGE_NAME
@@ -33,14 +33,14 @@ _COVERAGE_BATCH = 1 << 14
 
 @dataclasses.dataclass(frozen=True)
 class Evaluation:
-  """What is evaluated.
+  """Judges the newest memory of a store by the panel.
 
   Attributes:
-    config: with paths that can be opened from here.
-    workspace: where examples are looked for and results are written.
-    store: of the memories.
-    beam_pipeline_args: for spans that must be encoded.
-    progress: called along the way.
+    config: the config of the run, whose paths can be opened from the current folder.
+    workspace: the folder where examples are looked for and results are written.
+    store: the store of the memories.
+    beam_pipeline_args: options of Beam for spans that have to be encoded.
+    progress: callback that is told about finished pieces of work.
   """
 
   config: Config
@@ -48,12 +48,6 @@ class Evaluation:
   store: Store
   beam_pipeline_args: Sequence[str] = ()
   progress: Progress = silent
-
-  def test_spans(self, available: Sequence[int]) -> tuple[int, ...]:
-    """The spans right after the newest committed one that the memory is judged on; empty if there is none."""
-    committed = self.store.spans()
-    later = [span for span in sorted(available) if committed and span > committed[-1]]
-    return tuple(later[:max(1, self.config.test_spans)])
 
   def run(self, test_spans: Sequence[int], *, bayes_auc: float | None = None,
           commands: Sequence[str] = ()) -> FidelityResult:
@@ -63,9 +57,9 @@ class Evaluation:
     anew from them.
 
     Args:
-      test_spans: of `test_spans`.
-      bayes_auc: the best possible AUC on them, where it is known.
-      commands: that give the same figures again, for the report.
+      test_spans: numbers of the spans that the memory is judged on, at least one.
+      bayes_auc: the best possible AUC on them; None, the default, where it is not known.
+      commands: command lines that give the same figures again, which the report shows.
     """
     commits = self.store.commits()
     key = canonical_digest({
@@ -113,11 +107,11 @@ class Evaluation:
                           progress=self.progress, strategy=strategy)
 
   def _log_shards(self, span: int) -> list[str]:
-    return committed_span(self.config.log, self.config.features, span, self.store, self.workspace,
+    return committed_shards(self.config.log, self.config.features, span, self.store, self.workspace,
                           beam_pipeline_args=self.beam_pipeline_args, progress=self.progress)
 
   def _encoded(self, span: int) -> list[str]:
-    return encoded_span(self.config.log, self.config.features, span, self.store, self.workspace.examples_folder(span),
+    return encoded_shards(self.config.log, self.config.features, span, self.store, self.workspace.examples_folder(span),
                         beam_pipeline_args=self.beam_pipeline_args, progress=self.progress)
 
   def _report(self, result: FidelityResult, commit: Commit, test_spans: Sequence[int], commands: Sequence[str]) -> None:
@@ -131,7 +125,7 @@ class Evaluation:
         history=self.workspace.kept_results(), settings=self.config.to_dict(), commands=commands)
 
   def _stages(self) -> list[StageRecord]:
-    """What the stages of the committed spans did, as far as their artifacts are there."""
+    """The records of the committed spans' stages, as far as their artifacts are there."""
     records_of_spans = (self.workspace.read_record(span) for span in self.store.known_spans())
     return [stage for record in records_of_spans
             if record is not None and (stage := read_stage_record(record)) is not None]
@@ -143,7 +137,7 @@ class Evaluation:
     return {} if shares is None else dict(zip(memory.spec.names, shares, strict=True))
 
 
-def read_stage(record: SpanRecord) -> StageSummary | None:
+def read_stage_summary(record: SpanRecord) -> StageSummary | None:
   """What a span's stage did; None where its artifact is gone."""
   stage = read_stage_record(record)
   return None if stage is None else stage.summary

@@ -13,20 +13,20 @@ from diet_tf.log_settings import LogSettings
 from diet_tf.manifest import MANIFEST_NAME, Manifest, read_document
 from diet_tf.progress import Progress, silent
 from diet_tf.store import Store
-from pipelines.encoded_spans import encoded_span, shards_below
+from pipelines.encoded_spans import encoded_shards, shards_in_folder
 from tfx_components.log_gen.file_names import SUMMARY_NAME
 
 EXAMPLES_FOLDER = "examples"
 
 
 @dataclasses.dataclass(frozen=True)
-class HeldOut:
+class HeldOutRows:
   """Encoded rows that a memory has not seen.
 
   Attributes:
-    shards: their TFRecord files.
-    spans: that they are of; empty where nothing says it.
-    source: the folder or pattern that they come from, for the reader.
+    shards: paths of the TFRecord files that hold them.
+    spans: numbers of the spans that they are of, ascending; empty where nothing says it.
+    source: the folder or the log's pattern that they come from, to be shown.
   """
 
   shards: tuple[str, ...]
@@ -34,12 +34,12 @@ class HeldOut:
   source: str
 
 
-def from_folder(folder: str, manifest: Manifest) -> HeldOut:
+def from_folder(folder: str, manifest: Manifest) -> HeldOutRows:
   """The examples in a folder that LogGen wrote (or in a folder of TFRecord shards).
 
   Args:
-    folder: an Examples folder with `Split-train`, or the folder of the shards.
-    manifest: of the memory.
+    folder: path or URI of an Examples folder with `Split-train`, or of the folder of the shards.
+    manifest: manifest of the memory.
 
   Raises:
     DataError: there are no examples, or the memory has seen them.
@@ -56,12 +56,20 @@ def from_folder(folder: str, manifest: Manifest) -> HeldOut:
                         f"{manifest.salt_check}.", received=str(summary.get("salt_check")),
                         remedy="encode the span again with the secret of the memory: pass --config instead.")
     _require_unseen([summary["span"]], manifest)
-  shards = shards_below(folder) or records.example_shards(folder)
-  return HeldOut(tuple(shards), () if summary is None else (summary["span"],), folder)
+  shards = shards_in_folder(folder) or records.example_shards(folder)
+  return HeldOutRows(tuple(shards), () if summary is None else (summary["span"],), folder)
 
 
-def from_workspace(store_uri: str, manifest: Manifest) -> HeldOut | None:
-  """The examples of the newest span, later than the memory, that a run has left beside a local store; None without."""
+def from_workspace(store_uri: str, manifest: Manifest) -> HeldOutRows | None:
+  """The examples of the newest span, later than the memory, that a run has left beside a local store.
+
+  Args:
+    store_uri: folder or URI of the store's root.
+    manifest: manifest of the memory.
+
+  Returns:
+    The rows; None where there are none, or where the store is remote.
+  """
   if files.is_remote(store_uri):
     return None
   root = files.join(files.parent(store_uri), EXAMPLES_FOLDER)
@@ -78,17 +86,17 @@ def from_workspace(store_uri: str, manifest: Manifest) -> HeldOut | None:
 
 
 def from_log(log: LogSettings, features: FeatureSpec, manifest: Manifest, store_uri: str, output: str, *,
-             spans: Sequence[int] = (), progress: Progress = silent) -> HeldOut:
+             spans: Sequence[int] = (), progress: Progress = silent) -> HeldOutRows:
   """Spans of the raw log, encoded as the next span of the store would be.
 
   Args:
-    log: with paths that can be opened from here.
-    features: the feature spec.
-    manifest: of the memory.
-    store_uri: of its store, which has the vocabularies.
+    log: settings of the log, whose paths can be opened from the current folder.
+    features: the feature spec that rows are encoded with, which has to be the memory's.
+    manifest: manifest of the memory.
+    store_uri: folder or URI of the root of its store, which has the vocabularies.
     output: folder for the encoded spans; they are kept, so that the next comparison starts at once.
-    spans: their numbers; empty for the newest of the log.
-    progress: told about finished pieces of work.
+    spans: numbers of the spans; empty, the default, takes the newest of the log.
+    progress: callback that is told about finished pieces of work.
 
   Raises:
     ConfigError: the memory does not lie in a store, though its vocabularies have to be known.
@@ -110,9 +118,9 @@ def from_log(log: LogSettings, features: FeatureSpec, manifest: Manifest, store_
     spans = available[-1:]
   _require_unseen(spans, manifest)
   store = Store(store_uri)
-  shards = [shard for span in spans for shard in encoded_span(
+  shards = [shard for span in spans for shard in encoded_shards(
       log, features, span, store, files.join(output, EXAMPLES_FOLDER, str(span)), progress=progress)]
-  return HeldOut(tuple(shards), tuple(spans), log.pattern)
+  return HeldOutRows(tuple(shards), tuple(spans), log.pattern)
 
 
 def _require_unseen(spans: Sequence[int], manifest: Manifest) -> None:

@@ -18,14 +18,14 @@ from diet_tf.terminal import without_native_chatter
 
 if TYPE_CHECKING:
   from pipelines.column_guesses import TimeGuess
-  from pipelines.config_text import Draft, Spans
+  from pipelines.config_text import ConfigDraft, SpanLayout
   from pipelines.log_sample import LogFiles, LogSample
 
 # A memory of fewer slots than this is a handful of training steps.
 _LEAST_SLOTS = 256
 _USUAL_FRACTION = 0.01
 _MOST_FRACTION = 0.5
-# From the longest to the shortest, the one that gives at least so many spans.
+# Lengths that a span may have, in seconds: of these the longest is taken that gives at least so many spans.
 _SPAN_LENGTHS = ((604_800, "week"), (86_400, "day"), (3_600, "hour"))
 _ENOUGH_SPANS = 5
 _EXAMPLES = """examples:
@@ -46,12 +46,14 @@ def init_parser() -> argparse.ArgumentParser:
                       "number of a span; CSV, Parquet, JSON Lines or TFRecord")
   parser.add_argument("--output", default="config.yaml", metavar="FILE", help="the config (default: %(default)s)")
   parser.add_argument("--replace", action="store_true", help="replace a file that lies there")
-  parser.add_argument("--name", help="of the run (default: the config's file name)")
+  parser.add_argument("--name", help="name of the run (default: the config's file name)")
   parser.add_argument("--label", metavar="COLUMN", help="what models predict (default: a telling column of 0 and 1)")
   parser.add_argument("--time", metavar="COLUMN", help="what orders the rows (default: a column of times since 1970)")
-  parser.add_argument("--format", choices=FORMATS, help="of the files (default: by the suffix)")
-  parser.add_argument("--delimiter", metavar="CHARACTER", help="of CSV files (default: by the header)")
-  parser.add_argument("--rows", type=int, default=100_000, metavar="N", help="of the sample (default: %(default)s)")
+  parser.add_argument("--format", choices=FORMATS, help="format of the files (default: by the suffix)")
+  parser.add_argument("--delimiter", metavar="CHARACTER",
+                      help="what parts the values of CSV files (default: by the header)")
+  parser.add_argument("--rows", type=int, default=100_000, metavar="N",
+                      help="rows of the sample (default: %(default)s)")
   parser.add_argument("--json", action="store_true", help="print what was guessed as JSON")
   return parser
 
@@ -84,53 +86,53 @@ def _init(options: argparse.Namespace) -> int:
   return 0
 
 
-def make_draft(options: argparse.Namespace) -> Draft:
+def make_draft(options: argparse.Namespace) -> ConfigDraft:
   """What a config for the log says, as far as a sample tells.
 
   Args:
-    options: of `init_parser`.
+    options: the arguments of the command, as `init_parser` reads them.
 
   Raises:
     ConfigError, DataError: the log cannot be read, or nothing in it looks like a label.
   """
   from pipelines import column_guesses, log_sample
-  from pipelines.config_text import Draft
+  from pipelines.config_text import ConfigDraft
 
   log_files = log_sample.find_files(options.log, declared_format=options.format, delimiter=options.delimiter)
   sample = log_sample.read_sample(log_files, options.rows)
   unusable = {**dict.fromkeys(sample.undecodable, "holds bytes that are no UTF-8."),
               **dict.fromkeys(sample.nested, "holds lists or objects; a field has one value a row.")}
   if log_files.has_spans:
-    unusable.update(dict.fromkeys(sample.names_of_files(), "has one value in each span: it names the span, and the "
-                                  "next one has a value that no model has seen."))
+    unusable.update(dict.fromkeys(sample.columns_that_name_files(), "has one value in each span: it names the span, "
+                                  "and the next one has a value that no model has seen."))
   plain = {name: values for name, values in sample.texts.items() if name not in unusable}
   label = column_guesses.guess_label(plain, options.label)
   time = column_guesses.guess_time(plain, label.column, options.time)
   labels = column_guesses.label_values(plain[label.column], label)
-  without = [label.column, *([time.column] if time else [])]
-  fields = column_guesses.guess_fields(sample.texts, labels, without=without, unusable=unusable)
+  not_fields = [label.column, *([time.column] if time else [])]
+  fields = column_guesses.guess_fields(sample.texts, labels, not_fields=not_fields, unusable=unusable)
   if not any(field.kept for field in fields):
     raise ConfigError("fields", rule="at least one column can be an input of models.",
                       received="; ".join(f"{field.column}: {field.reason}" for field in fields) or "no other column.",
                       remedy="check the log, and --label.")
   fraction, why = _budget(log_files, sample)
-  return Draft(
+  return ConfigDraft(
       name=options.name or files.join(options.output).rpartition("/")[2].rpartition(".")[0] or "log",
       pattern=log_files.pattern, declared_format=log_files.declared_format, delimiter=log_files.delimiter,
       spans=_spans(log_files, time), label=label, time=time, fields=tuple(fields), budget_fraction=fraction,
       budget_reason=why, sampled=f"{sample.num_rows:,} rows of {len(sample.paths)} of {len(log_files.paths)} files")
 
 
-def _spans(log_files: LogFiles, time: TimeGuess | None) -> Spans:
-  from pipelines.config_text import Spans
+def _spans(log_files: LogFiles, time: TimeGuess | None) -> SpanLayout:
+  from pipelines.config_text import SpanLayout
   from pipelines.log_sample import time_range
   from tfx_components.log_gen import available_spans
 
   if log_files.has_spans:
     numbers = available_spans(log_files.settings())
     named = f"{numbers[0]} to {numbers[-1]}" if len(numbers) > 1 else str(numbers[0]) if numbers else "none"
-    return Spans(f"{len(numbers)} of them ({named}), by the number in the paths that {{SPAN}} stands for.",
-                 is_one=len(numbers) < 2)
+    return SpanLayout(f"{len(numbers)} of them ({named}), by the number in the paths that {{SPAN}} stands for.",
+                      has_one_span=len(numbers) < 2)
   if time is None:
     raise ConfigError("spans", rule="spans come from a number in the paths, or from a column of times since 1970.",
                       received=f"{log_files.pattern}, and no such column.",
@@ -144,9 +146,9 @@ def _spans(log_files: LogFiles, time: TimeGuess | None) -> Spans:
   # Weeks begin where the log does; days and hours where the clock's do.
   origin = math.floor(least / 86_400) * 86_400
   count = math.floor((greatest - origin) / seconds) - math.floor((least - origin) / seconds) + 1
-  return Spans(f"{count} of them, each a {word}, by the time in {time.column}, since the paths do not tell them apart. "
-               "Span 0 begins at midnight UTC before the first row.", column=time.column, seconds=seconds,
-               unit=time.unit, origin=origin, is_one=count < 2)
+  return SpanLayout(f"{count} of them, each a {word}, by the time in {time.column}, since the paths do not tell them "
+                    "apart. Span 0 begins at midnight UTC before the first row.", column=time.column, seconds=seconds,
+                    unit=time.unit, origin=origin, has_one_span=count < 2)
 
 
 def _budget(log_files: LogFiles, sample: LogSample) -> tuple[float, str]:
@@ -167,7 +169,7 @@ def _require_sound(text: str, path: str) -> None:
   build_config(*parse_config(text, path))
 
 
-def _described(draft: Draft, path: str) -> dict[str, object]:
+def _described(draft: ConfigDraft, path: str) -> dict[str, object]:
   return {
       "config": path, "pattern": draft.pattern, "spans": draft.spans.reason, "label": draft.label.column,
       "positive_from": draft.label.positive_from, "time": None if draft.time is None else draft.time.column,
@@ -177,7 +179,7 @@ def _described(draft: Draft, path: str) -> dict[str, object]:
                   "boundaries": list(field.boundaries)} for field in draft.fields]}
 
 
-def _summary(draft: Draft, path: str) -> str:
+def _summary(draft: ConfigDraft, path: str) -> str:
   lines = [f"{path}: from {draft.sampled}", f"  label   {draft.label.column}: {draft.label.reason}",
            f"  time    {f'{draft.time.column}: {draft.time.reason}' if draft.time else 'none'}",
            f"  spans   {draft.spans.reason}", f"  fields  {len(draft.kept)} of {len(draft.fields)} columns"]

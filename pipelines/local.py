@@ -49,8 +49,8 @@ def run_pipeline(pipeline: Pipeline, runner: str = "beam") -> None:
   """Runs a pipeline to its end.
 
   Args:
-    pipeline: with a local metadata connection.
-    runner: one of `RUNNERS`.
+    pipeline: the pipeline, made with a local metadata connection.
+    runner: one of `RUNNERS`: TFX's BeamDagRunner or its LocalDagRunner.
 
   Raises:
     DietError: what a component raised, as it raised it.
@@ -75,7 +75,7 @@ def run_pipeline(pipeline: Pipeline, runner: str = "beam") -> None:
 
 @contextlib.contextmanager
 def _errors_reported_once() -> Iterator[None]:
-  """Where warnings are silenced, so is the log of the errors that reach the user anyway."""
+  """For the block, silences the log of errors where warnings are silenced: they reach the user as what is raised."""
   loggers = [logging.getLogger(None if name == "root" else name) for name in _REPORTING_LOGGERS]
   silenced = [(logger, logger.level) for logger in loggers if logger.level == logging.ERROR]
   for logger, _ in silenced:
@@ -93,14 +93,14 @@ def run_span(config: Config, span: int, workspace: Workspace, *, store_uri: str,
   """Runs the pipeline of one span and remembers where its artifacts are.
 
   Args:
-    config: with paths that can be opened from here.
-    span: its number.
-    workspace: where everything but the store is written.
-    store_uri: root of the store.
+    config: the config of the run, whose paths can be opened from the current folder.
+    span: number of the span.
+    workspace: the folder that everything but the store is written to.
+    store_uri: folder or URI of the store's root.
     runner: one of `RUNNERS`.
-    replace: whether a commit of the span is replaced.
-    accept_changes: whether the memory before may have been made with another config.
-    beam_pipeline_args: for the components that run on Beam.
+    replace: whether a commit of the span is replaced; otherwise other content is refused.
+    accept_changes: whether the memory that the span grows from may have been made with another config.
+    beam_pipeline_args: options of Beam for the components that run on it.
 
   Raises:
     DietError: what a component raised; the store is then as it was.

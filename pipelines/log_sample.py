@@ -14,7 +14,7 @@ from diet_tf.log_settings import SPAN_MARK, LogSettings
 from tfx_components.log_gen import columns, plan, sources
 
 DELIMITERS = (",", "\t", ";", "|")
-# Files that are sampled: of the first, the middle and the last span.
+# How many files are sampled: of the first, the middle and the last span.
 _MAX_FILES = 3
 _DIGITS = re.compile(r"\d+")
 _DATE = re.compile(r"\d{4}-\d{2}(-\d{2})?(?!\d)")
@@ -27,11 +27,11 @@ class LogFiles:
   """The files of a log.
 
   Attributes:
-    paths: sorted.
-    pattern: that matches them all; with `{SPAN}` where their paths tell spans apart.
-    format: of `log_settings.FORMATS`.
+    paths: paths or URIs of the files, sorted.
+    pattern: a pattern that matches all of them, with `{SPAN}` where their paths tell spans apart.
+    format: format of the files, one of `FORMATS` of the log's settings.
     declared_format: the format where the suffix does not say it; None elsewhere.
-    delimiter: between the values of a CSV line.
+    delimiter: character between the values of a CSV line.
   """
 
   paths: tuple[str, ...]
@@ -46,7 +46,7 @@ class LogFiles:
     return SPAN_MARK in self.pattern
 
   def settings(self) -> LogSettings:
-    """For readers of the files; the spans are of no matter to them."""
+    """Settings for readers of the files, to whom it does not matter which spans these are of."""
     return LogSettings(self.pattern if self.has_spans else SPAN_MARK, format=self.declared_format,
                        delimiter=self.delimiter)
 
@@ -56,12 +56,12 @@ class LogSample:
   """Some rows of a log, in order.
 
   Attributes:
-    texts: per column the canonical text of each row, `[num_rows]` object arrays; empty where missing.
-    nested: columns that hold lists or objects.
-    undecodable: columns that hold bytes that are no UTF-8.
-    paths: of the files that the rows come from.
-    file_numbers: `[num_rows]`, per row the number of its file among the paths.
-    rows_per_file: about how many rows a file has; None where it is not known.
+    texts: per column's name, `[num_rows]` object array of the rows' canonical texts; a missing value is an empty text.
+    nested: names of the columns that hold lists or objects.
+    undecodable: names of the columns that hold bytes that are no UTF-8.
+    paths: paths of the files that the rows come from.
+    file_numbers: `[num_rows]` integers, per row the place of its file in `paths`.
+    rows_per_file: about how many rows a file of the log has; None where it is not known.
   """
 
   texts: Mapping[str, np.ndarray]
@@ -73,11 +73,11 @@ class LogSample:
 
   @property
   def num_rows(self) -> int:
-    """Rows in the sample."""
+    """How many rows the sample has."""
     return len(self.file_numbers)
 
-  def names_of_files(self) -> list[str]:
-    """The columns with one value in each file and another in every other, where there are several."""
+  def columns_that_name_files(self) -> list[str]:
+    """Names of the columns whose value is the same throughout a file, and another in every other of several files."""
     if len(self.paths) < 2:
       return []
     firsts = np.unique(self.file_numbers, return_index=True)[1]
@@ -90,27 +90,27 @@ def find_files(log: Sequence[str], *, declared_format: str | None = None, delimi
   """The files that paths, globs, folders or a pattern with `{SPAN}` name.
 
   Args:
-    log: as the user gave it; a shell may have expanded it.
-    declared_format: of the files; None goes by the suffix.
-    delimiter: of CSV files; None goes by the header.
+    log: paths, globs, folders or a pattern as the user gave them; a shell may have expanded a glob.
+    declared_format: format of the files; None, the default, goes by the suffix.
+    delimiter: character between the values of a CSV line; None, the default, goes by the header.
 
   Raises:
     DataError: there are none, or nothing says their format.
   """
-  paths = sorted({path for entry in log for path in _paths(entry)})
+  paths = sorted({path for entry in log for path in _matching_paths(entry)})
   if not paths:
     raise DataError(" ".join(log), rule="it names at least one file.", received="none.",
                     remedy="check the path; put a glob in quotes.")
   marked = [entry for entry in log if SPAN_MARK in entry]
   pattern = marked[0] if marked else guess_pattern(paths)
-  kind = sources.format_of(paths[0], declared_format)
-  if kind == "csv" and delimiter is None:
+  file_format = sources.format_of(paths[0], declared_format)
+  if file_format == "csv" and delimiter is None:
     delimiter = guess_delimiter(paths[0])
-  return LogFiles(tuple(paths), pattern, kind, declared_format, delimiter or ",")
+  return LogFiles(tuple(paths), pattern, file_format, declared_format, delimiter or ",")
 
 
 def guess_delimiter(path: str) -> str:
-  """The delimiter that parts the header of a CSV file into the most columns; of equals, the earlier of `DELIMITERS`."""
+  """The delimiter that parts the header of a CSV file into the most columns; of equals, the first in `DELIMITERS`."""
 
   def num_columns(delimiter: str) -> int:
     try:
@@ -121,7 +121,7 @@ def guess_delimiter(path: str) -> str:
   return max(DELIMITERS, key=num_columns)
 
 
-def _paths(entry: str) -> list[str]:
+def _matching_paths(entry: str) -> list[str]:
   if files.is_folder(entry):
     names = [name for name in files.files_below(entry)
              if not any(part.startswith((".", "_")) for part in name.split("/"))]
@@ -136,7 +136,7 @@ def guess_pattern(paths: Sequence[str]) -> str:
   Other numbers that vary become `*`. A date with dashes is no number, and gives no `{SPAN}`.
 
   Args:
-    paths: of a log's files; a single one is taken for the first of those beside it that differ in its last number.
+    paths: paths of a log's files; a single one is taken for one of those beside it that differ in its last number.
 
   Raises:
     ConfigError: the paths have nothing in common.
@@ -150,9 +150,9 @@ def guess_pattern(paths: Sequence[str]) -> str:
   numbers = [_DIGITS.findall(path) for path in paths]
   varying = [place for place in range(len(numbers[0])) if len({row[place] for row in numbers}) > 1]
   if any(_DATE.search(path) for path in paths):
-    return _filled(paths[0], dict.fromkeys(varying, "*"))
+    return _with_marks(paths[0], dict.fromkeys(varying, "*"))
   span = _span_place(paths[0], varying)
-  return _filled(paths[0], {place: SPAN_MARK if place == span else "*" for place in varying})
+  return _with_marks(paths[0], {place: SPAN_MARK if place == span else "*" for place in varying})
 
 
 def _pattern_of_one(path: str) -> str:
@@ -174,7 +174,7 @@ def _span_place(path: str, varying: Sequence[int]) -> int:
   return (told or dated or list(varying))[0]
 
 
-def _filled(path: str, marks: Mapping[int, str]) -> str:
+def _with_marks(path: str, marks: Mapping[int, str]) -> str:
   place = -1
 
   def fill(match: re.Match[str]) -> str:
@@ -195,8 +195,8 @@ def read_sample(log_files: LogFiles, num_rows: int) -> LogSample:
   """The first rows of a few files.
 
   Args:
-    log_files: of the log.
-    num_rows: of the sample, about.
+    log_files: the files of the log.
+    num_rows: about how many rows the sample is to have, all files together.
 
   Raises:
     DataError: the files have no rows, or one is damaged.
@@ -210,12 +210,12 @@ def read_sample(log_files: LogFiles, num_rows: int) -> LogSample:
     taken, size = _read_file(log_files, path, -(-num_rows // len(paths)), parts, nested, undecodable)
     sizes += [size] if size is not None and taken else []
     numbers += [number] * taken
-  total = sum(_length(part) for part in parts)
+  total = sum(_num_rows(part) for part in parts)
   if not total:
     raise DataError(", ".join(paths), rule="the log has at least one row.", received="none.",
                     remedy="name files with rows.")
   names = list(dict.fromkeys(name for part in parts for name in part))
-  texts = {name: np.concatenate([part[name] if name in part else _missing(_length(part)) for part in parts])
+  texts = {name: np.concatenate([part[name] if name in part else _missing_values(_num_rows(part)) for part in parts])
            for name in names}
   return LogSample(texts, frozenset(nested), frozenset(undecodable), tuple(paths),
                    np.array(numbers), float(np.mean(sizes)) if sizes else None)
@@ -229,42 +229,50 @@ def _read_file(log_files: LogFiles, path: str, num_rows: int, parts: list[dict[s
     for block in sources.read_blocks(piece):
       rows = slice(0, num_rows - taken)
       parts.append({name: column.row_texts()[rows] for name, column in block.columns.items()})
-      nested.update(_flawed(block, columns.NESTED))
-      undecodable.update(_flawed(block, columns.UNDECODABLE))
+      nested.update(_flawed_columns(block, columns.NESTED))
+      undecodable.update(_flawed_columns(block, columns.UNDECODABLE))
       taken += min(len(block), num_rows - taken)
       if taken >= num_rows:
         return taken, _rows_of_file(log_files.format, path, len(block))
   return taken, float(taken)
 
 
-def _rows_of_file(kind: str, path: str, block_rows: int) -> float | None:
+def _rows_of_file(file_format: str, path: str, block_rows: int) -> float | None:
   """About how many rows a file has that was not read to its end."""
-  if kind == "parquet":
+  if file_format == "parquet":
     import pyarrow.parquet as pq
 
     with sources.open_parquet(path) as stream:
       return float(pq.ParquetFile(stream).metadata.num_rows)
-  if kind == "tfrecord" or sources.is_compressed(path):
+  if file_format == "tfrecord" or sources.is_compressed(path):
     return None
   return block_rows * max(1.0, files.size_bytes(path) / sources.BLOCK_BYTES)
 
 
-def _flawed(block: sources.Block, flaw: int) -> list[str]:
+def _flawed_columns(block: sources.Block, flaw: int) -> list[str]:
   return [name for name, column in block.columns.items() if (column.flaws == flaw).any()]
 
 
-def _length(part: Mapping[str, np.ndarray]) -> int:
+def _num_rows(part: Mapping[str, np.ndarray]) -> int:
   return len(next(iter(part.values()), ()))
 
 
-def _missing(num_rows: int) -> np.ndarray:
+def _missing_values(num_rows: int) -> np.ndarray:
   array = np.empty(num_rows, object)
   array[:] = encoding.MISSING_TEXT
   return array
 
 
 def time_range(log_files: LogFiles, column: str) -> tuple[float, float] | None:
-  """The least and greatest time of a whole log, which is read for this column alone; None without any."""
+  """The least and the greatest time of a whole log, of which this column alone is read.
+
+  Args:
+    log_files: the files of the log.
+    column: name of the time column.
+
+  Returns:
+    Both times in the column's unit; None where no row has one.
+  """
   least, greatest = np.inf, -np.inf
   for piece in plan.log_pieces(log_files.settings(), log_files.paths, None):
     for block in sources.read_blocks(piece, [column]):

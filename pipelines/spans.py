@@ -78,7 +78,7 @@ def plan_spans(available: Sequence[int], committed: Collection[int], *, test_spa
   usable = available[:max(0, len(available) - test_spans)]
   if not usable:
     raise DataError("log", rule=f"it has at least one span beside the newest {test_spans}, kept for the test.",
-                    received=f"spans {_named(available)}.", remedy="check log.pattern, or lower test_spans.")
+                    received=f"spans {_listed(available)}.", remedy="check log.pattern, or lower test_spans.")
   if request == AUTO_SPAN:
     if replace:
       raise ConfigError("--replace", rule=f"--span {AUTO_SPAN} is the next span that is not committed.",
@@ -90,12 +90,24 @@ def plan_spans(available: Sequence[int], committed: Collection[int], *, test_spa
     usable = [span for span in usable if span >= first]
     if not usable:
       raise DataError(f"span {first}", rule="the log has it, or a later one, to distil.",
-                      received=f"spans {_named(available)}, of which the newest {test_spans} are kept for the test.",
+                      received=f"spans {_listed(available)}, of which the newest {test_spans} are kept for the test.",
                       remedy="wait for its files, or correct log.pattern or --from-span.")
   spans = tuple(span for span in usable if replace or span not in committed)
   skipped = [span for span in usable if span not in spans]
-  notes = (f"Committed before: {_named(skipped)}. --replace runs them again.",) if skipped else ()
+  notes = (f"Committed before: {_listed(skipped)}. --replace runs them again.",) if skipped else ()
   return SpanPlan(spans, notes)
+
+
+def spans_after(available: Sequence[int], committed: Collection[int], *, test_spans: int) -> tuple[int, ...]:
+  """The spans right after the newest committed one, on which its memory is judged; empty if there are none.
+
+  Args:
+    available: numbers of the log's spans, in any order.
+    committed: numbers of the spans whose commits the store has.
+    test_spans: at most how many are taken; one is even where this is 0.
+  """
+  later = [span for span in sorted(available) if committed and span > max(committed)]
+  return tuple(later[:max(1, test_spans)])
 
 
 def resume_command(command: Sequence[str], planned: Sequence[int], done: Collection[int], *,
@@ -148,14 +160,14 @@ def _plan_one(span: int, available: Sequence[int], committed: Collection[int], r
   if span in committed and not replace:
     return SpanPlan((), (f"Span {span} is committed; nothing to do. --replace runs it again.",))
   if span not in available:
-    raise DataError(f"span {span}", rule="the log has it.", received=f"spans {_named(available)}.",
+    raise DataError(f"span {span}", rule="the log has it.", received=f"spans {_listed(available)}.",
                     remedy="wait for its files, or correct log.pattern or the span.")
   later = sorted(other for other in committed if other > span)
-  note = f"Spans {_named(later)} grew from what was there before; run them again if they are to follow from this one."
+  note = f"Spans {_listed(later)} grew from what was there before; run them again if they are to follow from this one."
   return SpanPlan((span,), (note,) if later else ())
 
 
-def _named(spans: Sequence[int]) -> str:
+def _listed(spans: Sequence[int]) -> str:
   if not spans:
     return "none"
   left_out = f" ... ({len(spans)} in all)" if len(spans) > _MAX_NAMED else ""

@@ -20,12 +20,12 @@ class SpanRecord:
   """Where a pipeline run left what the final evaluation and the report read.
 
   Attributes:
-    span: the span.
-    run_id: of the pipeline run.
-    feature_spec_digest: of the spec that the examples are encoded with.
-    examples: folder of the Examples artifact.
-    verdict: folder of the FidelityReport artifact.
-    seconds: wall time of the run.
+    span: number of the span.
+    run_id: name of the pipeline run, which the commit has too.
+    feature_spec_digest: digest of the feature spec that the examples are encoded with.
+    examples: path of the folder of the Examples artifact.
+    verdict: path of the folder of the FidelityReport artifact, in which the stage's record lies.
+    seconds: wall time of the pipeline run, in seconds.
   """
 
   span: int
@@ -56,7 +56,7 @@ class Workspace:
       report.html        the report
 
   Args:
-    output: a local folder.
+    output: path of a local folder, which need not be there.
 
   Raises:
     ConfigError: it is a URI.
@@ -71,12 +71,12 @@ class Workspace:
 
   @property
   def store_uri(self) -> str:
-    """The default place of the store."""
+    """The root of the store, unless the user names another one."""
     return files.join(self.output, "store")
 
   @property
   def pipeline_root(self) -> str:
-    """Where artifacts are written."""
+    """The folder that the artifacts of all pipeline runs are written to."""
     return files.join(self.output, "pipeline")
 
   @property
@@ -86,16 +86,16 @@ class Workspace:
 
   @property
   def results_path(self) -> str:
-    """The machine-readable results."""
+    """The path of the machine-readable results of the newest memory."""
     return files.join(self.output, "results.json")
 
   @property
   def report_path(self) -> str:
-    """The report."""
+    """The path of the report, one HTML page."""
     return files.join(self.output, "report.html")
 
   def examples_folder(self, span: int) -> str:
-    """Where a span is encoded outside the pipeline."""
+    """The folder for the examples of a span that is encoded outside the pipeline."""
     return files.join(self.output, "examples", str(span))
 
   def read_record(self, span: int) -> SpanRecord | None:
@@ -112,7 +112,7 @@ class Workspace:
       return None  # Only a short cut: what it points to can be made again.
 
   def write_record(self, record: SpanRecord) -> None:
-    """Remembers a span."""
+    """Remembers what a span's pipeline run left, in place of what an earlier one did."""
     path = self._record_path(record.span)
     with files.writing(self.output):
       files.make_folders(files.parent(path))

@@ -14,7 +14,7 @@ from diet_tf.simulate import SimulatedLog, SimulatedLogSettings
 from diet_tf.slots import Slots
 from diet_tf.store import Store
 from pipelines.data_folder import with_data_dir
-from pipelines.encoded_spans import encoded_span
+from pipelines.encoded_spans import encoded_shards
 from tfx_components.log_gen.file_names import VOCABULARIES_NAME
 
 LOG = SimulatedLogSettings(num_users=60, num_items=40, num_authors=10, num_categories=6, num_segments=3,
@@ -37,7 +37,7 @@ def make_run(folder: pathlib.Path) -> str:
   config = with_data_dir(load_config(str(folder / "config.yaml")), str(folder))
   store = Store(str(folder / "store"))
   for span in range(NUM_SPANS):
-    shards = encoded_span(config.log, config.features, span, store, str(folder / "examples" / str(span)))
+    shards = encoded_shards(config.log, config.features, span, store, str(folder / "examples" / str(span)))
     if span < NUM_SPANS - 1:
       save_memory(str(folder / f"memory-{span}"), _memory_of_rows(shards, config.features, span))
       vocabularies = files.join(files.parent(files.parent(shards[0])), VOCABULARIES_NAME)

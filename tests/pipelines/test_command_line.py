@@ -81,7 +81,7 @@ def test_spans_whose_commits_were_removed_are_not_run_again(tiny_log, tmp_path, 
     store.commit(span, {"notes": str(tmp_path / "content")}, parent=store.newest(below=span), settings={}, run_id="r")
   store.collect_garbage(1)
   distilled = []
-  monkeypatch.setattr(command_line, "_distil", lambda evaluation, span, options: distilled.append(span))
+  monkeypatch.setattr(command_line, "_distil", lambda job, span, options: distilled.append(span))
   arguments = ["--data-dir", str(tiny_log.folder), "--output", str(tmp_path / "out"), "--store", store.uri,
                "--no-evaluate"]
   assert run(tiny_log, *arguments) == 0
@@ -114,8 +114,8 @@ def test_a_report_judges_the_newest_memory_and_distils_nothing(tiny_log, tmp_pat
   for span in (0, 1):
     store.commit(span, {"notes": str(tmp_path / "content")}, parent=store.newest(below=span), settings={}, run_id="r")
   asked = []
-  monkeypatch.setattr(command_line, "_evaluate", lambda evaluation, available, options: asked.append(
-      (evaluation.store.uri, evaluation.test_spans(available), options.command)))
+  monkeypatch.setattr(command_line, "_evaluate", lambda job, options: asked.append(
+      (job.store.uri, job.test_spans(), options.command)))
   monkeypatch.setattr(command_line, "_distil", None)
   assert report(tiny_log, tmp_path, "--set", "test_spans=2") == 0
   assert asked[0][:2] == (store.uri, (2,)) and asked[0][2].startswith("diet report --config")
@@ -128,13 +128,13 @@ class Distilling:
     self.folder, self.fails_at, self.error, self.after_commit = folder, fails_at, error, after_commit
     self.distilled = []
 
-  def __call__(self, evaluation, span, options):
+  def __call__(self, job, span, options):
     self.distilled.append(span)
     if span == self.fails_at and not self.after_commit:
       raise self.error
     content = self.folder / f"content-{span}"
     content.write_text(f"{span}, made by run {id(self)}")
-    evaluation.store.commit(span, {"notes": str(content)}, parent=None, settings={}, run_id="r",
+    job.store.commit(span, {"notes": str(content)}, parent=None, settings={}, run_id="r",
                             replace=options.replace)
     if span == self.fails_at:
       raise self.error

@@ -5,7 +5,7 @@ import pytest
 from diet_tf.errors import ConfigError, DataError
 from diet_tf.log_settings import AUTO_SPAN
 from pipelines.command_line import run_parser
-from pipelines.spans import parse_first, parse_request, plan_spans, resume_command
+from pipelines.spans import parse_first, parse_request, plan_spans, resume_command, spans_after
 
 
 def test_all_uncommitted_spans_but_the_last_are_run_in_order():
@@ -65,6 +65,12 @@ def test_auto_replaces_nothing():
 def test_a_log_without_spans_to_distil_is_an_error(available):
   with pytest.raises(DataError, match="kept for the test"):
     plan_spans(available, (), test_spans=1)
+
+
+def test_spans_that_a_memory_is_judged_on():
+  assert spans_after([4, 2, 3, 1], {1, 2}, test_spans=1) == spans_after([4, 2, 3, 1], {1, 2}, test_spans=0) == (3,)
+  assert spans_after([4, 2, 3, 1], {2}, test_spans=5) == (3, 4)
+  assert spans_after([1, 2], {2}, test_spans=1) == spans_after([1, 2], (), test_spans=1) == ()
 
 
 def test_requests():
