@@ -41,7 +41,7 @@ setup(
     ],
     python_requires=">=3.10",
     packages=find_packages(include=[pattern for name in PACKAGES for pattern in (name, f"{name}.*")]),
-    package_data={"diet_tf": ["templates/*.j2", "py.typed"]},
+    package_data={"diet_tf": ["report/templates/*.j2", "py.typed"]},
     install_requires=[
         # Tested with 2.16, the newest that TFX 1.16 allows; tf-keras must have the same minor version.
         "tensorflow>=2.16,<2.17",
@@ -81,7 +81,7 @@ setup(
         ],
     },
     entry_points={
-        "console_scripts": ["diet = diet_tf.cli:run_process"],
+        "console_scripts": ["diet = diet_tf.cli.main:run_process"],
         # Commands that need an extra plug in here, so that `diet_tf` never imports the packages that define them.
         "diet.commands": [
             "run = pipelines.command_line:run",

@@ -19,6 +19,8 @@ import time
 from collections.abc import Callable
 from typing import Any
 
+from diet_tf.log.examples import example_dataset, example_shards
+
 STEPS = ("simulate", "encode", "teacher pass", "score", "outer step")
 # Steps whose memory must not depend on the length of the span.
 STREAMING = ("encode", "teacher pass", "score")
@@ -52,7 +54,7 @@ def run_simulate(folder: str, num_rows: int) -> tuple[int, float]:
   import pyarrow as pa
   import pyarrow.parquet as pq
 
-  from diet_tf.simulate import SimulatedLog
+  from diet_tf.log.simulate import SimulatedLog
 
   started, writer = time.perf_counter(), None
   for block in SimulatedLog(_log_settings(num_rows)).blocks(1):
@@ -66,7 +68,7 @@ def run_simulate(folder: str, num_rows: int) -> tuple[int, float]:
 
 def run_encode(folder: str, num_rows: int) -> tuple[int, float]:
   """LogGen on the span."""
-  from diet_tf.log_settings import LogSettings
+  from diet_tf.log.settings import LogSettings
   from tfx_components.log_gen.generate import generate_examples
 
   started = time.perf_counter()
@@ -76,14 +78,13 @@ def run_encode(folder: str, num_rows: int) -> tuple[int, float]:
 
 def run_teacher(folder: str, num_rows: int) -> tuple[int, float]:
   """One pass of the teacher over the span."""
-  from diet_tf import records
-  from diet_tf.teacher import Teacher, TeacherSettings
+  from diet_tf.distillation.teacher import Teacher, TeacherSettings
 
   spec, settings = _spec(num_rows), TeacherSettings()
-  shards = records.example_shards(f"{folder}/examples/Split-train")
+  shards = example_shards(f"{folder}/examples/Split-train")
   teacher = Teacher(spec, settings)
   # The first steps trace the graph; they belong to the pass but not to its rate.
-  dataset = records.example_dataset(shards, spec, settings.batch_size)
+  dataset = example_dataset(shards, spec, settings.batch_size)
   teacher.advance(dataset.take(2), 2 * settings.batch_size)
   started = time.perf_counter()
   teacher.advance(dataset, num_rows)
@@ -94,16 +95,15 @@ def run_teacher(folder: str, num_rows: int) -> tuple[int, float]:
 
 def run_score(folder: str, num_rows: int) -> tuple[int, float]:
   """Teacher's logits and influence of every example of the span."""
-  from diet_tf import records
-  from diet_tf.influence import InfluenceSettings
-  from diet_tf.scoring import SpanScorer, score_span
-  from diet_tf.teacher import Teacher, TeacherSettings
+  from diet_tf.distillation.influence import InfluenceSettings
+  from diet_tf.distillation.scoring import SpanScorer, score_span
+  from diet_tf.distillation.teacher import Teacher, TeacherSettings
 
   spec, settings = _spec(num_rows), InfluenceSettings()
-  shards = records.example_shards(f"{folder}/examples/Split-train")
+  shards = example_shards(f"{folder}/examples/Split-train")
   scorer = SpanScorer(Teacher.load(f"{folder}/teacher", spec, TeacherSettings()), settings)
   started = time.perf_counter()
-  scorer.fit_reference(records.example_dataset(shards, spec, settings.batch_size, holdback="only",
+  scorer.fit_reference(example_dataset(shards, spec, settings.batch_size, holdback="only",
                                                holdback_fraction=settings.holdback_fraction), None)
   score_span(scorer, shards, spec, f"{folder}/scores")
   return num_rows, time.perf_counter() - started
@@ -113,18 +113,17 @@ def run_outer(folder: str, num_rows: int, max_slots: int = 512, num_steps: int =
   """Outer steps on a memory of `max_slots` slots, after one of each proxy to trace the graphs."""
   import numpy as np
 
-  from diet_tf import records
-  from diet_tf.addressing import AddressingSettings
-  from diet_tf.budget import BudgetSettings
-  from diet_tf.distill import DistillSettings
-  from diet_tf.influence import InfluenceSettings
-  from diet_tf.scoring import scored_passes
-  from diet_tf.squash import SquashSettings
-  from diet_tf.stage import begin, refine_start
-  from diet_tf.teacher import Teacher, TeacherSettings
+  from diet_tf.distillation.addressing import AddressingSettings
+  from diet_tf.distillation.budget import BudgetSettings
+  from diet_tf.distillation.influence import InfluenceSettings
+  from diet_tf.distillation.refinement import DistillSettings
+  from diet_tf.distillation.scoring import scored_passes
+  from diet_tf.distillation.squash import SquashSettings
+  from diet_tf.distillation.stage import begin, refine_start
+  from diet_tf.distillation.teacher import Teacher, TeacherSettings
 
   spec = _spec(num_rows)
-  shards = records.example_shards(f"{folder}/examples/Split-train")
+  shards = example_shards(f"{folder}/examples/Split-train")
   passes = scored_passes(shards, f"{folder}/scores", spec, InfluenceSettings().holdback_fraction)
   teacher = Teacher.load(f"{folder}/teacher", spec, TeacherSettings())
   settings = DistillSettings(outer_steps=num_steps)
@@ -143,13 +142,13 @@ RUNS: dict[str, Callable[[str, int], tuple[int, float]]] = {
 
 
 def _log_settings(num_rows: int) -> Any:
-  from diet_tf.simulate import SimulatedLogSettings
+  from diet_tf.log.simulate import SimulatedLogSettings
   # The same id spaces for every length: what grows is the span alone.
   return SimulatedLogSettings(rows_per_span=num_rows)
 
 
 def _spec(num_rows: int) -> Any:
-  from diet_tf.simulate import simulated_feature_spec
+  from diet_tf.log.simulate import simulated_feature_spec
   return simulated_feature_spec(_log_settings(num_rows))
 
 

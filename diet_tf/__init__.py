@@ -15,19 +15,19 @@ os.environ.setdefault("TF_USE_LEGACY_KERAS", "1")
 __version__ = "0.1.0"
 
 _EXPORTS = {
-    "FeatureSpec": "diet_tf.features",
-    "Field": "diet_tf.features",
-    "FidelityCallback": "diet_tf.fidelity_callback",
-    "Label": "diet_tf.features",
-    "LogExamples": "diet_tf.log_examples",
-    "Memory": "diet_tf.memory",
-    "Recipe": "diet_tf.memory",
-    "load_memory": "diet_tf.memory",
+    "FeatureSpec": "diet_tf.log.features",
+    "Field": "diet_tf.log.features",
+    "FidelityCallback": "diet_tf.fidelity.callback",
+    "Label": "diet_tf.log.features",
+    "LogExamples": "diet_tf.training.log_examples",
+    "Memory": "diet_tf.memory.memory",
+    "Recipe": "diet_tf.memory.recipe",
+    "load_memory": "diet_tf.store.memories",
     "RankingModel": "diet_tf.models",
     "BagEmbedding": "diet_tf.models",
-    "BagModel": "diet_tf.bag_model",
+    "BagModel": "diet_tf.models.bag_model",
     "build_model": "diet_tf.models",
-    "Slots": "diet_tf.slots",
+    "Slots": "diet_tf.memory.slots",
 }
 
 __all__ = sorted(_EXPORTS)

@@ -19,14 +19,14 @@ import argparse
 import os
 
 import diet_tf  # Before TensorFlow, which learns from it that Keras 2 is wanted.
-from diet_tf.terminal import quiet_third_parties
+from diet_tf.cli.terminal import quiet_third_parties
 
 quiet_third_parties()
 
 import tensorflow as tf
 
 from diet_tf import metrics
-from diet_tf.memory import Mode
+from diet_tf.memory.memory import Mode
 from pipelines.encoded_log import EncodedLog, open_log
 
 BATCH_SIZE = 256  # Of trainings on the log.
@@ -66,12 +66,12 @@ def train_on_memory(memory: diet_tf.Memory, log: EncodedLog, way: str, log_auc: 
   """The AUC on held-out rows after a training on the memory by its recipe."""
   mode: Mode = "sampled" if way == "drawn" else "weighted"
   model = diet_tf.BagModel(build(memory.spec, "sampled")) if way == "bag model" else build(memory.spec, mode)
-  memory.recipe.compile(model, from_logits=True)
+  memory.compile(model, from_logits=True)
   callbacks: list[tf.keras.callbacks.Callback] = [diet_tf.FidelityCallback(
       log.held_out.dataset(ROWS_AT_A_TIME, mode), log_dir=board, log_auc=log_auc if log_auc > 0.5 else None)]
   if board:
     callbacks.append(tf.keras.callbacks.TensorBoard(board, write_graph=False))
-  return memory.recipe.fit(model, memory, mode, seed=seed, callbacks=callbacks, verbose=0).history["held_out_auc"][-1]
+  return memory.fit(model, mode, seed=seed, callbacks=callbacks, verbose=0).history["held_out_auc"][-1]
 
 
 def parse(arguments: list[str] | None = None) -> argparse.Namespace:

@@ -17,7 +17,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import diet_tf  # Before TensorFlow, which learns from it that Keras 2 is wanted.
-from diet_tf.terminal import quiet_third_parties
+from diet_tf.cli.terminal import quiet_third_parties
 
 quiet_third_parties()
 
@@ -99,8 +99,8 @@ def main() -> None:
   print(f"trained on the log:    AUC {log_auc:.4f}", flush=True)
 
   model = TwoTower(memory.spec, user_fields)
-  memory.recipe.compile(model)
-  history = memory.recipe.fit(model, memory, callbacks=[diet_tf.FidelityCallback(judging)], verbose=0)
+  memory.compile(model)
+  history = memory.fit(model, callbacks=[diet_tf.FidelityCallback(judging)], verbose=0)
   memory_auc = history.history["held_out_auc"][-1]
   print(f"trained on the memory: AUC {memory_auc:.4f}, recovery {metrics.recovery(memory_auc, log_auc):.3f}")
 

@@ -16,7 +16,7 @@ import tempfile
 import time
 
 import diet_tf  # Before TensorFlow, which learns from it that Keras 2 is wanted.
-from diet_tf.terminal import quiet_third_parties
+from diet_tf.cli.terminal import quiet_third_parties
 
 quiet_third_parties()
 
@@ -24,7 +24,7 @@ import keras_tuner
 import tensorflow as tf
 
 from diet_tf import LogExamples, metrics
-from diet_tf.memory import PointwiseCrossEntropy
+from diet_tf.memory.keras_training import PointwiseCrossEntropy
 from pipelines.encoded_log import open_log
 
 BATCH_SIZE = 256  # Of trainings on the log.
@@ -54,7 +54,7 @@ class MemorySearch(keras_tuner.RandomSearch):
     """The figures of the last epoch."""
     tf.keras.backend.clear_session()
     model = build(trial.hyperparameters, memory.spec)
-    history = memory.recipe.fit(model, memory, callbacks=[diet_tf.FidelityCallback(rows)], verbose=verbose).history
+    history = memory.fit(model, callbacks=[diet_tf.FidelityCallback(rows)], verbose=verbose).history
     return {name: values[-1] for name, values in history.items()}
 
 
@@ -94,7 +94,7 @@ def check(trial: keras_tuner.engine.trial.Trial, memory: diet_tf.Memory, seen: L
   for source in ("memory", "log"):
     model, clock = build(trial.hyperparameters, memory.spec), Clock()
     if source == "memory":
-      memory.recipe.fit(model, memory, callbacks=[clock], verbose=0)
+      memory.fit(model, callbacks=[clock], verbose=0)
     else:
       model.compile(tf.keras.optimizers.Adam(learning_rate), PointwiseCrossEntropy(from_logits=True))
       model.fit(seen.dataset(BATCH_SIZE), callbacks=[clock], verbose=0)

@@ -8,8 +8,9 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from diet_tf import encoding, metrics
+from diet_tf import metrics
 from diet_tf.errors import ConfigError
+from diet_tf.log import encoding
 
 # A column that orders clicks above non-clicks this well by itself is no input: it tells the label.
 LEAK_AUC = 0.95

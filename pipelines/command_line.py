@@ -12,18 +12,18 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING
 
-from diet_tf import files
-from diet_tf.command_help import ExamplesHelp
+from diet_tf.cli.help import ExamplesHelp
+from diet_tf.cli.terminal import progress, without_native_chatter
 from diet_tf.errors import DataError, DietError, add_note
-from diet_tf.log_settings import AUTO_SPAN
+from diet_tf.io import files
+from diet_tf.log.settings import AUTO_SPAN
 from diet_tf.printable import printable
-from diet_tf.terminal import progress, without_native_chatter
 from pipelines.spans import parse_first, parse_request, plan_spans, resume_command, spans_after
 
 if TYPE_CHECKING:
-  from diet_tf.config import Config
-  from diet_tf.fidelity_result import FidelityResult
-  from diet_tf.store import Store
+  from diet_tf.config.config import Config
+  from diet_tf.fidelity.result import FidelityResult
+  from diet_tf.store.store import Store
   from pipelines.workspace import SpanRecord, Workspace
 
 DEMO_OUTPUT = "diet_runs/demo"
@@ -104,7 +104,7 @@ def run(arguments: Sequence[str]) -> int:
 
 @without_native_chatter()
 def _run_command(options: argparse.Namespace, command: str) -> int:
-  from diet_tf.config import load_config
+  from diet_tf.config.config import load_config
 
   settings = [*options.set, *([] if options.seed is None else [f"seed={options.seed}"]),
               *([] if options.output is None else [f"output={options.output}"])]
@@ -135,7 +135,7 @@ def report(arguments: Sequence[str]) -> int:
 
 @without_native_chatter()
 def _report_command(options: argparse.Namespace, command: str) -> int:
-  from diet_tf.config import load_config
+  from diet_tf.config.config import load_config
 
   output = [] if options.output is None else [f"output={options.output}"]
   config = load_config(options.config, [*options.set, *output])
@@ -244,7 +244,7 @@ def _opened(config: Config, data_dir: str, options: Options) -> Job:
   """The store, the workspace and the log of a config."""
   if not options.simulated:
     _say("Starting TensorFlow and TFX.")
-  from diet_tf.store import Store
+  from diet_tf.store.store import Store
   from pipelines.data_folder import with_data_dir
   from pipelines.workspace import Workspace
   from tfx_components.log_gen import available_spans

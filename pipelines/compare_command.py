@@ -9,13 +9,14 @@ import sys
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from diet_tf import files
-from diet_tf.command_help import ExamplesHelp
+from diet_tf.cli.help import ExamplesHelp
+from diet_tf.cli.terminal import columns_table, console, progress, without_native_chatter
 from diet_tf.errors import ConfigError
-from diet_tf.manifest import Manifest, read_manifest
+from diet_tf.io import files
+from diet_tf.log.examples import held_out_examples
+from diet_tf.memory.manifest import Manifest, read_manifest
 from diet_tf.printable import printable
-from diet_tf.store import memory_folder
-from diet_tf.terminal import columns_table, console, progress, without_native_chatter
+from diet_tf.store.store import memory_folder
 
 if TYPE_CHECKING:
   from diet_tf.progress import Progress
@@ -74,9 +75,9 @@ def _compare(options: argparse.Namespace) -> int:
   print("Starting TensorFlow.", file=sys.stderr, flush=True)
   import tensorflow as tf
 
-  from diet_tf import comparison, fidelity
-  from diet_tf.devices import make_strategy
-  from diet_tf.memory import load_memory
+  from diet_tf.fidelity import comparison
+  from diet_tf.store.memories import load_memory
+  from diet_tf.training.devices import make_strategy
 
   tf.config.experimental.enable_op_determinism()
   tf.random.set_seed(0)
@@ -85,7 +86,7 @@ def _compare(options: argparse.Namespace) -> int:
   comparison.check_members(options.members, memory.spec)
   with progress() as shown:
     rows = held_out_rows(options, manifest, shown)
-    examples = fidelity.held_out_examples(rows.shards, memory.spec)
+    examples = held_out_examples(rows.shards, memory.spec)
     result = comparison.compare(memory, examples, options.members, num_seeds=options.seeds, progress=shown,
                                 strategy=strategy)
   if options.json:
@@ -123,12 +124,12 @@ def held_out_rows(options: argparse.Namespace, manifest: Manifest, shown: Progre
 
 
 def _from_log(options: argparse.Namespace, manifest: Manifest, shown: Progress) -> HeldOutRows:
-  from diet_tf.log_settings import LogSettings
+  from diet_tf.log.settings import LogSettings
   from pipelines import held_out
 
   beside = None if files.is_remote(options.store) else files.parent(options.store)
   if options.config:
-    from diet_tf.config import load_config
+    from diet_tf.config.config import load_config
     from pipelines.data_folder import with_data_dir
 
     config = load_config(options.config, options.set)

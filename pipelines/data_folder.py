@@ -5,9 +5,9 @@ from __future__ import annotations
 import dataclasses
 import os
 
-from diet_tf import files
-from diet_tf.config import Config
-from diet_tf.log_settings import LogSettings
+from diet_tf.config.config import Config
+from diet_tf.io import files
+from diet_tf.log.settings import LogSettings
 
 
 def with_data_dir(config: Config, data_dir: str) -> Config:

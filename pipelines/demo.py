@@ -10,13 +10,15 @@ from typing import Any
 import numpy as np
 import yaml
 
-from diet_tf import files, metrics
-from diet_tf.config import Config, build_config
-from diet_tf.config_file import Where, apply_overrides, parse_overrides
+from diet_tf import metrics
+from diet_tf.config.config import Config, build_config
+from diet_tf.config.yaml_file import apply_overrides, parse_overrides
 from diet_tf.errors import ConfigError
-from diet_tf.features import Field
+from diet_tf.io import files
+from diet_tf.log.features import Field
+from diet_tf.log.simulate import SimulatedLog, SimulatedLogSettings, simulated_feature_spec
 from diet_tf.progress import Progress, silent
-from diet_tf.simulate import SimulatedLog, SimulatedLogSettings, simulated_feature_spec
+from diet_tf.settings import Where
 
 LOG_SETTINGS = SimulatedLogSettings()
 # The spans that are distilled; the one after them is the test.

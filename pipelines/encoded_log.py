@@ -5,12 +5,12 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Sequence
 
-from diet_tf import files
-from diet_tf.config import Config, load_config
-from diet_tf.log_examples import LogExamples
-from diet_tf.manifest import read_manifest
+from diet_tf.config.config import Config, load_config
+from diet_tf.io import files
+from diet_tf.memory.manifest import read_manifest
 from diet_tf.progress import Progress, silent
-from diet_tf.store import Store, memory_folder
+from diet_tf.store.store import Store, memory_folder
+from diet_tf.training.log_examples import LogExamples
 from pipelines import held_out
 from pipelines.data_folder import with_data_dir
 from pipelines.encoded_spans import committed_shards

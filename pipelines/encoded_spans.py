@@ -7,12 +7,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from diet_tf import encoding, files, records
-from diet_tf.features import FeatureSpec
-from diet_tf.log_settings import LogSettings
-from diet_tf.manifest import canonical_digest, read_manifest
+from diet_tf.io import files
+from diet_tf.io.documents import canonical_digest
+from diet_tf.log import encoding
+from diet_tf.log.examples import example_shards
+from diet_tf.log.features import FeatureSpec
+from diet_tf.log.settings import LogSettings
+from diet_tf.memory.manifest import read_manifest
 from diet_tf.progress import Progress, silent
-from diet_tf.store import MEMORY_PART, Store
+from diet_tf.store.store import MEMORY_PART, Store
 from pipelines.workspace import Workspace
 from tfx_components.log_gen.file_names import SPLIT_FOLDER, SUMMARY_NAME, VOCABULARIES_NAME
 from tfx_components.stage_files import salt_check_of
@@ -84,4 +87,4 @@ def _salt_check(store: Store) -> str | None:
 def shards_in_folder(folder: str) -> list[str]:
   """The paths of the example shards in an Examples folder; empty if it has none."""
   split = files.join(folder, SPLIT_FOLDER)
-  return records.example_shards(split) if files.is_folder(split) else []
+  return example_shards(split) if files.is_folder(split) else []

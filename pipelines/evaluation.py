@@ -8,19 +8,23 @@ from collections.abc import Sequence
 import numpy as np
 import tensorflow as tf
 
-from diet_tf import encoding, files, records
-from diet_tf.config import Config
+from diet_tf.config.config import Config
+from diet_tf.distillation.teacher import Teacher
 from diet_tf.errors import FormatError
-from diet_tf.fidelity import evaluate_panel
-from diet_tf.fidelity_result import FidelityResult
-from diet_tf.makeup import coverage
-from diet_tf.manifest import canonical_digest
-from diet_tf.memory import Memory, load_memory
+from diet_tf.fidelity.panel import evaluate_panel
+from diet_tf.fidelity.result import FidelityResult
+from diet_tf.io import files
+from diet_tf.io.documents import canonical_digest
+from diet_tf.log import encoding
+from diet_tf.log.examples import read_examples
+from diet_tf.memory.makeup import coverage
+from diet_tf.memory.memory import Memory
 from diet_tf.progress import Progress, silent
-from diet_tf.report import write_report
-from diet_tf.stage_record import StageRecord, StageSummary
-from diet_tf.store import MEMORY_PART, Commit, Store
-from diet_tf.teacher import Teacher
+from diet_tf.report.run_report import write_report
+from diet_tf.report.stage_record import StageRecord, StageSummary
+from diet_tf.store.commit import Commit
+from diet_tf.store.memories import load_memory
+from diet_tf.store.store import MEMORY_PART, Store
 from pipelines.encoded_spans import committed_shards, encoded_shards
 from pipelines.workspace import SpanRecord, Workspace
 from tfx_components.inputs import TEACHER_PART, VOCABULARIES_PART
@@ -132,7 +136,7 @@ class Evaluation:
 
   def _coverage(self, memory: Memory, shards: Sequence[str]) -> dict[str, float]:
     """Per field, the share of the examples whose id the memory holds."""
-    batches = (ids for ids, _, _ in records.read_examples(shards, memory.spec, _COVERAGE_BATCH))
+    batches = (ids for ids, _, _ in read_examples(shards, memory.spec, _COVERAGE_BATCH))
     shares = coverage(memory.slots, batches)
     return {} if shares is None else dict(zip(memory.spec.names, shares, strict=True))
 

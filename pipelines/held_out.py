@@ -6,13 +6,15 @@ import dataclasses
 from collections.abc import Sequence
 from typing import Any
 
-from diet_tf import files, records
 from diet_tf.errors import ConfigError, DataError, FormatError
-from diet_tf.features import FeatureSpec
-from diet_tf.log_settings import LogSettings
-from diet_tf.manifest import MANIFEST_NAME, Manifest, read_document
+from diet_tf.io import files
+from diet_tf.io.documents import read_document
+from diet_tf.log.examples import example_shards
+from diet_tf.log.features import FeatureSpec
+from diet_tf.log.settings import LogSettings
+from diet_tf.memory.manifest import MANIFEST_NAME, Manifest
 from diet_tf.progress import Progress, silent
-from diet_tf.store import Store
+from diet_tf.store.store import Store
 from pipelines.encoded_spans import encoded_shards, shards_in_folder
 from tfx_components.log_gen.file_names import SUMMARY_NAME
 
@@ -56,7 +58,7 @@ def from_folder(folder: str, manifest: Manifest) -> HeldOutRows:
                         f"{manifest.salt_check}.", received=str(summary.get("salt_check")),
                         remedy="encode the span again with the secret of the memory: pass --config instead.")
     _require_unseen([summary["span"]], manifest)
-  shards = shards_in_folder(folder) or records.example_shards(folder)
+  shards = shards_in_folder(folder) or example_shards(folder)
   return HeldOutRows(tuple(shards), () if summary is None else (summary["span"],), folder)
 
 

@@ -9,12 +9,12 @@ import sys
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from diet_tf import files
-from diet_tf.command_help import ExamplesHelp
+from diet_tf.cli.help import ExamplesHelp
+from diet_tf.cli.terminal import without_native_chatter
 from diet_tf.errors import ConfigError
-from diet_tf.log_settings import FORMATS, TIME_UNITS
+from diet_tf.io import files
+from diet_tf.log.settings import FORMATS, TIME_UNITS
 from diet_tf.printable import printable
-from diet_tf.terminal import without_native_chatter
 
 if TYPE_CHECKING:
   from pipelines.column_guesses import TimeGuess
@@ -163,8 +163,8 @@ def _budget(log_files: LogFiles, sample: LogSample) -> tuple[float, str]:
 
 def _require_sound(text: str, path: str) -> None:
   """Reads the config back as `diet run` will."""
-  from diet_tf.config import build_config
-  from diet_tf.config_file import parse_config
+  from diet_tf.config.config import build_config
+  from diet_tf.config.yaml_file import parse_config
 
   build_config(*parse_config(text, path))
 

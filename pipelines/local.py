@@ -16,10 +16,9 @@ from tfx.orchestration.local.local_dag_runner import LocalDagRunner
 from tfx.orchestration.metadata import sqlite_metadata_connection_config
 from tfx.orchestration.pipeline import Pipeline
 
-from diet_tf import files
-from diet_tf.config import Config
+from diet_tf.config.config import Config
 from diet_tf.errors import ConfigError, diet_error_in
-from diet_tf.stage_settings import StageSettings
+from diet_tf.io import files
 from pipelines.pipeline import create_pipeline
 from pipelines.workspace import SpanRecord, Workspace
 
@@ -113,7 +112,7 @@ def run_span(config: Config, span: int, workspace: Workspace, *, store_uri: str,
   connection = sqlite_metadata_connection_config(workspace.metadata_path)
   pipeline = create_pipeline(
       name=config.name, root=workspace.pipeline_root, store_uri=store_uri, span=str(span), log=config.log,
-      features=config.features, settings=StageSettings.of(config), validation=config.validation, seed=config.seed,
+      features=config.features, settings=config.stage_settings(), validation=config.validation, seed=config.seed,
       strategy=config.strategy, replace=int(replace), accept_changes=int(accept_changes), run_id=run_id,
       beam_pipeline_args=beam_pipeline_args, metadata_connection_config=connection)
   with _full_disk_explained(workspace.output):

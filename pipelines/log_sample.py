@@ -8,9 +8,10 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from diet_tf import encoding, files
 from diet_tf.errors import ConfigError, DataError
-from diet_tf.log_settings import SPAN_MARK, LogSettings
+from diet_tf.io import files
+from diet_tf.log import encoding
+from diet_tf.log.settings import SPAN_MARK, LogSettings
 from tfx_components.log_gen import columns, plan, sources
 
 DELIMITERS = (",", "\t", ";", "|")

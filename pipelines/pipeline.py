@@ -16,10 +16,10 @@ from tfx.dsl.components.base.base_node import BaseNode
 from tfx.orchestration.pipeline import Pipeline
 from tfx.types.channel import OutputChannel
 
-from diet_tf.features import FeatureSpec
-from diet_tf.log_settings import LogSettings
-from diet_tf.stage_settings import StageSettings
-from diet_tf.validation import ValidationSettings
+from diet_tf.config.validation import ValidationSettings
+from diet_tf.distillation.settings import StageSettings
+from diet_tf.log.features import FeatureSpec
+from diet_tf.log.settings import LogSettings
 from tfx_components import (
   DistillTrainer,
   FidelityEvaluator,
@@ -52,7 +52,7 @@ def create_pipeline(*, name: str, root: str, store_uri: Value, span: Value, log:
     settings: settings of the stage, from the teacher to the gate.
     validation: which anomalies of the span stop the run before the memory changes.
     seed: seed of everything that is drawn.
-    strategy: where models are trained; see `diet_tf.devices`.
+    strategy: where models are trained; see `diet_tf.training.devices`.
     replace: 1 replaces the commit of a span that has one, 0 refuses other content.
     run_id: name of the run, kept in the commit; empty takes the pipeline's own.
     log_pattern: path of the log in place of the one in `log`; empty keeps that one.

@@ -7,7 +7,7 @@ import shlex
 from collections.abc import Collection, Sequence
 
 from diet_tf.errors import ConfigError, DataError
-from diet_tf.log_settings import AUTO_SPAN
+from diet_tf.log.settings import AUTO_SPAN
 
 # Options of `diet run` that the command of a resumed run changes; no other option begins with the short form.
 _SPAN, _FROM_SPAN, _REPLACE = ("--span", "--sp"), ("--from-span", "--f"), ("--replace", "--re")

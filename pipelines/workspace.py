@@ -5,10 +5,10 @@ from __future__ import annotations
 import dataclasses
 from typing import Any
 
-from diet_tf import files
 from diet_tf.errors import ConfigError, FormatError
-from diet_tf.fidelity_result import FidelityResult
-from diet_tf.manifest import check_document, document_bytes, read_document
+from diet_tf.fidelity.result import FidelityResult
+from diet_tf.io import files
+from diet_tf.io.documents import check_document, document_bytes, read_document
 
 RECORD_FORMAT_NAME = "diet_tf.span_record"
 RECORD_FORMAT_VERSION = 1

@@ -20,7 +20,7 @@ _ENTRY_POINT = re.compile(r'"(?P<name>\w+) = (?P<module>pipelines[\w.]*):(?P<fun
 def parsers() -> dict[str, argparse.ArgumentParser]:
   """The parser of each command of the project, by name, with those of its actions as in "store gc"."""
   sys.path.insert(0, str(ROOT))
-  from diet_tf import cli
+  from diet_tf.cli import main as cli
 
   # As the set-up declares them: what is installed may be older.
   declared = {match["name"]: (match["module"], match["function"])
@@ -36,7 +36,8 @@ def parsers() -> dict[str, argparse.ArgumentParser]:
 
 def exit_codes() -> str:
   """A table of exit codes."""
-  from diet_tf import cli, errors
+  from diet_tf import errors
+  from diet_tf.cli import main as cli
 
   rows = [(0, "It did what it was asked for.")]
   kinds = sorted(errors.DietError.__subclasses__(), key=lambda kind: kind.exit_code)

@@ -38,8 +38,10 @@ _LEAST = {"name": "NAME", "log": {"pattern": "{SPAN}.csv"},
 @functools.cache
 def places() -> dict[str, type]:
   """Per place in a config, as its keys begin ("" for the top), the dataclass that is read there."""
-  from diet_tf import config, features, log_settings
-  from diet_tf.bilevel import InnerSettings
+  from diet_tf.config import config
+  from diet_tf.log import features
+  from diet_tf.log import settings as log_settings
+  from diet_tf.training.bilevel import InnerSettings
 
   found: dict[str, type] = {"": config.Config, "features": config.FeaturesForm,
                             "features.label": features.Label, "features.fields[]": config.FieldForm,
@@ -122,7 +124,7 @@ def _default(place: str, field: dataclasses.Field) -> str:
 
 def _at_top(field: dataclasses.Field) -> Any:
   """The default of a key outside all sections, which the reader of configs sets."""
-  from diet_tf.config import build_config
+  from diet_tf.config.config import build_config
   return getattr(_least_config(build_config), field.name)
 
 

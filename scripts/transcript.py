@@ -63,7 +63,7 @@ those of a log of {rows:,} rows a day, and say nothing of larger ones. [commands
 
 def prepare(folder: pathlib.Path) -> int:
   """Writes the log and the model; returns the rows of a span."""
-  from diet_tf.simulate import SimulatedLog, SimulatedLogSettings
+  from diet_tf.log.simulate import SimulatedLog, SimulatedLogSettings
 
   settings = SimulatedLogSettings(num_users=150, num_items=80, num_authors=20, num_categories=8, num_segments=4,
                                   rows_per_span=3000, strength=1.5)

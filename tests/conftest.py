@@ -22,7 +22,7 @@ os.environ.setdefault("TF_NUM_INTEROP_THREADS", "2")
 @pytest.fixture(autouse=True)
 def third_parties_as_they_were() -> Iterator[None]:
   """A command that a test calls in this process silences other packages; the next test hears them again."""
-  from diet_tf.terminal import NOISY_LOGGERS
+  from diet_tf.cli.terminal import NOISY_LOGGERS
 
   loggers = [logging.getLogger(None if name == "root" else name) for name in NOISY_LOGGERS]
   before = [(logger, logger.level) for logger in loggers]

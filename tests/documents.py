@@ -11,7 +11,7 @@ import subprocess
 import sys
 from collections.abc import Callable, Sequence
 
-from diet_tf.simulate import SimulatedLog, SimulatedLogSettings
+from diet_tf.log.simulate import SimulatedLog, SimulatedLogSettings
 
 ROOT = pathlib.Path(__file__).resolve().parents[1]
 DOCUMENTS = [ROOT / "README.md", ROOT / "CHANGELOG.md", *sorted((ROOT / "docs").rglob("*.md"))]

@@ -7,12 +7,14 @@ import pathlib
 import numpy as np
 import yaml
 
-from diet_tf import files, records
-from diet_tf.config import load_config
-from diet_tf.memory import Memory, Recipe, save_memory
-from diet_tf.simulate import SimulatedLog, SimulatedLogSettings
-from diet_tf.slots import Slots
-from diet_tf.store import Store
+from diet_tf.config.config import load_config
+from diet_tf.io import files
+from diet_tf.log.examples import read_examples
+from diet_tf.log.simulate import SimulatedLog, SimulatedLogSettings
+from diet_tf.memory.memory import Memory, save_memory
+from diet_tf.memory.recipe import Recipe
+from diet_tf.memory.slots import Slots
+from diet_tf.store.store import Store
 from pipelines.data_folder import with_data_dir
 from pipelines.encoded_spans import encoded_shards
 from tfx_components.log_gen.file_names import VOCABULARIES_NAME
@@ -48,7 +50,7 @@ def make_run(folder: pathlib.Path) -> str:
 
 def _memory_of_rows(shards: list[str], spec, span: int) -> Memory:
   """Slots of two rows each that agree in their label, so that bags have two ids."""
-  ids, labels, _ = next(records.read_examples(shards, spec, 10 * NUM_SLOTS))
+  ids, labels, _ = next(read_examples(shards, spec, 10 * NUM_SLOTS))
   order = np.argsort(labels, kind="stable")
   pairs = order[:2 * (len(order) // 2)].reshape(-1, 2)
   pairs = pairs[np.random.default_rng(span).permutation(len(pairs))[:NUM_SLOTS]]

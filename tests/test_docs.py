@@ -13,10 +13,11 @@ import types
 import numpy as np
 import pytest
 
-from diet_tf import cli
-from diet_tf.config import SECTIONS, build_config
-from diet_tf.config_file import parse_config
-from diet_tf.store import Store
+from diet_tf.cli import main as cli
+from diet_tf.config.config import SECTIONS, build_config
+from diet_tf.config.yaml_file import parse_config
+from diet_tf.store.store import Store
+from diet_tf.store.verification import check_store
 from tests.documents import (
   DOCUMENTS,
   FENCE,
@@ -70,11 +71,12 @@ def _reference() -> types.ModuleType:
 @pytest.fixture
 def workplace(tmp_path, monkeypatch):
   """A current folder with what the documents' code reads: a store, a memory and examples of three small fields."""
-  from diet_tf.features import FeatureSpec, Field, Label
-  from diet_tf.memory import Memory, Recipe, save_memory
-  from diet_tf.records import write_example_shard
-  from diet_tf.slots import Slots
-  from diet_tf.store import Store
+  from diet_tf.log.examples import write_example_shard
+  from diet_tf.log.features import FeatureSpec, Field, Label
+  from diet_tf.memory.memory import Memory, save_memory
+  from diet_tf.memory.recipe import Recipe
+  from diet_tf.memory.slots import Slots
+  from diet_tf.store.store import Store
 
   spec = FeatureSpec((Field("user", "user", hash_ids=50), Field("item", "item", vocabulary_ids=20),
                       Field("hour", "hour", boundaries=(6.0, 12.0))), Label("click"))
@@ -207,7 +209,7 @@ def test_walkthroughs_work_from_their_first_block_to_their_last(path, tmp_path, 
       run_shell(block, cli.main)
     else:
       run_python(path, block, namespace)
-  assert Store("diet_runs/my/store").verify()
+  assert check_store(Store("diet_runs/my/store")).require_sound()
 
 
 @pytest.mark.slow
@@ -254,7 +256,7 @@ def test_the_pipeline_of_the_readme_is_one(workplace):
 
 def test_a_users_model_joins_panel_and_proxies(workplace):
   from diet_tf import load_memory
-  from diet_tf.gate import Candidate, train_by_recipe
+  from diet_tf.training.slot_trainer import Candidate, train_by_recipe
 
   wanted = [block for block in blocks(ROOT / "README.md", "python") if block.note == "file"]
   _run(ROOT / "README.md", wanted)
@@ -307,7 +309,7 @@ def test_keys_that_are_named_exist(path):
 @pytest.mark.parametrize("path", DOCUMENTS, ids=name_of)
 def test_options_and_targets_that_are_named_exist(path, capsys):
   from benchmarks.fidelity.__main__ import parse as benchmark
-  from diet_tf import cli
+  from diet_tf.cli import main as cli
 
   helps = [parser.format_help() for parser in _script("commands_reference").parsers().values()]
   for command in (cli.main, benchmark):

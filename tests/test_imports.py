@@ -12,6 +12,13 @@ import pytest
 ROOT = pathlib.Path(__file__).resolve().parents[1]
 # Each package may import itself and those after it. `benchmarks` may import all, and nothing imports it.
 ORDER = ("benchmarks", "kubeflow", "pipelines", "tfx_components", "diet_tf")
+# The rooms of `diet_tf`, from the top of the house down: each may import itself, those after it, and the ground.
+ROOMS = ("cli", "migration", "config", "report", "fidelity", "distillation", "training", "store", "memory", "models",
+         "log", "io")
+# The modules beside the rooms, which all may import; they import each other alone.
+GROUND = ("errors", "metrics", "printable", "progress", "settings")
+# Rooms that know nothing of each other, in either direction.
+STRANGERS = (("store", "training"), ("store", "distillation"), ("store", "fidelity"), ("store", "report"))
 EXTRAS = ("tfx", "tfx_bsl", "apache_beam", "kfp", "pyarrow", "pandas", "tensorflow_data_validation",
           "tensorflow_transform", "tensorflow_metadata", "ml_metadata")
 # Adds file systems to TensorFlow; imported where a path needs one, and never at the top of a module.
@@ -80,6 +87,75 @@ def test_imports_go_one_way(package: str):
     assert not wrong, f"{path.relative_to(ROOT)} imports {sorted(wrong)}, which build on {package}"
 
 
+def _room(module: str) -> str:
+  """The room of a module of `diet_tf`; the ground is the empty name."""
+  part = module.split(".")[1]
+  return part if (ROOT / "diet_tf" / part).is_dir() else ""
+
+
+def _imported_modules(path: pathlib.Path) -> set[str]:
+  """The modules of `diet_tf` that a module imports anywhere, also in functions and for type checkers alone."""
+  known, found = set(_modules("diet_tf")), set()
+  for node in ast.walk(ast.parse(path.read_text())):
+    if isinstance(node, ast.ImportFrom):
+      names = [f"{node.module}.{alias.name}" for alias in node.names]
+      found |= {name if name in known else str(node.module) for name in names}
+    elif isinstance(node, ast.Import):
+      found |= {alias.name for alias in node.names}
+  return {name for name in found if name.startswith("diet_tf.")}
+
+
+def _graph() -> dict[str, set[str]]:
+  """Per module of `diet_tf`, those that it imports."""
+  return dict(zip(_modules("diet_tf"), map(_imported_modules, _sources("diet_tf")), strict=True))
+
+
+def test_every_folder_and_module_has_its_place_in_the_order():
+  beside = {path.stem for path in (ROOT / "diet_tf").glob("*.py")} - {"__init__"}
+  folders = {path.relative_to(ROOT / "diet_tf").parts[0] for path in _sources("diet_tf")} - {path.name for path in
+             (ROOT / "diet_tf").glob("*.py")}
+  assert folders == set(ROOMS), "a new folder of diet_tf is placed in ROOMS"
+  assert beside == set(GROUND), "a new module at the root of diet_tf is placed in GROUND, or better in a room"
+
+
+@pytest.mark.parametrize("room", ROOMS)
+def test_rooms_import_downward_only(room: str):
+  above = set(ROOMS[:ROOMS.index(room)])
+  for module, imported in _graph().items():
+    if module != "diet_tf" and _room(module) == room:
+      wrong = sorted(name for name in imported if _room(name) in above)
+      assert not wrong, f"{module} imports {wrong}, which lie above {room}"
+
+
+def test_the_ground_imports_no_room():
+  for module, imported in _graph().items():
+    if module != "diet_tf" and not _room(module):
+      wrong = sorted(name for name in imported if _room(name))
+      assert not wrong, f"{module} imports {wrong}"
+
+
+@pytest.mark.parametrize(("one", "other"), STRANGERS)
+def test_strangers_know_nothing_of_each_other(one: str, other: str):
+  for module, imported in _graph().items():
+    if module != "diet_tf" and _room(module) in (one, other):
+      wrong = sorted(name for name in imported if {_room(module), _room(name)} == {one, other})
+      assert not wrong, f"{module} imports {wrong}"
+
+
+def test_no_modules_import_each_other_in_a_circle():
+  graph, finished = _graph(), set()
+
+  def visit(module: str, path: tuple[str, ...]) -> None:
+    assert module not in path, " -> ".join([*path[path.index(module):], module])
+    if module not in finished:
+      for imported in sorted(graph.get(module, ())):
+        visit(imported, (*path, module))
+      finished.add(module)
+
+  for module in graph:
+    visit(module, ())
+
+
 def test_core_imports_only_what_a_bare_install_has():
   allowed = BARE | set(LAZY) | set(LAZY_IN_CORE) | {"diet_tf"} | set(sys.stdlib_module_names)
   for path in _sources("diet_tf"):
@@ -95,8 +171,9 @@ def test_lazy_packages_are_not_imported_at_module_level(package: str):
 
 
 def test_light_modules_do_not_import_tensorflow():
-  light = ["diet_tf", "diet_tf.cli", "diet_tf.manifest", "diet_tf.store", "diet_tf.config", "diet_tf.terminal",
-           "diet_tf.errors", "diet_tf.features", "diet_tf.budget", "diet_tf.log_settings", "diet_tf.validation"]
+  light = ["diet_tf", "diet_tf.cli.main", "diet_tf.memory.manifest", "diet_tf.memory.recipe", "diet_tf.store.store",
+           "diet_tf.config.config", "diet_tf.cli.terminal", "diet_tf.errors", "diet_tf.log.features",
+           "diet_tf.distillation.budget", "diet_tf.log.settings", "diet_tf.config.validation", "diet_tf.settings"]
   heavy = ("tensorflow", "tf_keras", "keras", "tensorflow_recommenders", *EXTRAS, *LAZY)
   result = _python(f"import importlib, sys\nfor name in {light}:\n  importlib.import_module(name)\n"
                    f"print([name for name in {heavy} if name in sys.modules])")

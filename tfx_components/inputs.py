@@ -9,13 +9,16 @@ from typing import Any
 from tfx import types
 from tfx.types import artifact_utils
 
-from diet_tf import files, records
 from diet_tf.errors import ConfigError, DataError, FormatError
-from diet_tf.features import FeatureSpec
-from diet_tf.log_settings import AUTO_SPAN
-from diet_tf.manifest import read_document
-from diet_tf.memory import Memory, load_memory
-from diet_tf.store import MEMORY_PART, Commit
+from diet_tf.io import files
+from diet_tf.io.documents import read_document
+from diet_tf.log import examples as log_examples
+from diet_tf.log.features import FeatureSpec
+from diet_tf.log.settings import AUTO_SPAN
+from diet_tf.memory.memory import Memory
+from diet_tf.store.commit import Commit
+from diet_tf.store.memories import load_memory
+from diet_tf.store.store import MEMORY_PART
 from tfx_components.log_gen.file_names import SPLIT_FOLDER, SUMMARY_NAME, VOCABULARIES_NAME
 
 # Parts of a commit, beside the memory.
@@ -47,7 +50,7 @@ def split_folder(artifact: types.Artifact) -> str:
 
 def example_shards(examples: types.Artifact) -> list[str]:
   """The TFRecord files of a span's examples, in their order."""
-  return records.example_shards(split_folder(examples))
+  return log_examples.example_shards(split_folder(examples))
 
 
 def span_of(exec_properties: Mapping[str, Any], artifact: types.Artifact) -> int:

@@ -6,9 +6,10 @@ import dataclasses
 import json
 from typing import Any
 
-from diet_tf.features import FeatureSpec
-from diet_tf.log_settings import LogSettings
-from diet_tf.stage_settings import StageSettings, to_json
+from diet_tf.distillation.settings import StageSettings
+from diet_tf.log.features import FeatureSpec
+from diet_tf.log.settings import LogSettings
+from diet_tf.settings import to_json
 
 
 def as_text(value: Any) -> Any:

@@ -10,21 +10,23 @@ from typing import Any
 
 import numpy as np
 
-from diet_tf import files
-from diet_tf.arrays import read_arrays, write_arrays, write_json
-from diet_tf.distill import Refined
+from diet_tf.distillation.gate import Verdict
+from diet_tf.distillation.refinement import Refined
+from diet_tf.distillation.scored_examples import Passes
+from diet_tf.distillation.scoring import scored_passes
+from diet_tf.distillation.settings import StageSettings
+from diet_tf.distillation.stage import Start, stage_seed
+from diet_tf.distillation.teacher import Teacher
 from diet_tf.errors import FormatError
-from diet_tf.features import FeatureSpec
-from diet_tf.gate import Verdict
-from diet_tf.manifest import Recipe, check_document, read_document
-from diet_tf.memory import Memory, load_memory, save_memory
-from diet_tf.privacy import users_by_span
-from diet_tf.scoring import scored_passes
-from diet_tf.slots import Slots
-from diet_tf.squash import Passes
-from diet_tf.stage import Start, stage_seed
-from diet_tf.stage_settings import StageSettings, features_from_json
-from diet_tf.teacher import Teacher
+from diet_tf.io import files
+from diet_tf.io.arrays import read_arrays, write_arrays, write_json
+from diet_tf.io.documents import check_document, read_document
+from diet_tf.log.features import FeatureSpec, features_from_json
+from diet_tf.memory.memory import Memory, save_memory
+from diet_tf.memory.privacy import users_by_span
+from diet_tf.memory.recipe import Recipe
+from diet_tf.memory.slots import Slots
+from diet_tf.store.memories import load_memory
 from tfx_components import inputs
 from tfx_components.log_gen.file_names import SUMMARY_NAME
 

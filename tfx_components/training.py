@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import tensorflow as tf
 
-from diet_tf.devices import make_strategy
+from diet_tf.training.devices import make_strategy
 
 
 def prepare(strategy: str, seed: int) -> tf.distribute.Strategy:
@@ -14,7 +14,7 @@ def prepare(strategy: str, seed: int) -> tf.distribute.Strategy:
   global seed is for a user's model whose initialisers have none.
 
   Args:
-    strategy: see `diet_tf.devices.make_strategy`.
+    strategy: see `diet_tf.training.devices.make_strategy`.
     seed: TensorFlow's global seed, the run's own.
 
   Raises:

@@ -64,9 +64,10 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
 
 def load(options: argparse.Namespace, folder: str) -> Any:
   """The config of the run, with paths that can be opened from here."""
-  from diet_tf.config import build_config, load_config
-  from diet_tf.config_file import Where, apply_overrides, parse_overrides
+  from diet_tf.config.config import build_config, load_config
+  from diet_tf.config.yaml_file import apply_overrides, parse_overrides
   from diet_tf.errors import ConfigError
+  from diet_tf.settings import Where
   from pipelines.data_folder import with_data_dir
 
   overrides = [*options.set, *([] if options.budget is None else [f"budget.fraction={options.budget}"]),
@@ -124,8 +125,8 @@ def describe(options: argparse.Namespace, benchmark: Any) -> dict[str, Any]:
 
 def check_folder(folder: str, settings: dict[str, Any]) -> None:
   """Writes the settings beside the results, or refuses to mix results of others."""
-  from diet_tf import files
   from diet_tf.errors import ConfigError
+  from diet_tf.io import files
 
   path = os.path.join(folder, "settings.json")
   text = json.dumps(settings, indent=1, sort_keys=True)
@@ -168,8 +169,8 @@ def run(benchmark: Any, num_jobs: int, progress: Any) -> None:
 
 def main(arguments: Sequence[str] | None = None) -> int:
   """Runs the benchmark and shows its tables; returns the exit code."""
+  from diet_tf.cli.terminal import progress, quiet_third_parties, without_native_chatter
   from diet_tf.errors import DietError
-  from diet_tf.terminal import progress, quiet_third_parties, without_native_chatter
 
   quiet_third_parties()
   options = parse(arguments)
@@ -219,7 +220,7 @@ def _default_name(options: argparse.Namespace) -> str:
 
 
 def _write(options: argparse.Namespace, folder: str, result: dict[str, Any], tables: str) -> None:
-  from diet_tf import files
+  from diet_tf.io import files
 
   text = json.dumps(result, indent=1, allow_nan=False) + "\n"
   for path, content in ((os.path.join(folder, "result.json"), text), (options.json, text), (options.markdown, tables)):

@@ -24,16 +24,18 @@ from benchmarks.fidelity.trainings import LOG_BATCH_SIZE, MemberTrainer, RowsTra
 from benchmarks.fidelity.variants import MEMORY as MEMORY_VARIANT
 from benchmarks.fidelity.variants import UNREFINED as UNREFINED_VARIANT
 from benchmarks.fidelity.variants import Variant, ablations, from_scratch_variant, static_variant
-from diet_tf import files, records
-from diet_tf.arrays import read_arrays, write_arrays
-from diet_tf.config import Config
-from diet_tf.learner import Learner
-from diet_tf.manifest import Recipe
-from diet_tf.memory import Memory, load_memory, save_memory
+from diet_tf.config.config import Config
+from diet_tf.distillation.settings import StageSettings
+from diet_tf.distillation.stage import num_slots_within
+from diet_tf.io import files
+from diet_tf.io.arrays import read_arrays, write_arrays
+from diet_tf.log.examples import is_held_back
+from diet_tf.memory.memory import Memory, save_memory
+from diet_tf.memory.recipe import Recipe
+from diet_tf.memory.slots import Slots
 from diet_tf.models import RankingModel
-from diet_tf.slots import Slots
-from diet_tf.stage import num_slots_within
-from diet_tf.stage_settings import StageSettings
+from diet_tf.store.memories import load_memory
+from diet_tf.training.learner import Learner
 
 # Models early in their training, for EL2N and GraNd: so many initialisations, over this first share of the log.
 NUM_EARLY_MODELS = 5
@@ -76,7 +78,7 @@ class Benchmark:
   @property
   def settings(self) -> StageSettings:
     """Of every stage."""
-    return StageSettings.of(self.config)
+    return self.config.stage_settings()
 
   def log(self) -> EncodedLog:
     """The encoded log."""
@@ -238,7 +240,7 @@ class BaselineRows:
 
 
 def _held_back(benchmark: Benchmark, rows: LogRows) -> np.ndarray:
-  return np.asarray(records.is_held_back(rows.example_ids, benchmark.settings.influence.holdback_fraction))
+  return np.asarray(is_held_back(rows.example_ids, benchmark.settings.influence.holdback_fraction))
 
 
 @dataclasses.dataclass(frozen=True)

@@ -7,10 +7,12 @@ import dataclasses
 import numpy as np
 
 from benchmarks.fidelity.rows import LogRows
-from diet_tf import encoding, files, records
-from diet_tf.config import Config
+from diet_tf.config.config import Config
 from diet_tf.errors import DataError
-from diet_tf.features import FeatureSpec
+from diet_tf.io import files, records
+from diet_tf.log import encoding
+from diet_tf.log.examples import example_dataset, example_shards
+from diet_tf.log.features import FeatureSpec
 from diet_tf.progress import Progress, silent
 
 ARRAYS_NAME = "log.npz"
@@ -67,9 +69,9 @@ def encode_log(config: Config, folder: str, progress: Progress = silent) -> None
     files.remove_if_there(target)
     generate_examples(config.log, config.features, span, target, vocabularies=known)
     known = encoding.read_vocabularies(files.join(target, VOCABULARIES_NAME))
-    shards = records.example_shards(files.join(target, SPLIT_FOLDER))
+    shards = example_shards(files.join(target, SPLIT_FOLDER))
     batches = [tuple(np.asarray(part) for part in batch)
-               for batch in records.example_dataset(shards, config.features, _BATCH)]
+               for batch in example_dataset(shards, config.features, _BATCH)]
     ids, labels, example_ids = (np.concatenate(parts) for parts in zip(*batches, strict=True))
     stored, raw_bytes = records.shard_bytes(shards)
     for name, value in (("ids", ids), ("labels", labels), ("example_ids", example_ids),

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 from benchmarks.fidelity.figures import PanelMember
 from diet_tf.errors import ConfigError
-from diet_tf.features import FeatureSpec
+from diet_tf.log.features import FeatureSpec
 from diet_tf.models import PANEL, parse_member
 
 # Fields that stand for single users or things have more ids than this, or a K of their own.

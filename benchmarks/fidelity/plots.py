@@ -11,8 +11,8 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from benchmarks.fidelity.figures import LOG, MEMORY, OURS, START, UNREFINED
-from diet_tf.addressing import ACTION_NAMES
-from diet_tf.charts import spread
+from diet_tf.distillation.addressing import ACTION_NAMES
+from diet_tf.report.charts import spread
 
 if TYPE_CHECKING:
   from matplotlib.axes import Axes

@@ -22,7 +22,8 @@ from benchmarks.fidelity.figures import (
 from benchmarks.fidelity.panel import short_name
 from benchmarks.fidelity.rows import LogRows
 from benchmarks.fidelity.variants import MEMORY as MEMORY_VARIANT
-from diet_tf import metrics, records
+from diet_tf import metrics
+from diet_tf.log.examples import is_held_back
 
 FORMAT_NAME = "diet_tf.fidelity_benchmark"
 FORMAT_VERSION = 1
@@ -115,7 +116,7 @@ def _fidelity_after(benchmark: Benchmark, log: EncodedLog, course: Scores, index
   spans = [*log.train_spans, log.test_spans[0]]
   first = log.rows.of_spans(spans[:1])
   tests = {"next": log.rows.of_spans([spans[index + 1]]),
-           "first": first.take(np.asarray(records.is_held_back(first.example_ids,
+           "first": first.take(np.asarray(is_held_back(first.example_ids,
                                                                benchmark.settings.influence.holdback_fraction)))}
   found = {place: _course_figures(benchmark, course, f"{spans[index]}/{place}", rows) for place, rows in tests.items()}
   return {**found["next"],

@@ -10,17 +10,19 @@ import numpy as np
 import tensorflow as tf
 
 from benchmarks.fidelity.rows import LogRows
-from diet_tf import records
-from diet_tf.distill import Refined
-from diet_tf.features import FeatureSpec
-from diet_tf.gate import PREVIOUS, REFINED, START, Candidate, judge
-from diet_tf.memory import Memory
-from diet_tf.privacy import users_by_span
-from diet_tf.scoring import SpanScorer
-from diet_tf.squash import Passes, ScoredExamples, mix
-from diet_tf.stage import Start, begin, refine_start, stage_seed
-from diet_tf.stage_settings import StageSettings
-from diet_tf.teacher import Teacher
+from diet_tf.distillation.gate import PREVIOUS, REFINED, START, judge
+from diet_tf.distillation.refinement import Refined
+from diet_tf.distillation.scored_examples import Passes, ScoredExamples
+from diet_tf.distillation.scoring import SpanScorer
+from diet_tf.distillation.settings import StageSettings
+from diet_tf.distillation.stage import Start, begin, refine_start, stage_seed
+from diet_tf.distillation.teacher import Teacher
+from diet_tf.log.examples import is_held_back
+from diet_tf.log.features import FeatureSpec
+from diet_tf.log.hashing import mix
+from diet_tf.memory.memory import Memory
+from diet_tf.memory.privacy import users_by_span
+from diet_tf.training.slot_trainer import Candidate
 
 _BATCH = 8192
 
@@ -58,7 +60,7 @@ class _Clock:
 
 
 def example_batches(rows: LogRows, batch_size: int) -> tf.data.Dataset:
-  """Batches of `(ids, labels, example_ids)`, as `diet_tf.records.example_dataset` gives them."""
+  """Batches of `(ids, labels, example_ids)`, as `diet_tf.log.examples.example_dataset` gives them."""
   return tf.data.Dataset.from_tensor_slices((rows.ids, rows.labels, rows.example_ids)).batch(batch_size)
 
 
@@ -92,7 +94,7 @@ class ScoredSpan:
 
 def score_span(rows: LogRows, previous: Memory | None, teacher: Teacher, settings: StageSettings) -> ScoredSpan:
   """Advances the teacher over a span and scores it, in the order of the component InfluenceScorer."""
-  held = np.asarray(records.is_held_back(rows.example_ids, settings.influence.holdback_fraction))
+  held = np.asarray(is_held_back(rows.example_ids, settings.influence.holdback_fraction))
   kept, held_back = rows.take(~held), rows.take(held)
   teacher.advance(example_batches(kept, settings.teacher.batch_size), len(kept))
   scorer = SpanScorer(teacher, settings.influence)

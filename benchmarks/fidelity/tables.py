@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from benchmarks.fidelity.figures import EQUAL_COST, OURS, Bar, bars
-from diet_tf.addressing import ACTION_NAMES
+from diet_tf.distillation.addressing import ACTION_NAMES
 
 NOTHING = "-"
 _RECOVERY_DIGITS, _AUC_DIGITS = 3, 4

@@ -20,13 +20,13 @@ from benchmarks.fidelity.figures import Trained
 from benchmarks.fidelity.rows import LogRows
 from diet_tf import metrics
 from diet_tf.errors import NumericsError
-from diet_tf.features import FeatureSpec
-from diet_tf.fidelity import train_on_memory
-from diet_tf.gate import Candidate, SlotTrainer
-from diet_tf.learner import Learner
-from diet_tf.manifest import PARAMETER_GROUPS, Recipe
-from diet_tf.memory import Memory
-from diet_tf.slots import Slots
+from diet_tf.fidelity.panel import train_on_memory
+from diet_tf.log.features import FeatureSpec
+from diet_tf.memory.memory import Memory
+from diet_tf.memory.recipe import PARAMETER_GROUPS, Recipe
+from diet_tf.memory.slots import Slots
+from diet_tf.training.learner import Learner
+from diet_tf.training.slot_trainer import Candidate, SlotTrainer
 
 LEARNING_RATES = (1e-3, 3e-3, 1e-2)
 # What candidates are extended by, and how often at most.

@@ -6,8 +6,8 @@ import dataclasses
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
-from diet_tf.features import FeatureSpec
-from diet_tf.stage_settings import StageSettings
+from diet_tf.distillation.settings import StageSettings
+from diet_tf.log.features import FeatureSpec
 
 # What the stages of a distillation are made of: a span each, all spans at once, or the newest span alone.
 Stages = Literal["stream", "whole", "last"]

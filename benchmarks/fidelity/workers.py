@@ -36,7 +36,7 @@ def use_one_core() -> None:
 
 def _start() -> None:
   os.environ["TF_CPP_MIN_LOG_LEVEL"] = "3"
-  from diet_tf.terminal import quiet_third_parties
+  from diet_tf.cli.terminal import quiet_third_parties
 
   quiet_third_parties()
   # What native code says before and between TensorFlow's own levels; errors reach the parent as exceptions.

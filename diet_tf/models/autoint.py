@@ -6,7 +6,7 @@ from typing import Any
 
 import tensorflow as tf
 
-from diet_tf.features import FeatureSpec
+from diet_tf.log.features import FeatureSpec
 from diet_tf.models.initialisation import derive_seed
 from diet_tf.models.interactions import SelfAttention
 from diet_tf.models.ranking_model import RankingModel, flatten

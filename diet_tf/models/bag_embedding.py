@@ -9,7 +9,7 @@ import numpy as np
 import tensorflow as tf
 
 from diet_tf.errors import ConfigError
-from diet_tf.features import FeatureSpec
+from diet_tf.log.features import FeatureSpec
 from diet_tf.models.initialisation import SeededNormal, derive_seed
 
 WEIGHTS_SUFFIX = "/weights"

@@ -7,7 +7,7 @@ from typing import Any
 import tensorflow as tf
 import tensorflow_recommenders as tfrs
 
-from diet_tf.features import FeatureSpec
+from diet_tf.log.features import FeatureSpec
 from diet_tf.models.interactions import bi_interaction
 from diet_tf.models.ranking_model import RankingModel, beside, flatten
 

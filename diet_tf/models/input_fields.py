@@ -9,7 +9,7 @@ import numpy as np
 import tensorflow as tf
 
 from diet_tf.errors import ConfigError
-from diet_tf.features import FeatureSpec
+from diet_tf.log.features import FeatureSpec
 from diet_tf.models.bag_embedding import PACKED_FIELDS, PACKED_IDS, PACKED_WEIGHTS
 
 

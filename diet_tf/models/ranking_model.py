@@ -9,7 +9,7 @@ from typing import Any, ClassVar
 import tensorflow as tf
 
 from diet_tf.errors import ConfigError
-from diet_tf.features import FeatureSpec
+from diet_tf.log.features import FeatureSpec
 from diet_tf.models.bag_embedding import PACKED_IDS, BagEmbedding
 from diet_tf.models.input_fields import InputFields
 from diet_tf.models.tower import Head, Tower

@@ -10,9 +10,9 @@ from typing import Any, NamedTuple
 
 import tensorflow as tf
 
-from diet_tf.autograph import leave_keras_unconverted
 from diet_tf.errors import ConfigError
-from diet_tf.features import FeatureSpec
+from diet_tf.log.features import FeatureSpec
+from diet_tf.models.autograph import leave_keras_unconverted
 from diet_tf.models.autoint import AutoInt
 from diet_tf.models.dcn import DCNv2
 from diet_tf.models.deep import DNN, NFM, PNN, DeepFM, WideDeep

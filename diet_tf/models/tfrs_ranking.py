@@ -8,7 +8,7 @@ from typing import Any
 import tensorflow as tf
 import tensorflow_recommenders as tfrs
 
-from diet_tf.features import FeatureSpec
+from diet_tf.log.features import FeatureSpec
 from diet_tf.models.registry import build_model
 
 

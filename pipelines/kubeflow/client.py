@@ -16,8 +16,8 @@ import urllib3
 import yaml
 from kfp import Client
 
-from diet_tf import files
 from diet_tf.errors import ConfigError, ServiceError
+from diet_tf.io import files
 from pipelines.kubeflow.parameters import default_values
 
 SUCCEEDED = "SUCCEEDED"

@@ -8,10 +8,10 @@ import sys
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
-from diet_tf import files
-from diet_tf.command_help import ExamplesHelp
+from diet_tf.cli.help import ExamplesHelp
+from diet_tf.cli.terminal import without_native_chatter
 from diet_tf.errors import ConfigError
-from diet_tf.terminal import without_native_chatter
+from diet_tf.io import files
 from pipelines.kubeflow.deployment import TRAINING_NODES, Deployment, Resources, Toleration, Volume
 
 if TYPE_CHECKING:
@@ -113,7 +113,7 @@ def _add_access(parser: argparse.ArgumentParser) -> None:
 @without_native_chatter()
 def _compile(options: argparse.Namespace) -> int:
   deployment = _deployment(options)
-  from diet_tf.config import load_config
+  from diet_tf.config.config import load_config
   from pipelines.data_folder import with_data_dir
   from pipelines.kubeflow.compiler import compile_config
 

@@ -12,10 +12,9 @@ from tfx.orchestration.kubeflow.v2.kubeflow_v2_dag_runner import KubeflowV2DagRu
 from tfx.orchestration.pipeline import Pipeline
 
 import diet_tf
-from diet_tf import files
-from diet_tf.config import Config
-from diet_tf.log_settings import AUTO_SPAN
-from diet_tf.stage_settings import StageSettings
+from diet_tf.config.config import Config
+from diet_tf.io import files
+from diet_tf.log.settings import AUTO_SPAN
 from pipelines.kubeflow.checks import require_runnable, require_valid
 from pipelines.kubeflow.deployment import ENCODING_NODES, SECRET_KEYS, TRAINING_NODES, Deployment
 from pipelines.kubeflow.entrypoint import CONSOLE_TYPES
@@ -82,7 +81,7 @@ def compile_config(config: Config, deployment: Deployment, *, beam_pipeline_args
                 for name, value in defaults.items()}
   pipeline = create_pipeline(
       name=config.name, root=deployment.pipeline_root, log=config.log, features=config.features,
-      settings=StageSettings.of(config), validation=config.validation, strategy=config.strategy, run_id=RUN_ID,
+      settings=config.stage_settings(), validation=config.validation, strategy=config.strategy, run_id=RUN_ID,
       beam_pipeline_args=beam_pipeline_args, **parameters)
   return compile_pipeline(pipeline, deployment, defaults)
 

@@ -6,9 +6,9 @@ import dataclasses
 import re
 from collections.abc import Mapping
 
-from diet_tf import files
 from diet_tf.errors import ConfigError
-from diet_tf.salt import Salt
+from diet_tf.io import files
+from diet_tf.log.salt import Salt
 
 # Nodes that train models on a GPU where there is one: the teacher is trained in InfluenceScorer.
 TRAINING_NODES = ("InfluenceScorer", "DistillTrainer")

@@ -19,9 +19,9 @@ import sys
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from diet_tf import files
-from diet_tf.cli import EXIT_UNEXPECTED
+from diet_tf.cli.main import EXIT_UNEXPECTED
 from diet_tf.errors import ConfigError, DietError, diet_error_in
+from diet_tf.io import files
 
 # Where the launcher keeps the artifacts of a URI's scheme, below the root of the container's file system.
 LOCAL_FOLDERS = {"gs://": "gcs", "minio://": "minio", "s3://": "s3"}

@@ -6,7 +6,7 @@ import pytest
 
 from benchmarks.fidelity.panel import entity_fields, make_panel, matching_fields, short_name
 from diet_tf.errors import ConfigError
-from diet_tf.features import FeatureSpec, Field, Label
+from diet_tf.log.features import FeatureSpec, Field, Label
 from diet_tf.models import PANEL, build_model
 
 SPEC = FeatureSpec((Field("user", "user", hash_ids=20_000), Field("item", "item", hash_ids=50),

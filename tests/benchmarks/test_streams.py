@@ -8,13 +8,13 @@ import pytest
 from benchmarks.fidelity import streams
 from benchmarks.fidelity.rows import LogRows
 from benchmarks.fidelity.streams import distil
-from diet_tf.bilevel import InnerSettings
-from diet_tf.budget import BudgetSettings
-from diet_tf.distill import DistillSettings
-from diet_tf.gate import GateSettings
-from diet_tf.slots import Slots
-from diet_tf.squash import SquashSettings
-from diet_tf.stage_settings import StageSettings
+from diet_tf.distillation.budget import BudgetSettings
+from diet_tf.distillation.gate import GateSettings
+from diet_tf.distillation.refinement import DistillSettings
+from diet_tf.distillation.settings import StageSettings
+from diet_tf.distillation.squash import SquashSettings
+from diet_tf.memory.slots import Slots
+from diet_tf.training.bilevel import InnerSettings
 from tests.diet_tf.small_log import SPEC, TEACHER, TINY, draw
 
 SETTINGS = StageSettings(

@@ -7,9 +7,10 @@ from benchmarks.fidelity.rows import LogRows
 from benchmarks.fidelity.trainings import RATE_STEP, Choice, MemberTrainer, RowsTrainer, best_choice, slots_of_rows
 from diet_tf import metrics
 from diet_tf.errors import NumericsError
-from diet_tf.fidelity import Examples, train_on_rows
-from diet_tf.learner import Learner
-from diet_tf.manifest import Recipe
+from diet_tf.fidelity.panel import train_on_rows
+from diet_tf.log.examples import Examples
+from diet_tf.memory.recipe import Recipe
+from diet_tf.training.learner import Learner
 from tests.diet_tf.small_log import SPEC, TINY, draw
 
 

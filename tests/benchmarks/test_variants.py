@@ -3,8 +3,8 @@
 import pytest
 
 from benchmarks.fidelity.variants import MEMORY, Variant, ablations, from_scratch_variant, static_variant
-from diet_tf.features import FeatureSpec, Field, Label
-from diet_tf.stage_settings import StageSettings
+from diet_tf.distillation.settings import StageSettings
+from diet_tf.log.features import FeatureSpec, Field, Label
 
 SPEC = FeatureSpec((Field("user", "user", hash_ids=50, ids_per_slot=32), Field("hour", "hour", hash_ids=24)),
                    Label("click"))

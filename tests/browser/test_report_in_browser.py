@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from diet_tf.stage_report import render_stage_report
+from diet_tf.report.stage_report import render_stage_report
 from tests.diet_tf.small_report import BREAK_EVEN, make_result, make_slots, make_stages, render
 
 HOSTILE = "<img src=x onerror=alert(1)><script>alert(1)</script>"

@@ -18,7 +18,7 @@ import sys
 import tempfile
 
 import diet_tf
-from diet_tf import cli
+from diet_tf.cli import main as cli
 
 SMALL_LOG = pathlib.Path(__file__).with_name("small_log")
 IMAGE = f"registry.example.com/diet-tf:{diet_tf.__version__}"

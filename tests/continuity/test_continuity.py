@@ -20,7 +20,7 @@ import tensorflow as tf
 import yaml
 
 import diet_tf
-from diet_tf import cli
+from diet_tf.cli import main as cli
 from tests.continuity.make_release import PLACE, SMALL_LOG
 from tests.pipelines.kubeflow.simulator import Pods, Simulator
 

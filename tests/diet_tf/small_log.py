@@ -2,10 +2,10 @@
 
 import numpy as np
 
-from diet_tf.features import FeatureSpec, Field, Label
-from diet_tf.records import write_example_shard
-from diet_tf.squash import ScoredExamples
-from diet_tf.teacher import TeacherSettings
+from diet_tf.distillation.scored_examples import ScoredExamples
+from diet_tf.distillation.teacher import TeacherSettings
+from diet_tf.log.examples import write_example_shard
+from diet_tf.log.features import FeatureSpec, Field, Label
 
 SPEC = FeatureSpec((Field("user", "user", hash_ids=13), Field("item", "item", hash_ids=9),
                     Field("hour", "hour", hash_ids=5)), Label("click"))

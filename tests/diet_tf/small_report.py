@@ -7,14 +7,15 @@ from typing import Any
 
 import numpy as np
 
-from diet_tf import report
-from diet_tf.features import FeatureSpec, Field, Label
-from diet_tf.fidelity_result import Cost, FidelityResult, MemberFidelity, Training
-from diet_tf.histogram import INFLUENCE_EDGES, Histogram
-from diet_tf.manifest import Manifest, Recipe
+from diet_tf.fidelity.result import Cost, FidelityResult, MemberFidelity, Training
+from diet_tf.log.features import FeatureSpec, Field, Label
+from diet_tf.memory.manifest import Manifest
+from diet_tf.memory.recipe import Recipe
+from diet_tf.memory.slots import Slots
 from diet_tf.metrics import Agreement, PairedDifference
-from diet_tf.slots import Slots
-from diet_tf.stage_record import StageRecord, StageSummary
+from diet_tf.report import run_report as report
+from diet_tf.report.histogram import INFLUENCE_EDGES, Histogram
+from diet_tf.report.stage_record import StageRecord, StageSummary
 
 SPEC = FeatureSpec((Field("user", "user", hash_ids=8), Field("genre", "genre", vocabulary_ids=6),
                     Field("price", "price", boundaries=(4.0, 9.0))), Label("click"))

@@ -6,11 +6,12 @@ import pathlib
 
 import numpy as np
 
-from diet_tf.commit import Commit
-from diet_tf.features import FeatureSpec, Field, Label
-from diet_tf.memory import Memory, Recipe, save_memory
-from diet_tf.slots import Slots
-from diet_tf.store import Store
+from diet_tf.log.features import FeatureSpec, Field, Label
+from diet_tf.memory.memory import Memory, save_memory
+from diet_tf.memory.recipe import Recipe
+from diet_tf.memory.slots import Slots
+from diet_tf.store.commit import Commit
+from diet_tf.store.store import Store
 
 SPEC = FeatureSpec(fields=(Field("user", "user", hash_ids=10),), label=Label("click"))
 

@@ -8,8 +8,8 @@ import sys
 import pytest
 import tensorflow as tf
 
-from diet_tf import files, s3
 from diet_tf.errors import ConfigError
+from diet_tf.io import files, s3
 
 
 @pytest.fixture(autouse=True)

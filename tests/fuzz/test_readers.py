@@ -11,9 +11,10 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from diet_tf.commit import Commit, FileInfo, data_digest
 from diet_tf.errors import DietError
-from diet_tf.manifest import Manifest, canonical_digest
+from diet_tf.io.documents import canonical_digest
+from diet_tf.memory.manifest import Manifest
+from diet_tf.store.commit import Commit, FileInfo, data_digest
 from tests.fuzz.valid_files import SPEC, Format, first_record, make_formats, write_record
 
 NAMES = ("slots", "examples", "frames", "manifest", "commit", "forgotten", "scores", "config")

@@ -11,15 +11,21 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from diet_tf import arrays, records, scoring
-from diet_tf.commit import Commit, ForgottenCommit, forgotten_from_dict, forgotten_to_dict
-from diet_tf.config_file import read_config_file
-from diet_tf.features import FeatureSpec, Field, Label
-from diet_tf.manifest import document_bytes, read_document, read_manifest
-from diet_tf.memory import Memory, Recipe, save_memory
-from diet_tf.record_frames import count_records
-from diet_tf.slots import Slots
-from diet_tf.store import Store
+from diet_tf.config.yaml_file import read_config_file
+from diet_tf.distillation import scoring
+from diet_tf.io import arrays
+from diet_tf.io.documents import document_bytes, read_document
+from diet_tf.io.record_frames import count_records
+from diet_tf.log import examples as log_examples
+from diet_tf.log.examples import write_example_shard
+from diet_tf.log.features import FeatureSpec, Field, Label
+from diet_tf.memory import slot_records
+from diet_tf.memory.manifest import read_manifest
+from diet_tf.memory.memory import Memory, save_memory
+from diet_tf.memory.recipe import Recipe
+from diet_tf.memory.slots import Slots
+from diet_tf.store.commit import Commit, ForgottenCommit, forgotten_from_dict, forgotten_to_dict
+from diet_tf.store.store import Store
 
 SPEC = FeatureSpec(fields=(Field("user", "user_id", hash_ids=1000), Field("hour", "hour", boundaries=(6.0, 12.0)),
                            Field("item", "item_id", vocabulary_ids=5, vocabulary=("a", "b"))), label=Label("click"))
@@ -62,7 +68,7 @@ def make_formats(folder: pathlib.Path) -> dict[str, Format]:
   Store(str(folder / "store")).commit(3, {"memory": str(folder / "memory")}, parent=None,
                                       settings={"feature_spec": SPEC.to_dict(), "seed": 0}, run_id="run")
   shard = next((folder / "memory").glob("slots-*"))
-  records.write_example_shard(str(folder / "examples.gz"), slots.ids[:, :, 0], np.float32([0, 1, 0]),
+  write_example_shard(str(folder / "examples.gz"), slots.ids[:, :, 0], np.float32([0, 1, 0]),
                               np.arange(3), np.arange(3), SPEC)
   forgotten = [ForgottenCommit(1, "a" * 64, None, "b" * 64), ForgottenCommit(2, "c" * 64, SPEC.digest(), None)]
   (folder / "forgotten.json").write_bytes(document_bytes(forgotten_to_dict(forgotten)))
@@ -85,13 +91,13 @@ def make_formats(folder: pathlib.Path) -> dict[str, Format]:
 def read_slots(path: str) -> dict[str, Any]:
   """The slots of a shard."""
   folder, _, name = path.rpartition("/")
-  slots = records.read_slots(folder, [name], SPEC, 2)
+  slots = slot_records.read_slots(folder, [name], SPEC, 2)
   return {name: getattr(slots, name).tolist() for name in Slots.DTYPES}
 
 
 def read_examples(path: str) -> list[Any]:
   """The examples of a shard."""
-  return [[part.tolist() for part in batch] for batch in records.read_examples([path], SPEC, 2)]
+  return [[part.tolist() for part in batch] for batch in log_examples.read_examples([path], SPEC, 2)]
 
 
 def read_commit(path: str) -> dict[str, Any]:

@@ -5,7 +5,7 @@ import pathlib
 import pytest
 import yaml
 
-from diet_tf.simulate import SimulatedLog, SimulatedLogSettings
+from diet_tf.log.simulate import SimulatedLog, SimulatedLogSettings
 
 SETTINGS = SimulatedLogSettings(num_users=60, num_items=40, num_authors=10, num_categories=6, num_segments=3,
                                 rows_per_span=1500, strength=1.5)

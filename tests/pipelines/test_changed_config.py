@@ -7,13 +7,14 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from diet_tf import encoding
-from diet_tf.config import load_config
+from diet_tf.config.config import load_config
 from diet_tf.errors import ConfigError
-from diet_tf.manifest import read_manifest
-from diet_tf.memory import load_memory
-from diet_tf.records import example_dataset
-from diet_tf.store import Store
+from diet_tf.log import encoding
+from diet_tf.log.examples import example_dataset
+from diet_tf.memory.manifest import read_manifest
+from diet_tf.store.memories import load_memory
+from diet_tf.store.store import Store
+from diet_tf.store.verification import check_store
 from pipelines import command_line
 from pipelines.data_folder import with_data_dir
 from pipelines.evaluation import Evaluation
@@ -49,7 +50,7 @@ def test_a_field_and_a_larger_hash_space_between_two_spans(tiny_log, tmp_path):
   assert digests(tmp_path / "out" / "store") == before
 
   assert run("--span", "1", "--accept-changes") == 0
-  assert [commit.span for commit in store.verify()] == [0, 1]
+  assert [commit.span for commit in check_store(store).require_sound()] == [0, 1]
   commit = store.read(1)
   assert commit.settings["migrated_from"] == store.read(0).feature_spec_digest == old.digest()
   memory = load_memory(store.path(commit, "memory"), spec=new)

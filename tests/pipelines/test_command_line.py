@@ -3,8 +3,8 @@ import shlex
 import pytest
 
 from diet_tf.errors import ConfigError, DataError, notes_of
-from diet_tf.simulate import SimulatedLogSettings
-from diet_tf.store import Store
+from diet_tf.log.simulate import SimulatedLogSettings
+from diet_tf.store.store import Store
 from pipelines import command_line, demo
 from pipelines.command_line import Options
 

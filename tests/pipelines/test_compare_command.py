@@ -8,12 +8,13 @@ import sys
 import numpy as np
 import pytest
 
-from diet_tf import encoding
-from diet_tf.config import load_config
+from diet_tf.config.config import load_config
 from diet_tf.errors import ConfigError, DataError, FormatError
-from diet_tf.memory import Memory, Recipe, save_memory
-from diet_tf.slots import Slots
-from diet_tf.store import Store
+from diet_tf.log import encoding
+from diet_tf.memory.memory import Memory, save_memory
+from diet_tf.memory.recipe import Recipe
+from diet_tf.memory.slots import Slots
+from diet_tf.store.store import Store
 from pipelines.compare_command import compare
 
 OWN_MODEL = '''

@@ -1,9 +1,9 @@
 import numpy as np
 import pytest
 
-from diet_tf.config import load_config
+from diet_tf.config.config import load_config
 from diet_tf.errors import ConfigError
-from diet_tf.simulate import SimulatedLog, SimulatedLogSettings, simulated_feature_spec
+from diet_tf.log.simulate import SimulatedLog, SimulatedLogSettings, simulated_feature_spec
 from pipelines import demo
 
 SMALL = SimulatedLogSettings(rows_per_span=200)

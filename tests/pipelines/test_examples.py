@@ -2,7 +2,7 @@ import pathlib
 
 import pytest
 
-from diet_tf.config import load_config
+from diet_tf.config.config import load_config
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 DATA = ROOT.parent / "shared" / "data"

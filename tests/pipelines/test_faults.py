@@ -22,11 +22,12 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
-from diet_tf import store as store_module
 from diet_tf.errors import DataError, DietError, FormatError, StoreError
-from diet_tf.memory import load_memory
 from diet_tf.models import build_model
-from diet_tf.store import Store
+from diet_tf.store import store as store_module
+from diet_tf.store.memories import load_memory
+from diet_tf.store.store import Store
+from diet_tf.store.verification import check_store
 from pipelines import command_line
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
@@ -56,11 +57,11 @@ class Site:
   def require_good(self, spans: list[int]) -> None:
     """The spans are committed and whole, and a model trains on the newest memory."""
     assert self.store.spans() == spans
-    self.store.verify()
+    check_store(self.store).require_sound()
     memory = load_memory(self.store.uri)
     model = build_model("lr", memory.spec)
-    memory.recipe.compile(model)
-    history = memory.recipe.fit(model, memory, verbose=0).history["loss"]
+    memory.compile(model)
+    history = memory.fit(model, verbose=0).history["loss"]
     assert 0 < history[-1] < 2
 
   def lines(self, span: int) -> list[str]:
@@ -220,7 +221,7 @@ def test_damaged_content_of_a_commit_is_named_and_its_span_can_be_run_again(
     with refused(site, FormatError, path.name):
       site.run(1)
     with pytest.raises(FormatError, match=path.name):
-      site.store.verify()
+      check_store(site.store).require_sound()
     path.write_bytes(whole)
   # The remedy that the message gives mends all parts at once.
   for path in paths:
@@ -245,7 +246,7 @@ def test_a_damaged_shard_of_the_log_is_named(site: Site):
 
 def command(arguments: list[str], shown: str) -> int:
   """In a process of its own: the exit code of `diet`, whose output goes to a file."""
-  from diet_tf import cli
+  from diet_tf.cli import main as cli
 
   output = os.open(shown, os.O_WRONLY | os.O_CREAT)
   for stream in (1, 2):
@@ -348,9 +349,9 @@ def test_a_full_disk_is_told_and_the_next_run_completes(site: Site, small_disk: 
   with pytest.raises(StoreError, match="full|space"):
     command_line.run(elsewhere)
   assert full.spans() == [0]
-  full.verify()
+  check_store(full).require_sound()
   (small_disk / "filler").unlink()
   assert command_line.run(elsewhere) == 0
   assert full.spans() == [0, 1]
-  full.verify()
+  check_store(full).require_sound()
   assert site.digests() == before

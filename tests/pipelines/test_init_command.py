@@ -8,9 +8,9 @@ import pathlib
 import numpy as np
 import pytest
 
-from diet_tf.config import load_config
+from diet_tf.config.config import load_config
 from diet_tf.errors import ConfigError, DataError
-from diet_tf.store import Store
+from diet_tf.store.store import Store
 from pipelines import command_line, log_sample
 from pipelines.data_folder import with_data_dir
 from pipelines.init_command import init

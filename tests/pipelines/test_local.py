@@ -6,10 +6,11 @@ import shutil
 
 import pytest
 
-from diet_tf.config import load_config
+from diet_tf.config.config import load_config
 from diet_tf.errors import ConfigError, DataError, StoreError
-from diet_tf.manifest import read_manifest
-from diet_tf.store import Store
+from diet_tf.memory.manifest import read_manifest
+from diet_tf.store.store import Store
+from diet_tf.store.verification import check_store
 from pipelines import command_line, local
 from pipelines.data_folder import with_data_dir
 from pipelines.workspace import SpanRecord, Workspace
@@ -40,7 +41,7 @@ def test_two_spans_through_both_runners(tiny_log, tmp_path, capsys):
   assert [entry["span"] for entry in second.lineage][-1] == 0
   assert [entry["digest"] for entry in second.lineage][-1] == first.digest
   assert second.num_examples_seen == 3000 and second.num_slots == 56  # 2 % of them, in batches of 8.
-  store.verify()
+  check_store(store).require_sound()
   shown = capsys.readouterr()
   assert "Span 1 (2 of 2)" in shown.err and "Span 1 committed" in shown.err
   assert "whole log" in shown.out and store.path(store.read(1), "memory") in shown.out

@@ -5,10 +5,10 @@ from tfx.dsl.compiler.compiler import Compiler
 from tfx.orchestration.data_types import RuntimeParameter
 from tfx.orchestration.metadata import sqlite_metadata_connection_config
 
-from diet_tf.features import FeatureSpec, Field, Label
-from diet_tf.log_settings import LogSettings
-from diet_tf.stage_settings import StageSettings
-from diet_tf.validation import ValidationSettings
+from diet_tf.config.validation import ValidationSettings
+from diet_tf.distillation.settings import StageSettings
+from diet_tf.log.features import FeatureSpec, Field, Label
+from diet_tf.log.settings import LogSettings
 from pipelines.pipeline import create_pipeline
 
 NODES = {

@@ -9,11 +9,12 @@ import numpy as np
 import pytest
 import yaml
 
-from diet_tf import cli
-from diet_tf.encoding import encode
+from diet_tf.cli import main as cli
 from diet_tf.errors import ConfigError, FormatError
-from diet_tf.memory import load_memory
-from diet_tf.store import Store
+from diet_tf.log.encoding import encode
+from diet_tf.store.memories import load_memory
+from diet_tf.store.store import Store
+from diet_tf.store.verification import check_store
 from pipelines import command_line
 from pipelines.compare_command import compare
 
@@ -56,7 +57,7 @@ def test_two_spans_with_a_salt_and_a_minimum_of_users(tiny_log, tmp_path, capsys
   assert run("--span", "0", "--no-evaluate") == 0
   assert run("--span", "1") == 0  # And the panel, judged on span 2.
   store = Store(str(tmp_path / "out" / "store"))
-  store.verify()
+  check_store(store).require_sound()
   memory = load_memory(store.uri)
   assert memory.manifest.users_per_id == tuple(
       {"born_span": span, "user_field": "user_id", "min_users": 3} for span in (0, 1))

@@ -3,7 +3,7 @@ import shlex
 import pytest
 
 from diet_tf.errors import ConfigError, DataError
-from diet_tf.log_settings import AUTO_SPAN
+from diet_tf.log.settings import AUTO_SPAN
 from pipelines.command_line import run_parser
 from pipelines.spans import parse_first, parse_request, plan_spans, resume_command, spans_after
 

@@ -9,9 +9,10 @@ from collections.abc import Mapping, Sequence
 
 import pytest
 
-from diet_tf import files
 from diet_tf.errors import ConfigError, DataError, StoreError
-from diet_tf.store import Store
+from diet_tf.io import files
+from diet_tf.store.store import Store
+from diet_tf.store.verification import check_store
 from tests.pipelines.conftest import TinyLog
 from tests.s3.object_store import SECRET_KEY
 
@@ -27,7 +28,7 @@ def upload(folder: str, uri: str, names: Sequence[str]) -> None:
 
 
 def committed(uri: str) -> list[int]:
-  return [commit.span for commit in Store(uri).verify()]
+  return [commit.span for commit in check_store(Store(uri)).require_sound()]
 
 
 @pytest.mark.slow(seconds=60)
@@ -68,9 +69,9 @@ def test_exit_codes_are_those_of_the_command(uri, environment):
 
 
 def test_what_others_clean_up_at_the_end_is_cleaned_up(tmp_path, environment, uri):
-  code = ("import atexit, sys\nfrom diet_tf import cli, memory_commands\n"
+  code = ("import atexit, sys\nfrom diet_tf.cli import main as cli, memory as memory_commands\n"
           "def show(arguments):\n"
-          "  from diet_tf import files\n"
+          "  from diet_tf.io import files\n"
           "  print(files.exists(arguments[1]), end='')\n"
           "  atexit.register(lambda: open(sys.argv[4], 'w').write('cleaned'))\n"
           "  return 7\n"

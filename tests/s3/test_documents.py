@@ -9,7 +9,7 @@ from collections.abc import Sequence
 
 import pytest
 
-from diet_tf import files
+from diet_tf.io import files
 from tests.documents import S3_WALKTHROUGH, blocks, run_shell, write_log
 
 BUCKET_OF_THE_PAGE = "s3://bucket"

@@ -13,8 +13,8 @@ from collections.abc import Iterator
 
 import pytest
 
-from diet_tf import s3
 from diet_tf.errors import ConfigError, StoreError
+from diet_tf.io import s3
 from tests.s3.object_store import ACCESS_KEY, SECRET_KEY, free_ports
 
 # A person waits no longer for the word that a place does not answer.

@@ -1,4 +1,4 @@
-"""Files on a real S3 server, read and written through `diet_tf.files`."""
+"""Files on a real S3 server, read and written through `diet_tf.io.files`."""
 
 from __future__ import annotations
 
@@ -9,8 +9,9 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from diet_tf import files, records
-from diet_tf.features import FeatureSpec, Field, Label
+from diet_tf.io import files, records
+from diet_tf.log.examples import example_dataset, write_example_shard
+from diet_tf.log.features import FeatureSpec, Field, Label
 from tfx_components.log_gen import spill
 
 # Below, at and above what tensorflow-io buffers (512 KiB) and uploads in one part; the last is read in many pieces.
@@ -76,9 +77,9 @@ def test_a_missing_file(elsewhere, uri):
 def write_and_read_examples(uri: str) -> tuple[list[np.ndarray], tuple[int, int], tuple[str, int]]:
   path = f"{uri}/data.gz"
   ids = np.arange(60_000, dtype=np.int32).reshape(-1, 2) % 20
-  info = records.write_example_shard(path, ids, np.arange(30_000) % 2, np.arange(30_000) * 7,
+  info = write_example_shard(path, ids, np.arange(30_000) % 2, np.arange(30_000) * 7,
                                      np.arange(30_000), SPEC)
-  read = list(records.example_dataset([path], SPEC, 30_000).as_numpy_iterator())[0]
+  read = list(example_dataset([path], SPEC, 30_000).as_numpy_iterator())[0]
   return list(read), records.shard_bytes([path]), (info.sha256, info.num_bytes)
 
 

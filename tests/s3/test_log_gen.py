@@ -11,10 +11,10 @@ import pyarrow.parquet as pq
 import pytest
 import tensorflow as tf
 
-from diet_tf import files
 from diet_tf.errors import DataError
-from diet_tf.features import FeatureSpec, Field, Label
-from diet_tf.log_settings import Join, LogSettings
+from diet_tf.io import files
+from diet_tf.log.features import FeatureSpec, Field, Label
+from diet_tf.log.settings import Join, LogSettings
 from tfx_components.log_gen import available_spans, generate
 
 SPEC = FeatureSpec((Field("user", "user", hash_ids=500), Field("item", "item", vocabulary_ids=200),

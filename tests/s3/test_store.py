@@ -12,16 +12,19 @@ from typing import Any
 import numpy as np
 import pytest
 
-from diet_tf import files
 from diet_tf.errors import FormatError, StoreError
-from diet_tf.features import FeatureSpec, Field, Label
-from diet_tf.memory import Memory, Recipe, load_memory, save_memory
-from diet_tf.slots import Slots
-from diet_tf.store import STEPS, Store, memory_folder
+from diet_tf.io import files
+from diet_tf.log.features import FeatureSpec, Field, Label
+from diet_tf.memory.memory import Memory, save_memory
+from diet_tf.memory.recipe import Recipe
+from diet_tf.memory.slots import Slots
+from diet_tf.store.memories import load_memory
+from diet_tf.store.store import STEPS, Store, memory_folder
+from diet_tf.store.verification import check_store
 
 WRITER = """
 import os, signal, sys
-from diet_tf.store import Store
+from diet_tf.store.store import Store
 root, step, content = sys.argv[1:]
 
 def on_step(name):
@@ -59,7 +62,7 @@ def facts(root: str) -> dict[str, Any]:
   store = Store(root)
   newest = store.newest()
   return {"spans": store.spans(), "newest": None if newest is None else newest.run_id,
-          "verified": [] if newest is None else sorted(found.run_id for found in store.verify()),
+          "verified": [] if newest is None else sorted(found.run_id for found in check_store(store).require_sound()),
           "names": files.names_in(f"{root}/commits"),
           "text": None if newest is None else files.read_bytes(store.path(newest, "notes/text.txt"))}
 

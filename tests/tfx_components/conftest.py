@@ -12,18 +12,20 @@ from tensorflow_metadata.proto.v0 import schema_pb2
 from tfx.types import artifact_utils, standard_artifacts
 
 import tfx_components
-from diet_tf import encoding, records
-from diet_tf.addressing import AddressingSettings
-from diet_tf.bilevel import InnerSettings
-from diet_tf.budget import BudgetSettings
-from diet_tf.distill import DistillSettings
-from diet_tf.features import FeatureSpec, Field, Label
-from diet_tf.gate import GateSettings
-from diet_tf.influence import InfluenceSettings
-from diet_tf.squash import SquashSettings
-from diet_tf.stage_settings import StageSettings, to_json
-from diet_tf.teacher import TeacherSettings
-from diet_tf.validation import ValidationSettings
+from diet_tf.config.validation import ValidationSettings
+from diet_tf.distillation.addressing import AddressingSettings
+from diet_tf.distillation.budget import BudgetSettings
+from diet_tf.distillation.gate import GateSettings
+from diet_tf.distillation.influence import InfluenceSettings
+from diet_tf.distillation.refinement import DistillSettings
+from diet_tf.distillation.settings import StageSettings
+from diet_tf.distillation.squash import SquashSettings
+from diet_tf.distillation.teacher import TeacherSettings
+from diet_tf.log import encoding
+from diet_tf.log.examples import write_example_shard
+from diet_tf.log.features import FeatureSpec, Field, Label
+from diet_tf.settings import to_json
+from diet_tf.training.bilevel import InnerSettings
 from tfx_components.parameters import as_text
 from tfx_components.span_validator import validate
 
@@ -106,7 +108,7 @@ class Workshop:
     folder = os.path.join(artifact.uri, "Split-train")
     os.makedirs(folder)
     for number, rows in enumerate(np.array_split(np.arange(len(arrays[0])), num_shards)):
-      records.write_example_shard(f"{folder}/data_tfrecord-{number:05d}-of-{num_shards:05d}.gz",
+      write_example_shard(f"{folder}/data_tfrecord-{number:05d}-of-{num_shards:05d}.gz",
                                   *(array[rows] for array in arrays), self.spec)
     encoding.write_vocabularies(os.path.join(artifact.uri, "vocabularies.json"), {})
     return artifact

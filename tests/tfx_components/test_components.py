@@ -10,10 +10,10 @@ from tfx import v1 as tfx
 from tfx.types import standard_artifacts
 
 import tfx_components
-from diet_tf.features import FeatureSpec, Field, Label
-from diet_tf.log_settings import LogSettings
-from diet_tf.stage_settings import StageSettings
-from diet_tf.validation import ValidationSettings
+from diet_tf.config.validation import ValidationSettings
+from diet_tf.distillation.settings import StageSettings
+from diet_tf.log.features import FeatureSpec, Field, Label
+from diet_tf.log.settings import LogSettings
 
 COMPONENTS = ("LogGen", "MemoryLoader", "SpanValidator", "InfluenceScorer", "MemoryAddresser", "DistillTrainer",
               "FidelityEvaluator", "MemoryCommitter")

@@ -10,7 +10,7 @@ from tfx.dsl.components.base.executor_spec import BeamExecutorSpec, ExecutorClas
 from tfx.types import BaseChannel
 from tfx.types.standard_artifacts import Examples, Model, Schema
 
-from diet_tf.budget import BudgetSettings
+from diet_tf.distillation.budget import BudgetSettings
 from tfx_components.decorators import component
 
 
@@ -69,7 +69,7 @@ def test_a_runtime_parameter_stands_in_the_place_of_each():
 def test_the_signature_is_the_declared_one():
   assert str(inspect.signature(Trainer)) == (
       "(examples: tfx.types.channel.BaseChannel[tfx.types.standard_artifacts.Examples], "
-      "budget: diet_tf.budget.BudgetSettings | str, span: int | str, seed: int, name: str, "
+      "budget: diet_tf.distillation.budget.BudgetSettings | str, span: int | str, seed: int, name: str, "
       "schema: Optional[tfx.types.channel.BaseChannel[tfx.types.standard_artifacts.Schema]] = None, "
       "rate: float = 0.5) -> None")
 

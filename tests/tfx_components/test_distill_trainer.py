@@ -1,9 +1,9 @@
 import numpy as np
 import pytest
 
-from diet_tf.addressing import Action
+from diet_tf.distillation.addressing import Action
 from diet_tf.errors import ConfigError
-from diet_tf.memory import load_memory
+from diet_tf.store.memories import load_memory
 from tfx_components.stage_files import read_refinement, read_start
 
 

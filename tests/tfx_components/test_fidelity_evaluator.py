@@ -7,12 +7,13 @@ import numpy as np
 import pytest
 
 import tfx_components
-from diet_tf import arrays, files, records
+from diet_tf.distillation.gate import PREVIOUS, REFINED, START
 from diet_tf.errors import FormatError
-from diet_tf.gate import PREVIOUS, REFINED, START
-from diet_tf.memory import load_memory
-from diet_tf.salt import Salt
-from diet_tf.stage_record import StageRecord, slots_by_age
+from diet_tf.io import arrays, files
+from diet_tf.log.examples import is_held_back
+from diet_tf.log.salt import Salt
+from diet_tf.report.stage_record import StageRecord, slots_by_age
+from diet_tf.store.memories import load_memory
 from tfx_components import stage_files
 from tfx_components.stage_files import read_refinement, read_start, read_verdict
 
@@ -47,7 +48,7 @@ def test_the_teachers_loss_is_that_before_it_saw_the_examples(workshop, first):
   _, labels, example_ids, _ = workshop.make_examples(1)
   names = sorted(name for name in os.listdir(first.scores.uri) if name.endswith(".scores.npz"))
   logits = np.concatenate([arrays.read_arrays(f"{first.scores.uri}/{name}")["teacher_logits"] for name in names])
-  held = np.asarray(records.is_held_back(example_ids, 0.2))
+  held = np.asarray(is_held_back(example_ids, 0.2))
   losses = np.log1p(np.exp(logits)) - labels * logits
   # Judged on a sample of 80 of about 120 held-back examples; without the cap, on all of them.
   settings = dataclasses.replace(workshop.settings, gate=dataclasses.replace(workshop.settings.gate, max_examples=999))

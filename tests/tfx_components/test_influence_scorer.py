@@ -5,10 +5,11 @@ import os
 import numpy as np
 import pytest
 
-from diet_tf import arrays, records
+from diet_tf.distillation.teacher import Teacher, TeacherSettings
 from diet_tf.errors import ConfigError, DataError, FormatError
-from diet_tf.memory import load_memory
-from diet_tf.teacher import Teacher, TeacherSettings
+from diet_tf.io import arrays
+from diet_tf.log.examples import is_held_back
+from diet_tf.store.memories import load_memory
 from tfx_components.influence_scorer.score import ScoresSummary, read_slot_influences
 
 
@@ -37,7 +38,7 @@ def test_the_summary_counts_the_held_back_examples(shared_workshop, first):
   _, _, example_ids, _ = shared_workshop.make_examples(1)
   summary = ScoresSummary.read(first.scores.uri)
   assert (summary.span, summary.num_examples) == (1, 600)
-  assert summary.num_held_back == int(np.sum(records.is_held_back(example_ids, 0.2)))
+  assert summary.num_held_back == int(np.sum(is_held_back(example_ids, 0.2)))
   assert 0.3 < summary.teacher_loss < 1
   assert first.scores.get_int_custom_property("num_examples") == 600
 

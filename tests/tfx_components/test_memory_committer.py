@@ -6,10 +6,11 @@ import shutil
 import numpy as np
 import pytest
 
+from diet_tf.distillation.gate import PREVIOUS, START
 from diet_tf.errors import DataError, StoreError
-from diet_tf.gate import PREVIOUS, START
-from diet_tf.memory import load_memory
-from diet_tf.store import Store
+from diet_tf.store.memories import load_memory
+from diet_tf.store.store import Store
+from diet_tf.store.verification import check_store
 from tfx_components import inputs
 from tfx_components.stage_files import read_verdict, write_verdict
 
@@ -34,7 +35,7 @@ def chosen_instead(workshop, made, chosen):
 
 def test_a_commit_holds_all_that_the_next_span_needs(shared_workshop, first, second):
   store = Store(shared_workshop.store)
-  assert [commit.span for commit in store.verify()] == [1, 2]
+  assert [commit.span for commit in check_store(store).require_sound()] == [1, 2]
   commit = store.read(2)
   assert {path.split("/")[0] for path in commit.files} == {"memory", "teacher", "vocabularies.json", "schema",
                                                            "statistics"}
@@ -94,7 +95,7 @@ def test_other_content_is_refused_unless_it_is_to_replace(own, first):
   store = Store(own.store)
   assert store.read(1).run_id == "by hand"
   assert len(list(pathlib.Path(own.store).glob("commits/1.replaced-*.json"))) == 1
-  store.verify()
+  check_store(store).require_sound()
 
 
 def test_a_store_that_moved_on_is_not_overtaken(own, first, second):

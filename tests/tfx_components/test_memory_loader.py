@@ -8,12 +8,13 @@ import pytest
 from tensorflow_metadata.proto.v0 import anomalies_pb2
 
 import diet_tf
+from diet_tf.config.validation import ValidationSettings
+from diet_tf.distillation.teacher import Teacher
 from diet_tf.errors import ConfigError, FormatError, StoreError
-from diet_tf.features import Field
-from diet_tf.manifest import canonical_digest
-from diet_tf.store import Store
-from diet_tf.teacher import Teacher
-from diet_tf.validation import ValidationSettings
+from diet_tf.io.documents import canonical_digest
+from diet_tf.log.features import Field
+from diet_tf.store.store import Store
+from diet_tf.store.verification import check_store
 from tests.tfx_components.conftest import SPEC, make_examples
 from tfx_components import inputs
 from tfx_components.memory_committer.executor import commit_settings
@@ -79,7 +80,7 @@ def test_after_a_garbage_collection_the_next_span_grows_as_before(shared_worksho
   shutil.copytree(shared_workshop.store, workshop.store)
   store = Store(workshop.store)
   store.collect_garbage(1)
-  store.verify()
+  check_store(store).require_sound()
   for span in ("3", "auto"):
     parent = inputs.Parent.of(workshop.load(span))
     assert parent.commit == store.read(2) == Store(shared_workshop.store).read(2)
@@ -222,7 +223,7 @@ def test_a_stage_on_a_migrated_memory_is_committed_and_the_next_needs_no_flag(ow
   made = own.run_stage(2, arrays=grown_examples(2), accept_changes=1)
   store = Store(own.store)
   commit = store.read(2)
-  assert [one.span for one in store.verify()] == [1, 2]
+  assert [one.span for one in check_store(store).require_sound()] == [1, 2]
   assert commit.settings["migrated_from"] == SPEC.digest() == first.feature_spec_digest
   assert (commit.feature_spec_digest, commit.parent_data) == (GROWN.digest(), first.data)
   assert diet_tf.load_memory(own.store).manifest.lineage == ({"span": 1, "digest": before.digest},)

@@ -7,10 +7,10 @@ import tensorflow_data_validation as tfdv
 from tensorflow_metadata.proto.v0 import anomalies_pb2, schema_pb2
 from tfx.types import standard_artifacts
 
+from diet_tf.config.validation import DEFAULT_FATAL_ANOMALIES, ValidationSettings
 from diet_tf.errors import ConfigError, DataError
-from diet_tf.stage_settings import to_json
-from diet_tf.store import Store
-from diet_tf.validation import DEFAULT_FATAL_ANOMALIES, ValidationSettings
+from diet_tf.settings import to_json
+from diet_tf.store.store import Store
 from tfx_components.parameters import as_text
 from tfx_components.span_validator import validate
 

@@ -6,8 +6,8 @@ from tfx.dsl.components.base import base_component
 from tfx.types import BaseChannel
 from tfx.types.standard_artifacts import Examples
 
-from diet_tf.features import FeatureSpec
-from diet_tf.stage_settings import StageSettings
+from diet_tf.distillation.settings import StageSettings
+from diet_tf.log.features import FeatureSpec
 from tfx_components.artifacts import Addressing, DistilledMemory, InfluenceScores, StoreCommit, TeacherState
 from tfx_components.decorators import component
 from tfx_components.distill_trainer import executor
@@ -27,7 +27,7 @@ class DistillTrainer(base_component.BaseComponent):
     settings: settings of the stage, or their JSON.
     seed: seed of the run, mixed with the span's number for what the stage draws.
     span: number of the span, or `auto` for that of `examples`.
-    strategy: where proxies are trained, see `diet_tf.devices`.
+    strategy: where proxies are trained, see `diet_tf.training.devices`.
     budget_fraction: budget as a share of the records, in place of the one in `settings`; 0 keeps that one.
   """
 

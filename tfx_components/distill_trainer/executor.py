@@ -8,8 +8,8 @@ from absl import logging
 from tfx import types
 from tfx.dsl.components.base import base_executor
 
-from diet_tf import files
-from diet_tf.stage import refine_start
+from diet_tf.distillation.stage import refine_start
+from diet_tf.io import files
 from tfx_components import inputs, training
 from tfx_components.progress import report
 from tfx_components.stage_files import StageInputs, write_refinement

@@ -11,15 +11,16 @@ from absl import logging
 from tfx import types
 from tfx.dsl.components.base import base_executor
 
-from diet_tf import files
-from diet_tf.gate import PREVIOUS, REFINED, START, Candidate, judge
-from diet_tf.held_back import HeldBack, sample_held_back
-from diet_tf.histogram import INFLUENCE_EDGES, Histogram
-from diet_tf.makeup import coverage
-from diet_tf.memory import Memory
-from diet_tf.scoring import read_scores, score_file
-from diet_tf.stage_record import StageRecord, StageSummary, slots_by_age
-from diet_tf.stage_report import write_stage_report
+from diet_tf.distillation.gate import PREVIOUS, REFINED, START, judge
+from diet_tf.distillation.held_back import HeldBack, sample_held_back
+from diet_tf.distillation.scoring import read_scores, score_file
+from diet_tf.io import files
+from diet_tf.memory.makeup import coverage
+from diet_tf.memory.memory import Memory
+from diet_tf.report.histogram import INFLUENCE_EDGES, Histogram
+from diet_tf.report.stage_record import StageRecord, StageSummary, slots_by_age
+from diet_tf.report.stage_report import write_stage_report
+from diet_tf.training.slot_trainer import Candidate
 from tfx_components import inputs, training
 from tfx_components.progress import report
 from tfx_components.stage_files import (

@@ -6,9 +6,9 @@ from tfx.dsl.components.base import base_beam_component
 from tfx.types import BaseChannel
 from tfx.types.standard_artifacts import Examples, Schema
 
-from diet_tf.features import FeatureSpec
-from diet_tf.influence import InfluenceSettings
-from diet_tf.teacher import TeacherSettings
+from diet_tf.distillation.influence import InfluenceSettings
+from diet_tf.distillation.teacher import TeacherSettings
+from diet_tf.log.features import FeatureSpec
 from tfx_components.artifacts import InfluenceScores, StoreCommit, TeacherState
 from tfx_components.decorators import component
 from tfx_components.influence_scorer import executor
@@ -26,7 +26,7 @@ class InfluenceScorer(base_beam_component.BaseBeamComponent):
     influence: how examples are scored and which are held back, or the JSON of that.
     seed: seed of the run, which the teacher's weights are drawn from.
     span: number of the span, or `auto` for that of `examples`.
-    strategy: where the teacher is trained, see `diet_tf.devices`.
+    strategy: where the teacher is trained, see `diet_tf.training.devices`.
     schema: the span's schema, from `SpanValidator`: nothing is trained on a span that it has not passed.
   """
 

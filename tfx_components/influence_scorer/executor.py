@@ -9,11 +9,11 @@ from absl import logging
 from tfx import types
 from tfx.dsl.components.base import base_beam_executor
 
-from diet_tf import files
-from diet_tf.features import FeatureSpec
-from diet_tf.influence import InfluenceSettings
-from diet_tf.stage_settings import features_from_json, from_json
-from diet_tf.teacher import Teacher, TeacherSettings
+from diet_tf.distillation.influence import InfluenceSettings
+from diet_tf.distillation.teacher import Teacher, TeacherSettings
+from diet_tf.io import files
+from diet_tf.log.features import FeatureSpec, features_from_json
+from diet_tf.settings import from_json
 from tfx_components import inputs, training
 from tfx_components.influence_scorer.score import SpanScoring, score_span
 from tfx_components.log_gen.stage import Runner

@@ -14,17 +14,18 @@ import numpy as np
 import tensorflow as tf
 from apache_beam.utils.shared import Shared
 
-from diet_tf import files, records
-from diet_tf.arrays import read_arrays, write_arrays, write_json
+from diet_tf.distillation.influence import InfluenceSettings
+from diet_tf.distillation.scoring import SpanScorer, score_file
+from diet_tf.distillation.teacher import Teacher, TeacherSettings
 from diet_tf.errors import DataError, FormatError
-from diet_tf.features import FeatureSpec
-from diet_tf.influence import InfluenceSettings
-from diet_tf.manifest import check_document, read_document
-from diet_tf.memory import Memory
+from diet_tf.io import files
+from diet_tf.io.arrays import read_arrays, write_arrays, write_json
+from diet_tf.io.documents import check_document, read_document
+from diet_tf.log.examples import Holdback, example_dataset, is_held_back, read_examples
+from diet_tf.log.features import FeatureSpec
+from diet_tf.memory.memory import Memory
+from diet_tf.memory.slots import Slots
 from diet_tf.progress import Progress, silent
-from diet_tf.scoring import SpanScorer, score_file
-from diet_tf.slots import Slots
-from diet_tf.teacher import Teacher, TeacherSettings
 from tfx_components.log_gen.stage import Runner
 from tfx_components.training import make_deterministic
 
@@ -89,9 +90,9 @@ class CountShard:
   def run(self) -> dict[str, Any]:
     """Reports both counts."""
     num_examples = num_held_back = 0
-    for _, _, example_ids in records.read_examples([self.shard], self.spec, 1 << 14):
+    for _, _, example_ids in read_examples([self.shard], self.spec, 1 << 14):
       num_examples += len(example_ids)
-      num_held_back += int(np.sum(records.is_held_back(example_ids, self.holdback_fraction)))
+      num_held_back += int(np.sum(is_held_back(example_ids, self.holdback_fraction)))
     return {"num_examples": num_examples, "num_held_back": num_held_back}
 
 
@@ -156,9 +157,9 @@ class SpanScoring:
                       remedy="begin with a longer span, or change influence.holdback_fraction.")
     return num_examples, num_held_back
 
-  def examples(self, batch_size: int, holdback: records.Holdback) -> tf.data.Dataset:
+  def examples(self, batch_size: int, holdback: Holdback) -> tf.data.Dataset:
     """The span's examples that are held back, or the others."""
-    return records.example_dataset(self.shards, self.spec, batch_size, holdback=holdback,
+    return example_dataset(self.shards, self.spec, batch_size, holdback=holdback,
                                    holdback_fraction=self.influence.holdback_fraction)
 
   def score(self, scorer: SpanScorer, teacher: Teacher, directory: str) -> None:

@@ -16,7 +16,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from diet_tf import encoding
+from diet_tf.log import encoding
 
 # What can be wrong with a value before any schema is looked at.
 SOUND, UNDECODABLE, NESTED = 0, 1, 2

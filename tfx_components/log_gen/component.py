@@ -6,8 +6,8 @@ from tfx.dsl.components.base import base_beam_component
 from tfx.types import BaseChannel
 from tfx.types.standard_artifacts import Examples
 
-from diet_tf.features import FeatureSpec
-from diet_tf.log_settings import LogSettings
+from diet_tf.log.features import FeatureSpec
+from diet_tf.log.settings import LogSettings
 from tfx_components.artifacts import StoreCommit
 from tfx_components.decorators import component
 from tfx_components.log_gen import executor

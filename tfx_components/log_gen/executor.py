@@ -13,12 +13,13 @@ from tfx.dsl.components.base import base_beam_executor
 from tfx.proto import example_gen_pb2
 from tfx.types import artifact_utils
 
-from diet_tf import encoding, files
 from diet_tf.errors import ConfigError
-from diet_tf.features import FeatureSpec
-from diet_tf.log_settings import AUTO_SPAN, LogSettings
-from diet_tf.manifest import MANIFEST_NAME, read_manifest
-from diet_tf.store import MEMORY_PART
+from diet_tf.io import files
+from diet_tf.log import encoding
+from diet_tf.log.features import FeatureSpec
+from diet_tf.log.settings import AUTO_SPAN, LogSettings
+from diet_tf.memory.manifest import MANIFEST_NAME, read_manifest
+from diet_tf.store.store import MEMORY_PART
 from tfx_components import inputs, progress
 from tfx_components.log_gen import generate, plan
 from tfx_components.log_gen.file_names import SPLIT

@@ -21,10 +21,11 @@ from typing import Any
 
 import apache_beam as beam
 
-from diet_tf import encoding, files
 from diet_tf.errors import DataError
-from diet_tf.features import FeatureSpec
-from diet_tf.log_settings import LogSettings
+from diet_tf.io import files
+from diet_tf.log import encoding
+from diet_tf.log.features import FeatureSpec
+from diet_tf.log.settings import LogSettings
 from diet_tf.progress import Progress, silent
 from tfx_components.log_gen import plan as plan_lib
 from tfx_components.log_gen import quarantine as quarantine_lib

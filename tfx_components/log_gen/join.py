@@ -13,9 +13,9 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from diet_tf import encoding
 from diet_tf.errors import DataError
-from diet_tf.features import FeatureSpec
+from diet_tf.log import encoding
+from diet_tf.log.features import FeatureSpec
 from tfx_components.log_gen import columns as columns_lib
 from tfx_components.log_gen import spill
 from tfx_components.log_gen.columns import Column

@@ -10,10 +10,10 @@ from collections.abc import Iterable, Sequence
 import numpy as np
 import pyarrow.parquet as pq
 
-from diet_tf import files
 from diet_tf.errors import DataError
-from diet_tf.features import FeatureSpec
-from diet_tf.log_settings import SPAN_MARK, Join, LogSettings
+from diet_tf.io import files
+from diet_tf.log.features import FeatureSpec
+from diet_tf.log.settings import SPAN_MARK, Join, LogSettings
 from tfx_components.log_gen import sources
 from tfx_components.log_gen.join import JoinPlan
 from tfx_components.log_gen.rows import SpanWindow

@@ -8,8 +8,8 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from diet_tf import files
 from diet_tf.errors import DataError
+from diet_tf.io import files
 from diet_tf.printable import printable_json
 
 UNPARSABLE = "the line cannot be parsed"

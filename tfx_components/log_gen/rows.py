@@ -8,10 +8,10 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from diet_tf import encoding
-from diet_tf.features import FeatureSpec, Label
-from diet_tf.log_settings import TIME_UNITS, LogSettings
-from diet_tf.salt import Salt
+from diet_tf.log import encoding
+from diet_tf.log.features import FeatureSpec, Label
+from diet_tf.log.salt import Salt
+from diet_tf.log.settings import TIME_UNITS, LogSettings
 from tfx_components.log_gen import columns as columns_lib
 from tfx_components.log_gen import join as join_lib
 from tfx_components.log_gen.columns import Column

@@ -23,9 +23,9 @@ import pyarrow.json as pa_json
 import pyarrow.parquet as pq
 import tensorflow as tf
 
-from diet_tf import files
 from diet_tf.errors import DataError
-from diet_tf.log_settings import FORMATS
+from diet_tf.io import files
+from diet_tf.log.settings import FORMATS
 from tfx_components.log_gen import columns as columns_lib
 from tfx_components.log_gen import quarantine
 from tfx_components.log_gen.columns import Column

@@ -12,7 +12,7 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 import pyarrow as pa
 
-from diet_tf import files
+from diet_tf.io import files
 
 # Rows are collected in memory up to this size before they are written.
 COLLECTED_BYTES = 64 << 20

@@ -10,8 +10,9 @@ from typing import Any
 
 import apache_beam as beam
 
-from diet_tf import errors, files
+from diet_tf import errors
 from diet_tf.errors import DietError
+from diet_tf.io import files
 from diet_tf.progress import Progress
 from tfx_components.log_gen.tasks import Task
 

@@ -11,9 +11,11 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from diet_tf import encoding, files, records
 from diet_tf.errors import DataError
-from diet_tf.features import FeatureSpec
+from diet_tf.io import files
+from diet_tf.log import encoding
+from diet_tf.log.examples import write_example_shard
+from diet_tf.log.features import FeatureSpec
 from tfx_components.log_gen import columns as columns_lib
 from tfx_components.log_gen import join as join_lib
 from tfx_components.log_gen import ranges, sources, spill
@@ -296,7 +298,7 @@ def write_shard(path: str, table: pa.Table, spec: FeatureSpec, vocabularies: Map
       ids[:, index] = encoding.Vocabulary(vocabularies[field.name]).ids(distinct.texts)[distinct.codes]
     else:
       ids[:, index] = column.to_numpy()
-  records.write_example_shard(path, ids, table["label"].to_numpy(), table["example_id"].to_numpy(),
+  write_example_shard(path, ids, table["label"].to_numpy(), table["example_id"].to_numpy(),
                               table["time"].to_numpy(), spec)
 
 

@@ -6,8 +6,8 @@ from tfx.dsl.components.base import base_component
 from tfx.types import BaseChannel
 from tfx.types.standard_artifacts import Examples
 
-from diet_tf.features import FeatureSpec
-from diet_tf.stage_settings import StageSettings
+from diet_tf.distillation.settings import StageSettings
+from diet_tf.log.features import FeatureSpec
 from tfx_components.artifacts import Addressing, InfluenceScores, StoreCommit, TeacherState
 from tfx_components.decorators import component
 from tfx_components.memory_addresser import executor

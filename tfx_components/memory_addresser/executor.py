@@ -8,8 +8,8 @@ from absl import logging
 from tfx import types
 from tfx.dsl.components.base import base_executor
 
-from diet_tf import files
-from diet_tf.stage import begin
+from diet_tf.distillation.stage import begin
+from diet_tf.io import files
 from tfx_components import inputs, training
 from tfx_components.influence_scorer.score import ScoresSummary, read_slot_influences
 from tfx_components.progress import report

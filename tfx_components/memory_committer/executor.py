@@ -8,12 +8,13 @@ from absl import logging
 from tfx import types
 from tfx.dsl.components.base import base_executor
 
-from diet_tf import files
-from diet_tf.arrays import write_json
+from diet_tf.distillation.gate import PREVIOUS, REFINED
 from diet_tf.errors import DataError, StoreError
-from diet_tf.gate import PREVIOUS, REFINED
-from diet_tf.manifest import read_manifest
-from diet_tf.store import MEMORY_PART, MIGRATED_FROM_KEY, Commit, Store
+from diet_tf.io import files
+from diet_tf.io.arrays import write_json
+from diet_tf.memory.manifest import read_manifest
+from diet_tf.store.commit import Commit
+from diet_tf.store.store import MEMORY_PART, MIGRATED_FROM_KEY, Store
 from tfx_components import inputs
 from tfx_components.log_gen.file_names import VOCABULARIES_NAME
 from tfx_components.span_validator import validate

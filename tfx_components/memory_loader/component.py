@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from tfx.dsl.components.base import base_component
 
-from diet_tf.features import FeatureSpec
-from diet_tf.stage_settings import StageSettings
+from diet_tf.distillation.settings import StageSettings
+from diet_tf.log.features import FeatureSpec
 from tfx_components.artifacts import StoreCommit
 from tfx_components.decorators import component
 from tfx_components.memory_loader import executor
@@ -20,7 +20,7 @@ class MemoryLoader(base_component.BaseComponent):
 
   With `features` and `settings` it stops where that commit was made with another config, before anything is computed,
   and names every key that differs. Where the change is declared by `accept_changes`, the copy is brought to the config
-  in use, see `diet_tf.migration`.
+  in use, see `diet_tf.migration.memory`.
 
   Args:
     store_uri: root of the store; it need not exist yet.

@@ -8,12 +8,13 @@ from absl import logging
 from tfx import types
 from tfx.dsl.components.base import base_executor
 
-from diet_tf import files
-from diet_tf.arrays import write_json
-from diet_tf.config_changes import Change, listed
+from diet_tf.config.changes import Change, listed
 from diet_tf.errors import FormatError
-from diet_tf.log_settings import AUTO_SPAN
-from diet_tf.store import Commit, Store
+from diet_tf.io import files
+from diet_tf.io.arrays import write_json
+from diet_tf.log.settings import AUTO_SPAN
+from diet_tf.store.commit import Commit
+from diet_tf.store.store import Store
 from tfx_components import inputs
 from tfx_components.memory_loader import migrate
 from tfx_components.progress import report

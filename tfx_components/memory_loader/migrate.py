@@ -6,16 +6,19 @@ import json
 
 from tensorflow_metadata.proto.v0 import schema_pb2, statistics_pb2
 
-from diet_tf import encoding, files
-from diet_tf.config_changes import Change, feature_changes, listed, require_acceptable, settings_changes
+from diet_tf.config.changes import Change, feature_changes, listed, require_acceptable, settings_changes
+from diet_tf.distillation.settings import StageSettings
 from diet_tf.errors import ConfigError
-from diet_tf.features import FeatureSpec
-from diet_tf.manifest import MANIFEST_NAME, read_manifest
-from diet_tf.memory import load_memory, save_memory
-from diet_tf.migration import Migration, migrate_memory, plan_migration
-from diet_tf.stage_settings import StageSettings, features_from_json
-from diet_tf.store import MEMORY_PART, Commit, Store
-from diet_tf.teacher_migration import migrate_teacher
+from diet_tf.io import files
+from diet_tf.log import encoding
+from diet_tf.log.features import FeatureSpec, features_from_json
+from diet_tf.memory.manifest import MANIFEST_NAME, read_manifest
+from diet_tf.memory.memory import save_memory
+from diet_tf.migration.memory import Migration, migrate_memory, plan_migration
+from diet_tf.migration.teacher import migrate_teacher
+from diet_tf.store.commit import Commit
+from diet_tf.store.memories import load_memory
+from diet_tf.store.store import MEMORY_PART, Store
 from tfx_components import inputs
 from tfx_components.span_validator import validate
 from tfx_components.stage_files import Stage

@@ -6,8 +6,8 @@ from tfx.dsl.components.base import base_component
 from tfx.types import BaseChannel
 from tfx.types.standard_artifacts import ExampleAnomalies, Examples, ExampleStatistics, Schema
 
-from diet_tf.features import FeatureSpec
-from diet_tf.validation import ValidationSettings
+from diet_tf.config.validation import ValidationSettings
+from diet_tf.log.features import FeatureSpec
 from tfx_components.artifacts import StoreCommit
 from tfx_components.decorators import component
 from tfx_components.span_validator import executor

@@ -9,9 +9,10 @@ from tfx import types
 from tfx.dsl.components.base import base_executor
 from tfx.types import artifact_utils
 
-from diet_tf import files
-from diet_tf.stage_settings import features_from_json, from_json
-from diet_tf.validation import ValidationSettings
+from diet_tf.config.validation import ValidationSettings
+from diet_tf.io import files
+from diet_tf.log.features import features_from_json
+from diet_tf.settings import from_json
 from tfx_components import inputs
 from tfx_components.log_gen.file_names import SPLIT
 from tfx_components.span_validator import validate

@@ -9,10 +9,10 @@ import tensorflow_data_validation as tfdv
 from google.protobuf import text_format
 from tensorflow_metadata.proto.v0 import anomalies_pb2, schema_pb2, statistics_pb2
 
-from diet_tf import files
+from diet_tf.config.validation import ValidationSettings
 from diet_tf.errors import ConfigError, DataError, FormatError
-from diet_tf.features import FeatureSpec
-from diet_tf.validation import ValidationSettings
+from diet_tf.io import files
+from diet_tf.log.features import FeatureSpec
 
 SCHEMA_NAME = "schema.pbtxt"
 STATISTICS_NAME = "FeatureStats.pb"
@@ -98,7 +98,7 @@ def comparable(schema: schema_pb2.Schema,
                previous: statistics_pb2.DatasetFeatureStatisticsList | None) -> schema_pb2.Schema:
   """The schema without the drift of features that the span before has no statistics of.
 
-  A field is new, or its ids are (see `diet_tf.migration`); that there is nothing to compare with is no anomaly.
+  A field is new, or its ids are (see `diet_tf.migration.memory`); that there is nothing to compare with is no anomaly.
   """
   known = {name_of(feature) for dataset in (previous.datasets if previous else ()) for feature in dataset.features}
   reduced = schema_pb2.Schema()

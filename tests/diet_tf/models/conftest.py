@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from diet_tf.features import FeatureSpec, Field, Label
+from diet_tf.log.features import FeatureSpec, Field, Label
 
 
 @pytest.fixture

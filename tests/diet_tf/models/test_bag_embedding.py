@@ -2,10 +2,10 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from diet_tf.bilevel import PackedColumns
 from diet_tf.errors import ConfigError
-from diet_tf.features import FeatureSpec, Field, Label
+from diet_tf.log.features import FeatureSpec, Field, Label
 from diet_tf.models import BagEmbedding
+from diet_tf.training.bilevel import PackedColumns
 
 
 def two_fields(**settings) -> BagEmbedding:

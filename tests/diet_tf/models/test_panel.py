@@ -6,8 +6,8 @@ import tensorflow as tf
 
 from diet_tf.errors import ConfigError
 from diet_tf.models import PANEL, PARAMETER_GROUPS, RankingModel, build_model, parameter_group
+from diet_tf.models.optimizers import GroupedAdam
 from diet_tf.models.tower import SeededDropout
-from diet_tf.optimizers import GroupedAdam
 from tests.diet_tf.models.conftest import make_spec
 
 members = pytest.mark.parametrize("name", PANEL)

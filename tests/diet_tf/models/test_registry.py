@@ -7,7 +7,7 @@ import tensorflow as tf
 import diet_tf
 from diet_tf.errors import ConfigError
 from diet_tf.models import PANEL, TfrsRanking, build_model, parameter_group, parse_member
-from diet_tf.optimizers import GroupedAdam
+from diet_tf.models.optimizers import GroupedAdam
 
 USER_MODULE = """
 import tensorflow as tf

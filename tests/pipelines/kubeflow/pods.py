@@ -17,7 +17,7 @@ import time
 def main() -> None:
   import tfx.orchestration.kubeflow.v2.container.kubeflow_v2_run_executor  # noqa: F401
 
-  import diet_tf.gate  # noqa: F401
+  import diet_tf.distillation.gate  # noqa: F401
   import tfx_components.log_gen.executor  # noqa: F401
   print("ready", flush=True)
   for line in sys.stdin:

@@ -7,7 +7,7 @@ import socket
 
 import pytest
 
-from diet_tf.config import build_config
+from diet_tf.config.config import build_config
 from diet_tf.errors import ConfigError, ServiceError
 from pipelines.kubeflow import command_line
 from pipelines.kubeflow.compiler import compile_config

@@ -24,7 +24,7 @@ from tfx.orchestration.pipeline import Pipeline
 from tfx.types import standard_artifacts
 from tfx.types.component_spec import ChannelParameter, ComponentSpec
 
-from diet_tf.config import build_config
+from diet_tf.config.config import build_config
 from diet_tf.errors import ConfigError
 from pipelines.kubeflow.checks import require_valid
 from pipelines.kubeflow.compiler import Package, compile_config, compile_pipeline

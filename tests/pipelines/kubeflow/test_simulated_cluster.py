@@ -9,8 +9,9 @@ import sys
 
 import pytest
 
-from diet_tf.memory import load_memory
-from diet_tf.store import Store
+from diet_tf.store.memories import load_memory
+from diet_tf.store.store import Store
+from diet_tf.store.verification import check_store
 from tests.pipelines.kubeflow.simulator import PodFailed, Simulator
 
 NODES = ["MemoryLoader", "LogGen", "StatisticsGen", "SchemaGen", "SpanValidator", "InfluenceScorer", "MemoryAddresser",
@@ -31,7 +32,7 @@ def test_two_spans_give_the_local_runner_s_memory_byte_for_byte(cluster: Simulat
   assert store.spans() == [0]
   second = cluster.run({}, root="s3://artifacts/runs")
   assert store.spans() == [0, 1]
-  store.verify()
+  check_store(store).require_sound()
   assert sorted(first.cluster.order()) == sorted(NODES)
   for run, commit in ((first, store.read(0)), (second, store.read(1))):
     assert commit.run_id == run.run_id

@@ -6,9 +6,9 @@ import pyarrow.parquet as pq
 import pytest
 import tensorflow as tf
 
-from diet_tf import records
-from diet_tf.features import FeatureSpec, Field, Label
-from diet_tf.log_settings import LogSettings
+from diet_tf.log.examples import example_dataset, example_shards
+from diet_tf.log.features import FeatureSpec, Field, Label
+from diet_tf.log.settings import LogSettings
 from tfx_components.log_gen import generate, sources
 
 # user, item, price, click, t; nothing is missing in the first six, the last lacks item and price.
@@ -86,9 +86,9 @@ class Log:
 
   def examples(self, spec=SPEC):
     """The last call's examples in order: ids, labels, example ids, times."""
-    paths = records.example_shards(str(self.output / "Split-train"))
+    paths = example_shards(str(self.output / "Split-train"))
     ids, labels, example_ids = [], [], []
-    for batch in records.example_dataset(paths, spec, 64).as_numpy_iterator():
+    for batch in example_dataset(paths, spec, 64).as_numpy_iterator():
       for target, part in zip((ids, labels, example_ids), batch, strict=True):
         target += part.tolist()
     times = [tf.train.Example.FromString(record).features.feature["time"].int64_list.value[0]

@@ -10,8 +10,8 @@ from tfx.orchestration import metadata, pipeline
 from tfx.orchestration.local.local_dag_runner import LocalDagRunner
 from tfx.types import standard_artifacts
 
-from diet_tf import encoding
 from diet_tf.errors import ConfigError, DataError
+from diet_tf.log import encoding
 from tfx_components import LogGen, StoreCommit
 from tfx_components.log_gen import executor
 

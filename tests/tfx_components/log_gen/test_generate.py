@@ -8,9 +8,9 @@ import pyarrow.parquet as pq
 import pytest
 import tensorflow as tf
 
-from diet_tf import encoding
 from diet_tf.errors import DataError, StoreError
-from diet_tf.features import FeatureSpec, Field, Label
+from diet_tf.log import encoding
+from diet_tf.log.features import FeatureSpec, Field, Label
 from tfx_components.log_gen import generate, tasks
 
 

@@ -10,7 +10,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from diet_tf.errors import DataError
-from diet_tf.features import FeatureSpec, Field, Label
+from diet_tf.log.features import FeatureSpec, Field, Label
 from tfx_components.log_gen import quarantine
 
 HOSTILE = ["../../etc/passwd", "/etc/passwd", "s3://bucket/x", "file:///etc/passwd", "a\0b", "\x1b[31mred\x1b[0m",

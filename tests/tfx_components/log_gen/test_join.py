@@ -3,8 +3,8 @@ import dataclasses
 import pytest
 
 from diet_tf.errors import DataError
-from diet_tf.features import FeatureSpec, Field, Label
-from diet_tf.log_settings import Join
+from diet_tf.log.features import FeatureSpec, Field, Label
+from diet_tf.log.settings import Join
 
 SPEC = FeatureSpec(
     (Field("user", "user", hash_ids=50), Field("age", "u_age", boundaries=(20.0, 40.0)),

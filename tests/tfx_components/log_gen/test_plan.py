@@ -1,8 +1,8 @@
 import pytest
 
-from diet_tf import files
 from diet_tf.errors import DataError
-from diet_tf.log_settings import LogSettings
+from diet_tf.io import files
+from diet_tf.log.settings import LogSettings
 from tfx_components.log_gen import plan, sources
 
 

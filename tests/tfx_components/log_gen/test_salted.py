@@ -8,11 +8,11 @@ import random
 import apache_beam as beam
 import pytest
 
-from diet_tf import encoding
 from diet_tf.errors import ConfigError
-from diet_tf.features import Field
-from diet_tf.log_settings import Join
-from diet_tf.salt import Salt
+from diet_tf.log import encoding
+from diet_tf.log.features import Field
+from diet_tf.log.salt import Salt
+from diet_tf.log.settings import Join
 from tests.tfx_components.log_gen.conftest import SPEC, write_csv
 
 VARIABLE = "DIET_TF_LOG_SALT"

@@ -1,0 +1,162 @@
+"""The command `diet store`: checks a store, lists its commits, and removes old ones."""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import json
+from collections.abc import Sequence
+from typing import Any
+
+from diet_tf.cli.help import ExamplesHelp
+from diet_tf.errors import DietError, FormatError
+from diet_tf.memory.manifest import read_manifest
+from diet_tf.store.commit import Commit, CommitName
+from diet_tf.store.store import MEMORY_PART, Garbage, Store
+from diet_tf.store.verification import Verification, check_store
+
+_EXAMPLES = {
+    "log": "  diet store log diet_runs/demo/store",
+    "verify": "  diet store verify s3://diet/store --json",
+    "gc": "  diet store gc diet_runs/demo/store --keep 30 --dry-run",
+}
+
+
+def store_parser() -> argparse.ArgumentParser:
+  """The arguments of `diet store`."""
+  parser = argparse.ArgumentParser(
+      prog="diet store", description="Check a store, list its commits, remove old ones.",
+      epilog="\n".join(["examples:", *_EXAMPLES.values()]), formatter_class=ExamplesHelp)
+  actions = parser.add_subparsers(dest="action", required=True, metavar="ACTION")
+  verify = _add_action(actions, "verify", "recompute all digests, and check what commits and memories say")
+  log = _add_action(actions, "log", "list the commits, the newest first")
+  collect = _add_action(actions, "gc", "remove all commits but the newest, and the data that only they needed")
+  for action in (verify, log, collect):
+    action.add_argument("uri", help="the root of the store")
+    action.add_argument("--json", action="store_true", help="print it as JSON")
+  collect.add_argument("--keep", type=int, required=True, metavar="N", help="how many commits stay, at least 1")
+  collect.add_argument("--dry-run", action="store_true", help="show what would go, and change nothing")
+  return parser
+
+
+def _add_action(actions: Any, name: str, summary: str) -> argparse.ArgumentParser:
+  return actions.add_parser(name, help=summary, description=f"{summary[0].upper()}{summary[1:]}.",
+                            epilog=f"example:\n{_EXAMPLES[name]}",
+                            formatter_class=ExamplesHelp)
+
+
+def store(arguments: Sequence[str]) -> int:
+  """`diet store verify|log|gc URI`; returns the exit code."""
+  options = store_parser().parse_args(arguments)
+  if options.action == "verify":
+    return show_verification(check_store(Store(options.uri)), as_json=options.json)
+  if options.action == "log":
+    return show_log(Store(options.uri), as_json=options.json)
+  garbage = Store(options.uri).collect_garbage(options.keep, dry_run=options.dry_run)
+  return show_garbage(options.uri, garbage, dry_run=options.dry_run, as_json=options.json)
+
+
+def show_verification(verification: Verification, *, as_json: bool) -> int:
+  """Prints what was found in a store; returns the exit code.
+
+  Raises:
+    FormatError: something is wrong, and was not printed as JSON.
+  """
+  if as_json:
+    value = {"uri": verification.uri, "num_commits": len(verification.commits), "num_files": verification.num_files,
+             "num_bytes": verification.num_bytes, "problems": list(verification.problems)}
+    _print_json(value)
+    return FormatError.exit_code if verification.problems else 0
+  verification.require_sound()
+  print(f"{len(verification.commits):,} commits, {verification.num_files:,} files, {verification.num_bytes:,} bytes: "
+        "all is as it was committed.")
+  return 0
+
+
+@dataclasses.dataclass(frozen=True)
+class LogLine:
+  """One commit of a store.
+
+  Attributes:
+    span: its span.
+    replaced: whether another one stands for the span.
+    parent: the span that it grew from; None for the first.
+    parent_removed: whether a garbage collection has removed the commit that it grew from.
+    created: UTC time in ISO 8601.
+    num_slots: of its memory; None if it has none, or none that can be read.
+    data: the digest of its content.
+    run_id: the pipeline run that made it.
+    num_bytes: of its files.
+  """
+
+  span: int
+  replaced: bool
+  parent: int | None
+  parent_removed: bool
+  created: str
+  num_slots: int | None
+  data: str
+  run_id: str
+  num_bytes: int
+
+
+def log_lines(store: Store) -> list[LogLine]:
+  """The commits of a store, the newest first; of one span, the one that stands first.
+
+  Raises:
+    StoreError: nothing is committed.
+    FormatError: a commit is damaged.
+  """
+  store.require_commits()
+  commits = {name: store.read_named(name) for name in reversed(store.names())}
+  there = {(commit.span, commit.data) for commit in commits.values()}
+  return [_log_line(store, name, commit, there) for name, commit in commits.items()]
+
+
+def show_log(store: Store, *, as_json: bool) -> int:
+  """Prints the commits of a store, as a table or as JSON; returns the exit code."""
+  lines = log_lines(store)
+  if as_json:
+    _print_json({"uri": store.uri, "commits": [dataclasses.asdict(line) for line in lines]})
+    return 0
+  from diet_tf.cli.terminal import columns_table, console
+  console().print(columns_table(
+      ["span", "parent", "created", "slots", "data", "run", "bytes"],
+      [[f"{line.span} (replaced)" if line.replaced else str(line.span), _parent_text(line), line.created,
+        "-" if line.num_slots is None else f"{line.num_slots:,}", line.data[:12], line.run_id, f"{line.num_bytes:,}"]
+       for line in lines]))
+  return 0
+
+
+def show_garbage(uri: str, garbage: Garbage, *, dry_run: bool, as_json: bool) -> int:
+  """Prints what a garbage collection removed, or would; returns the exit code."""
+  if as_json:
+    _print_json({"uri": uri, "dry_run": dry_run, **dataclasses.asdict(garbage)})
+    return 0
+  from diet_tf.printable import printable
+  for path in [*garbage.commits, *garbage.data, *garbage.rest]:
+    print(printable(f"{'would remove' if dry_run else 'removed'} {path}"))
+  print(f"{len(garbage.commits):,} commits, {len(garbage.data):,} data folders and {len(garbage.rest):,} leftovers, "
+        f"{garbage.num_bytes:,} bytes {'would go' if dry_run else 'are gone'}; {len(garbage.kept):,} commits stay.")
+  return 0
+
+
+def _log_line(store: Store, name: CommitName, commit: Commit, there: set[tuple[int, str]]) -> LogLine:
+  try:
+    num_slots = read_manifest(store.path(commit, MEMORY_PART)).num_slots
+  except DietError:
+    # What is wrong with it, `diet store verify` tells.
+    num_slots = None
+  removed = commit.parent is not None and (commit.parent, commit.parent_data) not in there
+  return LogLine(commit.span, not name.standing, commit.parent, removed, commit.created, num_slots, commit.data,
+                 commit.run_id, commit.num_bytes)
+
+
+def _parent_text(line: LogLine) -> str:
+  if line.parent is None:
+    return "-"
+  return f"{line.parent} (removed)" if line.parent_removed else str(line.parent)
+
+
+def _print_json(value: dict[str, Any]) -> None:
+  print(json.dumps(value, indent=2, sort_keys=True))

@@ -1,0 +1,228 @@
+"""The config of a run: one YAML file, read into frozen dataclasses with every key and type checked.
+
+Each section is a dataclass that lives with the code it configures; it is imported only when a config is loaded, since
+some of that code imports TensorFlow.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import importlib
+import json
+import typing
+import unicodedata
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Literal
+
+from diet_tf.config.validation import ValidationSettings
+from diet_tf.config.yaml_file import apply_overrides, parse_overrides, read_config_file
+from diet_tf.distillation.budget import BudgetSettings
+from diet_tf.log.features import NUM_RESERVED_VOCABULARY_IDS, FeatureSpec, Field, Label
+from diet_tf.memory.privacy import PrivacySettings
+from diet_tf.settings import Where, build, check_keys, convert, located, refuse
+
+if TYPE_CHECKING:
+  from diet_tf.distillation.addressing import AddressingSettings
+  from diet_tf.distillation.gate import GateSettings
+  from diet_tf.distillation.influence import InfluenceSettings
+  from diet_tf.distillation.refinement import DistillSettings
+  from diet_tf.distillation.settings import StageSettings
+  from diet_tf.distillation.squash import SquashSettings
+  from diet_tf.distillation.teacher import TeacherSettings
+  from diet_tf.fidelity.panel import PanelSettings
+  from diet_tf.log.settings import LogSettings
+
+Strategy = Literal["auto", "cpu", "gpu", "mirrored"]
+
+# Sections whose settings live in modules that may import TensorFlow.
+SECTIONS = {
+    "log": ("diet_tf.log.settings", "LogSettings"),
+    "teacher": ("diet_tf.distillation.teacher", "TeacherSettings"),
+    "influence": ("diet_tf.distillation.influence", "InfluenceSettings"),
+    "addressing": ("diet_tf.distillation.addressing", "AddressingSettings"),
+    "squash": ("diet_tf.distillation.squash", "SquashSettings"),
+    "distill": ("diet_tf.distillation.refinement", "DistillSettings"),
+    "gate": ("diet_tf.distillation.gate", "GateSettings"),
+    "panel": ("diet_tf.fidelity.panel", "PanelSettings"),
+}
+# These say where things are and run, not what is computed: a memory does not depend on them.
+KEYS_OUTSIDE_DIGEST = ("name", "output", "strategy", "test_spans")
+
+
+@dataclasses.dataclass(frozen=True)
+class Config:
+  """All settings of a run.
+
+  Attributes:
+    name: of the run, in reports and as the name of the pipeline.
+    log: where the log is and how its spans are read.
+    features: the fields, label and time column.
+    budget: how many slots the memory may have.
+    teacher: the streaming reference model.
+    influence: how examples are scored.
+    addressing: how slots are frozen, updated, replaced and added.
+    squash: how the clusters of a span become slots.
+    distill: the bi-level refinement.
+    gate: when a new memory is committed.
+    panel: the architectures that fidelity is judged on.
+    validation: which anomalies of a span stop the run.
+    privacy: what slots may reveal of single users, and how ids are hashed.
+    test_spans: the newest so many spans of the log are kept for the test, not distilled.
+    seed: of everything that is drawn.
+    strategy: where models are trained: "auto", "cpu", "gpu" or "mirrored"; see `diet_tf.training.devices`.
+    output: folder or URI for the store, the reports and the pipeline's own files.
+  """
+
+  name: str
+  log: LogSettings
+  features: FeatureSpec
+  budget: BudgetSettings
+  teacher: TeacherSettings
+  influence: InfluenceSettings
+  addressing: AddressingSettings
+  squash: SquashSettings
+  distill: DistillSettings
+  gate: GateSettings
+  panel: PanelSettings
+  validation: ValidationSettings
+  privacy: PrivacySettings
+  test_spans: int
+  seed: int
+  strategy: Strategy
+  output: str
+
+  def to_dict(self) -> dict[str, Any]:
+    """The settings as JSON types, defaults included."""
+    return json.loads(json.dumps(dataclasses.asdict(self)))
+
+  def stage_settings(self) -> StageSettings:
+    """The part of the config that a stage computes with."""
+    from diet_tf.distillation.settings import StageSettings
+    return StageSettings(**{field.name: getattr(self, field.name) for field in dataclasses.fields(StageSettings)})
+
+  def digest(self) -> str:
+    """The SHA-256 of all settings that a memory depends on."""
+    value = {key: entry for key, entry in self.to_dict().items() if key not in KEYS_OUTSIDE_DIGEST}
+    return hashlib.sha256(json.dumps(value, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
+
+
+@dataclasses.dataclass(frozen=True)
+class FieldForm:
+  """A field as a config writes it.
+
+  Attributes:
+    name: the field's name.
+    column: the column of the joined log; the field's name if it is left out.
+    hash: size of the id space of a hashed field.
+    vocabulary: size of the id space of a growing vocabulary, or the list of values of a closed one.
+    boundaries: bucket boundaries of a number.
+    ids_per_slot: the most ids that a slot keeps for this field.
+  """
+
+  name: str
+  column: str | None = None
+  hash: int | None = None
+  vocabulary: int | tuple[str | int | float | bool, ...] | None = None
+  boundaries: tuple[float, ...] = ()
+  ids_per_slot: int | None = None
+
+  def to_field(self) -> Field:
+    """The field of the feature spec."""
+    closed: tuple[str, ...] = ()
+    vocabulary_ids = self.vocabulary
+    if isinstance(self.vocabulary, tuple):
+      closed = tuple(_canonical_text(value) for value in self.vocabulary)
+      vocabulary_ids = len(closed) + NUM_RESERVED_VOCABULARY_IDS
+    return Field(name=self.name, column=self.column or self.name, hash_ids=self.hash,
+                 vocabulary_ids=typing.cast("int | None", vocabulary_ids), vocabulary=closed,
+                 boundaries=self.boundaries, ids_per_slot=self.ids_per_slot)
+
+
+@dataclasses.dataclass(frozen=True)
+class FeaturesForm:
+  """The section `features` as a config writes it.
+
+  Attributes:
+    label: the label's column, alone or with `positive_from`.
+    fields: the fields, in order.
+    time: the column that orders the examples of a span.
+  """
+
+  label: str | Label
+  fields: tuple[FieldForm, ...]
+  time: str | None = None
+
+
+def load_config(path: str, overrides: Mapping[str, Any] | Sequence[str] = ()) -> Config:
+  """The config in a YAML file.
+
+  Args:
+    path: of the file; a path or URI that `tf.io.gfile` reads.
+    overrides: values that replace those of the file, as `{"budget.fraction": 0.02}` or `["budget.fraction=0.02"]`.
+
+  Raises:
+    ConfigError: the file is missing or not YAML, a key is unknown, missing or given twice, or a value is not usable;
+      the message names the file, the line and the key.
+  """
+  values, where = read_config_file(path)
+  where = apply_overrides(values, where, parse_overrides(overrides))
+  return build_config(values, where)
+
+
+def build_config(values: Mapping[str, Any], where: Where | str = "config") -> Config:
+  """The config of a mapping of sections, as `load_config` reads it from a file."""
+  where = Where(where) if isinstance(where, str) else where
+  known = [field.name for field in dataclasses.fields(Config)]
+  check_keys(values, known, ("name", "log", "features"), where)
+  sections: dict[str, Any] = {
+      "name": convert(values["name"], str, where.child("name")),
+      "features": build_features(values["features"], where.child("features")),
+      "budget": build(BudgetSettings, _section(values, "budget"), where.child("budget")),
+      "validation": build(ValidationSettings, _section(values, "validation"), where.child("validation")),
+      "privacy": build(PrivacySettings, _section(values, "privacy"), where.child("privacy")),
+      "test_spans": convert(values.get("test_spans", 1), int, where.child("test_spans")),
+      "seed": convert(values.get("seed", 0), int, where.child("seed")),
+      "strategy": convert(values.get("strategy", "auto"), Strategy, where.child("strategy")),
+  }
+  with located(where):
+    sections["privacy"].require_fitting(sections["features"])
+  sections["features"] = sections["features"].with_salt(sections["privacy"].salt())
+  default_output = f"diet_runs/{sections['name']}"
+  sections["output"] = convert(values.get("output") or default_output, str, where.child("output"))
+  for key, holds in (("name", sections["name"]), ("seed", sections["seed"] >= 0),
+                     ("test_spans", sections["test_spans"] >= 0)):
+    if not holds:
+      refuse(where.child(key), "it is not empty." if key == "name" else "it is not negative.", repr(sections[key]),
+              f"correct {key}.")
+  for name, (module, cls) in SECTIONS.items():
+    settings = getattr(importlib.import_module(module), cls)
+    sections[name] = build(settings, _section(values, name), where.child(name))
+  return Config(**sections)
+
+
+def build_features(values: Mapping[str, Any], where: Where | str = "features") -> FeatureSpec:
+  """The feature spec of a config's compact form (`FeaturesForm`)."""
+  where = Where(where) if isinstance(where, str) else where
+  form = build(FeaturesForm, values, where)
+  label = form.label if isinstance(form.label, Label) else Label(form.label)
+  fields = []
+  for index, field in enumerate(form.fields):
+    with located(where.child("fields").child(index)):
+      fields.append(field.to_field())
+  with located(where):
+    return FeatureSpec(fields=tuple(fields), label=label, time_column=form.time)
+
+
+def _section(values: Mapping[str, Any], name: str) -> Mapping[str, Any]:
+  section = values.get(name)
+  return {} if section is None else section
+
+
+def _canonical_text(value: str | int | float | bool) -> str:
+  """As `diet_tf.log.encoding.canonical_text`, which imports TensorFlow."""
+  if isinstance(value, str):
+    return unicodedata.normalize("NFC", value)
+  return str(int(value)) if value == int(value) else str(value)
+
+

@@ -1,0 +1,191 @@
+"""Config files as plain values that remember the lines they came from.
+
+The files are YAML without its traps: a key stands once in a mapping; there are no tags, anchors, aliases or merge keys;
+plain scalars are read by the core schema of YAML 1.2, so that `no`, `010`, `12:30` and `2022-04-08` are texts and not
+a Boolean, an octal, a base-60 number and a date, and `1e-3` is a number.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+import re
+import typing
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import yaml
+
+from diet_tf.errors import ConfigError
+from diet_tf.io import files
+from diet_tf.settings import Path, Where
+
+_INTEGER = re.compile(r"[-+]?[0-9]+")
+_FLOAT = re.compile(r"[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]+)?|[-+]?\.inf", re.IGNORECASE)
+_LEADING_ZERO = re.compile(r"[-+]?0[0-9]")
+# A log's largest integers have 20 digits; a longer text of digits is read as a float.
+_MAX_DIGITS = 100
+# What the YAML parser does for each nested bracket grows with their number.
+_MAX_DEPTH = 20
+_MAX_FILE_BYTES = 4 << 20
+_CONSTANTS = {"": None, "~": None, "null": None, "true": True, "false": False}
+
+
+def read_config_file(path: str) -> tuple[dict[str, Any], Where]:
+  """The mapping in a YAML file, and the place of its root, which knows the line of each entry.
+
+  Raises:
+    ConfigError: there is no such file, it is not YAML, or it uses what is refused here.
+  """
+  if not files.exists(path) or files.is_folder(path):
+    received = "a folder." if files.is_folder(path) else "no such file."
+    raise ConfigError(path, rule="the config is a file.", received=received,
+                      remedy=f"give the path of a config file (the current folder is {os.getcwd()}).")
+  num_bytes = files.num_bytes(path)
+  if num_bytes > _MAX_FILE_BYTES:
+    raise ConfigError(path, rule=f"a config has at most {_MAX_FILE_BYTES:,} bytes.", received=f"{num_bytes:,} bytes.",
+                      remedy="give the path of a config file; let long vocabularies grow from the log.")
+  try:
+    text = files.read_bytes(path).decode("utf-8")
+  except UnicodeDecodeError as error:
+    raise ConfigError(path, rule="a config is text in UTF-8.", received=f"{error}.",
+                      remedy="save it as UTF-8.") from error
+  return parse_config(text, path)
+
+
+def parse_config(text: str, source: str) -> tuple[dict[str, Any], Where]:
+  """The same for the text of a file; `source` names it in messages."""
+  locations: dict[Path, str] = {(): source}
+  where = Where(source, (), locations)
+  node = _compose(text, source)
+  if node is None:
+    return {}, where
+  value = _value(node, where, locations)
+  if not isinstance(value, dict):
+    raise ConfigError(source, rule="a config is a mapping of sections.", received=f"{type(value).__name__}.",
+                      remedy="begin with 'name: ...'.")
+  return value, where
+
+
+def parse_overrides(overrides: Mapping[str, Any] | Sequence[str]) -> dict[str, Any]:
+  """Overrides as dotted keys with values; of the texts `a.b=value`, the value is read as YAML.
+
+  Raises:
+    ConfigError: a text has no '=', or its value is not YAML.
+  """
+  if isinstance(overrides, Mapping):
+    return dict(overrides)
+  parsed: dict[str, Any] = {}
+  for text in overrides:
+    key, equals, value = text.partition("=")
+    if not equals or not key.strip():
+      raise ConfigError(f"override {text!r}", rule="an override is key=value.", received=repr(text),
+                        remedy="write it like budget.fraction=0.02.")
+    source = f"override {text!r}"
+    node = _compose(value, source)
+    parsed[key.strip()] = None if node is None else _value(node, Where(source), {})
+  return parsed
+
+
+def apply_overrides(values: dict[str, Any], where: Where, overrides: Mapping[str, Any]) -> Where:
+  """Sets dotted keys in `values`, making sections on the way; returns a place that knows where they came from.
+
+  Raises:
+    ConfigError: a key leads through something that is not a section, or beyond the end of a list.
+  """
+  locations = dict(where.locations)
+  for dotted, value in overrides.items():
+    path = tuple(int(part) if part.isdigit() else part for part in dotted.split("."))
+    target: Any = values
+    for part in path[:-1]:
+      target = _enter(target, part, dotted)
+    _check_entry(target, path[-1], dotted)
+    target[path[-1]] = value
+    locations[path] = f"override of {dotted}"
+  return dataclasses.replace(where, locations=locations)
+
+
+def _enter(target: Any, part: str | int, dotted: str) -> Any:
+  _check_entry(target, part, dotted)
+  if isinstance(target, dict) and target.get(part) is None:
+    target[part] = {}
+  return target[part]
+
+
+def _check_entry(target: Any, part: str | int, dotted: str) -> None:
+  fits = isinstance(target, dict) or (isinstance(target, list) and isinstance(part, int) and part < len(target))
+  if not fits:
+    raise ConfigError(f"override of {dotted}", rule="it leads through sections, or to a position that a list has.",
+                      received=f"{part!r} of {target!r}.", remedy="correct the key.")
+
+
+def _compose(text: str, source: str) -> yaml.Node | None:
+  try:
+    depth = 0
+    for event in yaml.parse(text, Loader=yaml.SafeLoader):
+      _refuse_indirection(event, source)
+      depth += isinstance(event, yaml.CollectionStartEvent) - isinstance(event, yaml.CollectionEndEvent)
+      if depth > _MAX_DEPTH:
+        raise ConfigError(f"{source}:{_line(event.start_mark)}", rule=f"sections lie at most {_MAX_DEPTH} deep.",
+                          received="another one below that.", remedy="close the brackets before it.")
+    return yaml.compose(text, Loader=yaml.SafeLoader)
+  except yaml.YAMLError as error:
+    mark = getattr(error, "problem_mark", None)
+    location = source if mark is None else f"{source}:{_line(mark)}"
+    raise ConfigError(location, rule="a config is YAML.", received=f"{getattr(error, 'problem', None) or error}.",
+                      remedy="correct the line, or the indentation before it.") from error
+
+
+def _refuse_indirection(event: yaml.Event, source: str) -> None:
+  tag = getattr(event, "tag", None)
+  refused = ("an alias" if isinstance(event, yaml.AliasEvent) else "an anchor" if getattr(event, "anchor", None) else
+             f"the tag {tag}" if tag else None)
+  if refused:
+    raise ConfigError(f"{source}:{_line(event.start_mark)}", rule="a config has no tags, anchors and aliases.",
+                      received=f"{refused}.", remedy="write the value out.")
+
+
+def _value(node: yaml.Node, where: Where, locations: dict[Path, str]) -> Any:
+  locations.setdefault(where.path, f"{where.source}:{_line(node.start_mark)}")
+  if isinstance(node, yaml.SequenceNode):
+    return [_value(item, where.child(index), locations) for index, item in enumerate(node.value)]
+  if isinstance(node, yaml.MappingNode):
+    return _mapping(node, where, locations)
+  return _scalar(typing.cast(yaml.ScalarNode, node), where)
+
+
+def _mapping(node: yaml.MappingNode, where: Where, locations: dict[Path, str]) -> dict[str, Any]:
+  values: dict[str, Any] = {}
+  for key_node, value_node in node.value:
+    line = f"{where.source}:{_line(key_node.start_mark)}"
+    if not isinstance(key_node, yaml.ScalarNode) or key_node.value in ("", "<<"):
+      raise ConfigError(line, rule="a key is a plain name.", received="a merge key, an empty or a nested one.",
+                        remedy="write the entries out.")
+    key, entry = key_node.value, where.child(key_node.value)
+    if key in values:
+      raise ConfigError(f"{line}: {entry.key}", rule="a key stands once in its section.",
+                        received=f"it stands in {locations[entry.path]} as well.", remedy="remove one of them.")
+    locations[entry.path] = line
+    values[key] = _value(value_node, entry, locations)
+  return values
+
+
+def _line(mark: Any) -> int:
+  return int(mark.line) + 1
+
+
+def _scalar(node: yaml.ScalarNode, where: Where) -> Any:
+  text = node.value
+  if node.style is not None:
+    return text
+  if text.lower() in _CONSTANTS:
+    return _CONSTANTS[text.lower()]
+  if _LEADING_ZERO.match(text):
+    return text
+  if _INTEGER.fullmatch(text) and len(text) <= _MAX_DIGITS:
+    return int(text)
+  if text.lower() == ".nan":
+    raise ConfigError(str(where), rule="a setting is a number.", received=".nan.", remedy="give a number.")
+  if _FLOAT.fullmatch(text):
+    return float(text.lower().replace(".inf", "inf"))
+  return text

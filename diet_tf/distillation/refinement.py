@@ -1,0 +1,440 @@
+"""Refinement: the slots and the recipe are moved so that proxies trained on them do well on real examples.
+
+Inner level: a proxy with fresh weights is trained on the slots by the recipe (`diet_tf.training.bilevel`). Outer level:
+its cross-entropy against the teacher's probabilities on a batch of the new span, plus the same on replayed rows, is
+minimised by Adam over
+
+- soft labels, id weights and sample weights of the slots that addressing lets move,
+- the recipe's learning rate per parameter group and the multiplier of each of its steps.
+
+Replayed rows stand for the spans before: they are drawn from the old slots, one id per field by its weight, and
+labelled by the teacher, which has seen those spans; nothing of the old log is read. The two parts are weighed by the
+number of examples behind them.
+
+The loop follows RaT-BPTT (Feng et al., "Embarrassingly Simple Dataset Distillation", ICLR 2024) in drawing fresh
+weights at each outer step, in Adam on both levels and in clipping the outer gradient to a multiple of its running norm;
+it deviates in the fixed order of slots, in full-length inner training, and in the learned recipe. It is inspired by
+DIET (arXiv 2603.24958), of which the abstract alone was at hand.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Callable, Mapping
+
+import numpy as np
+import tensorflow as tf
+
+from diet_tf.errors import ConfigError, NumericsError
+from diet_tf.log.features import FeatureSpec
+from diet_tf.memory.recipe import Recipe
+from diet_tf.memory.slots import Slots
+from diet_tf.models.optimizers import GroupedAdam
+from diet_tf.progress import Progress, silent
+from diet_tf.training.bilevel import GROUPS, InnerSettings, TrainingInputs
+from diet_tf.training.compact import CompactIds
+from diet_tf.training.proxies import Proxy, make_proxies
+
+# Share of outer steps whose gradient may be infinite before the stage stops.
+MAX_SKIPPED_FRACTION = 0.05
+# Bounds of a learned id weight's logarithm before normalisation, and of a soft label's logit.
+MIN_LOG_SHARE = -8.0
+MAX_LABEL_LOGIT = 8.0
+# Logarithm of the share of a place without an id: its exponential is 0, and so is a sum's gradient by it.
+NO_SHARE = -1e9
+# What of a slot can be learned, in the order of `LearnedMemory.slot_variables`.
+LEARNABLE = ("id_weights", "labels", "sample_weights")
+
+
+@dataclasses.dataclass(frozen=True)
+class DistillSettings:
+  """How a memory is refined.
+
+  Attributes:
+    inner: the inner loop; its batch size, epochs and Adam constants go into the recipe.
+    proxies: architectures that take turns in the inner loop: panel members or a user's own `module:Class`.
+    outer_steps: updates of the slots in a stage.
+    outer_batch_size: real and replayed examples of one update.
+    outer_learning_rate: of Adam on labels, id weights and sample weights; it falls along a cosine to a twentieth.
+    rate_learning_rate: the same for the logarithms of learning rates and step multipliers.
+    learning_rate_embedding: initial rate of embedding tables in the recipe.
+    learning_rate_linear: initial rate of linear tables.
+    learning_rate_dense: initial rate of all other variables.
+    learned: what of the slots moves: some of id_weights, labels and sample_weights.
+    learn_recipe: whether rates and multipliers move.
+    num_initialisations: initial weights kept per proxy; each outer step shifts one of them at random.
+    clip_ratio: the outer gradient is clipped to this multiple of its running norm.
+    averaged_fraction: the learned tensors are averaged over this last share of the outer steps.
+    max_pool_rows: real examples that outer batches are drawn from; bounds the stage's memory.
+    replay_rows: rows drawn from old slots; 0 leaves the spans before out of the outer loss.
+  """
+
+  inner: InnerSettings = InnerSettings()
+  proxies: tuple[str, ...] = ("dnn", "dcn_v2", "deepfm", "fm")
+  outer_steps: int = 400
+  outer_batch_size: int = 2048
+  outer_learning_rate: float = 0.05
+  rate_learning_rate: float = 0.01
+  learning_rate_embedding: float = 0.01
+  learning_rate_linear: float = 0.03
+  learning_rate_dense: float = 0.01
+  learned: tuple[str, ...] = LEARNABLE
+  learn_recipe: bool = True
+  num_initialisations: int = 8
+  clip_ratio: float = 2.0
+  averaged_fraction: float = 0.2
+  max_pool_rows: int = 1 << 18
+  replay_rows: int = 1 << 15
+
+  def __post_init__(self) -> None:
+    if not self.proxies:
+      raise ConfigError("distill.proxies", rule="names at least one architecture.", received="none.",
+                        remedy="use [dnn, dcn_v2, deepfm, fm].")
+    if not set(self.learned) <= set(LEARNABLE):
+      raise ConfigError("distill.learned", rule=f"names some of {', '.join(LEARNABLE)}.", received=repr(self.learned),
+                        remedy=f"use {list(LEARNABLE)}.")
+    for name in ("outer_batch_size", "num_initialisations", "max_pool_rows"):
+      if getattr(self, name) < 1:
+        raise ConfigError(f"distill.{name}", rule="is at least 1.", received=str(getattr(self, name)),
+                          remedy="raise it.")
+    for name, meaning in (("outer_steps", "keep the start as it is"), ("replay_rows", "leave replay out")):
+      if getattr(self, name) < 0:
+        raise ConfigError(f"distill.{name}", rule="is not negative.", received=str(getattr(self, name)),
+                          remedy=f"use 0 to {meaning}.")
+    for name in ("outer_learning_rate", "learning_rate_embedding", "learning_rate_linear", "learning_rate_dense",
+                 "clip_ratio"):
+      if getattr(self, name) <= 0:
+        raise ConfigError(f"distill.{name}", rule="is positive.", received=str(getattr(self, name)),
+                          remedy="raise it.")
+    if not 0 <= self.averaged_fraction <= 1:
+      raise ConfigError("distill.averaged_fraction", rule="lies in [0, 1].", received=str(self.averaged_fraction),
+                        remedy="use 0.2.")
+
+  def initial_rates(self) -> dict[str, float]:
+    """The recipe's learning rates before they are learned."""
+    return {"embedding": self.learning_rate_embedding, "linear": self.learning_rate_linear,
+            "dense": self.learning_rate_dense}
+
+
+@dataclasses.dataclass(frozen=True)
+class OuterExamples:
+  """Rows that the outer loss is taken on.
+
+  Attributes:
+    ids: `[num_rows, num_fields]` int32.
+    targets: `[num_rows]` float32, the teacher's probabilities.
+  """
+
+  ids: np.ndarray
+  targets: np.ndarray
+
+  def __len__(self) -> int:
+    return len(self.ids)
+
+
+@dataclasses.dataclass(frozen=True)
+class Refined:
+  """What a refinement gives.
+
+  Attributes:
+    slots: the refined slots, in the order of the start.
+    recipe: the learned recipe.
+    losses: `[outer_steps]`, the outer loss before each update.
+    proxies: per outer step, the proxy that took its turn.
+    num_skipped: outer steps without an update, because their gradient was not finite.
+  """
+
+  slots: Slots
+  recipe: Recipe
+  losses: np.ndarray
+  proxies: tuple[str, ...]
+  num_skipped: int
+
+
+def replay(slots: Slots, num_rows: int, seed: int) -> np.ndarray:
+  """`[num_rows, num_fields]` int32 rows drawn from slots by sample weight, each field's id by its weight."""
+  random = np.random.default_rng(seed)
+  chances = slots.sample_weights.astype(np.float64)
+  rows = random.choice(len(slots), num_rows, p=chances / chances.sum())
+  cumulative = np.cumsum(slots.weights[rows], axis=2, dtype=np.float64)
+  draws = random.random(cumulative.shape[:2])[..., None] * cumulative[..., -1:]
+  return np.take_along_axis(slots.ids[rows], (cumulative <= draws).sum(2)[..., None].clip(max=slots.max_ids - 1),
+                            axis=2)[..., 0]
+
+
+class LearnedMemory:
+  """The tensors that the outer loop moves, and what the inner loop trains on as a function of them.
+
+  Args:
+    slots: where they start, with compact ids.
+    rates: initial learning rate per group.
+    multipliers: `[num_steps]` initial step multipliers.
+    movable: `[num_slots]` bool; the other slots keep labels, id weights and sample weights.
+  """
+
+  def __init__(self, slots: Slots, rates: Mapping[str, float], multipliers: np.ndarray, movable: np.ndarray) -> None:
+    labels = np.clip(slots.labels.astype(np.float64), 1e-6, 1 - 1e-6)
+    self._ids = tf.constant(slots.ids)
+    self._movable = None if movable.all() else tf.constant(movable)
+    self._fixed = [tf.constant(value) for value in (slots.weights, slots.labels, slots.sample_weights)]
+    self.mixture_logits = tf.Variable(np.where(
+        slots.weights > 0, np.log(np.maximum(slots.weights, math.exp(MIN_LOG_SHARE))), NO_SHARE).astype(np.float32),
+                                      name="id weights")
+    self.label_logits = tf.Variable(np.clip(np.log(labels / (1 - labels)), -MAX_LABEL_LOGIT, MAX_LABEL_LOGIT).astype(
+        np.float32), name="soft labels")
+    self.log_sample_weights = tf.Variable(np.log(slots.sample_weights), name="sample weights")
+    self.log_rates = tf.Variable(np.log([rates[group] for group in GROUPS]).astype(np.float32), name="learning rates")
+    self.log_multipliers = tf.Variable(np.log(multipliers).astype(np.float32), name="step multipliers")
+
+  @property
+  def slot_variables(self) -> list[tf.Variable]:
+    """Id weights, soft labels and sample weights, in the order of `TrainingInputs.differentiable()`."""
+    return [self.mixture_logits, self.label_logits, self.log_sample_weights]
+
+  @property
+  def recipe_variables(self) -> list[tf.Variable]:
+    """Learning rates and step multipliers, in the order of `TrainingInputs.differentiable()`."""
+    return [self.log_rates, self.log_multipliers]
+
+  @property
+  def variables(self) -> list[tf.Variable]:
+    """All that the outer loop moves."""
+    return self.slot_variables + self.recipe_variables
+
+  def inputs(self) -> TrainingInputs:
+    """What a proxy is trained on."""
+    moved = [tf.nn.softmax(self.mixture_logits, axis=2), tf.sigmoid(self.label_logits),
+             tf.exp(self.log_sample_weights)]
+    weights, labels, sample_weights = moved if self._movable is None else (
+        tf.where(tf.reshape(self._movable, [-1] + [1] * (len(value.shape) - 1)), value, fixed)
+        for value, fixed in zip(moved, self._fixed))
+    return TrainingInputs(self._ids, weights, labels, sample_weights / tf.reduce_mean(sample_weights),
+                          tf.exp(self.log_rates), tf.exp(self.log_multipliers))
+
+
+class OuterLoop:
+  """The state of a refinement and one update of it.
+
+  Args:
+    memory: the learned tensors.
+    proxies: per name, one proxy on each device.
+    settings: of the refinement.
+  """
+
+  NORM_DECAY = 0.95
+
+  def __init__(self, memory: LearnedMemory, proxies: Mapping[str, list[Proxy]], settings: DistillSettings) -> None:
+    self.memory = memory
+    self.settings = settings
+    self._proxies = proxies
+    # Keras' own Adam is a dozen passes over the id weights.
+    self._slot_optimizer = GroupedAdam(1.0, learning_rate=settings.outer_learning_rate)
+    self._recipe_optimizer = GroupedAdam(1.0, learning_rate=settings.rate_learning_rate)
+    self._slot_optimizer.build(memory.slot_variables)
+    self._recipe_optimizer.build(memory.recipe_variables)
+    self._norm = tf.Variable(-1.0)
+    self._sums = [tf.Variable(tf.zeros_like(variable)) for variable in memory.variables]
+    self._num_summed = 0
+    self._updates = {name: tf.function(self._make_update(name), reduce_retracing=True, autograph=False)
+                     for name in proxies}
+
+  def num_traces(self, name: str) -> int:
+    """How often the update with a proxy was traced."""
+    return self._updates[name].experimental_get_tracing_count()
+
+  def _make_update(self, name: str) -> Callable[..., tuple[tf.Tensor, tf.Tensor]]:
+    replicas = self._proxies[name]
+
+    def update(initials: list[list[tf.Tensor]], shifts: tf.Tensor, ids: tf.Tensor, targets: tf.Tensor,
+               importances: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+      with tf.GradientTape() as tape:
+        inputs = self.memory.inputs()
+      losses, gradients = [], []
+      for index, (proxy, initial) in enumerate(zip(replicas, initials)):
+        with tf.device(proxy.device):
+          # Draws of one id per field are new in each outer step, or labels would be fitted to a single draw.
+          proxy.draw_seed.assign(tf.cast(shifts[index], tf.int64))
+          loss, gradient = proxy.training.hypergradient(
+              [_shifted(weights, shifts[index]) for weights in initial], dict(vars(inputs)),
+              proxy.outer_features(ids[index]), targets[index], importances[index])
+        losses.append(loss)
+        gradients.append(gradient)
+      mean = [tf.add_n(list(parts)) / len(replicas) for parts in zip(*gradients)]
+      pulled = tape.gradient(inputs.differentiable(), self.memory.variables, output_gradients=mean)
+      return tf.add_n(losses) / len(replicas), self._apply(pulled)
+
+    return update
+
+  def _apply(self, gradients: list[tf.Tensor]) -> tf.Tensor:
+    """Clips and applies an outer gradient; returns its norm, and changes nothing if that is not finite."""
+    # What is not learned must not count in the norm that all others are clipped by; Adam does not move it without one.
+    gradients = [gradient if name in self.settings.learned else tf.zeros_like(gradient)
+                 for gradient, name in zip(gradients, LEARNABLE)] + gradients[len(LEARNABLE):]
+    norm = tf.linalg.global_norm(gradients)
+    before = tf.where(self._norm < 0, norm, self._norm)
+    scale = tf.minimum(1.0, self.settings.clip_ratio * before / tf.maximum(norm, 1e-30))
+    scaled = [gradient * scale for gradient in gradients]
+
+    def move() -> tf.Tensor:
+      self._norm.assign(self.NORM_DECAY * before + (1 - self.NORM_DECAY) * tf.minimum(norm, 3 * before))
+      self._slot_optimizer.apply_gradients(zip(scaled, self.memory.slot_variables))
+      self.memory.label_logits.assign(tf.clip_by_value(self.memory.label_logits, -MAX_LABEL_LOGIT, MAX_LABEL_LOGIT))
+      if self.settings.learn_recipe:
+        self._recipe_optimizer.apply_gradients(zip(scaled[3:], self.memory.recipe_variables))
+      return norm
+
+    return tf.cond(tf.math.is_finite(norm), move, lambda: norm)
+
+  def update(self, name: str, step: int, initials: list, shifts: np.ndarray, ids: np.ndarray, targets: np.ndarray,
+             importances: np.ndarray) -> tuple[float, float]:
+    """One outer step with the proxy `name`; returns the outer loss and the gradient's norm."""
+    fall = 0.05 + 0.475 * (1 + math.cos(math.pi * step / max(self.settings.outer_steps, 1)))
+    self._slot_optimizer.learning_rate.assign(self.settings.outer_learning_rate * fall)
+    self._recipe_optimizer.learning_rate.assign(self.settings.rate_learning_rate * fall)
+    loss, norm = self._updates[name](initials, tf.constant(shifts), tf.constant(ids), tf.constant(targets),
+                                     tf.constant(importances))
+    return float(loss), float(norm)
+
+  def accumulate(self) -> None:
+    """Takes the present tensors into the average."""
+    for total, variable in zip(self._sums, self.memory.variables):
+      total.assign_add(variable)
+    self._num_summed += 1
+
+  def finish(self) -> None:
+    """Replaces the learned tensors by their average, if any were taken into it."""
+    if self._num_summed:
+      for total, variable in zip(self._sums, self.memory.variables):
+        variable.assign(total / self._num_summed)
+
+
+def _shifted(weights: tf.Tensor, shift: tf.Tensor) -> tf.Tensor:
+  """A rotation of all entries: as good as a fresh draw where entries are independent draws of one distribution."""
+  return tf.reshape(tf.roll(tf.reshape(weights, [-1]), shift, 0), tf.shape(weights))
+
+
+class _OuterBatches:
+  """Draws outer batches: new examples and replayed rows, weighed by what stands behind them."""
+
+  def __init__(self, new: OuterExamples, old: OuterExamples | None, old_share: float, batch_size: int,
+               random: np.random.Generator) -> None:
+    self._parts = [part for part in (new, old) if part is not None and len(part)]
+    shares = [1 - old_share, old_share] if len(self._parts) == 2 else [1.0]
+    # At least a quarter of a batch for either part keeps the noise of the weighted mean down.
+    first = batch_size if len(shares) == 1 else round(batch_size * min(max(shares[0], 0.25), 0.75))
+    self._sizes = [first, batch_size - first][:len(shares)]
+    self._importances = np.concatenate([np.full(size, share / max(size, 1), np.float32)
+                                        for size, share in zip(self._sizes, shares)])
+    self._random = random
+
+  def draw(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """`(ids, targets, importances)` of one batch."""
+    rows = [self._random.integers(len(part), size=size) for part, size in zip(self._parts, self._sizes)]
+    return (np.concatenate([part.ids[row] for part, row in zip(self._parts, rows)]),
+            np.concatenate([part.targets[row] for part, row in zip(self._parts, rows)]), self._importances)
+
+
+def stretched(multipliers: np.ndarray, num_steps: int) -> np.ndarray:
+  """`[num_steps]` multipliers with the course of the given ones, for a training of another length."""
+  if len(multipliers) == 0:
+    return np.ones(num_steps, np.float32)
+  return np.interp(np.linspace(0, 1, num_steps), np.linspace(0, 1, len(multipliers)), multipliers).astype(np.float32)
+
+
+def initial_recipe(settings: DistillSettings, num_slots: int, previous: Recipe | None) -> Recipe:
+  """The recipe that refinement starts from: the previous memory's, fitted to the number of slots, or the settings'."""
+  num_steps = settings.inner.num_steps(num_slots)
+  rates = dict(previous.learning_rates) if previous else settings.initial_rates()
+  multipliers = stretched(np.asarray(previous.step_multipliers if previous else ()), num_steps)
+  inner = settings.inner
+  return Recipe(batch_size=inner.batch_size, epochs=inner.epochs, beta_1=inner.beta_1, beta_2=inner.beta_2,
+                epsilon=inner.epsilon, learning_rates=rates, step_multipliers=tuple(multipliers.tolist()))
+
+
+def devices_of(strategy: tf.distribute.Strategy | None) -> tuple[str, ...]:
+  """The devices that a strategy computes on; without one, the first GPU, or else the CPU."""
+  if strategy is not None and tf.distribute.get_strategy() is not strategy:
+    return tuple(strategy.extended.worker_devices)
+  return ("/GPU:0",) if tf.config.list_logical_devices("GPU") else ("/CPU:0",)
+
+
+def refine(start: Slots, movable: np.ndarray, new: OuterExamples, old: OuterExamples | None, old_share: float,
+           spec: FeatureSpec, recipe: Recipe, settings: DistillSettings, *, seed: int,
+           strategy: tf.distribute.Strategy | None = None, progress: Progress = silent) -> Refined:
+  """The slots and recipe after `settings.outer_steps` outer steps.
+
+  Args:
+    start: the slots to begin with; their number is a multiple of the inner batch size.
+    movable: `[len(start)]` bool, the slots that may change.
+    new: examples of the new span.
+    old: replayed rows, or None in the first stage.
+    old_share: weight of the replayed rows in the outer loss, in [0, 1).
+    spec: the feature spec.
+    recipe: to start from, see `initial_recipe`.
+    settings: of the refinement.
+    seed: of initial weights and outer batches.
+    strategy: its devices each train a proxy of their own, on outer batches of their own.
+    progress: called after each outer step.
+
+  Raises:
+    NumericsError: if the outer loss, a learned tensor, or too many gradients are not finite.
+  """
+  compact = CompactIds.of(spec, start)
+  memory = LearnedMemory(compact.slots(start), recipe.learning_rates, np.asarray(recipe.step_multipliers), movable)
+  devices = devices_of(strategy)
+  proxies = make_proxies(settings.proxies, compact.spec, settings.inner, start, seed=seed, devices=devices,
+                         num_initialisations=settings.num_initialisations)
+  loop = OuterLoop(memory, proxies, settings)
+  random = np.random.default_rng(seed)
+  batches = _OuterBatches(_renamed(new, compact), None if old is None else _renamed(old, compact), old_share,
+                          settings.outer_batch_size, random)
+  losses, names, skipped = [], [], 0
+  for step in range(settings.outer_steps):
+    name = settings.proxies[step % len(settings.proxies)]
+    initials = [proxy.initial_weights[random.integers(len(proxy.initial_weights))] for proxy in proxies[name]]
+    shifts = random.integers(1 << 30, size=len(devices), dtype=np.int32)
+    drawn = [np.stack(part) for part in zip(*(batches.draw() for _ in devices))]
+    loss, norm = loop.update(name, step, initials, shifts, *drawn)
+    skipped += not math.isfinite(norm)
+    _check_step(step, name, loss, skipped, settings)
+    if step >= settings.outer_steps * (1 - settings.averaged_fraction):
+      loop.accumulate()
+    losses.append(loss)
+    names.append(name)
+    progress("refinement (outer steps)", step + 1, settings.outer_steps)
+  loop.finish()
+  return Refined(*_result(start, memory, recipe, settings), np.asarray(losses, np.float32), tuple(names), skipped)
+
+
+def _renamed(examples: OuterExamples, compact: CompactIds) -> OuterExamples:
+  return OuterExamples(compact.rename(examples.ids), examples.targets.astype(np.float32))
+
+
+def _check_step(step: int, name: str, loss: float, skipped: int, settings: DistillSettings) -> None:
+  if not math.isfinite(loss):
+    raise NumericsError(f"outer step {step}", rule="the outer loss is finite.",
+                        received=f"{loss} with proxy {name!r}.",
+                        remedy="lower distill.learning_rate_* or distill.outer_learning_rate.")
+  if skipped > max(1, MAX_SKIPPED_FRACTION * settings.outer_steps):
+    raise NumericsError(f"outer step {step}", rule=f"at most {MAX_SKIPPED_FRACTION:.0%} of the outer gradients are "
+                        "not finite.", received=f"{skipped} so far, the last with proxy {name!r}.",
+                        remedy="lower distill.learning_rate_*, or raise distill.inner.epsilon.")
+
+
+def _result(start: Slots, memory: LearnedMemory, recipe: Recipe, settings: DistillSettings) -> tuple[Slots, Recipe]:
+  for variable in memory.variables:
+    value = variable.numpy()
+    if not np.isfinite(value).all():
+      broken = np.unique(np.argwhere(~np.isfinite(value))[:, 0])[:5]
+      of_slots = any(variable is one for one in memory.slot_variables)
+      raise NumericsError(f"learned {variable.name.split(':')[0]}", rule="every learned tensor is finite.",
+                          received=f"slots {start.slot_ids[broken].tolist()} are not." if of_slots else
+                          f"entries {broken.tolist()} are not.",
+                          remedy=f"lower distill.{'outer' if of_slots else 'rate'}_learning_rate.")
+  inputs = memory.inputs()
+  slots = start.replace(weights=inputs.weights.numpy(), labels=inputs.labels.numpy(),
+                        sample_weights=inputs.sample_weights.numpy())
+  rates = dict(zip(GROUPS, inputs.learning_rates.numpy().tolist()))
+  return slots, dataclasses.replace(recipe, learning_rates=rates,
+                                    step_multipliers=tuple(inputs.step_multipliers.numpy().tolist()))

@@ -1,0 +1,257 @@
+"""The boundary memory: examples clustered where the teacher sees them alike, each cluster squashed into one slot.
+
+The space is the teacher's own: embeddings scaled by how strongly each coordinate moves its logit (the root mean square
+of its input Jacobian), reduced to a few principal components, beside the logit itself. Clusters are found by Lloyd's
+k-means on a bounded sample, in which an example counts by `|influence|^exponent`, so that more clusters open where more
+influence lies. Every example of the span is then assigned to its nearest centre, one batch at a time.
+
+Where users are counted (`UserRule`), a cluster of too few of them joins the one with the nearest centre, again until
+none is left, and an id that too few users of its cluster had gets no weight. Users are counted on the very rows that id
+shares are counted on, so that what is kept in memory stays bounded, and the count does not depend on the order of rows.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable
+
+import numpy as np
+
+from diet_tf.distillation.scored_examples import Passes, ScoredExamples
+from diet_tf.errors import ConfigError, DataError
+from diet_tf.log.features import MISSING_ID
+from diet_tf.log.hashing import mix
+from diet_tf.memory.slots import Slots
+from diet_tf.progress import Progress, silent
+
+CLUSTERS = ("teacher", "random")
+
+
+@dataclasses.dataclass(frozen=True)
+class SquashSettings:
+  """How a span becomes slots.
+
+  Attributes:
+    ids_per_slot: the most ids a slot keeps per field (K), where the field does not say otherwise.
+    num_components: principal components of the importance-weighted embeddings.
+    num_iterations: of k-means.
+    sample_rows_per_slot: size of the sample that k-means is fitted on, per cluster.
+    max_sample_rows: cap of that sample, which bounds the stage's memory.
+    kept_rows_per_slot: rows of a cluster that its id shares are counted on, chosen by example id.
+    influence_exponent: 0 ignores influence; 1 weighs an example by its absolute influence.
+    max_influence_weight: bound of that weight against its mean, both ways.
+    clusters: one of `CLUSTERS`: "teacher" as described above; "random" ignores what the teacher sees, for comparison.
+  """
+
+  ids_per_slot: int = 4
+  num_components: int = 24
+  num_iterations: int = 12
+  sample_rows_per_slot: int = 128
+  max_sample_rows: int = 1 << 18
+  kept_rows_per_slot: int = 256
+  influence_exponent: float = 0.0
+  max_influence_weight: float = 4.0
+  clusters: str = "teacher"
+
+  def __post_init__(self) -> None:
+    for name in ("ids_per_slot", "num_components", "num_iterations", "sample_rows_per_slot", "max_sample_rows",
+                 "kept_rows_per_slot"):
+      if getattr(self, name) < 1:
+        raise ConfigError(f"squash.{name}", rule="is at least 1.", received=str(getattr(self, name)),
+                          remedy="raise it.")
+    if not 0 <= self.influence_exponent <= 2:
+      raise ConfigError("squash.influence_exponent", rule="lies in [0, 2].", received=str(self.influence_exponent),
+                        remedy="use 0 to ignore influence, or 0.5.")
+    if self.clusters not in CLUSTERS:
+      raise ConfigError("squash.clusters", rule=f"is one of {', '.join(CLUSTERS)}.", received=repr(self.clusters),
+                        remedy="use teacher.")
+    if self.max_influence_weight < 1:
+      raise ConfigError("squash.max_influence_weight", rule="is at least 1.",
+                        received=str(self.max_influence_weight), remedy="use 4.")
+
+
+@dataclasses.dataclass(frozen=True)
+class UserRule:
+  """How many distinct users have to stand behind each id weight and each slot.
+
+  Attributes:
+    column: number of the field whose ids are users; a row that misses it is of no user.
+    min_users: distinct ids of that field, at least 2.
+  """
+
+  column: int
+  min_users: int
+
+
+# Gives the cluster of each example, `[num_examples]` integers.
+ClusterOf = Callable[[ScoredExamples], np.ndarray]
+
+
+class _Clusters:
+  """What is kept of each cluster during the assigning pass."""
+
+  def __init__(self, num_clusters: int, num_fields: int) -> None:
+    self.mass = np.zeros(num_clusters)
+    self.label_sum = np.zeros(num_clusters)
+    self.influence_sum = np.zeros(num_clusters)
+    self.ids = np.zeros((0, num_fields), np.int32)
+    self.clusters = np.zeros(0, np.int32)
+    self.order = np.zeros(0, np.uint64)
+
+
+def squash(passes: Passes, cluster_of: ClusterOf, num_clusters: int, max_ids: tuple[int, ...],
+           settings: SquashSettings, *, span: int, first_slot_id: int, seed: int, progress: Progress = silent,
+           users: UserRule | None = None, centres: np.ndarray | None = None) -> Slots:
+  """One slot per non-empty cluster: its heaviest ids with their shares, mean soft label, mass as sample weight.
+
+  Args:
+    passes: the span's examples that are not held back.
+    cluster_of: gives their clusters.
+    num_clusters: how many there are.
+    max_ids: per field, the most ids to keep.
+    settings: bounds of what is kept.
+    span: that the slots are born in.
+    first_slot_id: the slots are numbered from it.
+    seed: of the choice of rows.
+    progress: called after each batch.
+    users: what has to stand behind the slots; None asks for nothing.
+    centres: `[num_clusters, d]`, which clusters of too few users join by; None takes the clusters' numbers for them.
+
+  Raises:
+    ConfigError: more users are asked for than rows of a cluster are kept.
+    DataError: the span has fewer users, or the rows that are kept of one slot have.
+  """
+  if users is not None and users.min_users > settings.kept_rows_per_slot:
+    raise ConfigError("privacy.min_users_per_id", rule="it is at most squash.kept_rows_per_slot, the rows of a "
+                      "cluster that users are counted on.", received=f"{users.min_users} for "
+                      f"{settings.kept_rows_per_slot} rows.", remedy="raise squash.kept_rows_per_slot.")
+  kept = _Clusters(num_clusters, len(max_ids))
+  done = 0
+  for batch in passes():
+    clusters = cluster_of(batch)
+    kept.mass += np.bincount(clusters, minlength=num_clusters)
+    kept.label_sum += np.bincount(clusters, 1 / (1 + np.exp(-batch.teacher_logits.astype(np.float64))), num_clusters)
+    kept.influence_sum += np.bincount(clusters, batch.influences.astype(np.float64), num_clusters)
+    kept.ids = np.concatenate([kept.ids, batch.ids])
+    kept.clusters = np.concatenate([kept.clusters, clusters])
+    kept.order = np.concatenate([kept.order, mix(batch.example_ids, seed)])
+    _prune(kept, settings.kept_rows_per_slot, limit=2 * num_clusters * settings.kept_rows_per_slot)
+    done += len(batch)
+    progress("squash (examples)", done, None)
+  _prune(kept, settings.kept_rows_per_slot, limit=0)
+  if users is not None:
+    _join_small(kept, np.arange(num_clusters)[:, None] if centres is None else centres, users,
+                settings.kept_rows_per_slot)
+  return _to_slots(kept, max_ids, span, first_slot_id, users)
+
+
+def _prune(kept: _Clusters, rows_per_cluster: int, limit: int) -> None:
+  """Keeps of each cluster the rows that come first in the pseudo-random order."""
+  if len(kept.clusters) <= limit:
+    return
+  order = np.lexsort((kept.order, kept.clusters))
+  clusters = kept.clusters[order]
+  rank = np.arange(len(clusters)) - np.searchsorted(clusters, clusters)
+  order = order[rank < rows_per_cluster]
+  kept.ids, kept.clusters, kept.order = kept.ids[order], kept.clusters[order], kept.order[order]
+
+
+def _num_users(groups: np.ndarray, user_ids: np.ndarray, num_groups: int) -> np.ndarray:
+  """`[num_groups]`, how many distinct users the rows of each group have."""
+  known = user_ids != MISSING_ID
+  pairs = np.unique(np.stack([groups[known], user_ids[known]], axis=1), axis=0)
+  return np.bincount(pairs[:, 0], minlength=num_groups)
+
+
+def _join_small(kept: _Clusters, centres: np.ndarray, users: UserRule, rows_per_cluster: int) -> None:
+  """Joins each cluster of too few users with the one of the nearest centre, until there is none.
+
+  The rows that are kept of a joined cluster are those that would have been kept, had it been one from the beginning.
+
+  Raises:
+    DataError: one cluster is left, and has too few users.
+  """
+  while True:
+    counts = _num_users(kept.clusters, kept.ids[:, users.column], len(kept.mass))
+    small = np.flatnonzero((kept.mass > 0) & (counts < users.min_users))
+    if not len(small):
+      return
+    if np.count_nonzero(kept.mass) == 1:
+      raise DataError("privacy.min_users_per_id", rule="a span has at least so many distinct users, without rows that "
+                      f"are held back, among the {rows_per_cluster} rows of one slot that are kept.",
+                      received=f"{int(counts.max())} for {users.min_users}.",
+                      remedy="lower it, raise squash.kept_rows_per_slot, or make spans longer.")
+    targets = _join_targets(small, kept.mass > 0, centres)
+    for name in ("mass", "label_sum", "influence_sum"):
+      setattr(kept, name, np.bincount(targets, getattr(kept, name), len(targets)))
+    kept.clusters = targets[kept.clusters].astype(np.int32)
+    _prune(kept, rows_per_cluster, limit=0)
+
+
+def _join_targets(small: np.ndarray, is_full: np.ndarray, centres: np.ndarray) -> np.ndarray:
+  """`[num_clusters]`, the cluster that each becomes part of: its own number, unless it is small.
+
+  Args:
+    small: numbers of those that join another, in turn.
+    is_full: `[num_clusters]` bool, true where a cluster has rows; at least two have.
+    centres: `[num_centres, d]`; a cluster beyond them has no rows.
+  """
+  targets = np.arange(len(is_full))
+  is_open = is_full[:len(centres)].copy()
+  was_joined = np.zeros(len(is_full), bool)
+  # Squared distances less what they all have in common: with as many clusters as slots, this loop is what takes time.
+  squares = np.square(centres).sum(axis=1)
+  for cluster in small:
+    # One that others have joined may have grown enough: the next round tells.
+    if was_joined[cluster]:
+      continue
+    is_open[cluster] = False
+    targets[cluster] = np.argmin(np.where(is_open, squares - 2 * (centres @ centres[cluster]), np.inf))
+    was_joined[targets[cluster]] = True
+  return targets
+
+
+def _to_slots(kept: _Clusters, max_ids: tuple[int, ...], span: int, first_slot_id: int,
+              users: UserRule | None) -> Slots:
+  full = np.flatnonzero(kept.mass > 0)
+  position = np.full(len(kept.mass), -1)
+  position[full] = np.arange(len(full))
+  ids = np.zeros((len(full), len(max_ids), max(max_ids)), np.int32)
+  weights = np.zeros(ids.shape, np.float32)
+  for field, most in enumerate(max_ids):
+    rows, values = position[kept.clusters], kept.ids[:, field]
+    if users is not None:
+      rows, values = _with_enough_users(rows, values, kept.ids[:, users.column], users.min_users)
+    _heaviest(rows, values, most, ids[:, field], weights[:, field])
+  if users is not None:
+    # Where no id of a field is left, nothing is known of it: padding is the missing id, which now gets all weight.
+    weights[..., 0] = np.where(weights.sum(axis=2) > 0, weights[..., 0], 1)
+  mass = kept.mass[full]
+  return Slots(ids=ids, weights=weights, labels=kept.label_sum[full] / mass, sample_weights=mass / mass.mean(),
+               slot_ids=first_slot_id + np.arange(len(full)), born_spans=np.full(len(full), span),
+               updated_spans=np.full(len(full), span), influences=kept.influence_sum[full] / mass)
+
+
+def _with_enough_users(slots: np.ndarray, values: np.ndarray, user_ids: np.ndarray,
+                       min_users: int) -> tuple[np.ndarray, np.ndarray]:
+  """Slots and values `[n]` of the rows whose value at least `min_users` users of their slot had."""
+  _, pair_of_row = np.unique(np.stack([slots, values], axis=1), axis=0, return_inverse=True)
+  pair_of_row = pair_of_row.ravel()
+  enough = _num_users(pair_of_row, user_ids, pair_of_row.max() + 1)[pair_of_row] >= min_users
+  return slots[enough], values[enough]
+
+
+def _heaviest(slots: np.ndarray, values: np.ndarray, most: int, ids: np.ndarray, weights: np.ndarray) -> None:
+  """Fills `ids` and `weights` `[num_slots, max_ids]` with each slot's `most` most frequent values and their shares."""
+  pairs, counts = np.unique(np.stack([slots, values], axis=1), axis=0, return_counts=True)
+  # Ties are broken by a fixed scramble of the id: by the id itself, small ids would win everywhere.
+  order = np.lexsort((mix(pairs[:, 1], 0), -counts, pairs[:, 0]))
+  pairs, counts = pairs[order], counts[order]
+  rank = np.arange(len(pairs)) - np.searchsorted(pairs[:, 0], pairs[:, 0])
+  chosen = rank < most
+  rows, columns = pairs[chosen, 0], rank[chosen]
+  ids[rows, columns] = pairs[chosen, 1]
+  weights[rows, columns] = counts[chosen]
+  weights /= np.maximum(weights.sum(axis=1, keepdims=True), 1)
+
+

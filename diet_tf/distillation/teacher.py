@@ -1,0 +1,288 @@
+"""The teacher: a reference model trained on the log as it arrives, one pass per span, carried from stage to stage.
+
+It gives the soft targets of the outer loss, the geometry in which clusters are found, and the checkpoints at which
+influence is measured. It may be an ensemble: its logit is the mean of its members' logits.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+
+from diet_tf.errors import ConfigError, FormatError, NumericsError
+from diet_tf.io import arrays as array_files
+from diet_tf.io import files
+from diet_tf.log.features import FeatureSpec
+from diet_tf.models import RankingModel, build_model, parameter_group
+from diet_tf.models.optimizers import GroupedAdam
+from diet_tf.progress import Progress, silent
+
+FORMAT_NAME = "diet_tf.teacher"
+FORMAT_VERSION = 1
+_HEADER_KEYS = {"format_name", "format_version", "seed", "settings", "feature_spec_digest", "num_examples_seen",
+                "num_checkpoints"}
+
+# Weights of one member, by the keys of `keyed_variables`.
+Weights = dict[str, np.ndarray]
+
+
+@dataclasses.dataclass(frozen=True)
+class TeacherSettings:
+  """How the teacher is built and trained.
+
+  Attributes:
+    members: panel members whose logits are averaged; the first one is where influence is measured.
+    learning_rate: of Adam, for every parameter group.
+    batch_size: examples per step.
+    momentum_steps: how long at least the row of an id goes on moving after it occurred, see `GroupedAdam`.
+    num_checkpoints: weights kept along a span's pass, evenly spaced, the last at its end.
+  """
+
+  members: tuple[str, ...] = ("dnn", "deepfm")
+  learning_rate: float = 2e-3
+  batch_size: int = 256
+  momentum_steps: int = 32
+  num_checkpoints: int = 2
+
+  def __post_init__(self) -> None:
+    if not self.members:
+      raise ConfigError("teacher.members", rule="names at least one panel member.", received="none.",
+                        remedy="use [dnn].")
+    if self.learning_rate <= 0:
+      raise ConfigError("teacher.learning_rate", rule="is positive.", received=str(self.learning_rate),
+                        remedy="use 0.002.")
+    for name in ("batch_size", "momentum_steps", "num_checkpoints"):
+      if getattr(self, name) < 1:
+        raise ConfigError(f"teacher.{name}", rule="is at least 1.", received=str(getattr(self, name)),
+                          remedy="raise it.")
+
+
+class Teacher:
+  """A streaming ensemble of panel members.
+
+  Args:
+    spec: the feature spec of the log.
+    settings: how it is built and trained.
+    seed: of the members' initial weights.
+    strategy: where it is trained; None takes the current strategy.
+  """
+
+  def __init__(self, spec: FeatureSpec, settings: TeacherSettings, *, seed: int = 0,
+               strategy: tf.distribute.Strategy | None = None) -> None:
+    self.spec = spec
+    self.settings = settings
+    self.seed = seed
+    self.strategy = strategy or tf.distribute.get_strategy()
+    self.num_examples_seen = 0
+    self.checkpoints: list[Weights] = []
+    with self.strategy.scope():
+      self.members = [_built(build_model(name, spec, seed=seed + index), spec)
+                      for index, name in enumerate(settings.members)]
+      self._optimizers = [GroupedAdam(settings.learning_rate, lazy=False, momentum_steps=settings.momentum_steps)
+                          for _ in self.members]
+      for member, optimizer in zip(self.members, self._optimizers):
+        optimizer.build(member.trainable_variables)
+    self._steps = tf.function(self._train_steps, reduce_retracing=True)
+    self._predict = tf.function(self._mean_logits, reduce_retracing=True, autograph=False)
+
+  @property
+  def reference_member(self) -> RankingModel:
+    """The member at whose checkpoints influence is measured."""
+    return self.members[0]
+
+  @tf.autograph.experimental.do_not_convert
+  def _train_step(self, ids: tf.Tensor, labels: tf.Tensor) -> tf.Tensor:
+    total = tf.constant(0.0)
+    for member, optimizer in zip(self.members, self._optimizers):
+      with tf.GradientTape() as tape:
+        losses = tf.nn.sigmoid_cross_entropy_with_logits(labels=labels, logits=member({"ids": ids}, training=True))
+        loss = tf.nn.compute_average_loss(losses, global_batch_size=self.settings.batch_size)
+        if member.losses:
+          loss += tf.nn.scale_regularization_loss(tf.add_n(member.losses))
+      variables = member.trainable_variables
+      optimizer.apply_gradients(zip(tape.gradient(loss, variables), variables))
+      total += loss
+    return total / len(self.members)
+
+  def _train_steps(self, iterator: tf.data.Iterator, num_steps: tf.Tensor) -> tf.Tensor:
+    total = tf.constant(0.0)
+    for _ in tf.range(num_steps):
+      ids, labels, _ = next(iterator)
+      losses = self.strategy.run(self._train_step, args=(ids, labels))
+      total += self.strategy.reduce(tf.distribute.ReduceOp.SUM, losses, axis=None)
+    return total / tf.cast(num_steps, tf.float32)
+
+  def advance(self, dataset: tf.data.Dataset, num_examples: int, *, keep_checkpoints: bool = True,
+              progress: Progress = silent) -> float:
+    """Trains one pass over a span in time order; returns the mean training loss.
+
+    Args:
+      dataset: batches of `(ids [batch_size, num_fields], labels [batch_size], example_ids [batch_size])`.
+      num_examples: how many examples it yields.
+      keep_checkpoints: whether `checkpoints` is replaced by those of this pass.
+      progress: called after each block of steps.
+
+    Raises:
+      NumericsError: if the loss is not finite.
+    """
+    num_steps = -(-num_examples // self.settings.batch_size)
+    kept = {round(num_steps * (i + 1) / self.settings.num_checkpoints) for i in range(self.settings.num_checkpoints)}
+    ends = sorted({*kept, *range(50, num_steps, 50), num_steps})
+    if keep_checkpoints:
+      self.checkpoints = []
+    for optimizer in self._optimizers:
+      optimizer.rest()
+    iterator = iter(self.strategy.experimental_distribute_dataset(dataset))
+    done, total = 0, 0.0
+    for end in ends:
+      if end == done:
+        continue
+      loss = float(self._steps(iterator, tf.constant(end - done)))
+      if not np.isfinite(loss):
+        raise NumericsError("teacher", rule="its training loss is finite.",
+                            received=f"{loss} between steps {done} and {end}.",
+                            remedy="lower teacher.learning_rate or check the labels of the span.")
+      total += loss * (end - done)
+      done = end
+      if keep_checkpoints and end in kept:
+        self.checkpoints.append(self._weights(self.reference_member))
+      progress("teacher pass (examples)", min(done * self.settings.batch_size, num_examples), num_examples)
+    self.num_examples_seen += num_examples
+    return total / max(done, 1)
+
+  def _mean_logits(self, ids: tf.Tensor) -> tf.Tensor:
+    return tf.add_n([member({"ids": ids}, training=False) for member in self.members]) / len(self.members)
+
+  def logits(self, ids: np.ndarray | tf.Tensor) -> tf.Tensor:
+    """`[batch_size]` mean logits of `[batch_size, num_fields]` ids."""
+    return self._predict(tf.convert_to_tensor(ids))
+
+  def _weights(self, member: RankingModel) -> Weights:
+    return {key: variable.numpy() for key, variable in keyed_variables(member)}
+
+  def load_checkpoint(self, checkpoint: Weights) -> RankingModel:
+    """A separate copy of the reference member with a checkpoint's weights."""
+    member = _built(build_model(self.settings.members[0], self.spec, seed=self.seed), self.spec)
+    for key, variable in keyed_variables(member):
+      variable.assign(checkpoint[key])
+    return member
+
+  def save(self, directory: str) -> None:
+    """Writes members, optimisers and checkpoints; of a table, only the rows that training has touched."""
+    arrays: dict[str, np.ndarray] = {}
+    for index, (member, optimizer) in enumerate(zip(self.members, self._optimizers)):
+      arrays[f"{index}/iterations"] = optimizer.iterations.numpy()
+      for key, variable in keyed_variables(member):
+        first, second = (moment.numpy() for moment in optimizer.moments(variable))
+        rows = touched_rows(variable, second)
+        values = {f"{index}/{key}/w": variable.numpy(), f"{index}/{key}/m": first, f"{index}/{key}/v": second}
+        if index == 0:
+          values.update({f"checkpoint/{number}/{key}": checkpoint[key]
+                         for number, checkpoint in enumerate(self.checkpoints)})
+        arrays.update({name: value if rows is None else value[rows] for name, value in values.items()})
+        if rows is not None:
+          arrays[f"{index}/{key}/rows"] = rows
+    header = {"format_name": FORMAT_NAME, "format_version": FORMAT_VERSION, "seed": self.seed,
+              "settings": dataclasses.asdict(self.settings), "feature_spec_digest": self.spec.digest(),
+              "num_examples_seen": self.num_examples_seen, "num_checkpoints": len(self.checkpoints)}
+    files.make_folders(directory)
+    array_files.write_arrays(f"{directory}/teacher.npz", arrays)
+    array_files.write_json(f"{directory}/teacher.json", header)
+
+  @classmethod
+  def load(cls, directory: str, spec: FeatureSpec, settings: TeacherSettings, *,
+           strategy: tf.distribute.Strategy | None = None) -> Teacher:
+    """The teacher saved in `directory`, with the seed that it was begun with.
+
+    Raises:
+      FormatError: if the files are damaged, of a newer version, or of other settings or another feature spec.
+    """
+    header = array_files.read_json(f"{directory}/teacher.json")
+    _check_header(directory, header, spec, settings)
+    arrays = array_files.read_arrays(f"{directory}/teacher.npz")
+    teacher = cls(spec, settings, seed=header["seed"], strategy=strategy)
+    teacher.num_examples_seen = header["num_examples_seen"]
+    for index, (member, optimizer) in enumerate(zip(teacher.members, teacher._optimizers)):
+      for key, variable in keyed_variables(member):
+        rows = arrays.get(f"{index}/{key}/rows")
+        for kind, target in zip("wmv", (variable, *optimizer.moments(variable))):
+          target.assign(_restored(target.numpy(), arrays, f"{index}/{key}/{kind}", rows, directory))
+      iterations = optimizer.iterations
+      iterations.assign(_restored(iterations.numpy(), arrays, f"{index}/iterations", None, directory))
+    teacher._restore_checkpoints(arrays, header["num_checkpoints"], directory)
+    return teacher
+
+  def _restore_checkpoints(self, arrays: Mapping[str, np.ndarray], num_checkpoints: int, directory: str) -> None:
+    initial = self._weights(_built(build_model(self.settings.members[0], self.spec, seed=self.seed), self.spec))
+    self.checkpoints = [
+        {name: _restored(value.copy(), arrays, f"checkpoint/{number}/{name}", arrays.get(f"0/{name}/rows"), directory)
+         for name, value in initial.items()} for number in range(num_checkpoints)]
+
+
+def _built(model: RankingModel, spec: FeatureSpec) -> RankingModel:
+  model({"ids": tf.zeros([1, len(spec.fields)], tf.int32)})
+  return model
+
+
+def keyed_variables(model: tf.keras.Model) -> list[tuple[str, tf.Variable]]:
+  """The trainable variables with keys that are alike in every process (Keras numbers layers as they are made)."""
+  return [(f"{index:02d}.{variable.name.rsplit('/', 1)[-1].split(':')[0]}", variable)
+          for index, variable in enumerate(model.trainable_variables)]
+
+
+def touched_rows(variable: tf.Variable, second_moment: np.ndarray) -> np.ndarray | None:
+  """The rows of a table that training has read, or None if the variable is no table."""
+  if parameter_group(variable) == "dense":
+    return None
+  return np.flatnonzero(second_moment.reshape(len(second_moment), -1).any(axis=1)).astype(np.int64)
+
+
+def _restored(base: np.ndarray, arrays: Mapping[str, np.ndarray], key: str, rows: np.ndarray | None,
+              directory: str) -> np.ndarray:
+  if key not in arrays:
+    raise FormatError(f"{directory}/teacher.npz", rule="holds every variable of the teacher.",
+                      received=f"no array {key!r}.", remedy="restore the commit or retrain the teacher.")
+  value = arrays[key]
+  expected = base.shape if rows is None else (len(rows), *base.shape[1:])
+  if value.shape != expected:
+    raise FormatError(f"{directory}/teacher.npz, array {key!r}", rule="has the variable's shape.",
+                      received=f"{value.shape}, expected {expected}.",
+                      remedy="use the feature spec and teacher settings that the commit was made with.")
+  if rows is None:
+    return value
+  base[rows] = value
+  return base
+
+
+def _check_header(directory: str, header: Any, spec: FeatureSpec, settings: TeacherSettings) -> None:
+  subject = f"{directory}/teacher.json"
+  if not isinstance(header, dict) or not _HEADER_KEYS <= header.keys():
+    raise FormatError(subject, rule=f"it is a JSON object with the keys {sorted(_HEADER_KEYS)}.",
+                      received=f"keys {sorted(header)}." if isinstance(header, dict) else f"{type(header).__name__}.",
+                      remedy="restore the commit or retrain the teacher.")
+  if header.get("format_name") != FORMAT_NAME or header.get("format_version") != FORMAT_VERSION:
+    raise FormatError(subject, rule=f"is of format {FORMAT_NAME} version {FORMAT_VERSION}.",
+                      received=f"{header.get('format_name')} version {header.get('format_version')}.",
+                      remedy="use the version of diet-tf that wrote it.")
+  if header["feature_spec_digest"] != spec.digest():
+    raise FormatError(subject, rule="belongs to the feature spec in use.",
+                      received=f"feature spec {str(header['feature_spec_digest'])[:12]}, in use {spec.digest()[:12]}.",
+                      remedy="restore the features section of the config, or start a new store.")
+  try:
+    saved = dict(header["settings"], members=tuple(header["settings"]["members"]))
+  except (TypeError, KeyError, ValueError) as error:
+    raise FormatError(subject, rule="its settings are those of a teacher.", received=f"{type(error).__name__}: {error}",
+                      remedy="restore the commit or retrain the teacher.") from error
+  numbers = [header[name] for name in ("seed", "num_examples_seen", "num_checkpoints")]
+  if not all(isinstance(number, int) for number in numbers):
+    raise FormatError(subject, rule="seed and counts are integers.",
+                      received=str(numbers), remedy="restore the commit or retrain the teacher.")
+  if saved != dataclasses.asdict(settings):
+    raise FormatError(subject, rule="was trained with the teacher settings in use.",
+                      received=f"saved {saved}, in use {dataclasses.asdict(settings)}.",
+                      remedy="restore the teacher section of the config, or start a new store.")
+

@@ -1,0 +1,257 @@
+"""Architectures ranked by training each on a memory: the daily use of one.
+
+Every member is trained from nothing for each seed, by the memory's recipe, and judged on held-out rows of the log. Two
+members that see the same seeds and rows share much of their noise; their difference is therefore taken in pairs, over
+seeds and rows together (`metrics.paired_auc_difference`).
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+
+from diet_tf import metrics
+from diet_tf.errors import ConfigError, NumericsError
+from diet_tf.fidelity.panel import train_on_memory
+from diet_tf.log.examples import Examples
+from diet_tf.log.features import FeatureSpec
+from diet_tf.memory.memory import Memory
+from diet_tf.metrics import Estimate, PairedDifference
+from diet_tf.models.inputs import build_with_form
+from diet_tf.progress import Progress, silent
+from diet_tf.training.learner import Learner
+
+FORMAT_NAME = "diet_tf.comparison"
+FORMAT_VERSION = 1
+
+
+@dataclasses.dataclass(frozen=True)
+class RankedMember:
+  """One architecture and how it came out.
+
+  Attributes:
+    name: the member, as it was asked for.
+    aucs: on the held-out rows, per seed.
+    log_losses: on the held-out rows, per seed.
+    seconds: wall time of the fastest of its trainings, graph built.
+    to_best: its AUC less that of the best member; None for the best itself.
+    input_form: how it took the slots, see `diet_tf.training.learner.Learner`.
+    not_averaged: why a model of single ids was trained on drawn ids; "" for all others.
+  """
+
+  name: str
+  aucs: tuple[float, ...]
+  log_losses: tuple[float, ...]
+  seconds: float
+  to_best: PairedDifference | None
+  input_form: str
+  not_averaged: str
+
+  @property
+  def auc(self) -> Estimate:
+    """Mean and standard error over seeds."""
+    return metrics.estimate(self.aucs)
+
+  def to_dict(self) -> dict[str, Any]:
+    """The figures as JSON values; what is not known is null."""
+    value: dict[str, Any] = {
+        "name": self.name, "auc": self.auc.mean, "auc_standard_error": _known(self.auc.standard_error),
+        "log_loss": metrics.estimate(self.log_losses).mean, "aucs": list(self.aucs),
+        "log_losses": list(self.log_losses), "seconds": self.seconds, "to_best": None,
+        "input_form": self.input_form, "not_averaged": self.not_averaged}
+    if self.to_best is not None:
+      value["to_best"] = _difference(self.to_best)
+    return value
+
+
+@dataclasses.dataclass(frozen=True)
+class Comparison:
+  """Architectures in the order of their AUC after training on a memory.
+
+  Attributes:
+    members: the best first.
+    unresolved: pairs of members whose difference is not told from 0, at 95 % each, the better one first.
+    diverged: what was said of members whose training came to no finite loss; they are not ranked.
+    seeds: of the trainings.
+    num_examples: held-out rows.
+    num_clicks: those with label 1.
+    memory: digest, span and slots of the memory.
+  """
+
+  members: tuple[RankedMember, ...]
+  unresolved: tuple[tuple[str, str], ...]
+  diverged: Mapping[str, str]
+  seeds: tuple[int, ...]
+  num_examples: int
+  num_clicks: int
+  memory: Mapping[str, Any]
+
+  @property
+  def level_with_best(self) -> tuple[str, ...]:
+    """The members that are not told from the best, the best among them."""
+    return tuple(member.name for member in self.members if member.to_best is None or not member.to_best.resolved)
+
+  def to_dict(self) -> dict[str, Any]:
+    """The comparison as JSON values."""
+    return {
+        "format_name": FORMAT_NAME, "format_version": FORMAT_VERSION,
+        "members": [{"rank": rank, **member.to_dict()} for rank, member in enumerate(self.members, 1)],
+        "level_with_best": list(self.level_with_best), "unresolved": [list(pair) for pair in self.unresolved],
+        "diverged": dict(self.diverged), "seeds": list(self.seeds), "num_examples": self.num_examples,
+        "num_clicks": self.num_clicks, "memory": dict(self.memory)}
+
+  def to_json(self) -> str:
+    """The comparison as JSON text."""
+    return json.dumps(self.to_dict(), indent=2, allow_nan=False)
+
+  def rows(self) -> list[list[str]]:
+    """The lines of a table: rank, architecture, AUC, difference to the best, and whether that is resolved."""
+    lines = []
+    for rank, member in enumerate(self.members, 1):
+      difference, said = "", "the best" if len(self.members) > 1 else ""
+      if member.to_best is not None:
+        difference = f"{member.to_best.mean:+.4f} ± {member.to_best.standard_error:.4f}"
+        said = "yes" if member.to_best.resolved else "no"
+      lines.append([str(rank), member.name, str(member.auc), difference, said,
+                    f"{metrics.estimate(member.log_losses).mean:.4f}"])
+    return lines
+
+  def notes(self) -> list[str]:
+    """What the table says, and does not say, in sentences."""
+    seeds = f"{len(self.seeds)} seed{'s' if len(self.seeds) > 1 else ''}"
+    notes = [f"Trained on the memory of span {self.memory['span']} ({self.memory['num_slots']:,} slots) with {seeds}, "
+             f"judged on {self.num_examples:,} held-out rows ({self.num_clicks:,} clicks). A training takes up to "
+             f"{max(member.seconds for member in self.members):.1f} s."]
+    level = self.level_with_best
+    if len(level) > 1:
+      notes.append(f"Not told apart from the best (95 %, in pairs over seeds and rows): {', '.join(level[1:])}.")
+    elif len(self.members) > 1:
+      notes.append(f"{level[0]} is better than each of the others (95 %, in pairs over seeds and rows).")
+    others = [f"{first} and {second}" for first, second in self.unresolved if self.members[0].name != first]
+    if others:
+      notes.append(f"{'Nor are these' if len(level) > 1 else 'Not'} told apart: {', '.join(others)}.")
+    if self.unresolved:
+      notes.append("More seeds (--seeds) or held-out rows (--test-span) tell smaller differences apart.")
+    if len(self.seeds) == 1:
+      notes.append("With one seed, the noise of initial weights is not known and not counted.")
+    notes += [f"{member.name} was trained on drawn ids, which see little of a slot: the memory underrates it beside "
+              f"the others. Why not on whole slots: {member.not_averaged}"
+              for member in self.members if member.input_form == "sampled"]
+    notes += [f"{name} is not ranked: {said}" for name, said in self.diverged.items()]
+    notes.append("These are trainings on the memory: train the first ones on the log before one is chosen for good.")
+    return notes
+
+
+COLUMNS = ("rank", "architecture", "AUC", "to the best", "resolved", "log loss")
+
+
+def compare(memory: Memory, held_out: Examples, members: Sequence[str], *, num_seeds: int = 5,
+            progress: Progress = silent, strategy: tf.distribute.Strategy | None = None) -> Comparison:
+  """Ranks architectures by training each on a memory.
+
+  Args:
+    memory: the slots and their recipe.
+    held_out: examples of a span that the memory has not seen.
+    members: see `diet_tf.models.build_model`.
+    num_seeds: trainings of each member, from other initial weights.
+    progress: called after each training.
+    strategy: where to train; None takes the current strategy.
+
+  Raises:
+    ConfigError: a member is named twice, is not known, or does not take the memory's fields.
+    DataError: the held-out rows are of one class.
+    NumericsError: no member came to a finite loss.
+  """
+  check_members(members, memory.spec)
+  if num_seeds < 1:
+    raise ConfigError("--seeds", rule="it is at least 1.", received=str(num_seeds), remedy="use 5.")
+  trainings: dict[str, _Trainings] = {}
+  diverged: dict[str, str] = {}
+  for index, member in enumerate(members):
+    def report(done: int, index: int = index) -> None:
+      progress("compare (trainings)", index * num_seeds + done, len(members) * num_seeds)
+
+    try:
+      learner = Learner(member, memory.spec, memory.recipe, strategy=strategy)
+      trainings[member] = _train(learner, memory, held_out, num_seeds, report)
+    except NumericsError as error:
+      diverged[member] = f"{error.rule} Received: {error.received}"
+  if not trainings:
+    raise NumericsError("members", rule="at least one architecture comes to a finite loss.",
+                        received="; ".join(f"{name}: {said}" for name, said in diverged.items()),
+                        remedy="check the memory with `diet memory show`, and the models.")
+  return _ranked(memory, held_out, trainings, diverged, num_seeds)
+
+
+def check_members(members: Sequence[str], spec: FeatureSpec) -> None:
+  """Builds each member once, so that what is wrong with one is told before the others are trained.
+
+  Raises:
+    ConfigError: there is none, or one is named twice, is not known, or does not take the fields.
+  """
+  if not members or len(set(members)) != len(members):
+    raise ConfigError("members", rule="at least one architecture is compared, and none twice.",
+                      received=", ".join(members) or "none.", remedy="name each once, as in lr dnn dcn_v2.")
+  for member in members:
+    build_with_form(member, spec)
+
+
+@dataclasses.dataclass(frozen=True)
+class _Trainings:
+  """The trainings of one member; `components` are `[num_seeds, num_examples]` of `metrics.auc_components`."""
+
+  aucs: tuple[float, ...]
+  log_losses: tuple[float, ...]
+  components: np.ndarray
+  seconds: float
+  input_form: str
+  not_averaged: str
+
+
+def _train(learner: Learner, memory: Memory, held_out: Examples, num_seeds: int, report: Any) -> _Trainings:
+  aucs, log_losses, components, seconds = [], [], [], []
+  for seed in range(num_seeds):
+    seconds.append(train_on_memory(learner, memory, seed=seed))
+    logits = learner.logits(held_out.ids)
+    aucs.append(metrics.auc(held_out.labels, logits))
+    log_losses.append(metrics.log_loss(held_out.labels, logits))
+    # Single precision: half the memory where rows are many, and far below the noise.
+    components.append(metrics.auc_components(held_out.labels, logits).astype(np.float32))
+    report(seed + 1)
+  return _Trainings(tuple(aucs), tuple(log_losses), np.stack(components), min(seconds), learner.input_form,
+                    learner.not_averaged)
+
+
+def _ranked(memory: Memory, held_out: Examples, trainings: Mapping[str, _Trainings], diverged: Mapping[str, str],
+            num_seeds: int) -> Comparison:
+  # A stable sort: of equals, the one that was named first.
+  order = sorted(trainings, key=lambda name: -float(np.mean(trainings[name].aucs)))
+
+  def difference(first: str, second: str) -> PairedDifference:
+    return metrics.paired_auc_difference(held_out.labels, trainings[first].components, trainings[second].components)
+
+  ranked = tuple(
+      RankedMember(name, trained.aucs, trained.log_losses, trained.seconds,
+                   None if name == order[0] else difference(name, order[0]), trained.input_form, trained.not_averaged)
+      for name, trained in ((name, trainings[name]) for name in order))
+  unresolved = tuple((first, second) for place, first in enumerate(order) for second in order[place + 1:]
+                     if not difference(first, second).resolved)
+  return Comparison(
+      members=ranked, unresolved=unresolved, diverged=diverged, seeds=tuple(range(num_seeds)),
+      num_examples=len(held_out), num_clicks=int(held_out.labels.sum()),
+      memory={"digest": memory.manifest.digest, "span": memory.manifest.span, "num_slots": len(memory)})
+
+
+def _difference(value: PairedDifference) -> dict[str, Any]:
+  return {"mean": value.mean, "standard_error": _known(value.standard_error), "margin": _known(value.margin),
+          "resolved": value.resolved}
+
+
+def _known(value: float) -> float | None:
+  return value if math.isfinite(value) else None

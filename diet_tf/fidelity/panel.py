@@ -1,0 +1,425 @@
+"""Fidelity: how closely training a panel of models on the memory mirrors training it on the log.
+
+Every member is trained from nothing, for each seed, on four kinds of data: the whole log in one pass in time order; the
+memory by its recipe; as many random rows as the memory has slots, with their clicks; and the same rows with the
+teacher's probabilities as labels. Nothing is carried over from the teacher or the proxies to a member.
+
+The comparison is kept fair. For the log and for random rows the learning rate, and for random rows the epochs too, are
+selected for each member on held-back examples of the log, never on the test; the memory has one recipe for all members
+and nothing is selected for it. Random rows are drawn anew for each seed from all spans, each example being as likely as
+any other, by a hash of its id, so that one streaming pass finds them.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+
+from diet_tf import metrics
+from diet_tf.errors import ConfigError, DataError, NumericsError
+from diet_tf.fidelity.result import (
+  LOG,
+  MEMORY,
+  RANDOM_HARD,
+  RANDOM_SOFT,
+  Cost,
+  FidelityResult,
+  MemberFidelity,
+  Training,
+)
+from diet_tf.io import records
+from diet_tf.log.examples import SURVEY_BATCH, Examples, held_out_examples, is_held_back, log_dataset, read_examples
+from diet_tf.log.features import FeatureSpec
+from diet_tf.memory.memory import Memory, Mode
+from diet_tf.progress import Progress, silent
+from diet_tf.training.learner import Learner
+
+# Gives the teacher's click probabilities `[N]` of examples from their ids `[N, num_fields]`.
+TeacherProbabilities = Callable[[np.ndarray], np.ndarray]
+
+# The first seed's rows are those that settings are selected with.
+_ROW_DRAW_SALT = 0x9E3779B97F4A7C15
+
+
+@dataclasses.dataclass(frozen=True)
+class PanelSettings:
+  """How the panel is trained and judged.
+
+  Attributes:
+    members: see `diet_tf.models.build_model`.
+    seeds: of initial weights and draws of random rows, one training each.
+    learning_rates: the candidates for the log and for random rows.
+    row_epochs: the candidates of passes over random rows, beside the recipe's own.
+    log_batch_size: of the pass over the log.
+    selection: "auc" or "log_loss", on held-back examples.
+    selection_spans: held-back examples come from this many of the newest spans.
+    selection_examples: at most this many of them are used.
+    holdback_fraction: share of each span that is held back while settings are selected.
+    lazy: whether Adam moves only the rows of a batch in trainings on the log and on random rows. All rows that have
+      occurred, as in Keras' own Adam, is the better reference (by 0.002 to 0.003 AUC on the simulated log); lazy is the
+      faster one where very many ids occur.
+    cache_bytes: a log whose arrays fit in this is parsed once, not once per training.
+  """
+
+  members: tuple[str, ...] = ("lr", "fm", "dnn", "dcn_v2")
+  seeds: tuple[int, ...] = (0, 1, 2)
+  learning_rates: tuple[float, ...] = (1e-3, 3e-3, 1e-2, 3e-2)
+  row_epochs: tuple[int, ...] = (5, 10)
+  log_batch_size: int = 256
+  selection: str = "auc"
+  selection_spans: int = 3
+  selection_examples: int = 50_000
+  holdback_fraction: float = 0.1
+  lazy: bool = False
+  cache_bytes: int = 1 << 28
+
+  def __post_init__(self) -> None:
+    for name in ("members", "seeds", "learning_rates", "row_epochs"):
+      values = tuple(getattr(self, name))
+      object.__setattr__(self, name, values)
+      _require(name, "it has at least one entry, and none twice.", values, 0 < len(values) == len(set(values)))
+    _require("learning_rates", "they are positive.", self.learning_rates, min(self.learning_rates) > 0)
+    _require("row_epochs", "they are at least 1.", self.row_epochs, min(self.row_epochs) >= 1)
+    for name in ("log_batch_size", "selection_spans", "selection_examples"):
+      _require(name, "it is at least 1.", getattr(self, name), getattr(self, name) >= 1)
+    _require("selection", "it is 'auc' or 'log_loss'.", self.selection, self.selection in ("auc", "log_loss"))
+    _require("holdback_fraction", "it lies strictly between 0 and 1.", self.holdback_fraction,
+             0 < self.holdback_fraction < 1)
+
+  def to_dict(self) -> dict[str, Any]:
+    """The settings as JSON values."""
+    return {name: list(value) if isinstance(value, tuple) else value
+            for name, value in dataclasses.asdict(self).items()}
+
+
+def _require(name: str, rule: str, received: Any, holds: bool) -> None:
+  if not holds:
+    raise ConfigError(f"fidelity.{name}", rule=rule, received=repr(received), remedy=f"correct {name}.")
+
+
+@dataclasses.dataclass(frozen=True)
+class Survey:
+  """What one streaming pass over the log finds.
+
+  Attributes:
+    num_examples: in all spans.
+    num_bytes: of the files.
+    num_raw_bytes: of the uncompressed TFRecords, framing included.
+    selection: held-back examples of the newest spans.
+    random_rows: one draw per seed, none of them held back.
+  """
+
+  num_examples: int
+  num_bytes: int
+  num_raw_bytes: int
+  selection: Examples
+  random_rows: tuple[Examples, ...]
+
+
+def survey_log(log_shards: Mapping[int, Sequence[str]], spec: FeatureSpec, settings: PanelSettings, num_rows: int, *,
+               progress: Progress = silent) -> Survey:
+  """Counts the log, and draws from it the held-back examples and the random rows, with memory for these alone.
+
+  Args:
+    log_shards: the shards of each span.
+    spec: the feature spec that they were encoded with.
+    settings: of the panel.
+    num_rows: random rows of each draw.
+    progress: called after each batch.
+  """
+  newest = sorted(log_shards)[-settings.selection_spans:]
+  draws = [_Reservoir(num_rows, seed) for seed in settings.seeds]
+  held_back = _Reservoir(settings.selection_examples, 0)
+  count = 0
+  for span in sorted(log_shards):
+    for ids, labels, example_ids in read_examples(log_shards[span], spec, SURVEY_BATCH):
+      held = is_held_back(example_ids, settings.holdback_fraction)
+      if span in newest:
+        held_back.add(ids[held], labels[held], example_ids[held])
+      for draw in draws:
+        draw.add(ids[~held], labels[~held], example_ids[~held])
+      count += len(labels)
+      progress("survey the log", count, None)
+  if not count:
+    raise DataError("log", rule="it holds at least one example.", received=f"none in spans {sorted(log_shards)}.",
+                    remedy="check the encoded spans.")
+  num_bytes, num_raw_bytes = records.shard_bytes(path for paths in log_shards.values() for path in paths)
+  return Survey(count, num_bytes, num_raw_bytes, held_back.examples(), tuple(draw.examples() for draw in draws))
+
+
+class _Reservoir:
+  """The `capacity` examples whose mixed ids are least: a uniform sample, whatever the order of the rows."""
+
+  def __init__(self, capacity: int, seed: int) -> None:
+    self._capacity = capacity
+    self._salt = np.uint64((seed + 1) * _ROW_DRAW_SALT & 0xFFFFFFFFFFFFFFFF)
+    self._parts: list[tuple[np.ndarray, ...]] = []
+    self._bound = np.uint64(0xFFFFFFFFFFFFFFFF)
+    self._size = 0
+
+  def add(self, ids: np.ndarray, labels: np.ndarray, example_ids: np.ndarray) -> None:
+    keys = _mixed(example_ids.astype(np.int64).view(np.uint64) ^ self._salt)
+    below = keys <= self._bound
+    self._parts.append((keys[below], ids[below], labels[below]))
+    self._size += int(np.count_nonzero(below))
+    if self._size > 2 * self._capacity + SURVEY_BATCH:
+      self._shrink()
+
+  def _shrink(self) -> None:
+    keys, ids, labels = (np.concatenate(parts) for parts in zip(*self._parts, strict=True))
+    order = np.argsort(keys, kind="stable")[:self._capacity]
+    self._parts = [(keys[order], ids[order], labels[order])]
+    self._size = len(order)
+    if self._size == self._capacity:
+      self._bound = self._parts[0][0][-1]
+
+  def examples(self) -> Examples:
+    """The sample, in the order of its mixed ids: a shuffle."""
+    self._shrink()
+    _, ids, labels = self._parts[0]
+    return Examples(ids, labels)
+
+
+def _mixed(values: np.ndarray) -> np.ndarray:
+  """SplitMix64's finaliser, `[...]` uint64 (Steele et al., "Fast splittable pseudorandom number generators", 2014)."""
+  for shift, factor in ((30, 0xBF58476D1CE4E5B9), (27, 0x94D049BB133111EB)):
+    values = (values ^ (values >> np.uint64(shift))) * np.uint64(factor)
+  return values ^ (values >> np.uint64(31))
+
+
+def train_on_log(learner: Learner, dataset: tf.data.Dataset, *, seed: int, learning_rate: float) -> float:
+  """Trains in one pass over the log; returns the seconds that it took.
+
+  Args:
+    learner: is reset first.
+    dataset: of `(ids, labels, example_ids)` in time order, see `log_dataset`.
+    seed: of the initial weights.
+    learning_rate: of Adam, for all parameter groups.
+  """
+  learner.reset(seed, learning_rate)
+  return learner.train(_packed(dataset))
+
+
+def _packed(dataset: tf.data.Dataset) -> tf.data.Dataset:
+  return dataset.map(lambda ids, labels, _: ({"ids": ids}, labels, tf.ones_like(labels)))
+
+
+def train_on_rows(learner: Learner, rows: Examples, *, seed: int, learning_rate: float, epochs: int, batch_size: int,
+                  soft_labels: np.ndarray | None = None, after_epoch: Callable[[int], None] | None = None) -> float:
+  """Trains on a few rows in a fixed order; returns the seconds that it took.
+
+  Args:
+    learner: is reset first.
+    rows: the rows.
+    seed: of the initial weights.
+    learning_rate: of Adam, for all parameter groups.
+    epochs: passes over the rows.
+    batch_size: rows per step.
+    soft_labels: `[N]` probabilities that take the place of the clicks.
+    after_epoch: called after each pass with its number, from 1.
+  """
+  learner.reset(seed, learning_rate)
+  labels = np.asarray(rows.labels if soft_labels is None else soft_labels, np.float32)
+  dataset = tf.data.Dataset.from_tensor_slices(({"ids": rows.ids}, labels, np.ones_like(labels))).batch(batch_size)
+  seconds = 0.0
+  for epoch in range(1, epochs + 1):
+    seconds += learner.train(dataset)
+    if after_epoch is not None:
+      after_epoch(epoch)
+  return seconds
+
+
+def train_on_memory(learner: Learner, memory: Memory, *, seed: int) -> float:
+  """Trains on the memory by its recipe; returns the seconds that it took.
+
+  Args:
+    learner: is reset first; a learner whose model takes single ids only is given a draw of them per epoch.
+    memory: the slots and their recipe.
+    seed: of the initial weights and of the draws.
+  """
+  learner.reset(seed)
+  mode: Mode = "sampled" if learner.input_form == "sampled" else "weighted"
+  dataset = memory.dataset(mode=mode, seed=seed, packed=True, repeat_epochs=memory.recipe.epochs)
+  return learner.train(dataset, by_recipe=True)
+
+
+def predict_logits(learner: Learner, ids: np.ndarray) -> np.ndarray:
+  """The logits of examples, `[N]` float32, from their ids `[N, num_fields]`."""
+  return learner.logits(ids)
+
+
+def evaluate_panel(log_shards: Mapping[int, Sequence[str]], memory: Memory, test_shards: Sequence[str],
+                   settings: PanelSettings, *, teacher_probabilities: TeacherProbabilities | None = None,
+                   bayes_auc: float | None = None, memory_uri: str = "", progress: Progress = silent,
+                   strategy: tf.distribute.Strategy | None = None) -> FidelityResult:
+  """The fidelity of a memory: the panel trained on the log, on the memory and on random rows, judged on a later span.
+
+  Args:
+    log_shards: the shards of each span that the memory stands for.
+    memory: the memory.
+    test_shards: the shards of a span that neither has seen.
+    settings: of the panel.
+    teacher_probabilities: gives the labels of the soft-labelled random rows; without it there are none.
+    bayes_auc: the best possible AUC on the test examples, where it is known.
+    memory_uri: where the memory lies, for the record.
+    progress: called after each training.
+    strategy: where to train; None takes the current strategy.
+
+  Raises:
+    DataError: the log or the test is empty, or has examples of one class only.
+    NumericsError: a training on the memory, or all candidates of another, came to a loss that is not finite.
+  """
+  survey = survey_log(log_shards, memory.spec, settings, len(memory), progress=progress)
+  test = held_out_examples(test_shards, memory.spec)
+  evaluation = _Evaluation(log_shards, memory, survey, test, settings, teacher_probabilities, progress, strategy)
+  members = [evaluation.member(name) for name in settings.members]
+  kinds = (LOG, MEMORY)
+  log_aucs, memory_aucs = ([member.trainings[kind].auc.mean for member in members] for kind in kinds)
+  cost = Cost(
+      records={LOG: survey.num_examples, MEMORY: len(memory), "test": len(test)},
+      num_bytes={LOG: survey.num_bytes, MEMORY: memory.manifest.num_bytes, "log_raw": survey.num_raw_bytes,
+                 "memory_raw": memory.manifest.num_raw_bytes},
+      examples={LOG: survey.num_examples, MEMORY: len(memory) * memory.recipe.epochs},
+      flops={kind: sum(member.trainings[kind].flops for member in members) for kind in kinds},
+      seconds={kind: sum(member.trainings[kind].seconds for member in members) for kind in kinds})
+  return FidelityResult(
+      members=tuple(members), cost=cost, seeds=settings.seeds, spans=tuple(sorted(log_shards)), bayes_auc=bayes_auc,
+      memory_uri=memory_uri, settings=settings.to_dict(),
+      agreement=metrics.agreement(test.labels, evaluation.log_components, log_aucs, memory_aucs))
+
+
+@dataclasses.dataclass(frozen=True)
+class _Choice:
+  """Settings that were selected on held-back examples."""
+
+  learning_rate: float
+  epochs: int
+
+
+class _Evaluation:
+  """Trains and judges one member after the other, on data that they share."""
+
+  def __init__(self, log_shards: Mapping[int, Sequence[str]], memory: Memory, survey: Survey, test: Examples,
+               settings: PanelSettings, teacher_probabilities: TeacherProbabilities | None, progress: Progress,
+               strategy: tf.distribute.Strategy | None) -> None:
+    self._memory, self._survey, self._test, self._settings = memory, survey, test, settings
+    self._progress, self._strategy = progress, strategy
+    self._soft_labels = None if teacher_probabilities is None else [
+        np.asarray(teacher_probabilities(rows.ids), np.float32) for rows in survey.random_rows]
+    self._whole = self._cached(log_dataset(log_shards, memory.spec, settings.log_batch_size))
+    self._without = self._cached(log_dataset(log_shards, memory.spec, settings.log_batch_size, holdback="without",
+                                             holdback_fraction=settings.holdback_fraction))
+    # The logs' rankings are compared over test examples: per member, [num_seeds, num_examples].
+    self.log_components: list[np.ndarray] = []
+    self._done = 0
+    kinds = 1 if teacher_probabilities is None else 2
+    self._total = len(settings.members) * (
+        (1 + kinds) * (len(settings.learning_rates) + len(settings.seeds)) + len(settings.seeds))
+
+  def _cached(self, dataset: tf.data.Dataset) -> tf.data.Dataset:
+    num_bytes = 4 * self._survey.num_examples * (len(self._memory.spec.fields) + 3)
+    return dataset.cache() if num_bytes <= self._settings.cache_bytes else dataset
+
+  def member(self, name: str) -> MemberFidelity:
+    """The figures of one member."""
+    learner = Learner(name, self._memory.spec, self._memory.recipe, strategy=self._strategy,
+                      lazy=self._settings.lazy)
+    outcomes = {LOG: self._log(learner), MEMORY: self._on_memory(learner), RANDOM_HARD: self._rows(learner, None)}
+    if self._soft_labels is not None:
+      outcomes[RANDOM_SOFT] = self._rows(learner, self._soft_labels)
+    components = {kind: scores for kind, (_, scores) in outcomes.items()}
+    self.log_components.append(components[LOG])
+    differences = {kind: metrics.paired_auc_difference(self._test.labels, components[MEMORY], components[kind])
+                   for kind in outcomes if kind != MEMORY}
+    return MemberFidelity(name, {kind: training for kind, (training, _) in outcomes.items()}, differences)
+
+  def _log(self, learner: Learner) -> tuple[Training, np.ndarray]:
+    seed = self._settings.seeds[0]
+    scores: dict[_Choice, float] = {}
+    for rate in self._settings.learning_rates:
+      choice = _Choice(rate, 1)
+      scores[choice] = self._attempt(learner, lambda: train_on_log(learner, self._without, seed=seed,
+                                                                   learning_rate=choice.learning_rate))  # noqa: B023
+    choice = _best(scores, learner.member, LOG)
+    return self._judge(
+        learner, lambda index, seed: train_on_log(learner, self._whole, seed=seed, learning_rate=choice.learning_rate),
+        choice.learning_rate, 1, self._survey.num_examples, width=0)
+
+  def _on_memory(self, learner: Learner) -> tuple[Training, np.ndarray]:
+    epochs, width = self._memory.recipe.epochs, max(self._memory.max_ids)
+    return self._judge(learner, lambda index, seed: train_on_memory(learner, self._memory, seed=seed), None, epochs,
+                       len(self._memory) * epochs, width=0 if learner.input_form == "sampled" else width)
+
+  def _rows(self, learner: Learner, soft_labels: list[np.ndarray] | None) -> tuple[Training, np.ndarray]:
+    batch_size = self._memory.recipe.batch_size
+
+    def train(index: int, seed: int, choice: _Choice, after_epoch: Callable[[int], None] | None = None) -> float:
+      return train_on_rows(learner, self._survey.random_rows[index], seed=seed, learning_rate=choice.learning_rate,
+                           epochs=choice.epochs, batch_size=batch_size, after_epoch=after_epoch,
+                           soft_labels=None if soft_labels is None else soft_labels[index])
+
+    epochs = sorted({self._memory.recipe.epochs, *self._settings.row_epochs})
+    scores: dict[_Choice, float] = {}
+    for rate in self._settings.learning_rates:
+
+      def note(epoch: int, rate: float = rate) -> None:
+        if epoch in epochs:  # A longer training passes through the shorter ones.
+          scores[_Choice(rate, epoch)] = self._selection_score(learner)
+
+      longest = _Choice(rate, epochs[-1])
+      self._attempt(learner, lambda: train(0, self._settings.seeds[0], longest, note), score=False)  # noqa: B023
+    choice = _best(scores, learner.member, RANDOM_HARD if soft_labels is None else RANDOM_SOFT)
+    return self._judge(learner, lambda index, seed: train(index, seed, choice), choice.learning_rate, choice.epochs,
+                       len(self._survey.random_rows[0]) * choice.epochs, width=0)
+
+  def _attempt(self, learner: Learner, train: Callable[[], float], score: bool = True) -> float:
+    """The selection score after a training; a candidate that diverges is out of the running, and only that."""
+    try:
+      train()
+      return self._selection_score(learner) if score else 0.0
+    except NumericsError:
+      return float("-inf")
+    finally:
+      self._report()
+
+  def _selection_score(self, learner: Learner) -> float:
+    held_back = self._survey.selection
+    logits = learner.logits(held_back.ids)
+    if self._settings.selection == "auc":
+      return metrics.auc(held_back.labels, logits)
+    return -metrics.log_loss(held_back.labels, logits)
+
+  def _judge(self, learner: Learner, train: Callable[[int, int], float], learning_rate: float | None, epochs: int,
+             examples: int, width: int) -> tuple[Training, np.ndarray]:
+    """The trainings of all seeds, and per seed the components of their AUC, `[num_seeds, num_examples]`."""
+    labels = self._test.labels
+    seconds, logits = [], []  # Of the seconds the least counts: whatever else the machine does only adds to them.
+    for index, seed in enumerate(self._settings.seeds):
+      seconds.append(train(index, seed))
+      logits.append(learner.logits(self._test.ids))
+      self._report()
+    training = Training(
+        aucs=tuple(metrics.auc(labels, scores) for scores in logits),
+        log_losses=tuple(metrics.log_loss(labels, scores) for scores in logits),
+        calibrations=tuple(metrics.calibration(labels, scores) for scores in logits),
+        learning_rate=learning_rate, epochs=epochs, examples=examples,
+        flops=examples * learner.flops_per_example(width), seconds=min(seconds))
+    return training, np.stack([metrics.auc_components(labels, scores) for scores in logits])
+
+  def _report(self) -> None:
+    self._done += 1
+    self._progress("panel (trainings)", self._done, self._total)
+
+
+def _best(scores: Mapping[_Choice, float], member: str, kind: str) -> _Choice:
+  """The candidate with the highest score; of equals the first."""
+  finite = {choice: score for choice, score in scores.items() if np.isfinite(score)}
+  if not finite:
+    raise NumericsError(f"panel member {member!r} on {kind}", rule="at least one learning rate gives a finite loss.",
+                        received=f"none of {sorted({choice.learning_rate for choice in scores})}.",
+                        remedy="add lower learning rates.")
+  return max(finite, key=lambda choice: finite[choice])

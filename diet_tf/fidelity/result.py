@@ -1,0 +1,302 @@
+"""What fidelity was found, as figures: built by `diet_tf.fidelity.panel`, read by the report without TensorFlow."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import math
+from collections.abc import Mapping
+from typing import Any
+
+from diet_tf import metrics
+from diet_tf.errors import FormatError
+from diet_tf.metrics import Agreement, Estimate, PairedDifference
+
+FORMAT_NAME = "diet_tf.fidelity"
+FORMAT_VERSION = 1
+LOG, MEMORY, RANDOM_HARD, RANDOM_SOFT = "log", "memory", "random_hard", "random_soft"
+# What a member is trained on, in the order of tables.
+KINDS = (LOG, MEMORY, RANDOM_HARD, RANDOM_SOFT)
+
+
+@dataclasses.dataclass(frozen=True)
+class Training:
+  """One member's trainings on one kind of data, one per seed.
+
+  Attributes:
+    aucs: on the test examples, per seed.
+    log_losses: on the test examples, per seed.
+    calibrations: predicted over actual clicks, per seed.
+    learning_rate: the one that was selected; None where the memory's recipe sets rates per parameter group.
+    epochs: passes over the data.
+    examples: records processed in one training.
+    flops: estimated floating-point operations of one training.
+    seconds: wall time of the fastest of the trainings, tracing and evaluation left out.
+  """
+
+  aucs: tuple[float, ...]
+  log_losses: tuple[float, ...]
+  calibrations: tuple[float, ...]
+  learning_rate: float | None
+  epochs: int
+  examples: int
+  flops: float
+  seconds: float
+
+  @property
+  def auc(self) -> Estimate:
+    """Mean and standard error over seeds."""
+    return metrics.estimate(self.aucs)
+
+  @property
+  def log_loss(self) -> Estimate:
+    """Mean and standard error over seeds."""
+    return metrics.estimate(self.log_losses)
+
+  @property
+  def calibration(self) -> Estimate:
+    """Mean and standard error over seeds."""
+    return metrics.estimate(self.calibrations)
+
+
+@dataclasses.dataclass(frozen=True)
+class MemberFidelity:
+  """The figures of one member of the panel.
+
+  Attributes:
+    name: the member.
+    trainings: by kind; `random_soft` is absent where there was no teacher.
+    differences: AUC on the memory less that on the kind, paired over seeds and test examples.
+  """
+
+  name: str
+  trainings: Mapping[str, Training]
+  differences: Mapping[str, PairedDifference]
+
+  @property
+  def recovery(self) -> float:
+    """The share of the log's lift over chance that the memory keeps, of the mean AUCs."""
+    return metrics.recovery(self.trainings[MEMORY].auc.mean, self.trainings[LOG].auc.mean)
+
+  def to_dict(self) -> dict[str, Any]:
+    """The figures as JSON values; the means first, under the names of the machine-readable results."""
+    value: dict[str, Any] = {"name": self.name}
+    for kind in KINDS:
+      value[f"{kind}_auc"] = self._mean(kind, "auc")
+    for kind in KINDS:
+      value[f"{kind}_logloss"] = self._mean(kind, "log_loss")
+    for kind in KINDS:
+      value[f"{kind}_auc_se"] = self.trainings[kind].auc.standard_error if kind in self.trainings else None
+    value["recovery"] = self.recovery
+    value["trainings"] = {kind: dataclasses.asdict(training) for kind, training in self.trainings.items()}
+    value["differences"] = {kind: {**dataclasses.asdict(difference), "resolved": difference.resolved}
+                            for kind, difference in self.differences.items()}
+    return value
+
+  def _mean(self, kind: str, figure: str) -> float | None:
+    return getattr(self.trainings[kind], figure).mean if kind in self.trainings else None
+
+  @classmethod
+  def from_dict(cls, value: Mapping[str, Any]) -> MemberFidelity:
+    """The member that `to_dict` wrote."""
+    trainings = {kind: _training(entry) for kind, entry in value["trainings"].items()}
+    differences = {kind: PairedDifference(*_numbers([entry[key] for key in ("mean", "standard_error", "margin")]))
+                   for kind, entry in value["differences"].items()}
+    return cls(value["name"], trainings, differences)
+
+
+@dataclasses.dataclass(frozen=True)
+class Cost:
+  """What the log and the memory cost to train on and to store; a slot with K ids is larger than a row.
+
+  Attributes:
+    records: `log`, `memory` and `test`: records in each.
+    num_bytes: `log`, `memory`: bytes as stored (GZIP); `log_raw`, `memory_raw`: of the uncompressed TFRecords.
+    examples: `log`, `memory`: records processed by one training.
+    flops: `log`, `memory`: floating-point operations of one training, estimated, summed over the panel.
+    seconds: `log`, `memory`: wall time of one training, summed over the panel.
+  """
+
+  records: Mapping[str, int]
+  num_bytes: Mapping[str, int]
+  examples: Mapping[str, int]
+  flops: Mapping[str, float]
+  seconds: Mapping[str, float]
+
+  @property
+  def cost_ratio(self) -> float:
+    """Examples processed for the log over examples processed for the memory."""
+    return self.examples[LOG] / self.examples[MEMORY]
+
+
+@dataclasses.dataclass(frozen=True)
+class FidelityResult:
+  """How closely training on the memory mirrors training on the log.
+
+  Attributes:
+    members: the panel.
+    agreement: of the two rankings of the panel.
+    cost: of training and storing.
+    seeds: of the trainings; the standard errors are over these, and over draws of random rows with them.
+    spans: the spans of the log that was trained on.
+    bayes_auc: the best AUC that is possible on the test examples, where it is known.
+    memory_uri: where the memory lies.
+    report_uri: where the report lies.
+    settings: the panel's settings.
+  """
+
+  members: tuple[MemberFidelity, ...]
+  agreement: Agreement
+  cost: Cost
+  seeds: tuple[int, ...]
+  spans: tuple[int, ...] = ()
+  bayes_auc: float | None = None
+  memory_uri: str = ""
+  report_uri: str = ""
+  settings: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+
+  @property
+  def recovery(self) -> float:
+    """The mean of the members' recoveries."""
+    return sum(member.recovery for member in self.members) / len(self.members)
+
+  @property
+  def regret(self) -> float:
+    """The AUC on the log that is lost by picking the member that is best on the memory."""
+    return metrics.regret(*([member.trainings[kind].auc.mean for member in self.members] for kind in (LOG, MEMORY)))
+
+  def replace(self, **changes: Any) -> FidelityResult:
+    """A copy with other values, for example the `report_uri` once there is a report."""
+    return dataclasses.replace(self, **changes)
+
+  def to_dict(self) -> dict[str, Any]:
+    """The machine-readable results: JSON values, with null for figures that do not exist."""
+    value = {
+        "members": [member.to_dict() for member in self.members],
+        "records": dict(self.cost.records),
+        "bytes": dict(self.cost.num_bytes),
+        "cost_ratio": self.cost.cost_ratio,
+        "memory_uri": self.memory_uri,
+        "report_uri": self.report_uri,
+        "examples_processed": dict(self.cost.examples),
+        "flops": dict(self.cost.flops),
+        "seconds": dict(self.cost.seconds),
+        "recovery": self.recovery,
+        "agreement": dataclasses.asdict(self.agreement),
+        "regret": self.regret,
+        "bayes_auc": self.bayes_auc,
+        "seeds": list(self.seeds),
+        "spans": list(self.spans),
+        "settings": dict(self.settings),
+        "format_name": FORMAT_NAME,
+        "format_version": FORMAT_VERSION,
+    }
+    return _without_nan(value)
+
+  def to_json(self) -> str:
+    """`to_dict` as text, keys in its order."""
+    return json.dumps(self.to_dict(), indent=2, allow_nan=False) + "\n"
+
+  @classmethod
+  def from_dict(cls, value: Mapping[str, Any], subject: str = "fidelity result") -> FidelityResult:
+    """The result that `to_dict` wrote.
+
+    Raises:
+      FormatError: it is of another format, or newer than this version reads.
+    """
+    if value.get("format_name") != FORMAT_NAME:
+      raise FormatError(subject, rule=f"format_name is {FORMAT_NAME!r}.", received=repr(value.get("format_name")),
+                        remedy="give a file that the fidelity evaluation wrote.")
+    if value.get("format_version") != FORMAT_VERSION:
+      raise FormatError(subject, rule=f"this version of DIET-TF reads {FORMAT_NAME} version {FORMAT_VERSION}.",
+                        received=f"format version {value.get('format_version')}.",
+                        remedy="use the version of DIET-TF that wrote it.")
+    found = value["agreement"]
+    return cls(
+        members=tuple(MemberFidelity.from_dict(member) for member in value["members"]),
+        agreement=Agreement(_number(found["share"]), found["num_resolved"], found["num_pairs"],
+                            _number(found["tau_b"])),
+        cost=Cost(value["records"], value["bytes"], value["examples_processed"], value["flops"], value["seconds"]),
+        seeds=tuple(value["seeds"]), spans=tuple(value["spans"]), bayes_auc=value["bayes_auc"],
+        memory_uri=value["memory_uri"], report_uri=value["report_uri"], settings=value["settings"])
+
+  @classmethod
+  def from_json(cls, text: str, subject: str = "fidelity result") -> FidelityResult:
+    """The result that `to_json` wrote."""
+    return cls.from_dict(json.loads(text), subject)
+
+  def table(self) -> str:
+    """The figures as plain text: AUC and log loss of each member by what it was trained on, then agreement and cost."""
+    header = ["whole log", "memory", "random hard", "random soft"]
+    blocks = []
+    for title, figure in (("AUC", "auc"), ("log loss", "log_loss")):
+      rows = [[title, *header, "recovery"] if figure == "auc" else [title, *header]]
+      rows += [[member.name, *self._cells(member, figure), *([f"{member.recovery:.3f}"] if figure == "auc" else [])]
+               for member in self.members]
+      blocks.append(_aligned(rows))
+    return "\n\n".join([*blocks, "\n".join(self.summary())])
+
+  def _cells(self, member: MemberFidelity, figure: str) -> list[str]:
+    return [str(getattr(member.trainings[kind], figure)) if kind in member.trainings else "-" for kind in KINDS]
+
+  def summary(self) -> list[str]:
+    """The lines under the table: what the columns mean, agreement, and cost."""
+    cost, agreement = self.cost, self.agreement
+    share = "no resolved pair" if math.isnan(agreement.share) else (
+        f"{agreement.share:.2f} of {agreement.num_resolved} resolved pairs of {agreement.num_pairs}")
+    seeds = "1 seed" if len(self.seeds) == 1 else f"mean ± standard error over {len(self.seeds)} seeds"
+    lines = [
+        f"Figures on {cost.records['test']:,} test examples, {seeds}; random: as many random rows as slots.",
+        f"Recovery {self.recovery:.3f} on average. Agreement: {share}; Kendall's tau-b "
+        f"{_text(agreement.tau_b, '.2f')}; regret {self.regret:.4f} AUC.",
+        f"Records: {cost.records[LOG]:,} in the log, {cost.records[MEMORY]:,} slots "
+        f"(1/{cost.records[LOG] / cost.records[MEMORY]:.0f}).",
+        f"Bytes: {cost.num_bytes[LOG]:,} in the log, {cost.num_bytes[MEMORY]:,} in the memory "
+        f"(1/{_ratio(cost.num_bytes, '')}); uncompressed {cost.num_bytes['log_raw']:,} and "
+        f"{cost.num_bytes['memory_raw']:,} (1/{_ratio(cost.num_bytes, '_raw')}).",
+        f"Training cost: {cost.examples[LOG]:,} examples of the log, {cost.examples[MEMORY]:,} of the memory "
+        f"(1/{cost.cost_ratio:.1f}); operations (estimated) 1/{_ratio(cost.flops, '')}, wall time "
+        f"1/{_ratio(cost.seconds, '')}.",
+    ]
+    if self.bayes_auc is not None:
+      lines.insert(1, f"The best possible AUC on these test examples is {self.bayes_auc:.4f}.")
+    return lines
+
+
+def _aligned(rows: list[list[str]]) -> str:
+  """Rows of cells as lines, the first column to the left and the others to the right, with a rule under the header."""
+  widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+  lines = ["  ".join(cell.rjust(width) if column else cell.ljust(width)
+                     for column, (cell, width) in enumerate(zip(row, widths, strict=True))) for row in rows]
+  return "\n".join([lines[0], "-" * len(lines[0]), *lines[1:]])
+
+
+def _ratio(values: Mapping[str, Any], suffix: str) -> str:
+  memory = values[MEMORY + suffix]
+  return f"{values[LOG + suffix] / memory:.1f}" if memory else "?"
+
+
+def _text(value: float, form: str) -> str:
+  return "undefined" if math.isnan(value) else format(value, form)
+
+
+def _training(value: Mapping[str, Any]) -> Training:
+  arguments: dict[str, Any] = {key: tuple(entry) if isinstance(entry, list) else entry for key, entry in value.items()}
+  return Training(**arguments)
+
+
+def _number(value: float | None) -> float:
+  return float("nan") if value is None else float(value)
+
+
+def _numbers(values: list[float | None]) -> list[float]:
+  return [_number(value) for value in values]
+
+
+def _without_nan(value: Any) -> Any:
+  if isinstance(value, Mapping):
+    return {key: _without_nan(entry) for key, entry in value.items()}
+  if isinstance(value, list | tuple):
+    return [_without_nan(entry) for entry in value]
+  # A margin without an end is written as null too; it is read back as NaN, which resolves nothing either.
+  return None if isinstance(value, float) and not math.isfinite(value) else value

@@ -1,0 +1,211 @@
+"""The feature spec: which columns of the log become fields, and how a value becomes an id.
+
+An id is local to its field and lies in `[0, num_ids)`. Id 0 means "missing" in every field. The same value maps to
+the same id in every span: hashing is a fixed function, a closed vocabulary is part of the spec, and a grown
+vocabulary only ever appends (its values are carried from span to span in the memory store).
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+from collections.abc import Mapping
+from typing import Any
+
+from diet_tf.errors import ConfigError
+from diet_tf.log.salt import Salt
+
+MISSING_ID = 0
+OUT_OF_VOCABULARY_ID = 1
+# Ids 0 and 1 of a vocabulary field are taken by "missing" and "out of vocabulary".
+NUM_RESERVED_VOCABULARY_IDS = 2
+
+
+@dataclasses.dataclass(frozen=True)
+class Field:
+  """One categorical input of a model.
+
+  Exactly one of `hash_ids`, `vocabulary_ids` and `boundaries` says how values become ids:
+
+  - `hash_ids`: `id = 1 + FarmHashFingerprint64(canonical value) mod (hash_ids - 1)`; with a salt, the fingerprint is
+    BLAKE2b keyed by its secret.
+  - `vocabulary_ids`: at most that many ids; `vocabulary` lists the values if it is closed, else it grows by the values
+    of each span, most frequent first. A value that is not listed gets id 1.
+  - `boundaries`: `id = 1 + number of boundaries <= value`.
+
+  Attributes:
+    name: the field's name in examples, models and memories.
+    column: the column of the joined log that it is read from.
+    hash_ids: size of the id space of a hashed field.
+    vocabulary_ids: size of the id space of a vocabulary field.
+    vocabulary: the closed list of values, in canonical form; empty if the vocabulary grows.
+    boundaries: strictly increasing bucket boundaries.
+    ids_per_slot: the most ids that a slot keeps for this field (K); None takes the memory's default.
+    salt: what a hashed field's ids are keyed with; None hashes without a secret.
+  """
+
+  name: str
+  column: str
+  hash_ids: int | None = None
+  vocabulary_ids: int | None = None
+  vocabulary: tuple[str, ...] = ()
+  boundaries: tuple[float, ...] = ()
+  ids_per_slot: int | None = None
+  salt: Salt | None = None
+
+  def __post_init__(self) -> None:
+    subject = f"field {self.name!r}"
+    if not isinstance(self.name, str) or not isinstance(self.column, str):
+      raise ConfigError(subject, rule="name and column of a field are texts.",
+                        received=f"{self.name!r}, {self.column!r}.", remedy="put them in quotes.")
+    if not self.name or "/" in self.name:
+      raise ConfigError(subject, rule="a field's name is a non-empty string without '/'.", received=repr(self.name),
+                        remedy="rename the field.")
+    ways = [self.hash_ids is not None, self.vocabulary_ids is not None, bool(self.boundaries)]
+    if sum(ways) != 1:
+      raise ConfigError(subject, rule="exactly one of hash_ids, vocabulary_ids and boundaries must be set.",
+                        received=f"{sum(ways)} of them.", remedy="keep one.")
+    sizes = (self.hash_ids, self.vocabulary_ids, self.ids_per_slot)
+    if not all(size is None or type(size) is int for size in sizes):
+      raise ConfigError(subject, rule="hash_ids, vocabulary_ids and ids_per_slot are integers.", received=f"{sizes}.",
+                        remedy="write whole numbers.")
+    if self.num_ids < 2:
+      raise ConfigError(subject, rule="the id space needs at least 2 ids.", received=str(self.num_ids),
+                        remedy="raise hash_ids or vocabulary_ids.")
+    if len(self.vocabulary) + NUM_RESERVED_VOCABULARY_IDS > (self.vocabulary_ids or 1 << 62):
+      raise ConfigError(subject, rule="a closed vocabulary and its two reserved ids must fit in vocabulary_ids.",
+                        received=f"{len(self.vocabulary)} values for {self.vocabulary_ids} ids.",
+                        remedy="raise vocabulary_ids.")
+    if len(set(self.vocabulary)) != len(self.vocabulary):
+      raise ConfigError(subject, rule="the values of a vocabulary are distinct.", received="a repeated value.",
+                        remedy="remove the repetition.")
+    if any(a >= b for a, b in zip(self.boundaries, self.boundaries[1:])):
+      raise ConfigError(subject, rule="boundaries are strictly increasing.", received=str(list(self.boundaries)),
+                        remedy="sort them and drop repetitions.")
+    if self.salt is not None and self.hash_ids is None:
+      raise ConfigError(subject, rule="a salt is for hashed fields.", received="a salt without hash_ids.",
+                        remedy="hash the field, or leave the salt out.")
+    if self.ids_per_slot is not None and self.ids_per_slot < 1:
+      raise ConfigError(subject, rule="ids_per_slot is at least 1.", received=str(self.ids_per_slot),
+                        remedy="set it to 1 or more.")
+
+  @property
+  def num_ids(self) -> int:
+    """Size of the field's id space, id 0 ("missing") included."""
+    if self.hash_ids is not None:
+      return self.hash_ids
+    if self.vocabulary_ids is not None:
+      return self.vocabulary_ids
+    return len(self.boundaries) + 2
+
+
+@dataclasses.dataclass(frozen=True)
+class Label:
+  """How the 0/1 label is read.
+
+  Attributes:
+    column: the column of the log.
+    positive_from: if set, the label is 1 where the column is at least this value; otherwise the column must be 0 or 1.
+  """
+
+  column: str
+  positive_from: float | None = None
+
+
+@dataclasses.dataclass(frozen=True)
+class FeatureSpec:
+  """The fields, label and time column of a log; all that is needed to read an example or a slot.
+
+  Attributes:
+    fields: in the order that fixes axis 1 of every `[num_examples, num_fields]` array.
+    label: how the label is read.
+    time_column: an integer or float column that orders the examples of a span; None keeps them in hash order.
+  """
+
+  fields: tuple[Field, ...]
+  label: Label
+  time_column: str | None = None
+
+  def __post_init__(self) -> None:
+    names = [field.name for field in self.fields]
+    if not names:
+      raise ConfigError("feature spec", rule="at least one field is declared.", received="none.",
+                        remedy="declare the categorical inputs of your models under features.fields.")
+    repeated = sorted({name for name in names if names.count(name) > 1})
+    if repeated:
+      raise ConfigError("feature spec", rule="field names are distinct.", received=f"repeated: {repeated}.",
+                        remedy="rename one of them.")
+    if len({field.salt for field in self.fields if field.hash_ids is not None}) > 1:
+      raise ConfigError("feature spec", rule="all hashed fields have one salt, or none has.", received="several.",
+                        remedy="set it with FeatureSpec.with_salt.")
+
+  @property
+  def names(self) -> tuple[str, ...]:
+    """The fields' names, in order."""
+    return tuple(field.name for field in self.fields)
+
+  @property
+  def num_ids(self) -> tuple[int, ...]:
+    """Per field, the size of its id space."""
+    return tuple(field.num_ids for field in self.fields)
+
+  @property
+  def salt(self) -> Salt | None:
+    """What the ids of hashed fields are keyed with; None without a secret."""
+    return next((field.salt for field in self.fields if field.salt is not None), None)
+
+  def with_salt(self, salt: Salt | None) -> FeatureSpec:
+    """The spec whose hashed fields have this salt."""
+    fields = tuple(field if field.hash_ids is None else dataclasses.replace(field, salt=salt) for field in self.fields)
+    return dataclasses.replace(self, fields=fields)
+
+  def bound_to(self, check: str | None) -> FeatureSpec:
+    """The spec whose secret has to be the one with this check value; the spec itself without a salt or a value."""
+    if self.salt is None or check is None:
+      return self
+    return self.with_salt(dataclasses.replace(self.salt, check=check))
+
+  def ids_per_slot(self, default: int) -> tuple[int, ...]:
+    """Per field, the most ids that a slot keeps: never more than the field has."""
+    return tuple(min(field.num_ids, field.ids_per_slot or default) for field in self.fields)
+
+  def to_dict(self) -> dict[str, Any]:
+    """The spec as a dict, which `from_dict` reads; the salt, which all hashed fields share, stands in it once."""
+    value = dataclasses.asdict(self)
+    for field in value["fields"]:
+      del field["salt"]
+    return value if self.salt is None else {**value, "salt": dataclasses.asdict(self.salt)}
+
+  @classmethod
+  def from_dict(cls, value: Mapping[str, Any]) -> FeatureSpec:
+    """The spec that `to_dict` gave."""
+    fields = tuple(
+        Field(**{**field, "vocabulary": tuple(field.get("vocabulary", ())),
+                 "boundaries": tuple(field.get("boundaries", ()))}) for field in value["fields"])
+    spec = cls(fields=fields, label=Label(**value["label"]), time_column=value.get("time_column"))
+    return spec.with_salt(Salt(**value["salt"])) if value.get("salt") else spec
+
+  def digest(self) -> str:
+    """The SHA-256 of the spec's canonical JSON: two specs with one digest read a log alike, given one secret.
+
+    Of a salt it says only that there is one: where the secret comes from makes no difference, and which it is, nobody
+    knows before the first span is encoded.
+    """
+    salted = {} if self.salt is None else {"salt": True}
+    canonical = json.dumps({**self.to_dict(), **salted}, sort_keys=True, separators=(",", ":"))
+    return hashlib.sha256(canonical.encode()).hexdigest()
+
+
+def features_from_json(text: str) -> FeatureSpec:
+  """The feature spec in the JSON text of `FeatureSpec.to_dict`.
+
+  Raises:
+    ConfigError: the text is not that.
+  """
+  try:
+    return FeatureSpec.from_dict(json.loads(text))
+  except (ValueError, KeyError, TypeError, AttributeError) as error:
+    raise ConfigError("features", rule="it is the JSON of FeatureSpec.to_dict().",
+                      received=f"{text[:80]!r} ({type(error).__name__}: {error}).",
+                      remedy="pass json.dumps(spec.to_dict()).") from error

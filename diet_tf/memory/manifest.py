@@ -1,0 +1,244 @@
+"""The manifest of a memory and the recipe that it ships: plain JSON, read without TensorFlow."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import re
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from diet_tf.errors import DietError, FormatError, StoreError
+from diet_tf.io import files
+from diet_tf.io.documents import (
+  canonical_digest,
+  check_document,
+  damaged,
+  document_bytes,
+  is_count,
+  is_sha256,
+  read_document,
+)
+from diet_tf.io.record_frames import ShardInfo
+from diet_tf.log.features import FeatureSpec
+from diet_tf.memory.privacy import Claim
+from diet_tf.memory.recipe import Recipe
+
+if TYPE_CHECKING:
+
+  pass
+
+MANIFEST_NAME = "manifest.json"
+FORMAT_NAME = "diet_tf.memory"
+# Version 1 is written where nothing of version 2 is set: a salt of the feature spec, or `users_per_id`.
+FORMAT_VERSION = 2
+
+_SHARD_NAME = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9._-]*")
+
+
+@dataclasses.dataclass(frozen=True)
+class Manifest:
+  """All that is known of a memory without reading its slots.
+
+  Attributes:
+    feature_spec: the `FeatureSpec` as a dict.
+    feature_spec_digest: its digest.
+    span: the last span that the memory has seen.
+    num_slots: number of slots.
+    num_examples_seen: number of examples in all spans up to `span`.
+    max_ids: per field name, the most ids that a slot keeps (K).
+    budget: how the number of slots was set.
+    recipe: how to train on it.
+    lineage: the memories that it grew from, oldest first, each `{"span": int, "digest": str}`.
+    shards: its TFRecord files, in the order of the slots.
+    settings_digest: digest of the settings that made it.
+    versions: of the packages that made it.
+    users_per_id: per span that slots were born in (`born_span`), how many distinct users (`min_users`) of which field
+      (`user_field`) stand behind each of their id weights; empty where no slot was made under such a rule.
+  """
+
+  feature_spec: Mapping[str, Any]
+  feature_spec_digest: str
+  span: int
+  num_slots: int
+  num_examples_seen: int
+  max_ids: Mapping[str, int]
+  budget: Mapping[str, Any]
+  recipe: Recipe
+  lineage: tuple[Mapping[str, Any], ...] = ()
+  shards: tuple[ShardInfo, ...] = ()
+  settings_digest: str = ""
+  versions: Mapping[str, str] = dataclasses.field(default_factory=dict)
+  users_per_id: tuple[Mapping[str, Any], ...] = ()
+  format_name: str = FORMAT_NAME
+  format_version: int = 1
+
+  def __post_init__(self) -> None:
+    object.__setattr__(self, "lineage", tuple(dict(entry) for entry in self.lineage))
+    object.__setattr__(self, "shards", tuple(self.shards))
+    object.__setattr__(self, "users_per_id", tuple(dict(entry) for entry in self.users_per_id))
+    if self.users_per_id or self.feature_spec.get("salt"):
+      # An earlier release would take the ids for unkeyed ones.
+      object.__setattr__(self, "format_version", FORMAT_VERSION)
+
+  @property
+  def digest(self) -> str:
+    """SHA-256 of the canonical JSON of all the rest, shard digests included: it names the memory's content."""
+    return canonical_digest(self._content())
+
+  @property
+  def num_bytes(self) -> int:
+    """Size of the shards as they lie on the disk."""
+    return sum(shard.num_bytes for shard in self.shards)
+
+  @property
+  def num_raw_bytes(self) -> int:
+    """Size of the shards without compression."""
+    return sum(shard.num_raw_bytes for shard in self.shards)
+
+  def spec(self) -> FeatureSpec:
+    """The feature spec as an object."""
+    return FeatureSpec.from_dict(self.feature_spec)
+
+  @property
+  def salt_check(self) -> str | None:
+    """The check value of the secret that ids are hashed with; None without one."""
+    salt = self.spec().salt
+    return None if salt is None else salt.check
+
+  def claim(self) -> Claim:
+    """What holds for all slots of the people behind them."""
+    return Claim.of(self.users_per_id, self.spec())
+
+  def grown_lineage(self) -> tuple[Mapping[str, Any], ...]:
+    """The lineage of a memory that grows from this one: its own, and itself.
+
+    A copy of a committed memory that was migrated to another feature spec is no commit of its own: its own lineage ends
+    with that memory, of the same span, which stands for it.
+    """
+    if self.lineage and self.lineage[-1]["span"] == self.span:
+      return self.lineage
+    return (*self.lineage, {"span": self.span, "digest": self.digest})
+
+  def require_spec(self, spec: FeatureSpec, subject: str = "memory") -> None:
+    """Raises FormatError if the memory was made with another feature spec than `spec`, or with another secret."""
+    if spec.digest() == self.feature_spec_digest:
+      self.require_secret(spec, subject)
+      return
+    raise FormatError(subject, rule=f"the memory must be of the feature spec {spec.digest()[:12]} in use.",
+                      received=f"feature spec {self.feature_spec_digest[:12]}, which differs in "
+                      f"{_difference(self.feature_spec, spec.to_dict())}.",
+                      remedy="use the config that made the memory, or start a new store.")
+
+  def require_secret(self, spec: FeatureSpec, subject: str = "memory") -> None:
+    """Raises FormatError if the ids of `spec` are known to be hashed with another secret than the memory's."""
+    known = None if spec.salt is None else spec.salt.check
+    if known is not None and self.salt_check is not None and known != self.salt_check:
+      raise FormatError(subject, rule=f"its ids are hashed with the secret in use, of the check value {known}.",
+                        received=f"check value {self.salt_check}.",
+                        remedy="encode rows with the secret of the store; another secret needs a new store.")
+
+  def to_dict(self) -> dict[str, Any]:
+    """The manifest as JSON values, with its digest."""
+    return {**self._content(), "digest": self.digest}
+
+  def _content(self) -> dict[str, Any]:
+    value = {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
+    value["recipe"] = self.recipe.to_dict()
+    value["shards"] = [dataclasses.asdict(shard) for shard in self.shards]
+    value["lineage"] = [dict(entry) for entry in self.lineage]
+    if self.format_version < 2:
+      del value["users_per_id"]
+    return json.loads(json.dumps(value, default=dict))
+
+  @classmethod
+  def from_dict(cls, value: Mapping[str, Any], subject: str = "manifest") -> Manifest:
+    """The manifest that `to_dict` wrote, after every check that needs no shard.
+
+    Raises:
+      FormatError: unknown format name, newer version, missing or unknown keys, a digest that does not fit, a shard
+        name that is no plain file name, or counts that contradict each other.
+    """
+    fields = {field.name for field in dataclasses.fields(cls)}
+    if value.get("format_version") == 1:
+      fields -= {"users_per_id"}
+    check_document(value, subject, FORMAT_NAME, FORMAT_VERSION, fields | {"digest"})
+    try:
+      content = {name: value[name] for name in fields}
+      content["recipe"] = Recipe.from_dict(value["recipe"])
+      content["shards"] = tuple(ShardInfo(**shard) for shard in value["shards"])
+      manifest = cls(**content)
+      spec_digest = manifest.spec().digest()
+      digest = manifest.digest
+    except (DietError, TypeError, KeyError, ValueError, AttributeError, ArithmeticError) as error:
+      raise damaged(subject, "its parts are as the writer made them.", f"{type(error).__name__}: {error}") from error
+    if spec_digest != manifest.feature_spec_digest:
+      raise damaged(subject, "feature_spec_digest is the digest of feature_spec.",
+                    f"{manifest.feature_spec_digest} for {spec_digest}.")
+    if digest != value["digest"]:
+      raise damaged(subject, "digest is the digest of the rest of the manifest.", f"{value['digest']} for {digest}.")
+    manifest._check(subject)
+    return manifest
+
+  def _check(self, subject: str) -> None:
+    mappings = (self.feature_spec, self.max_ids, self.budget, self.versions, *self.lineage)
+    if not all(isinstance(value, dict) for value in mappings) or not isinstance(self.settings_digest, str):
+      raise damaged(subject, "every value is of the kind that its writer sets.", "a value of another kind.")
+    if not all(set(entry) == {"span", "digest"} and is_count(entry["span"]) and is_sha256(entry["digest"])
+               for entry in self.lineage):
+      raise damaged(subject, "lineage names memories by span and digest.", str(self.lineage))
+    if not all(set(entry) == {"born_span", "user_field", "min_users"} and is_count(entry["born_span"])
+               and is_count(entry["min_users"]) and entry["min_users"] >= 1
+               and (entry["user_field"] is None or entry["user_field"] in self.spec().names)
+               for entry in self.users_per_id):
+      raise damaged(subject, "users_per_id names spans, fields and numbers of users.", str(self.users_per_id))
+    for shard in self.shards:
+      if not isinstance(shard.name, str) or not _SHARD_NAME.fullmatch(shard.name):
+        raise damaged(subject, "a shard is a plain file name in the manifest's own folder.", repr(shard.name))
+      if not is_sha256(shard.sha256):
+        raise damaged(subject, f"shard {shard.name} has a SHA-256 in hex.", repr(shard.sha256))
+    names = [shard.name for shard in self.shards]
+    if len(set(names)) != len(names):
+      raise damaged(subject, "shard names are distinct.", str(names))
+    counts = [self.span, self.num_slots, self.num_examples_seen, *self.max_ids.values()]
+    for shard in self.shards:
+      counts += [shard.num_bytes, shard.num_raw_bytes, shard.num_records]
+    if not all(is_count(count) for count in counts):
+      raise damaged(subject, "counts and spans are integers of at least 0.", str(counts))
+    num_records = sum(shard.num_records for shard in self.shards)
+    if num_records != self.num_slots:
+      raise damaged(subject, "num_slots is the sum of the shards' records.", f"{self.num_slots} for {num_records}.")
+    if tuple(self.max_ids) != self.spec().names and set(self.max_ids) != set(self.spec().names):
+      raise damaged(subject, "max_ids has one entry per field.", str(sorted(self.max_ids)))
+
+
+def read_manifest(path: str) -> Manifest:
+  """The manifest of a memory, from its folder or from the path of the manifest itself.
+
+  Raises:
+    StoreError: there is no manifest.
+    FormatError: it is damaged, of another format, or newer than this version reads.
+  """
+  if not path.endswith(".json"):
+    path = files.join(path, MANIFEST_NAME)
+  if not files.exists(path):
+    raise StoreError(path, rule=f"a memory is a folder with a {MANIFEST_NAME}.", received="no such file.",
+                     remedy="give the folder of a memory, or the root of a store with a commit.")
+  return Manifest.from_dict(read_document(path), subject=path)
+
+
+def write_manifest(directory: str, manifest: Manifest) -> None:
+  """Writes the manifest into the memory's folder, atomically; the same manifest always gives the same bytes."""
+  files.write_atomically(files.join(directory, MANIFEST_NAME), document_bytes(manifest.to_dict()))
+
+
+def _difference(old: Mapping[str, Any], new: Mapping[str, Any]) -> str:
+  """Names the parts in which two feature specs differ."""
+  old_fields = {field["name"]: field for field in old["fields"]}
+  new_fields = {field["name"]: json.loads(json.dumps(field)) for field in new["fields"]}
+  parts = [f"field {name!r}" for name in sorted(old_fields.keys() | new_fields.keys())
+           if json.loads(json.dumps(old_fields.get(name))) != new_fields.get(name)]
+  parts += [key for key in ("label", "time_column") if old.get(key) != new.get(key)]
+  # Which variable holds the secret, and whether it is known yet, is no difference of specs.
+  parts += ["salt"] if bool(old.get("salt")) != bool(new.get("salt")) else []
+  return ", ".join(parts) or "the order of the fields"

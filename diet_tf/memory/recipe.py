@@ -1,0 +1,84 @@
+"""The recipe that a memory ships: how to train on it. Plain data, read without TensorFlow."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Mapping
+from typing import Any
+
+from diet_tf.errors import ConfigError
+from diet_tf.io.documents import is_count
+
+# The groups of variables that have a learning rate of their own; see `diet_tf.models.optimizers`.
+PARAMETER_GROUPS = ("embedding", "linear", "dense")
+
+
+@dataclasses.dataclass(frozen=True)
+class Recipe:
+  """How to train on a memory: learned together with the slots, for their stored order.
+
+  Attributes:
+    batch_size: slots per training step.
+    epochs: passes over the memory.
+    beta_1: Adam's decay of the first moment.
+    beta_2: Adam's decay of the second moment.
+    epsilon: Adam's denominator offset.
+    learning_rates: one for each group of variables in `PARAMETER_GROUPS`.
+    step_multipliers: multiplies the learning rates, one entry per training step; the last one holds beyond its end,
+      and none means 1 throughout.
+    order: "as_stored": slots are never shuffled, since they were learned in this order.
+  """
+
+  batch_size: int = 64
+  epochs: int = 2
+  beta_1: float = 0.9
+  beta_2: float = 0.999
+  epsilon: float = 1e-7
+  learning_rates: Mapping[str, float] = dataclasses.field(
+      default_factory=lambda: {"embedding": 1e-2, "linear": 1e-2, "dense": 3e-3})
+  step_multipliers: tuple[float, ...] = ()
+  order: str = "as_stored"
+
+  def __post_init__(self) -> None:
+    object.__setattr__(self, "learning_rates", {name: float(rate) for name, rate in self.learning_rates.items()})
+    object.__setattr__(self, "step_multipliers", tuple(float(value) for value in self.step_multipliers))
+    for name in ("batch_size", "epochs"):
+      self._require(name, "is an integer of at least 1.", is_count(getattr(self, name)) and getattr(self, name) >= 1)
+    for name in ("beta_1", "beta_2"):
+      self._require(name, "lies in [0, 1).", 0 <= getattr(self, name) < 1)
+    self._require("epsilon", "is positive.", self.epsilon > 0)
+    self._require("learning_rates", f"has one positive rate for each of {list(PARAMETER_GROUPS)}.",
+                  set(self.learning_rates) == set(PARAMETER_GROUPS)
+                  and all(math.isfinite(rate) and rate > 0 for rate in self.learning_rates.values()))
+    self._require("step_multipliers", "are finite and not negative.",
+                  all(math.isfinite(value) and value >= 0 for value in self.step_multipliers))
+    self._require("order", "is 'as_stored': slots are learned in their order.", self.order == "as_stored")
+
+  def _require(self, name: str, rule: str, holds: bool) -> None:
+    if not holds:
+      raise ConfigError(f"recipe.{name}", rule=f"{name} {rule}", received=repr(getattr(self, name)),
+                        remedy=f"correct {name}.")
+
+  def steps_per_epoch(self, num_slots: int) -> int:
+    """Training steps in one pass over that many slots, the last of which may be a smaller batch."""
+    return -(-num_slots // self.batch_size)
+
+  def to_dict(self) -> dict[str, Any]:
+    """The recipe as JSON values."""
+    value = dataclasses.asdict(self)
+    return {**value, "step_multipliers": list(self.step_multipliers)}
+
+  @classmethod
+  def from_dict(cls, value: Mapping[str, Any]) -> Recipe:
+    """The recipe that `to_dict` wrote.
+
+    Raises:
+      ConfigError: a key is unknown or a value is out of range.
+    """
+    known = {field.name for field in dataclasses.fields(cls)}
+    unknown = sorted(set(value) - known)
+    if unknown:
+      raise ConfigError("recipe", rule=f"its keys are among {sorted(known)}.", received=f"unknown: {unknown}.",
+                        remedy="remove them, or read it with the version that wrote it.")
+    return cls(**value)

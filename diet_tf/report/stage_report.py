@@ -1,0 +1,61 @@
+"""The report of one stage: what it did with the slots, how the refinement went, and what the gate decided."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from diet_tf.io import files
+from diet_tf.memory.slots import Slots
+from diet_tf.report import memory_figures, page
+from diet_tf.report.run_report import COVERAGE_NAMES
+from diet_tf.report.stage_record import StageRecord, StageSummary
+
+
+def write_stage_report(uri: str, record: StageRecord, slots: Slots | None = None) -> str:
+  """The report as one HTML page that loads nothing, written atomically.
+
+  Args:
+    uri: the HTML file, in a folder that exists.
+    record: of the stage.
+    slots: of the memory that the gate chose; None leaves their distributions out.
+  """
+  text = render_stage_report(record, slots)
+  with files.writing(uri):
+    files.write_atomically(uri, text.encode())
+  return text
+
+
+def render_stage_report(record: StageRecord, slots: Slots | None = None) -> str:
+  """The report as HTML."""
+  summary = record.summary
+  shares = {} if record.coverage is None else {"held_back": record.coverage}
+  return page.render(
+      "stage.html.j2", summary=summary, verdict=verdict(summary), candidates=_candidates(summary.verdict or {}),
+      teacher_loss=None if record.teacher_loss is None else f"{record.teacher_loss:.5f}",
+      figures=[memory_figures.actions([record]), memory_figures.ages(record.slots_by_age, summary.span),
+               memory_figures.outer_losses([record]), memory_figures.labels(slots),
+               memory_figures.sample_weights(slots), memory_figures.influences(slots, record),
+               memory_figures.coverage(shares, COVERAGE_NAMES)])
+
+
+def verdict(summary: StageSummary) -> str:
+  """In a sentence, what the gate chose, and on what grounds."""
+  found = summary.verdict or {}
+  chosen = found.get("chosen")
+  if not chosen:
+    return "This stage had no gate."
+  others = "; ".join(f"{value:+.5f} ± {found['standard_errors'][name]:.5f} to {name}"
+                     for name, value in found["differences"].items())
+  return f"The gate chose: {chosen}. The refined memory's loss differs by {others or 'nothing: it had no rival'}."
+
+
+def _candidates(found: Mapping[str, Any]) -> list[tuple[str, str, str]]:
+  """`(candidate, loss, refined less it)` as text."""
+  rows = []
+  for name, loss in found.get("losses", {}).items():
+    difference = "–"
+    if name in found["differences"]:
+      difference = f"{found['differences'][name]:+.5f} ± {found['standard_errors'][name]:.5f}"
+    rows.append((name, f"{loss:.5f}", difference))
+  return rows

@@ -1,0 +1,224 @@
+"""Settings as dataclasses, built from plain mappings with every key and type checked, and the places in messages."""
+
+from __future__ import annotations
+
+import collections.abc
+import contextlib
+import dataclasses
+import difflib
+import json
+import types
+import typing
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, Literal, NoReturn, TypeVar, Union
+
+from diet_tf.errors import ConfigError
+
+Settings = TypeVar("Settings")
+_NAMES = {bool: "true or false", int: "a whole number", float: "a number", str: "a text"}
+Path = tuple[str | int, ...]
+
+
+@dataclasses.dataclass(frozen=True)
+class Where:
+  """A place in a config, for error messages.
+
+  Attributes:
+    source: the file, or what else the values came from.
+    path: the keys that lead to the place.
+    locations: of the values that are known to come from somewhere: "file:line", or the override that set them.
+  """
+
+  source: str
+  path: Path = ()
+  locations: Mapping[Path, str] = dataclasses.field(default_factory=dict)
+
+  def child(self, key: str | int) -> Where:
+    """The place of an entry."""
+    return dataclasses.replace(self, path=(*self.path, key))
+
+  @property
+  def key(self) -> str:
+    """The place as a dotted key, as overrides write it; empty for the whole config."""
+    return ".".join(map(str, self.path))
+
+  @property
+  def location(self) -> str:
+    """File and line of the place, or of the nearest section around it that has one."""
+    known = (self.locations.get(self.path[:size]) for size in range(len(self.path), -1, -1))
+    return next((location for location in known if location), self.source)
+
+  def locate(self, key: str) -> str | None:
+    """File and line of the entry with this dotted key, if it has one."""
+    return next((location for path, location in self.locations.items() if ".".join(map(str, path)) == key), None)
+
+  def __str__(self) -> str:
+    return f"{self.location}: {self.key}" if self.path else self.location
+
+
+def build(cls: type[Settings], values: Mapping[str, Any], where: Where | str) -> Settings:
+  """A dataclass from a mapping, with nested dataclasses, checking every key and type; only int becomes float.
+
+  Args:
+    cls: a dataclass whose fields are annotated with bool, int, float, str, None, Any, Literal, a union, a dataclass,
+      or a tuple, sequence or mapping of these.
+    values: one entry for each field that is set; a field without a default must be.
+    where: the place of the mapping, for messages.
+
+  Raises:
+    ConfigError: an unknown key (naming the nearest known one), a missing key, a wrong type, or what `cls` itself
+      refuses; the message names the place.
+  """
+  where = Where(where) if isinstance(where, str) else where
+  if not isinstance(values, collections.abc.Mapping):
+    refuse(where, "it is a section with keys.", described(values), "write its keys below it, indented.")
+  fields = [field for field in dataclasses.fields(typing.cast(Any, cls)) if field.init]
+  required = [field.name for field in fields
+              if field.default is dataclasses.MISSING and field.default_factory is dataclasses.MISSING]
+  check_keys(values, [field.name for field in fields], required, where)
+  annotations = typing.get_type_hints(cls)
+  arguments = {key: convert(value, annotations[key], where.child(key)) for key, value in values.items()}
+  with located(where):
+    return cls(**arguments)
+
+
+def check_keys(values: Mapping[str, Any], known: Sequence[str], required: Sequence[str], where: Where) -> None:
+  """Raises ConfigError for the first key that is not known, or the first required one that is missing."""
+  for key in values:
+    if key not in known:
+      close = difflib.get_close_matches(str(key), known, 1)
+      remedy = f"did you mean {close[0]!r}?" if close else "remove it."
+      refuse(where.child(key), f"the keys here are {', '.join(known)}.", repr(key), remedy)
+  for key in required:
+    if values.get(key) is None:
+      place = where.child(key).key
+      refuse(where, f"{place} is set.", f"keys {sorted(map(str, values))}.", f"add {place}.")
+
+
+def convert(value: Any, annotation: Any, where: Where) -> Any:
+  """The value as the annotation wants it."""
+  origin, arguments = typing.get_origin(annotation), typing.get_args(annotation)
+  if annotation is Any:
+    return value
+  if origin in (Union, types.UnionType):
+    return _convert_union(value, arguments, where)
+  if origin is Literal:
+    if not _may_fit(value, annotation):
+      refuse(where, f"it is one of {', '.join(map(repr, arguments))}.", described(value), "choose one of them.")
+    return value
+  if dataclasses.is_dataclass(annotation) and isinstance(annotation, type):
+    return build(annotation, value, where)
+  if origin is tuple or origin in (list, collections.abc.Sequence):
+    return _convert_sequence(value, annotation, where)
+  if origin in (dict, collections.abc.Mapping):
+    if not isinstance(value, collections.abc.Mapping):
+      refuse(where, "it is a section of key: value.", described(value), "write its keys below it, indented.")
+    return {convert(key, arguments[0], where): convert(entry, arguments[1], where.child(key))
+            for key, entry in value.items()}
+  return _convert_scalar(value, annotation, where)
+
+
+def _convert_sequence(value: Any, annotation: Any, where: Where) -> Any:
+  arguments = typing.get_args(annotation)
+  if not isinstance(value, (list, tuple)):
+    refuse(where, "it is a list.", described(value), "write it like [a, b], or as lines that begin with '- '.")
+  fixed = typing.get_origin(annotation) is tuple and arguments[-1] is not Ellipsis
+  if fixed and len(value) != len(arguments):
+    refuse(where, f"it is a list of {len(arguments)}.", f"{len(value)}.", "give exactly as many.")
+  kinds = arguments if fixed else [arguments[0]] * len(value)
+  items = [convert(item, kind, where.child(index))
+           for index, (item, kind) in enumerate(zip(value, kinds, strict=True))]
+  return items if typing.get_origin(annotation) is list else tuple(items)
+
+
+def _convert_union(value: Any, choices: Sequence[Any], where: Where) -> Any:
+  if value is None and type(None) in choices:
+    return None
+  choices = [choice for choice in choices if choice is not type(None)]
+  fitting = [choice for choice in choices if _may_fit(value, choice)]
+  if not fitting:
+    refuse(where, f"it is {' or '.join(map(_named, choices))}.", described(value), "give one of these.")
+  # Of int and float, a whole number is an int; the annotation's order decides otherwise.
+  return convert(value, next((choice for choice in fitting if choice is type(value)), fitting[0]), where)
+
+
+def _may_fit(value: Any, annotation: Any) -> bool:
+  origin = typing.get_origin(annotation)
+  if annotation is Any:
+    return True
+  if origin is Literal:
+    # Python takes True for 1; a config does not.
+    return any(value == choice and type(value) is type(choice) for choice in typing.get_args(annotation))
+  if dataclasses.is_dataclass(annotation) or origin in (dict, collections.abc.Mapping):
+    return isinstance(value, collections.abc.Mapping)
+  if origin in (tuple, list, collections.abc.Sequence):
+    return isinstance(value, (list, tuple))
+  if isinstance(value, bool) or annotation is bool:
+    return isinstance(value, bool) and annotation is bool
+  return isinstance(value, (int, float) if annotation is float else annotation)
+
+
+def _convert_scalar(value: Any, annotation: Any, where: Where) -> Any:
+  if not _may_fit(value, annotation):
+    remedy = "put it in quotes." if annotation is str and not isinstance(value, (dict, list)) else "correct the value."
+    refuse(where, f"it is {_named(annotation)}.", described(value), remedy)
+  return float(value) if annotation is float else value
+
+
+def _named(annotation: Any) -> str:
+  if annotation in _NAMES:
+    return _NAMES[annotation]
+  if dataclasses.is_dataclass(annotation) or typing.get_origin(annotation) in (dict, collections.abc.Mapping):
+    return "a section"
+  if typing.get_origin(annotation) in (tuple, list, collections.abc.Sequence):
+    return "a list"
+  return str(annotation)
+
+
+def described(value: Any) -> str:
+  """A value as messages show what was received: its kind and the value, as a sentence."""
+  kinds: dict[type, str] = {dict: "a section", list: "a list", str: "the text", bool: "the truth value",
+                            int: "the number", float: "the number"}
+  return "nothing." if value is None else f"{kinds.get(type(value), type(value).__name__)} {value!r}."
+
+
+def refuse(where: Where, rule: str, received: str, remedy: str) -> NoReturn:
+  """Raises ConfigError about the value at a place."""
+  raise ConfigError(str(where), rule=rule, received=received, remedy=remedy)
+
+
+@contextlib.contextmanager
+def located(where: Where) -> Iterator[None]:
+  """Puts the file and line before the subject of a ConfigError that a dataclass raises about its own values."""
+  try:
+    yield
+  except ConfigError as error:
+    if error.subject.startswith(f"{where.source}:"):
+      raise
+    location = where.locate(error.subject) or where.location
+    raise ConfigError(f"{location}: {error.subject}", rule=error.rule, received=error.received,
+                      remedy=error.remedy) from error
+
+
+def to_json(settings: Any) -> str:
+  """A dataclass of settings as JSON text with sorted keys: equal settings give equal texts."""
+  return json.dumps(dataclasses.asdict(settings), sort_keys=True, default=dict)
+
+
+def from_json(cls: type[Settings], text: str, subject: str) -> Settings:
+  """The dataclass in a JSON text, checked like the sections of a config file.
+
+  Args:
+    cls: the dataclass.
+    text: a JSON object; empty for all defaults.
+    subject: names the text in messages.
+
+  Raises:
+    ConfigError: the text is no JSON object, a key is unknown or missing, or a value is not usable.
+  """
+  try:
+    values = json.loads(text or "{}")
+  except ValueError as error:
+    raise ConfigError(subject, rule="it is a JSON object.", received=f"{text[:80]!r} ({error}).",
+                      remedy="write it with diet_tf.settings.to_json.") from error
+  return build(cls, values, subject)

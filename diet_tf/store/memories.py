@@ -1,0 +1,22 @@
+"""Memories by the folder that they lie in, or by the store whose newest commit holds them."""
+
+from __future__ import annotations
+
+from diet_tf.log.features import FeatureSpec
+from diet_tf.memory.memory import Memory, read_memory
+from diet_tf.store.store import memory_folder
+
+
+def load_memory(uri: str, verify: bool = True, *, spec: FeatureSpec | None = None) -> Memory:
+  """The memory in a folder, or that of the newest commit of a store.
+
+  Args:
+    uri: the folder of a memory or the root of a store.
+    verify: whether the shards are checked against their digests.
+    spec: the feature spec that the memory must be of; None takes any.
+
+  Raises:
+    StoreError: there is no memory.
+    FormatError: it is damaged, newer than this version reads, or of another feature spec.
+  """
+  return read_memory(memory_folder(uri), verify, spec=spec)

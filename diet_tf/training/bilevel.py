@@ -1,0 +1,426 @@
+"""Differentiable training: the gradient of an outer loss with respect to the data and rates a model was trained with.
+
+A proxy is trained on the slots by an inner loop of `T` Adam steps; the outer loss is its cross-entropy on real examples
+afterwards. The hypergradient is the reverse pass through those steps. Instead of an unrolled graph, which grows with
+`T` and must know the model's arithmetic, the reverse pass walks the steps backwards and asks, at each one, for the
+gradient and one Hessian-vector product of the inner loss at the stored weights, by two nested tapes. Any Keras model
+can therefore be a proxy, and the graph has the size of one step.
+
+The inner step is Adam as Keras computes it (Kingma and Ba, "Adam", 2015, section 2, last paragraph), for each variable
+of parameter group `a`, at step `t = 1 ... T`:
+
+    m_t = beta_1 m_{t-1} + (1 - beta_1) g_t          g_t = d loss_t / d w_{t-1}
+    v_t = beta_2 v_{t-1} + (1 - beta_2) g_t^2
+    w_t = w_{t-1} - rate_a s_t c_t m_t / (sqrt(v_t) + epsilon)        c_t = sqrt(1 - beta_2^t) / (1 - beta_1^t)
+
+with `s_t` the multiplier of step `t`. All rows of an embedding table take part in every step, also those that the batch
+does not read: an id that occurs once goes on moving by its first moment, which few steps cannot do without. Tables are
+therefore compacted to the ids of the slots (`diet_tf.training.compact`). Reversing follows Maclaurin et al.,
+"Gradient-based Hyperparameter Optimization through Reversible Learning", 2015, algorithm 2, with two deviations:
+weights are not recovered by exact arithmetic but read from checkpoints (one copy of the weights per step), and the
+moments are recovered by inverting their recursions, which loses digits by `beta_1^-k` over `k` steps, so that they are
+stored anew every `ceil(sqrt(T))` steps.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+
+from diet_tf.errors import ConfigError
+
+GROUPS = ("embedding", "linear", "dense")
+
+Features = dict[str, tf.Tensor]
+# Makes the input that a model is called with from a batch's ids, its id weights and the number of the step.
+FeatureMaker = Callable[[tf.Tensor, tf.Tensor, tf.Tensor], Features]
+Loss = Callable[[tf.Tensor, tf.Tensor], tf.Tensor]
+
+
+@dataclasses.dataclass(frozen=True)
+class InnerSettings:
+  """How a proxy is trained on the slots.
+
+  Attributes:
+    batch_size: slots per step; the number of slots is a multiple of it.
+    epochs: passes over the slots, each in stored order.
+    beta_1: decay of Adam's first moment.
+    beta_2: decay of Adam's second moment.
+    epsilon: added to the root of Adam's second moment.
+  """
+
+  batch_size: int = 32
+  epochs: int = 2
+  beta_1: float = 0.9
+  beta_2: float = 0.99
+  epsilon: float = 1e-7
+
+  def __post_init__(self) -> None:
+    for name in ("batch_size", "epochs"):
+      if getattr(self, name) < 1:
+        raise ConfigError(f"distill.inner.{name}", rule="is at least 1.", received=str(getattr(self, name)),
+                          remedy="raise it.")
+    for name in ("beta_1", "beta_2"):
+      if not 0 < getattr(self, name) < 1:
+        raise ConfigError(f"distill.inner.{name}", rule="lies strictly between 0 and 1.",
+                          received=str(getattr(self, name)), remedy="use 0.9 or 0.99.")
+    if self.epsilon <= 0:
+      raise ConfigError("distill.inner.epsilon", rule="is positive.", received=str(self.epsilon), remedy="use 1e-7.")
+
+  def num_steps(self, num_slots: int) -> int:
+    """Steps of one training on `num_slots` slots."""
+    if num_slots % self.batch_size:
+      raise ConfigError("memory", rule="the number of slots is a multiple of the batch size.",
+                        received=f"{num_slots} slots, batch size {self.batch_size}.",
+                        remedy="choose a budget or a batch size that divide.")
+    return self.epochs * num_slots // self.batch_size
+
+
+@dataclasses.dataclass(frozen=True)
+class TrainingInputs:
+  """Everything that a training on slots depends on and that an outer step may change.
+
+  Attributes:
+    ids: `[num_slots, num_fields, max_ids]` int32.
+    weights: `[num_slots, num_fields, max_ids]` id weights.
+    labels: `[num_slots]` soft labels.
+    sample_weights: `[num_slots]`.
+    learning_rates: `[3]`, in the order of `GROUPS`.
+    step_multipliers: `[num_steps]`.
+  """
+
+  ids: tf.Tensor
+  weights: tf.Tensor
+  labels: tf.Tensor
+  sample_weights: tf.Tensor
+  learning_rates: tf.Tensor
+  step_multipliers: tf.Tensor
+
+  def differentiable(self) -> list[tf.Tensor]:
+    """The tensors that have a hypergradient, in the order in which it is returned."""
+    return [self.weights, self.labels, self.sample_weights, self.learning_rates, self.step_multipliers]
+
+
+def packed_features(ids: tf.Tensor, weights: tf.Tensor, step: tf.Tensor) -> Features:
+  """The packed input form of `diet_tf.models.RankingModel`."""
+  del step
+  return {"ids": ids, "weights": weights}
+
+
+class PackedColumns:
+  """The packed form without the places beyond each field's `max_ids`, which are padding in every slot.
+
+  Args:
+    max_ids: per field, how many places are kept.
+    width: places of a field in the slots, axis 2 of ids and weights.
+  """
+
+  def __init__(self, max_ids: Sequence[int], width: int) -> None:
+    self._num_places = len(max_ids) * width
+    self._fields = np.repeat(np.arange(len(max_ids)), max_ids)
+    self._places = np.concatenate([field * width + np.arange(count) for field, count in enumerate(max_ids)])
+
+  def narrowed(self, values: tf.Tensor) -> tf.Tensor:
+    """The columns `[num_slots, num_columns]` of ids or id weights `[num_slots, num_fields, max_ids]`."""
+    return tf.gather(tf.reshape(values, [-1, self._num_places]), self._places, axis=1)
+
+  def __call__(self, ids: tf.Tensor, weights: tf.Tensor, step: tf.Tensor) -> Features:
+    """The features of a batch of narrowed ids and weights."""
+    del step
+    return {"ids": ids, "weights": weights, "fields": tf.constant(self._fields, tf.int64)}
+
+
+def binary_cross_entropy(targets: tf.Tensor, logits: tf.Tensor) -> tf.Tensor:
+  """`[batch_size]` cross-entropy of soft targets in `[0, 1]` and logits."""
+  return tf.nn.sigmoid_cross_entropy_with_logits(labels=targets, logits=tf.reshape(logits, tf.shape(targets)))
+
+
+def _dense(gradient: Any, variable: tf.Variable) -> tf.Tensor:
+  """A gradient, which may be absent or sparse, as a tensor of the variable's shape."""
+  if gradient is None:
+    return tf.zeros_like(variable)
+  if isinstance(gradient, tf.IndexedSlices):
+    return tf.math.unsorted_segment_sum(gradient.values, gradient.indices, variable.shape[0])
+  return gradient
+
+
+def _products(tape: tf.GradientTape, gradients: Sequence[Any], adjoints: Sequence[tf.Tensor],
+              sources: list[tf.Tensor]) -> list[Any]:
+  """The derivative of `sum_i <gradients[i], adjoints[i]>` by each source, sparse gradients left sparse."""
+  targets, output_gradients = [], []
+  for gradient, adjoint in zip(gradients, adjoints):
+    if isinstance(gradient, tf.IndexedSlices):
+      targets.append(gradient.values)
+      output_gradients.append(tf.gather(adjoint, gradient.indices))
+    elif gradient is not None:
+      targets.append(gradient)
+      output_gradients.append(adjoint)
+  return tape.gradient(targets, sources, output_gradients=output_gradients)
+
+
+class _Blocks:
+  """Variables as the reverse pass sees them: the small ones of a parameter group joined to one vector.
+
+  A step backwards takes some twenty operations a block, which for a bias are all overhead.
+
+  Args:
+    variables: in the order of all sequences below.
+    groups: the parameter group of each, as an index.
+  """
+
+  MAX_JOINED_ENTRIES = 1 << 16
+
+  def __init__(self, variables: Sequence[tf.Variable], groups: Sequence[int]) -> None:
+    self._variables = variables
+    self._sizes = [int(np.prod(variable.shape)) for variable in variables]
+    joined: dict[int, list[int]] = {}
+    self._members: list[list[int]] = []
+    for index, (size, group) in enumerate(zip(self._sizes, groups)):
+      if size > self.MAX_JOINED_ENTRIES:
+        self._members.append([index])
+      else:
+        joined.setdefault(group, []).append(index)
+    self._members.extend(joined.values())
+    self.groups = [groups[members[0]] for members in self._members]
+
+  def join(self, values: Sequence[Any]) -> list[tf.Tensor]:
+    """The blocks of values or gradients, absent or sparse ones too; a variable on its own keeps its shape."""
+    dense = [_dense(value, variable) for value, variable in zip(values, self._variables)]
+    return [dense[members[0]] if len(members) == 1 else
+            tf.concat([tf.reshape(dense[index], [-1]) for index in members], axis=0) for members in self._members]
+
+  def part(self, blocks: Sequence[tf.Tensor]) -> list[tf.Tensor]:
+    """The inverse of `join`."""
+    values: dict[int, tf.Tensor] = {}
+    for members, block in zip(self._members, blocks):
+      parts = [block] if len(members) == 1 else tf.split(block, [self._sizes[index] for index in members])
+      values.update((index, tf.reshape(part, self._variables[index].shape)) for index, part in zip(members, parts))
+    return [values[index] for index in range(len(self._variables))]
+
+
+class DifferentiableTraining:
+  """Trains one model on slots, forwards and backwards.
+
+  Args:
+    model: a built Keras model that returns `[batch_size]` or `[batch_size, 1]` logits. Its variables are overwritten.
+    settings: the inner loop.
+    group_of: the parameter group of a variable, one of `GROUPS`.
+    features: makes the model's input from a batch of ids and weights; `PackedColumns` gets them narrowed.
+    loss: per-example loss of `(targets, logits)`.
+    form: how the model takes its input, see `diet_tf.models.inputs`; kept for those who call the model afterwards.
+  """
+
+  def __init__(self, model: tf.keras.Model, settings: InnerSettings, group_of: Callable[[tf.Variable], str],
+               features: FeatureMaker = packed_features,
+               loss: Loss = binary_cross_entropy, form: str = "packed") -> None:
+    self.model = model
+    self.form = form
+    self.settings = settings
+    self._variables = list(model.trainable_variables)
+    self._moments = [tf.Variable(tf.zeros_like(variable), trainable=False) for variable in self._variables * 2]
+    self._groups = [GROUPS.index(group_of(variable)) for variable in self._variables]
+    self._blocks = _Blocks(self._variables, self._groups)
+    self._features = features
+    self._narrowed = features.narrowed if isinstance(features, PackedColumns) else tf.identity
+    self._loss = loss
+    # Only the loops over steps are for AutoGraph; converting a model's own code costs seconds and changes nothing.
+    self.hypergradient = tf.function(self._hypergradient, reduce_retracing=True)
+    self.train = tf.function(self._train, reduce_retracing=True)
+
+  @property
+  def variables(self) -> list[tf.Variable]:
+    """The model's trainable variables, in the order of initial weights."""
+    return self._variables
+
+  def _inner_loss(self, step: tf.Tensor, ids: tf.Tensor, weights: tf.Tensor, labels: tf.Tensor,
+                  sample_weights: tf.Tensor) -> tf.Tensor:
+    """The loss of one step as `keras.Model.fit` computes it: weighted sum over the batch size, plus regularisers."""
+    losses = self._loss(labels, self.model(self._features(ids, weights, step), training=True))
+    total = tf.reduce_mean(sample_weights * losses)
+    return tf.add_n([total, *self.model.losses]) if self.model.losses else total
+
+  @tf.autograph.experimental.do_not_convert
+  def _prepared(self, inputs: dict[str, tf.Tensor]) -> TrainingInputs:
+    """The inputs as batches are cut from them."""
+    return TrainingInputs(**{**inputs, **{name: self._narrowed(inputs[name]) for name in ("ids", "weights")}})
+
+  def _batch(self, inputs: TrainingInputs, step: tf.Tensor) -> tuple[tf.Tensor, list[tf.Tensor]]:
+    size = self.settings.batch_size
+    start = (step * size) % tf.shape(inputs.labels)[0]
+    parts = [inputs.weights, inputs.labels, inputs.sample_weights]
+    return inputs.ids[start:start + size], [part[start:start + size] for part in parts]
+
+  def _beta_powers(self, step: tf.Tensor, dtype: tf.DType) -> tuple[tf.Tensor, tf.Tensor]:
+    count = tf.cast(step + 1, dtype)
+    return tf.constant(self.settings.beta_1, dtype)**count, tf.constant(self.settings.beta_2, dtype)**count
+
+  @tf.autograph.experimental.do_not_convert
+  def _forward_step(self, inputs: TrainingInputs, step: tf.Tensor) -> None:
+    ids, batch = self._batch(inputs, step)
+    with tf.GradientTape(watch_accessed_variables=False) as tape:
+      tape.watch(self._variables)
+      loss = self._inner_loss(step, ids, *batch)
+    gradients = tape.gradient(loss, self._variables)
+    count = len(self._variables)
+    for variable, gradient, group, m, v in zip(self._variables, gradients, self._groups, self._moments[:count],
+                                               self._moments[count:]):
+      dtype = variable.dtype
+      power_1, power_2 = self._beta_powers(step, dtype)
+      tf.raw_ops.ResourceApplyAdam(
+          var=variable.handle, m=m.handle, v=v.handle, beta1_power=power_1, beta2_power=power_2,
+          lr=inputs.learning_rates[group] * inputs.step_multipliers[step],
+          beta1=tf.constant(self.settings.beta_1, dtype), beta2=tf.constant(self.settings.beta_2, dtype),
+          epsilon=tf.constant(self.settings.epsilon, dtype), grad=_dense(gradient, variable))
+
+  @tf.autograph.experimental.do_not_convert
+  def _start(self, initial: Sequence[tf.Tensor]) -> None:
+    self._assign(initial)
+    for moment in self._moments:
+      moment.assign(tf.zeros_like(moment))
+
+  @tf.autograph.experimental.do_not_convert
+  def _assign(self, weights: Sequence[tf.Tensor]) -> None:
+    for variable, value in zip(self._variables, weights):
+      variable.assign(value)
+
+  def _zeros(self) -> list[tf.Tensor]:
+    return self._blocks.join([None] * len(self._variables))
+
+  def _train(self, initial: list[tf.Tensor], inputs: dict[str, tf.Tensor]) -> None:
+    """Trains from the initial weights; the model's variables hold the result."""
+    training = self._prepared(inputs)
+    self._start(initial)
+    for step in tf.range(tf.shape(training.step_multipliers)[0]):
+      self._forward_step(training, step)
+
+  def _checkpointed_train(self, inputs: TrainingInputs, num_steps: tf.Tensor, segment: tf.Tensor) -> tuple[list, list]:
+    """Trains, keeping the weights before each step and the moments after each `segment` steps and after the last."""
+    weights = [tf.TensorArray(x.dtype, num_steps, clear_after_read=False, element_shape=x.shape)
+               for x in self._variables]
+    moments = [tf.TensorArray(x.dtype, (num_steps + segment - 1) // segment, clear_after_read=False,
+                              element_shape=x.shape) for x in self._moments]
+    for step in tf.range(num_steps):
+      weights = [array.write(step, variable.read_value()) for array, variable in zip(weights, self._variables)]
+      self._forward_step(inputs, step)
+      if (step + 1) % segment == 0 or step + 1 == num_steps:
+        moments = [array.write(step // segment, moment.read_value()) for array, moment in zip(moments, self._moments)]
+    return weights, moments
+
+  @tf.autograph.experimental.do_not_convert
+  def _outer_loss(self, features: Features, targets: tf.Tensor, importances: tf.Tensor) -> tf.Tensor:
+    losses = self._loss(targets, self.model(features, training=False))
+    return tf.reduce_sum(importances * losses) / tf.reduce_sum(importances)
+
+  def _hypergradient(self, initial: list[tf.Tensor], inputs: dict[str, tf.Tensor], features: Features,
+                     targets: tf.Tensor, importances: tf.Tensor) -> tuple[tf.Tensor, list[tf.Tensor]]:
+    """The outer loss after training, and its gradient with respect to `TrainingInputs.differentiable()`.
+
+    Args:
+      initial: the weights that training starts from, in the order of `variables`.
+      inputs: the fields of `TrainingInputs`, by name.
+      features: the model's input for the outer batch.
+      targets: `[outer_batch_size]` soft targets.
+      importances: `[outer_batch_size]` non-negative weights of the outer examples.
+    """
+    with tf.GradientTape(watch_accessed_variables=False) as weights_tape:
+      weights_tape.watch(inputs["weights"])
+      training = self._prepared(inputs)
+    num_steps = tf.shape(training.step_multipliers)[0]
+    segment = tf.cast(tf.math.ceil(tf.sqrt(tf.cast(num_steps, tf.float32))), tf.int32)
+    self._start(initial)
+    weights, moments = self._checkpointed_train(training, num_steps, segment)
+    with tf.GradientTape(watch_accessed_variables=False) as tape:
+      tape.watch(self._variables)
+      loss = self._outer_loss(features, targets, importances)
+    adjoints = self._blocks.join(tape.gradient(loss, self._variables))
+    by_weights, *others = self._reverse(training, num_steps, segment, weights, moments, adjoints)
+    return loss, [weights_tape.gradient(training.weights, inputs["weights"], output_gradients=by_weights), *others]
+
+  def _reverse(self, inputs: TrainingInputs, num_steps: tf.Tensor, segment: tf.Tensor, weights: list, moments: list,
+               adjoints: list[tf.Tensor]) -> list[tf.Tensor]:
+    """Pulls the adjoint of the final weights, in blocks, back through all steps."""
+    count = len(self._variables)
+    adjoints_m, adjoints_v = self._zeros(), self._zeros()
+    m, v = self._zeros(), self._zeros()
+    size = self.settings.batch_size
+    data = [tf.TensorArray(x.dtype, num_steps, element_shape=[size, *x.shape[1:]])
+            for x in inputs.differentiable()[:3]]
+    log_rates = tf.TensorArray(inputs.learning_rates.dtype, num_steps, element_shape=[len(GROUPS)])
+    for offset in tf.range(num_steps):
+      step = num_steps - 1 - offset
+      if (step + 1) % segment == 0 or offset == 0:
+        stored = [array.read(step // segment) for array in moments]
+        m, v = self._blocks.join(stored[:count]), self._blocks.join(stored[count:])
+      self._assign([array.read(step) for array in weights])
+      parts, per_group, adjoints, adjoints_m, adjoints_v, m, v = self._reverse_step(
+          inputs, step, adjoints, adjoints_m, adjoints_v, m, v)
+      data = [array.write(step, part) for array, part in zip(data, parts)]
+      log_rates = log_rates.write(step, per_group)
+    # [num_steps, batch_size, ...] -> [epochs, num_slots, ...] -> [num_slots, ...]
+    totals = [tf.reduce_sum(tf.reshape(array.stack(), tf.concat([[-1], tf.shape(x)], 0)), 0)
+              for array, x in zip(data, inputs.differentiable())]
+    per_step = log_rates.stack()  # [num_steps, num_groups]
+    return [*totals, tf.reduce_sum(per_step, 0) / inputs.learning_rates,
+            tf.reduce_sum(per_step, 1) / inputs.step_multipliers]
+
+  @tf.autograph.experimental.do_not_convert
+  def _reverse_step(self, inputs: TrainingInputs, step: tf.Tensor, adjoints: list[tf.Tensor],
+                    adjoints_m: list[tf.Tensor], adjoints_v: list[tf.Tensor], m: list[tf.Tensor],
+                    v: list[tf.Tensor]) -> tuple[list[tf.Tensor], ...]:
+    """One step backwards: adjoints and state after it, in blocks, become those before it.
+
+    Returns:
+      The step's contributions to the gradients of its batch of id weights, labels and sample weights; those to the
+      logarithms of the learning rates, `[num_groups]`; adjoints of `w`, `m` and `v`; `m` and `v`.
+    """
+    ids, batch = self._batch(inputs, step)
+    with tf.GradientTape(watch_accessed_variables=False) as outer_tape:
+      outer_tape.watch(self._variables)
+      outer_tape.watch(batch)
+      with tf.GradientTape(watch_accessed_variables=False) as tape:
+        tape.watch(self._variables)
+        loss = self._inner_loss(step, ids, *batch)
+      gradients = tape.gradient(loss, self._variables)
+      with outer_tape.stop_recording():
+        through, per_block, adjoints_m, adjoints_v, m, v = self._reverse_adam(
+            self._rates(inputs, step), self._blocks.join(gradients), adjoints, adjoints_m, adjoints_v, m, v)
+    second = _products(outer_tape, gradients, self._blocks.part(through), self._variables + batch)
+    hessians = self._blocks.join(second[:len(self._variables)])
+    adjoints = [adjoint + hessian for adjoint, hessian in zip(adjoints, hessians)]
+    parts = [tf.zeros_like(x) if part is None else part for part, x in zip(second[len(self._variables):], batch)]
+    per_group = tf.math.unsorted_segment_sum(tf.stack(per_block), self._blocks.groups, len(GROUPS))
+    return parts, per_group, adjoints, adjoints_m, adjoints_v, m, v
+
+  def _rates(self, inputs: TrainingInputs, step: tf.Tensor) -> tf.Tensor:
+    """`[num_groups]`, the factor of `m / (sqrt(v) + epsilon)` in a step."""
+    power_1, power_2 = self._beta_powers(step, inputs.learning_rates.dtype)
+    return inputs.learning_rates * inputs.step_multipliers[step] * tf.sqrt(1 - power_2) / (1 - power_1)
+
+  def _reverse_adam(self, rates: tf.Tensor, gradients: list[tf.Tensor], adjoints: list[tf.Tensor],
+                    adjoints_m: list[tf.Tensor], adjoints_v: list[tf.Tensor], m: list[tf.Tensor],
+                    v: list[tf.Tensor]) -> tuple[list[tf.Tensor], ...]:
+    """Adam's own part of a backward step, all in blocks; `m` and `v` are those after the step.
+
+    Returns:
+      Per block the adjoint of its gradient, the derivative with respect to the logarithm of its rate, the adjoints
+      of `m` and `v` before the step, and `m` and `v` before it.
+    """
+    beta_1, beta_2, epsilon = self.settings.beta_1, self.settings.beta_2, self.settings.epsilon
+    results: list[tuple[tf.Tensor, ...]] = []
+    for group, gradient, adjoint, adjoint_m, adjoint_v, m_i, v_i in zip(
+        self._blocks.groups, gradients, adjoints, adjoints_m, adjoints_v, m, v):
+      root = tf.sqrt(v_i)
+      pulled = rates[group] * adjoint / (root + epsilon)
+      total_m = adjoint_m - pulled
+      # d sqrt(v) / d v is infinite at 0; there m is 0 too and the step is 0 for either sign, so the limit 0 is taken.
+      total_v = adjoint_v + tf.math.divide_no_nan(pulled * m_i, 2 * root * (root + epsilon))
+      results.append((
+          (1 - beta_1) * total_m + 2 * (1 - beta_2) * gradient * total_v, -tf.reduce_sum(pulled * m_i),
+          beta_1 * total_m, beta_2 * total_v, (m_i - (1 - beta_1) * gradient) / beta_1,
+          # Rounding may leave a second moment that was 0 a little below it.
+          tf.maximum((v_i - (1 - beta_2) * tf.square(gradient)) / beta_2, 0)))
+    return tuple(list(part) for part in zip(*results))

@@ -1,0 +1,223 @@
+"""Fast training of one panel member, again and again: a pass is one graph, traced once for all seeds and rates."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+
+from diet_tf.errors import ConfigError, DataError, NumericsError
+from diet_tf.log.features import FeatureSpec
+from diet_tf.memory.recipe import Recipe
+from diet_tf.models import PARAMETER_GROUPS, build_model, parameter_group
+from diet_tf.models.inputs import as_logits, build_with_form, create_variables, features_in_form
+from diet_tf.models.optimizers import GroupedAdam
+
+# Rows of one prediction call; the last call is padded, so that there is one shape.
+_PREDICTION_ROWS = 8192
+
+
+class _RecipeAdam(GroupedAdam):
+  """A recipe's Adam whose learning rates and step multipliers are variables, so that recipes share one graph.
+
+  Args:
+    recipe: to begin with; one that is followed later has the same beta_1, beta_2 and epsilon.
+  """
+
+  def __init__(self, recipe: Recipe) -> None:
+    super().__init__(beta_1=recipe.beta_1, beta_2=recipe.beta_2, epsilon=recipe.epsilon, lazy=False)
+    self._constants = (recipe.beta_1, recipe.beta_2, recipe.epsilon)
+    self._group_rates = tf.Variable(tf.ones([len(PARAMETER_GROUPS)]), trainable=False)
+    self._multipliers = tf.Variable(tf.ones([1]), trainable=False, shape=[None])
+    self._groups: list[int] = []
+    self.follow(recipe)
+
+  def follow(self, recipe: Recipe) -> None:
+    """Takes over a recipe's rates and multipliers.
+
+    Raises:
+      ConfigError: its other constants differ from those of the recipe that the optimiser was made for.
+    """
+    if (recipe.beta_1, recipe.beta_2, recipe.epsilon) != self._constants:
+      raise ConfigError("recipe", rule="recipes that one learner follows have the same beta_1, beta_2 and epsilon.",
+                        received=f"{(recipe.beta_1, recipe.beta_2, recipe.epsilon)} after {self._constants}.",
+                        remedy="make a new Learner for it.")
+    self._group_rates.assign([recipe.learning_rates[group] for group in PARAMETER_GROUPS])
+    self._multipliers.assign(recipe.step_multipliers or [1.0])
+
+  def build(self, var_list: Iterable[tf.Variable]) -> None:
+    """Creates the moments of each variable, and notes its group."""
+    variables = list(var_list)
+    super().build(variables)
+    self._groups = [PARAMETER_GROUPS.index(parameter_group(variable)) for variable in variables]
+
+  def _rate(self, index: int) -> Any:
+    return tf.cast(tf.gather(self._group_rates, self._groups[index]), self._momentums[index].dtype)
+
+  def _scaled(self, scale: tf.Tensor, iteration: tf.Tensor) -> tf.Tensor:
+    multipliers = tf.cast(tf.convert_to_tensor(self._multipliers), scale.dtype)
+    last = tf.cast(tf.shape(multipliers)[0] - 1, iteration.dtype)
+    return scale * tf.gather(multipliers, tf.minimum(iteration, last))
+
+
+class Learner:
+  """A model whose weights, moments and learning rate are set back at will, without a new trace.
+
+  Its model is called with packed features if it is one of ours. A user's own model says how it takes its input by an
+  attribute `diet_inputs`, one of `INPUT_FORMS`; without one, the forms are tried in this order. A model that takes
+  single ids is trained on whole slots by a `BagModel` ("averaged") or, where that cannot be, on ids drawn anew each
+  epoch ("sampled").
+
+  Args:
+    member: a panel member, see `diet_tf.models.build_model`.
+    spec: the feature spec of the examples.
+    recipe: the memory's, which gives the optimiser of trainings on the memory; all others have Adam's usual constants.
+    strategy: where to train; None takes the current strategy.
+    lazy: whether a training that does not follow the recipe moves only the rows of the batch, see `GroupedAdam`.
+  """
+
+  def __init__(self, member: str, spec: FeatureSpec, recipe: Recipe, *,
+               strategy: tf.distribute.Strategy | None = None, lazy: bool = False) -> None:
+    self.member = member
+    self.spec = spec
+    self.strategy = strategy or tf.distribute.get_strategy()
+    with self.strategy.scope():
+      self.model, self.input_form, self.not_averaged = build_with_form(member, spec)
+      # The rate is a variable of the optimiser: candidates share one graph.
+      self._plain = GroupedAdam(dict.fromkeys(PARAMETER_GROUPS, 1.0), lazy=lazy, learning_rate=1e-3)
+      self._by_recipe = _RecipeAdam(recipe)
+      for optimizer in (self._plain, self._by_recipe):
+        optimizer.build(self.model.trainable_variables)
+    self._passes = {False: self._compiled_pass(self._plain), True: self._compiled_pass(self._by_recipe)}
+    self._predict = tf.function(self._batch_logits)
+    self._warm: set[tuple[bool, str]] = set()
+
+  def follow(self, recipe: Recipe) -> None:
+    """Takes over the rates and multipliers of another recipe, without a new trace.
+
+    Args:
+      recipe: with the constants of the one that the learner was made with.
+
+    Raises:
+      ConfigError: beta_1, beta_2 or epsilon are others.
+    """
+    self._by_recipe.follow(recipe)
+
+  def reset(self, seed: int, learning_rate: float = 1e-3) -> None:
+    """Gives the model the initial weights of `seed`, and the optimisers no past.
+
+    Args:
+      seed: of the initial weights.
+      learning_rate: for trainings that do not follow the recipe.
+    """
+    with self.strategy.scope():
+      fresh = build_model(self.member, self.spec, seed=seed)
+      if not fresh.built or len(fresh.weights) != len(self.model.weights):
+        create_variables(fresh, self.spec, self.input_form)
+    for variable, value in zip(self.model.weights, fresh.weights, strict=True):
+      variable.assign(value)
+    for optimizer in (self._plain, self._by_recipe):
+      optimizer.reset()
+    self._plain.learning_rate = learning_rate
+
+  def train(self, dataset: tf.data.Dataset, *, by_recipe: bool = False) -> float:
+    """Trains one pass over a dataset in its order; returns the seconds that it took, tracing left out.
+
+    Args:
+      dataset: of `({"ids", optionally "weights"}, labels [B], sample weights [B])`, packed.
+      by_recipe: whether by the memory's recipe, or by the learning rate of `reset`.
+
+    Raises:
+      DataError: the dataset is empty.
+      NumericsError: the training loss is not finite.
+    """
+    train_pass = self._passes[by_recipe]
+    warm_key = (by_recipe, str(dataset.element_spec))
+    if warm_key not in self._warm:
+      # No elements: the graph is traced and optimised, and nothing else happens. The filter hides from a distributed
+      # iterator that there are none, which would be traced as a loop without steps.
+      nothing = dataset.take(0).filter(lambda *_: True)
+      train_pass(iter(self.strategy.experimental_distribute_dataset(nothing)))
+      self._warm.add(warm_key)
+    start = time.perf_counter()
+    total, steps = (float(value) for value in train_pass(
+        iter(self.strategy.experimental_distribute_dataset(dataset))))
+    seconds = time.perf_counter() - start
+    if not steps:
+      raise DataError(f"training data of panel member {self.member!r}", rule="it holds at least one batch.",
+                      received="none.", remedy="give a span that is not empty.")
+    loss = total / steps
+    if not np.isfinite(loss):
+      raise NumericsError(f"panel member {self.member!r}", rule="its training loss is finite.",
+                          received=f"{loss} at learning rate {float(self._plain.learning_rate):g}."
+                          if not by_recipe else f"{loss} by the memory's recipe.",
+                          remedy="leave out high learning rates, or look for a faulty span.")
+    return seconds
+
+  def logits(self, ids: np.ndarray) -> np.ndarray:
+    """The logits of examples, `[N]` float32, from their ids `[N, num_fields]`."""
+    parts = []
+    for start in range(0, len(ids), _PREDICTION_ROWS):
+      rows = ids[start:start + _PREDICTION_ROWS]
+      padded = np.pad(rows, ((0, _PREDICTION_ROWS - len(rows)), (0, 0))) if start else rows
+      parts.append(self._predict(tf.constant(padded)).numpy()[:len(rows)])
+    return np.concatenate(parts) if parts else np.zeros([0], np.float32)
+
+  def flops_per_example(self, width: int) -> float:
+    """Floating-point operations of training on one record with `width` ids a field (0: one id without weights).
+
+    An estimate: the operations of the forward graph as TensorFlow's profiler counts them, times 3, the usual factor
+    for a gradient and the product that it needs. Optimiser and input pipeline are not counted.
+    """
+    shape = [1, len(self.spec.fields), width] if width else [1, len(self.spec.fields)]
+    ids = tf.TensorSpec(shape, tf.int32)
+    weights = tf.TensorSpec(shape, tf.float32) if width else None
+    function = tf.function(lambda *inputs: self._batch_logits(*inputs))
+    graph = function.get_concrete_function(*([ids, weights] if width else [ids])).graph
+    builder = tf.compat.v1.profiler.ProfileOptionBuilder
+    options = builder(builder.float_operation()).with_empty_output().build()
+    logger = tf.get_logger()
+    level = logger.level
+    logger.setLevel("ERROR")  # The profiler warns of its own use of TensorFlow 1.
+    try:
+      return 3.0 * tf.compat.v1.profiler.profile(graph, options=options).total_float_ops
+    finally:
+      logger.setLevel(level)
+
+  def _batch_logits(self, ids: tf.Tensor, weights: tf.Tensor | None = None, training: bool = False) -> tf.Tensor:
+    features = features_in_form(self.input_form, self.spec, ids, weights)
+    return as_logits(self.model, self.model(features, training=training))
+
+  def _step(self, features: Mapping[str, tf.Tensor], labels: tf.Tensor, weights: tf.Tensor,
+            optimizer: GroupedAdam) -> tf.Tensor:
+    """One step; the loss is that of `keras.Model.fit`: weighted sum over the global batch size, plus regularisers."""
+    variables = self.model.trainable_variables
+    count = tf.cast(tf.shape(labels)[0], tf.float32)
+    replicas = self.strategy.num_replicas_in_sync
+    if replicas > 1:
+      count = tf.distribute.get_replica_context().all_reduce(tf.distribute.ReduceOp.SUM, count)
+    with tf.GradientTape() as tape:
+      logits = self._batch_logits(features["ids"], features.get("weights"), training=True)
+      losses = tf.nn.sigmoid_cross_entropy_with_logits(labels=labels, logits=logits)
+      loss = tf.add_n([tf.reduce_sum(weights * losses) / count,
+                       *(penalty / replicas for penalty in self.model.losses)])
+    gradients = tape.gradient(loss, variables)
+    optimizer.apply_gradients([pair for pair in zip(gradients, variables, strict=True) if pair[0] is not None])
+    return loss
+
+  def _compiled_pass(self, optimizer: GroupedAdam) -> tf.types.experimental.PolymorphicFunction:
+    def step(features: Mapping[str, tf.Tensor], labels: tf.Tensor, weights: tf.Tensor) -> tf.Tensor:
+      return self._step(features, labels, weights, optimizer)
+
+    def whole_pass(iterator: Iterator[Any]) -> tuple[tf.Tensor, tf.Tensor]:
+      total, steps = tf.constant(0.0), tf.constant(0.0)
+      for batch in iterator:
+        losses = self.strategy.run(step, args=batch)
+        total += self.strategy.reduce(tf.distribute.ReduceOp.SUM, losses, axis=None)
+        steps += 1.0
+      return total, steps
+
+    return tf.function(whole_pass, reduce_retracing=True)

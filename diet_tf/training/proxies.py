@@ -1,0 +1,134 @@
+"""Proxies: models of the pool that take turns in the inner loop, on compact id spaces."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+
+import tensorflow as tf
+
+from diet_tf.log.features import FeatureSpec
+from diet_tf.memory.slots import Slots
+from diet_tf.models import build_model, parameter_group
+from diet_tf.models.inputs import build_with_form, create_variables, features_in_form
+from diet_tf.training.bilevel import (
+  DifferentiableTraining,
+  FeatureMaker,
+  Features,
+  InnerSettings,
+  PackedColumns,
+  binary_cross_entropy,
+  packed_features,
+)
+
+
+@dataclasses.dataclass(frozen=True)
+class Proxy:
+  """One model on one device, with initial weights to start from.
+
+  Attributes:
+    training: its differentiable training.
+    initial_weights: a few initial weights, each in the order of `training.variables`.
+    device: where it lives.
+    spec: the compact feature spec it was built for.
+    draw_seed: scalar int64, of the draws of a model of single ids; set anew for each outer step.
+  """
+
+  training: DifferentiableTraining
+  initial_weights: list[list[tf.Tensor]]
+  device: str
+  spec: FeatureSpec
+  draw_seed: tf.Variable
+
+  def outer_features(self, ids: tf.Tensor) -> Features:
+    """The model's input for `[batch_size, num_fields]` single ids."""
+    return features_in_form(self.training.form, self.spec, ids, None)
+
+
+def bag_features(spec: FeatureSpec) -> FeatureMaker:
+  """Features of weighted bags, by field."""
+
+  def features(ids: tf.Tensor, weights: tf.Tensor, step: tf.Tensor) -> Features:
+    del step
+    return features_in_form("weighted", spec, ids, weights)
+
+  return features
+
+
+def drawn_features(spec: FeatureSpec, seed: int | tf.Variable) -> FeatureMaker:
+  """Features of one id per field, drawn by id weight; the same draws for one seed and step, forwards and backwards.
+
+  No gradient reaches the id weights through a draw, so that such a proxy moves labels, sample weights and rates alone.
+  """
+
+  def features(ids: tf.Tensor, weights: tf.Tensor, step: tf.Tensor) -> Features:
+    key = [tf.cast(seed, tf.int64), tf.cast(step, tf.int64)]
+    noise = tf.random.stateless_uniform(tf.shape(weights), key, 1e-12, 1.0, dtype=weights.dtype)
+    # The Gumbel trick: the largest log(weight) + Gumbel noise is a draw by weight.
+    scores = tf.math.log(tf.maximum(tf.stop_gradient(weights), 1e-30)) - tf.math.log(-tf.math.log(noise))
+    drawn = tf.gather(ids, tf.argmax(scores, axis=2), batch_dims=2)
+    return features_in_form("sampled", spec, drawn, None)
+
+  return features
+
+
+def loss_of_probabilities(targets: tf.Tensor, probabilities: tf.Tensor) -> tf.Tensor:
+  """`[batch_size]` cross-entropy for a model that returns probabilities."""
+  clipped = tf.clip_by_value(tf.reshape(probabilities, tf.shape(targets)), 1e-6, 1 - 1e-6)
+  return -(targets * tf.math.log(clipped) + (1 - targets) * tf.math.log(1 - clipped))
+
+
+def make_training(name: str, spec: FeatureSpec, inner: InnerSettings, slots: Slots, *, seed: int,
+                  draw_seed: tf.Variable | None = None) -> DifferentiableTraining:
+  """Differentiable training of a new model by name, with every variable created.
+
+  Args:
+    name: of a panel member or a user's own `module:Class`.
+    spec: the compact feature spec.
+    inner: the inner loop.
+    slots: that it will be trained on; how many ids their fields have shapes the model's input.
+    seed: of the model's weights.
+    draw_seed: of the draws for a model of single ids; None takes `seed`.
+  """
+  model, form, _ = build_with_form(name, spec, seed=seed)
+  loss = binary_cross_entropy if getattr(model, "from_logits", True) else loss_of_probabilities
+  if form == "packed":
+    max_ids = slots.max_ids_per_field
+    narrow = sum(max_ids) < 0.8 * len(max_ids) * slots.max_ids
+    features: FeatureMaker = PackedColumns(max_ids, slots.max_ids) if narrow else packed_features
+  else:
+    features = bag_features(spec) if form in ("weighted", "averaged") else drawn_features(
+        spec, seed if draw_seed is None else draw_seed)
+  return DifferentiableTraining(model, inner, parameter_group, features, loss, form)
+
+
+def initial_weights(name: str, spec: FeatureSpec, seed: int, form: str | None = None) -> list[tf.Tensor]:
+  """The initial weights of a model by name, in the order of its trainable variables.
+
+  Args:
+    name: of a panel member or a user's own `module:Class`.
+    spec: the compact feature spec.
+    seed: of the weights.
+    form: how the model takes its input, where that is known; finding out builds it and tries it several times.
+  """
+  if form is None:
+    form = build_with_form(name, spec, seed=seed).form
+  model = build_model(name, spec, seed=seed)
+  create_variables(model, spec, form)
+  return [tf.constant(variable.numpy()) for variable in model.trainable_variables]
+
+
+def make_proxies(names: Sequence[str], spec: FeatureSpec, inner: InnerSettings, slots: Slots, *,
+                 num_initialisations: int, seed: int, devices: Sequence[str]) -> dict[str, list[Proxy]]:
+  """Per name, one proxy on each device; all devices share the initial weights."""
+  proxies: dict[str, list[Proxy]] = {}
+  for name in dict.fromkeys(names):
+    form = build_with_form(name, spec, seed=seed).form
+    starts = [initial_weights(name, spec, seed + 1000 + index, form) for index in range(num_initialisations)]
+    proxies[name] = []
+    for device in devices:
+      with tf.device(device):
+        draw_seed = tf.Variable(seed, trainable=False, dtype=tf.int64)
+        training = make_training(name, spec, inner, slots, seed=seed, draw_seed=draw_seed)
+        proxies[name].append(Proxy(training, starts, device, spec, draw_seed))
+  return proxies

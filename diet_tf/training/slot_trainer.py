@@ -1,0 +1,125 @@
+"""Training one architecture again and again on slots, by recipes."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+
+import numpy as np
+import tensorflow as tf
+
+from diet_tf.errors import ConfigError
+from diet_tf.log.features import FeatureSpec
+from diet_tf.memory.recipe import Recipe
+from diet_tf.memory.slots import Slots
+from diet_tf.models.inputs import as_logits, features_in_form
+from diet_tf.training.bilevel import GROUPS, InnerSettings
+from diet_tf.training.compact import CompactIds
+from diet_tf.training.proxies import initial_weights, make_training
+
+
+@dataclasses.dataclass(frozen=True)
+class Candidate:
+  """Slots with the recipe to train on them."""
+
+  slots: Slots
+  recipe: Recipe
+
+
+class SlotTrainer:
+  """Trains one member again and again on slots, on the ids of these slots alone; its graph is traced once.
+
+  Args:
+    member: the architecture; also one that returns probabilities.
+    spec: the feature spec of slots and examples.
+    parts: all slots that it will be trained on.
+    recipe: gives the batch size and Adam's constants, which all recipes that it is trained by have in common.
+  """
+
+  _BATCH_ROWS = 8192
+
+  def __init__(self, member: str, spec: FeatureSpec, parts: Sequence[Slots], recipe: Recipe) -> None:
+    self._member = member
+    self._constants = adam_constants(recipe)
+    self._compact = CompactIds.of(spec, *parts)
+    inner = InnerSettings(recipe.batch_size, recipe.epochs, recipe.beta_1, recipe.beta_2, recipe.epsilon)
+    # Shaped by all parts together: one may fill a field further, or be wider, than the others.
+    self._shape = Slots.concatenate(list(parts))
+    self._training = make_training(member, self._compact.spec, inner, self._shape, seed=0)
+    self._initial: dict[int, list[tf.Tensor]] = {}
+    # What a model counts while it trains (the masks of a dropout, say) begins anew with each training.
+    self._counters = [(variable, variable.numpy()) for variable in self._training.model.non_trainable_variables]
+    self._predict = tf.function(self._batch_logits, reduce_retracing=True, autograph=False)
+
+  def train(self, candidate: Candidate, seed: int) -> None:
+    """Trains on slots by their recipe, from the initial weights of a seed.
+
+    Raises:
+      ConfigError: the recipe's batch size or Adam's constants are not those that the trainer was made with.
+    """
+    if adam_constants(candidate.recipe) != self._constants:
+      raise ConfigError("recipe", rule="all recipes of one trainer have the same batch size and Adam's constants.",
+                        received=f"{adam_constants(candidate.recipe)} after {self._constants}.",
+                        remedy="make a trainer for each.")
+    for variable, value in self._counters:
+      variable.assign(value)
+    if seed not in self._initial:
+      self._initial[seed] = initial_weights(self._member, self._compact.spec, seed, self._training.form)
+    self._training.train(self._initial[seed], recipe_inputs(self._compact.slots(self._padded(candidate.slots)),
+                                                            candidate.recipe))
+
+  def _padded(self, slots: Slots) -> Slots:
+    """The slots, as wide as the widest part."""
+    missing = ((0, 0), (0, 0), (0, self._shape.max_ids - slots.max_ids))
+    return slots.replace(ids=np.pad(slots.ids, missing), weights=np.pad(slots.weights, missing))
+
+  def logits(self, ids: np.ndarray) -> np.ndarray:
+    """`[num_examples]` logits of `[num_examples, num_fields]` examples after the last training."""
+    renamed = self._compact.rename(ids)
+    return np.concatenate([self._predict(tf.constant(renamed[start:start + self._BATCH_ROWS])).numpy()
+                           for start in range(0, len(ids), self._BATCH_ROWS)])
+
+  def outputs(self, candidate: Candidate, seeds: Sequence[int], ids: np.ndarray) -> np.ndarray:
+    """`[num_seeds, num_examples]` logits after a training from the initial weights of each seed."""
+    found = []
+    for seed in seeds:
+      self.train(candidate, seed)
+      found.append(self.logits(ids))
+    return np.stack(found)
+
+  def _batch_logits(self, rows: tf.Tensor) -> tf.Tensor:
+    features = features_in_form(self._training.form, self._compact.spec, rows, None)
+    return as_logits(self._training.model, self._training.model(features, training=False))
+
+
+def adam_constants(recipe: Recipe) -> tuple[float, ...]:
+  """The batch size and Adam's constants: what all recipes of one `SlotTrainer` have in common."""
+  return (recipe.batch_size, recipe.beta_1, recipe.beta_2, recipe.epsilon)
+
+
+def recipe_inputs(slots: Slots, recipe: Recipe) -> dict[str, tf.Tensor]:
+  """The fields of `diet_tf.training.bilevel.TrainingInputs` for a training by the recipe."""
+  num_steps = recipe.epochs * recipe.steps_per_epoch(len(slots))
+  multipliers = np.ones(num_steps, np.float32)
+  given = np.asarray(recipe.step_multipliers[:num_steps], np.float32)
+  if len(given):
+    multipliers[:] = given[-1]
+    multipliers[:len(given)] = given
+  rates = np.asarray([recipe.learning_rates[group] for group in GROUPS], np.float32)
+  values = {"ids": slots.ids, "weights": slots.weights, "labels": slots.labels,
+            "sample_weights": slots.sample_weights, "learning_rates": rates, "step_multipliers": multipliers}
+  return {name: tf.constant(value) for name, value in values.items()}
+
+
+def train_by_recipe(member: str, spec: FeatureSpec, candidate: Candidate, seeds: Sequence[int],
+                    ids: np.ndarray) -> np.ndarray:
+  """`[num_seeds, num_examples]` logits of one member trained on a candidate.
+
+  Args:
+    member: the architecture.
+    spec: the feature spec of slots and examples.
+    candidate: what it is trained on.
+    seeds: of the initial weights.
+    ids: `[num_examples, num_fields]` examples to score.
+  """
+  return SlotTrainer(member, spec, [candidate.slots], candidate.recipe).outputs(candidate, seeds, ids)

@@ -1,0 +1,318 @@
+"""One stage after another: places filled within the budget, provenance, and nothing read of the span before."""
+
+import dataclasses
+import shutil
+
+import numpy as np
+import pytest
+
+from diet_tf.distillation.addressing import Action, Addressing, AddressingSettings
+from diet_tf.distillation.budget import BudgetSettings
+from diet_tf.distillation.influence import InfluenceSettings
+from diet_tf.distillation.refinement import DistillSettings, Refined
+from diet_tf.distillation.scored_examples import ScoredExamples
+from diet_tf.distillation.scoring import SpanScorer, score_span, scored_passes
+from diet_tf.distillation.squash import SquashSettings
+from diet_tf.distillation.stage import (
+  Start,
+  begin,
+  learning_curve,
+  new_slots,
+  num_slots_within,
+  outer_examples,
+  refine_start,
+  replayed_examples,
+  stage_seed,
+)
+from diet_tf.distillation.teacher import Teacher
+from diet_tf.errors import ConfigError, DataError
+from diet_tf.log.examples import example_dataset, is_held_back
+from diet_tf.log.hashing import mix
+from diet_tf.memory.memory import Memory, save_memory
+from diet_tf.memory.privacy import PrivacySettings
+from diet_tf.memory.slots import Slots
+from diet_tf.store.memories import load_memory
+from diet_tf.training.bilevel import InnerSettings
+from tests.diet_tf.small_log import SPEC, TEACHER, draw, scored, write_shards
+
+NUM_ROWS, HOLDBACK, BATCH = 600, 0.1, 8
+BUDGET = BudgetSettings(fraction=0.06)  # 36 slots after one span, 72 after two: 32 and 72 in whole batches.
+ADDRESSING = AddressingSettings(update_fraction=0.5, replace_fraction=0.25)
+SQUASH = SquashSettings(ids_per_slot=3, num_components=3, num_iterations=4, sample_rows_per_slot=8)
+DISTILL = DistillSettings(inner=InnerSettings(batch_size=BATCH, epochs=1), proxies=("lr",), outer_steps=3,
+                          outer_batch_size=32, num_initialisations=1, replay_rows=64, max_pool_rows=256)
+
+
+@dataclasses.dataclass
+class Stage:
+  """What one stage left behind."""
+
+  start: Start
+  refined: Refined
+  memory: Memory
+  influences: np.ndarray
+
+
+def in_one_pass(examples):
+  return lambda: [examples]
+
+
+def run_span(folder, span, teacher_from, memory):
+  """One span as an executor would run it, from saved files alone; then its shards are deleted."""
+  columns = draw(NUM_ROWS, seed=span)
+  shards = write_shards(folder / "log", columns, 2)
+  teacher = Teacher.load(teacher_from, SPEC, TEACHER) if teacher_from else Teacher(SPEC, TEACHER, seed=1)
+  num_held = int(is_held_back(columns[2], HOLDBACK).sum())
+  sets = {which: example_dataset(shards, SPEC, TEACHER.batch_size, holdback=which, holdback_fraction=HOLDBACK)
+          for which in ("without", "only")}
+  teacher.advance(sets["without"], NUM_ROWS - num_held)
+  scorer = SpanScorer(teacher, InfluenceSettings(64, HOLDBACK))
+  scorer.fit_reference(sets["only"], memory.slots if memory else None)
+  score_span(scorer, shards, SPEC, str(folder / "scores"))
+  influences = scorer.score_slots(memory.slots) if memory else np.zeros(0, np.float32)
+  passes = scored_passes(shards, str(folder / "scores"), SPEC, HOLDBACK)
+  seed = stage_seed(0, span)
+  start = begin(memory, influences, passes, NUM_ROWS, teacher, BUDGET, ADDRESSING, SQUASH, DISTILL, span=span,
+                seed=seed)
+  refined = refine_start(start, memory, passes, teacher, DISTILL, seed=seed)
+  teacher.save(str(folder / "teacher"))
+  made = Memory.create(refined.slots, SPEC, refined.recipe, span=span, num_examples_seen=start.num_examples_seen,
+                       budget=dataclasses.asdict(BUDGET))
+  save_memory(str(folder / "memory"), made)
+  shutil.rmtree(folder / "log")
+  shutil.rmtree(folder / "scores")
+  return Stage(start, refined, load_memory(str(folder / "memory")), influences)
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+  return tmp_path_factory.mktemp("stages")
+
+
+@pytest.fixture(scope="module")
+def first(folder):
+  return run_span(folder / "1", 1, None, None)
+
+
+@pytest.fixture(scope="module")
+def second(folder, first):
+  return run_span(folder / "2", 2, str(folder / "1" / "teacher"), first.memory)
+
+
+@pytest.fixture(scope="module")
+def teacher(folder, first):
+  return Teacher.load(str(folder / "1" / "teacher"), SPEC, TEACHER)
+
+
+def test_a_first_stage_fills_whole_batches_within_the_budget(first):
+  slots = first.start.slots
+  assert len(slots) == 32 and first.start.counts == {"freeze": 0, "update": 0, "replace": 0, "add": 32}
+  assert (first.start.actions == Action.ADD).all()
+  assert set(slots.slot_ids) <= set(range(36))
+  assert set(slots.born_spans) == set(slots.updated_spans) == {1}
+  np.testing.assert_allclose(slots.weights.sum(2), 1, rtol=1e-5)
+  np.testing.assert_allclose(slots.sample_weights.mean(), 1, rtol=1e-5)
+  assert first.start.num_examples_seen == NUM_ROWS
+
+
+def test_a_second_stage_runs_on_the_first_ones_memory_alone(folder, first, second):
+  """The first span's shards and scores were deleted before it began."""
+  assert not (folder / "1" / "log").exists()
+  assert len(second.start.slots) == 72
+  assert second.start.num_examples_seen == second.memory.manifest.num_examples_seen == 2 * NUM_ROWS
+  assert len(second.influences) == len(first.memory)
+  assert np.isfinite(second.refined.losses).all() and len(second.refined.losses) == DISTILL.outer_steps
+
+
+def test_counts_add_up(first, second):
+  counts, actions = second.start.counts, second.start.actions
+  assert counts["freeze"] + counts["update"] + counts["replace"] == len(first.memory)
+  assert counts["replace"] == round(0.25 * len(first.memory)) and counts["update"] == 12
+  assert {name: int((actions == Action[name.upper()]).sum()) for name in ("freeze", "update", "add")} == {
+      name: counts[name] for name in ("freeze", "update", "add")}
+  assert counts["freeze"] + counts["update"] + counts["add"] == len(second.start.slots)
+
+
+def test_old_slots_keep_their_order_and_new_ones_follow(first, second):
+  old = [slot for slot in first.memory.slots.slot_ids if slot in set(second.start.slots.slot_ids)]
+  assert second.start.slots.slot_ids[:len(old)].tolist() == old
+  assert (second.start.actions[len(old):] == Action.ADD).all()
+  new = second.start.slots.slot_ids[len(old):]
+  assert new.tolist() != sorted(new)
+
+
+def test_without_replay_the_outer_loss_is_of_the_new_span_alone(first, second, teacher, monkeypatch):
+  given = {}
+  monkeypatch.setattr("diet_tf.distillation.stage.refine",
+                      lambda *args, **kwargs: given.update(old=args[3], old_share=args[4]))
+  passes = in_one_pass(scored(50))
+  refine_start(second.start, first.memory, passes, teacher, dataclasses.replace(DISTILL, replay_rows=0), seed=0)
+  assert given == {"old": None, "old_share": 0.0}
+  refine_start(second.start, first.memory, passes, teacher, DISTILL, seed=0)
+  assert len(given["old"]) == DISTILL.replay_rows and given["old_share"] == 0.5
+
+
+def test_random_clusters_need_no_teacher_and_hold_the_mean_label(teacher):
+  examples = scored(400)
+  slots = new_slots(in_one_pass(examples), None, 4, SPEC, dataclasses.replace(SQUASH, clusters="random"), span=1,
+                    first_slot_id=0, seed=0)
+  assert len(slots) == 4
+  mean = (1 / (1 + np.exp(-examples.teacher_logits))).mean()
+  np.testing.assert_allclose(np.average(slots.labels, weights=slots.sample_weights), mean, rtol=1e-5)
+
+
+def test_provenance_says_when_a_slot_was_born_and_last_updated(first, second):
+  start = second.start
+  born = {Action.FREEZE: 1, Action.UPDATE: 1, Action.ADD: 2}
+  updated = {Action.FREEZE: 1, Action.UPDATE: 2, Action.ADD: 2}
+  assert start.slots.born_spans.tolist() == [born[Action(one)] for one in start.actions]
+  assert start.slots.updated_spans.tolist() == [updated[Action(one)] for one in start.actions]
+  added = start.actions == Action.ADD
+  assert start.slots.slot_ids[added].min() > first.memory.slots.slot_ids.max()
+  assert set(start.slots.slot_ids[~added]) < set(first.memory.slots.slot_ids)
+  assert len(set(start.slots.slot_ids)) == len(start.slots)
+
+
+def test_kept_slots_carry_their_new_influence(first, second):
+  expected = dict(zip(first.memory.slots.slot_ids.tolist(), second.influences.tolist(), strict=True))
+  slots, kept = second.start.slots, second.start.actions != Action.ADD
+  assert [expected[one] for one in slots.slot_ids[kept].tolist()] == slots.influences[kept].tolist()
+
+
+def test_the_order_of_new_slots_is_a_function_of_slot_ids_and_seed(first, second):
+  for stage, span in ((first, 1), (second, 2)):
+    ids = stage.start.slots.slot_ids[stage.start.actions == Action.ADD]
+    np.testing.assert_array_equal(ids, ids[np.argsort(mix(ids, stage_seed(0, span)))])
+    np.testing.assert_array_equal(stage.refined.slots.slot_ids, stage.start.slots.slot_ids)
+
+
+def test_frozen_slots_stay_as_they_were_in_the_memory_before(first, second):
+  old, new = first.memory.slots, second.refined.slots
+  frozen = np.flatnonzero(second.start.actions == Action.FREEZE)
+  assert len(frozen) == 12
+  rows = {slot_id: row for row, slot_id in enumerate(old.slot_ids.tolist())}
+  before = old.take(np.array([rows[one] for one in new.slot_ids[frozen].tolist()]))
+  for name in ("ids", "weights", "labels"):
+    np.testing.assert_array_equal(getattr(new, name)[frozen], getattr(before, name), err_msg=name)
+  moved = np.flatnonzero(second.start.actions != Action.FREEZE)
+  assert (new.labels[moved] != second.start.slots.labels[moved]).mean() > 0.9
+
+
+def test_the_recipe_goes_on_from_the_one_before(first, second):
+  assert len(first.start.recipe.step_multipliers) == 4 and len(second.start.recipe.step_multipliers) == 9
+  assert second.start.recipe.learning_rates == first.memory.recipe.learning_rates
+  assert second.start.recipe.learning_rates != first.start.recipe.learning_rates
+
+
+def begin_with(previous, passes, num_examples, teacher, *, max_slots=32):
+  influences = np.arange(len(previous.slots), dtype=np.float32) if previous else np.zeros(0, np.float32)
+  return begin(previous, influences, passes, num_examples, teacher, BudgetSettings(fraction=1.0, max_slots=max_slots),
+               ADDRESSING, SQUASH, DISTILL, span=5, seed=3)
+
+
+def test_the_start_does_not_depend_on_the_shards_of_a_pass(teacher):
+  examples = scored(300)
+  starts = [begin_with(None, lambda size=size: (examples.take(np.arange(first, min(first + size, 300)))
+                                                for first in range(0, 300, size)), 300, teacher)
+            for size in (300, 70)]
+  for name in Slots.DTYPES:
+    np.testing.assert_array_equal(getattr(starts[0].slots, name), getattr(starts[1].slots, name), err_msg=name)
+
+
+def few_rows(count):
+  """A span of that many distinct rows, ten of each."""
+  return scored(count).take(np.repeat(np.arange(count), 10))
+
+
+def with_new_example_ids(examples):
+  return ScoredExamples(examples.ids, np.arange(len(examples)), examples.teacher_logits, examples.influences)
+
+
+@pytest.mark.parametrize("num_distinct", [1, 5])
+def test_replaced_slots_stay_where_the_span_has_too_few_clusters_for_a_batch(first, teacher, num_distinct):
+  examples = with_new_example_ids(few_rows(num_distinct))
+  start = begin_with(first.memory, lambda: iter([examples]), len(examples), teacher)
+  # 8 of 32 slots give way, but there are clusters for fewer: the rest of their places keeps its slots.
+  assert len(start.slots) == 32
+  assert start.counts["add"] == num_distinct and start.counts["replace"] == num_distinct
+  assert start.counts["freeze"] + start.counts["update"] == 32 - num_distinct
+  # Influence grows with the row here, and of the replaced slots those of most influence stayed.
+  stayed = set(start.slots.slot_ids) & set(first.memory.slots.slot_ids)
+  gone = [row for row, one in enumerate(first.memory.slots.slot_ids) if one not in stayed]
+  assert max(gone) < 20
+
+
+def test_a_span_of_too_few_clusters_cannot_begin_a_memory(teacher):
+  examples = with_new_example_ids(few_rows(5))
+  with pytest.raises(DataError, match="5 slots, batch size 8"):
+    begin_with(None, lambda: iter([examples]), len(examples), teacher)
+
+
+def test_the_clusters_of_least_mass_are_left_out(teacher):
+  examples = with_new_example_ids(few_rows(11))
+  light = ScoredExamples(*(getattr(examples, field.name)[9:] for field in dataclasses.fields(examples)))
+  start = begin_with(None, lambda: iter([light]), len(light), teacher)
+  # Eleven clusters make one batch of eight; the one with a single row is among those left out.
+  assert len(start.slots) == 8
+  assert len(set(start.slots.sample_weights.tolist())) == 1
+
+
+def test_an_older_memory_beyond_the_budget_shrinks(first, teacher):
+  start = begin_with(first.memory, lambda: iter([scored(100)]), 100, teacher, max_slots=20)
+  assert len(start.slots) == 16
+  assert start.counts == {"freeze": 8, "update": 8, "replace": 16, "add": 0}
+
+
+def test_a_budget_of_less_than_a_batch_is_refused():
+  assert num_slots_within(BudgetSettings(fraction=0.01), 2500, 8) == 24
+  with pytest.raises(DataError, match="7 slots for 700 examples, batch size 8"):
+    num_slots_within(BudgetSettings(fraction=0.01), 700, 8)
+
+
+def test_outer_examples_are_a_bounded_sample_with_the_teachers_probabilities():
+  examples = scored(200)
+  rows = outer_examples(lambda: iter([examples]), 50, 1)
+  assert len(rows) == 50
+  expected = {tuple(ids): 1 / (1 + np.exp(-logit)) for ids, logit in
+              zip(examples.ids.tolist(), examples.teacher_logits, strict=True)}
+  np.testing.assert_allclose(rows.targets, [expected[tuple(ids)] for ids in rows.ids.tolist()], rtol=1e-5)
+
+
+def test_replayed_rows_are_made_of_the_slots_ids_and_labelled_by_the_teacher(first, teacher):
+  rows = replayed_examples(first.memory, teacher, 40, seed=2)
+  for field in range(3):
+    assert set(rows.ids[:, field]) <= set(first.memory.slots.ids[:, field][first.memory.slots.weights[:, field] > 0])
+  np.testing.assert_allclose(rows.targets, 1 / (1 + np.exp(-teacher.logits(rows.ids).numpy())), rtol=1e-5)
+
+
+def test_old_slots_keep_the_rule_that_they_were_made_under(first, teacher):
+  examples = scored(NUM_ROWS, seed=5)
+  start = begin(first.memory, first.influences if len(first.influences) else np.zeros(len(first.memory), np.float32),
+                in_one_pass(examples), NUM_ROWS, teacher, BUDGET, ADDRESSING, SQUASH, DISTILL, span=2, seed=0,
+                privacy=PrivacySettings("user", 3))
+  new = start.actions == Action.ADD
+  assert new.any() and not start.slots.ids[new, 0].any() and start.slots.ids[~new, 0].any()
+
+
+def test_a_stage_is_refused_where_the_user_field_is_none_of_the_fields(teacher):
+  with pytest.raises(ConfigError, match="one of the fields: user, item, hour"):
+    new_slots(in_one_pass(scored(60)), None, 4, SPEC, dataclasses.replace(SQUASH, clusters="random"), span=1,
+              first_slot_id=0, seed=1, privacy=PrivacySettings("member", 3))
+
+
+def test_seeds_differ_by_span_and_run():
+  seeds = [stage_seed(run, span) for run in range(10) for span in range(50)]
+  assert len(set(seeds)) == 500 and 0 <= min(seeds) and max(seeds) < 2**31
+  assert stage_seed(3, 7) == stage_seed(3, 7)
+
+
+def test_the_learning_curve_is_a_mean_of_stretches(first):
+  refined = dataclasses.replace(first.refined, losses=np.arange(6, dtype=np.float32))
+  assert learning_curve(refined, 3) == [(2, 0.5), (4, 2.5), (6, 4.5)]
+  assert learning_curve(dataclasses.replace(refined, losses=np.zeros(0, np.float32))) == []
+
+
+def test_the_first_stage_has_nothing_to_address(first):
+  from diet_tf.distillation.stage import choose_addressing
+  decided = choose_addressing(None, np.zeros(0), lambda: iter(()), SPEC, 16, ADDRESSING, seed=0)
+  assert decided.num_added == 16 and isinstance(decided, Addressing) and not len(decided.old_actions)

@@ -1,0 +1,149 @@
+"""Architectures ranked on a memory."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from diet_tf import metrics
+from diet_tf.errors import ConfigError, DataError, NumericsError
+from diet_tf.fidelity import comparison
+from diet_tf.fidelity.panel import train_on_memory
+from diet_tf.log.examples import Examples
+from diet_tf.memory.memory import Memory
+from diet_tf.memory.recipe import Recipe
+from diet_tf.memory.slots import Slots
+from diet_tf.training.learner import Learner
+from tests.diet_tf.small_log import SPEC, draw
+
+RECIPE = Recipe(batch_size=16, epochs=2, learning_rates={"embedding": 0.05, "linear": 0.1, "dense": 0.02})
+SAME, BROKEN = f"{__name__}:Same", f"{__name__}:Broken"
+
+
+class Same(tf.keras.Model):
+  """A model that gives every row the same logit."""
+
+  def __init__(self, spec, seed=0):
+    super().__init__()
+    self.bias = self.add_weight(name="bias", shape=[], initializer="zeros")
+
+  def call(self, features, training=False):
+    return self.bias + tf.zeros(tf.shape(features["ids"])[0])
+
+
+class Broken(Same):
+  """A model without a finite loss."""
+
+  def call(self, features, training=False):
+    return super().call(features) * float("nan")
+
+
+@pytest.fixture(scope="module")
+def memory():
+  ids, labels, _ = draw(256, seed=1)
+  ones = np.ones(256)
+  slots = Slots(ids=ids[:, :, None], weights=np.ones([256, 3, 1]), labels=labels, sample_weights=ones,
+                slot_ids=np.arange(256), born_spans=ones, updated_spans=ones, influences=ones)
+  return Memory.create(slots, SPEC, RECIPE, span=4, num_examples_seen=9000, budget={})
+
+
+@pytest.fixture(scope="module")
+def held_out():
+  ids, labels, _ = draw(800, seed=2)
+  return Examples(ids, labels)
+
+
+def test_members_are_ranked_and_compared_with_the_best(memory, held_out):
+  steps = []
+  result = comparison.compare(memory, held_out, [SAME, "lr", "lr()"], num_seeds=2,
+                              progress=lambda *step: steps.append(step[1:]))
+  assert [member.name for member in result.members] == ["lr", "lr()", SAME]  # Of equals, the first named comes first.
+  assert steps == [(done, 6) for done in range(1, 7)]
+
+  # The figures are those of trainings by hand.
+  learner, aucs, components = Learner("lr", SPEC, RECIPE), [], []
+  for seed in (0, 1):
+    train_on_memory(learner, memory, seed=seed)
+    logits = learner.logits(held_out.ids)
+    aucs.append(metrics.auc(held_out.labels, logits))
+    components.append(metrics.auc_components(held_out.labels, logits))
+  best, twin, same = result.members
+  assert best.aucs == pytest.approx(aucs) and best.to_best is None
+  # A model is not told from itself.
+  assert twin.aucs == best.aucs and twin.to_best.mean == 0 and not twin.to_best.resolved
+  # Without an order of the rows, half of the pairs are right.
+  assert same.aucs == (0.5, 0.5) and best.auc.mean > 0.6
+  expected = metrics.paired_auc_difference(held_out.labels, np.full([2, 800], 0.5), np.stack(components))
+  assert same.to_best.mean == pytest.approx(expected.mean, abs=1e-6)
+  assert same.to_best.standard_error == pytest.approx(expected.standard_error, rel=1e-4)
+  assert same.to_best.resolved
+  assert result.unresolved == (("lr", "lr()"),) and result.level_with_best == ("lr", "lr()")
+
+
+def test_what_is_printed(memory, held_out):
+  result = comparison.compare(memory, held_out, ["lr", "lr()", SAME], num_seeds=1)
+  rows = result.rows()
+  assert [row[:2] for row in rows] == [["1", "lr"], ["2", "lr()"], ["3", SAME]]
+  assert [row[4] for row in rows] == ["the best", "no", "yes"]
+  assert rows[1][3] == "+0.0000 ± 0.0000"
+  notes = " ".join(result.notes())
+  assert "memory of span 4 (256 slots) with 1 seed, judged on 800 held-out rows" in notes
+  assert f"({int(held_out.labels.sum())} clicks)" in notes
+  assert "Not told apart from the best (95 %, in pairs over seeds and rows): lr()." in notes
+  assert "With one seed" in notes and "on the log" in notes
+  value = json.loads(result.to_json())
+  assert [member["rank"] for member in value["members"]] == [1, 2, 3]
+  assert value["members"][0]["auc_standard_error"] is None  # Not known from one seed.
+  assert value["members"][2]["to_best"]["resolved"] is True and value["unresolved"] == [["lr", "lr()"]]
+
+
+class Gathered(tf.keras.Model):
+  """A model of single ids without an embedding layer, which no `BagModel` can be made of."""
+
+  def __init__(self, spec, seed=0):
+    super().__init__()
+    self.values = self.add_weight(name="values", shape=[max(spec.num_ids)], initializer="zeros")
+
+  def call(self, features, training=False):
+    return tf.gather(self.values, features["user"])
+
+
+def test_a_model_of_drawn_ids_is_said_to_be_underrated(memory, held_out):
+  gathered = f"{__name__}:Gathered"
+  result = comparison.compare(memory, held_out, ["lr", gathered], num_seeds=1)
+  notes = " ".join(result.notes())
+  assert f"{gathered} was trained on drawn ids" in notes and "Why not on whole slots: outputs" in notes
+  assert [member["input_form"] for member in result.to_dict()["members"]] == ["packed", "sampled"]
+  assert "drawn" not in " ".join(comparison.compare(memory, held_out, ["lr"], num_seeds=1).notes())
+
+
+def test_a_clear_winner_is_called_one(memory, held_out):
+  notes = comparison.compare(memory, held_out, [SAME, "lr"], num_seeds=2).notes()
+  assert "lr is better than each of the others (95 %, in pairs over seeds and rows)." in notes
+
+
+def test_a_member_that_diverges_does_not_stop_the_others(memory, held_out):
+  result = comparison.compare(memory, held_out, [BROKEN, "lr"], num_seeds=1)
+  assert [member.name for member in result.members] == ["lr"]
+  assert "finite" in result.diverged[BROKEN]
+  assert any(note.startswith(f"{BROKEN} is not ranked") for note in result.notes())
+  with pytest.raises(NumericsError, match="at least one architecture"):
+    comparison.compare(memory, held_out, [BROKEN], num_seeds=1)
+
+
+@pytest.mark.parametrize(("members", "num_seeds", "message"), [
+    ([], 2, "at least one"), (["lr", "lr"], 2, "twice"), (["lr"], 0, "--seeds"), (["lr", "no_such"], 1, "no_such"),
+    (["lr", "no_such_module:Model"], 1, "PYTHONPATH")])
+def test_what_cannot_be_compared_is_refused_before_any_training(memory, held_out, members, num_seeds, message):
+  steps = []
+  with pytest.raises(ConfigError, match=message):
+    comparison.compare(memory, held_out, members, num_seeds=num_seeds, progress=lambda *step: steps.append(step))
+  assert not steps
+
+
+def test_rows_of_one_class_are_refused(memory, held_out):
+  with pytest.raises(DataError, match="both classes"):
+    comparison.compare(memory, Examples(held_out.ids, np.zeros(800, np.float32)), ["lr"], num_seeds=1)

@@ -1,0 +1,60 @@
+from __future__ import annotations
+
+import os
+import pathlib
+from collections.abc import Callable
+
+import pytest
+
+from diet_tf.distillation.teacher import Teacher, TeacherSettings
+from diet_tf.errors import FormatError
+from diet_tf.io import arrays, json_files
+from diet_tf.io.documents import read_document
+from diet_tf.memory.manifest import read_manifest
+from tests.diet_tf.small_log import SPEC
+
+
+def read_teacher(path: str) -> object:
+  folder = pathlib.Path(path).parent
+  os.rename(path, folder / "teacher.json")
+  return Teacher.load(str(folder), SPEC, TeacherSettings())
+
+
+READERS = [read_document, read_manifest, arrays.read_json, read_teacher]
+
+
+@pytest.mark.parametrize("read", READERS)
+@pytest.mark.parametrize(("content", "message"), [
+    (b"[" * 200_000, "nested too deeply"), (b'{"a":' * 100_000 + b"1" + b"}" * 100_000, "nested too deeply"),
+    (b"{", "JSON"), (b"\xff\xfe\xfd", "UTF-8"), (b"", "JSON"), (b'{"span": ' + b"9" * 100_000 + b"}", "digits")])
+def test_unreadable_documents(tmp_path: pathlib.Path, read: Callable[[str], object], content: bytes, message: str):
+  path = tmp_path / "x.json"
+  path.write_bytes(content)
+  with pytest.raises(FormatError, match=message):
+    read(str(path))
+
+
+@pytest.mark.parametrize("read", READERS)
+def test_huge_document_is_not_read(tmp_path: pathlib.Path, read: Callable[[str], object],
+                                   monkeypatch: pytest.MonkeyPatch):
+  path = tmp_path / "x.json"
+  with path.open("wb") as output:
+    output.truncate(100 << 20)
+  monkeypatch.setattr(json_files.files, "read_bytes", lambda path: pytest.fail("it was read"))
+  with pytest.raises(FormatError, match="at most 67,108,864 bytes.*104,857,600 bytes"):
+    read(str(path))
+
+
+@pytest.mark.parametrize("content", ["[]", "1", '"x"', "{}", "null",
+                                     '{"format_name": "diet_tf.teacher", "format_version": 1}'])
+def test_teacher_of_another_shape(tmp_path: pathlib.Path, content: str):
+  path = tmp_path / "x.json"
+  path.write_text(content)
+  with pytest.raises(FormatError):
+    read_teacher(str(path))
+
+
+@pytest.mark.parametrize("path", ["none.json", "ram://none/none.json"])
+def test_missing_document(path: str):
+  with pytest.raises(FormatError, match="can be read"):
+    arrays.read_json(path)

@@ -1,0 +1,56 @@
+from __future__ import annotations
+
+import dataclasses
+import json
+
+import numpy as np
+import pytest
+
+from diet_tf.errors import FormatError
+from diet_tf.memory.slots import Slots
+from diet_tf.report.stage_record import StageRecord, StageSummary, slots_by_age
+from tests.diet_tf.small_report import make_stages
+
+
+def test_slots_by_age():
+  count = 5
+  slots = Slots(np.zeros((count, 1, 1)), np.ones((count, 1, 1)), np.zeros(count), np.ones(count), np.arange(count),
+                np.array([1, 1, 2, 3, 3]), np.array([1, 3, 2, 3, 3]), np.zeros(count))
+  assert slots_by_age(slots, 3) == {1: {"changed": 1, "kept": 1}, 2: {"changed": 0, "kept": 1},
+                                    3: {"changed": 2, "kept": 0}}
+
+
+def test_the_record_round_trips(tmp_path):
+  path = str(tmp_path / "stage.json")
+  full = make_stages()[2]
+  for record in (full, dataclasses.replace(full, teacher_loss=None, coverage=None, influences=None)):
+    record.write(path)
+    again = StageRecord.read(path)
+    assert again.summary.to_dict() == record.summary.to_dict()
+    assert dataclasses.replace(again, summary=record.summary) == record
+
+
+def test_a_record_of_version_1_is_read(tmp_path):
+  path = tmp_path / "stage.json"
+  make_stages()[2].write(str(path))
+  document = json.loads(path.read_text())
+  path.write_text(json.dumps({**{key: value for key, value in document.items() if key not in (
+      "coverage", "influences")}, "format_version": 1}))
+  record = StageRecord.read(str(path))
+  assert record.summary.span == 3 and record.coverage is None and record.influences is None
+  # The keys of another version are none of its own.
+  path.write_text(json.dumps({**document, "format_version": 1}))
+  with pytest.raises(FormatError, match="unknown: .'coverage', 'influences'"):
+    StageRecord.read(str(path))
+
+
+def test_a_newer_record_is_refused(tmp_path):
+  (tmp_path / "stage.json").write_text('{"format_name": "diet_tf.stage", "format_version": 3}')
+  with pytest.raises(FormatError, match="format version 3"):
+    StageRecord.read(str(tmp_path / "stage.json"))
+
+
+def test_a_stage_summary_survives_json():
+  summary = make_stages()[0].summary
+  again = StageSummary.from_dict(json.loads(json.dumps(summary.to_dict())))
+  assert again.to_dict() == summary.to_dict()
