@@ -74,7 +74,7 @@ class LogSettings:
       through files partitioned by key.
     max_quarantine_share: the run fails where a larger share of the span's rows breaks the schema.
     max_quarantine_rows: so many of the broken rows are written out; all are counted.
-    rows_per_shard: about as many examples go to one output file.
+    rows_per_shard: about as many examples go to one output file; a span of no more than twice as many is one file.
     piece_bytes: input files are split into pieces of about this size, the units of parallel work.
   """
 

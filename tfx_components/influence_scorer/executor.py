@@ -15,8 +15,8 @@ from diet_tf.io import files
 from diet_tf.log.features import FeatureSpec, features_from_json
 from diet_tf.settings import from_json
 from tfx_components import inputs, training
+from tfx_components.beam_graph import GraphRunner
 from tfx_components.influence_scorer.score import SpanScoring, score_span
-from tfx_components.log_gen.stage import Runner
 from tfx_components.progress import report
 
 
@@ -43,7 +43,7 @@ class Executor(base_beam_executor.BaseBeamExecutor):
         shards=inputs.example_shards(examples), spec=spec, settings=settings,
         influence=from_json(InfluenceSettings, exec_properties["influence"], "influence"),
         span=inputs.span_of(exec_properties, examples), seed=exec_properties["seed"],
-        runner=Runner(self._make_beam_pipeline, folder, report), progress=report)
+        runner=GraphRunner(self._make_beam_pipeline, folder, report), progress=report)
     state, scores = inputs.single(output_dict, "teacher"), inputs.single(output_dict, "scores")
     try:
       summary = score_span(scoring, teacher, parent.memory(spec), state.uri, scores.uri)

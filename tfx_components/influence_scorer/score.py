@@ -1,13 +1,13 @@
 """The teacher's pass over a span and its scores: the function behind InfluenceScorer, callable without artifacts.
 
-The teacher is trained where this runs; shards are counted and scored on Beam, one task per shard. A task scores its
-shard's rows in their order and writes one file, so that the scores do not depend on how the work was spread.
+The teacher is trained where this runs; shards are counted and scored on Beam, one by one. A shard's rows are
+scored in their order and written as one file, so that the scores do not depend on how the work was spread.
 """
 
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -26,7 +26,7 @@ from diet_tf.log.features import FeatureSpec
 from diet_tf.memory.memory import Memory
 from diet_tf.memory.slots import Slots
 from diet_tf.progress import Progress, silent
-from tfx_components.log_gen.stage import Runner
+from tfx_components.beam_graph import TOTALS, Graph, GraphRunner, Work, total
 from tfx_components.training import make_deterministic
 
 SLOT_INFLUENCES_NAME = "slot_influences.npz"
@@ -34,6 +34,8 @@ SLOT_INFLUENCES_FORMAT_NAME = "diet_tf.slot_influences"
 SUMMARY_NAME = "scores.json"
 SUMMARY_FORMAT_NAME = "diet_tf.scores_summary"
 FORMAT_VERSION = 1
+
+_COUNTS = "counts"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -74,26 +76,42 @@ class ScoresSummary:
 
 
 @dataclasses.dataclass(frozen=True)
+class ExampleCounts:
+  """Counts of examples; those of parts add up with `+`.
+
+  Attributes:
+    num_examples: all of them.
+    num_held_back: those that are kept from distillation.
+  """
+
+  num_examples: int = 0
+  num_held_back: int = 0
+
+  @classmethod
+  def of(cls, example_ids: np.ndarray, holdback_fraction: float) -> ExampleCounts:
+    """The counts of `[n]` int64 example ids, of which about `holdback_fraction` is held back."""
+    return cls(len(example_ids), int(np.sum(is_held_back(example_ids, holdback_fraction))))
+
+  def __add__(self, other: ExampleCounts) -> ExampleCounts:
+    return ExampleCounts(self.num_examples + other.num_examples, self.num_held_back + other.num_held_back)
+
+
+@dataclasses.dataclass(frozen=True)
 class CountShard:
   """Counts the examples of a shard, and those that are held back; every example is parsed, before any is learned from.
 
   Attributes:
-    shard: of examples.
     spec: the feature spec.
     holdback_fraction: share of examples that is held back.
   """
 
-  shard: str
   spec: FeatureSpec
   holdback_fraction: float
 
-  def run(self) -> dict[str, Any]:
-    """Reports both counts."""
-    num_examples = num_held_back = 0
-    for _, _, example_ids in read_examples([self.shard], self.spec, 1 << 14):
-      num_examples += len(example_ids)
-      num_held_back += int(np.sum(is_held_back(example_ids, self.holdback_fraction)))
-    return {"num_examples": num_examples, "num_held_back": num_held_back}
+  def run(self, number: int, shards: Iterable[str], side_input: None) -> Iterator[Any]:
+    """The total of the counts."""
+    for _, _, example_ids in read_examples(list(shards), self.spec, 1 << 14):
+      yield total(_COUNTS, ExampleCounts.of(example_ids, self.holdback_fraction))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -101,18 +119,16 @@ class ScoreShard:
   """Scores a shard of examples with the teacher and the reference gradients saved in a folder.
 
   Attributes:
-    shard: of examples.
-    output: the score file.
+    directory: gets a score file per shard.
     scorer: folder of the saved scorer.
     spec: the feature spec.
-    teacher_settings: of the teacher.
+    teacher_settings: settings of the teacher.
     influence: how examples are scored.
-    seed: of the run.
-    shared: holds the scorer once for all tasks of a worker.
+    seed: seed of the run, which makes TensorFlow's operations deterministic.
+    shared: holds the scorer once for all shards of a worker.
   """
 
-  shard: str
-  output: str
+  directory: str
   scorer: str
   spec: FeatureSpec
   teacher_settings: TeacherSettings
@@ -120,10 +136,12 @@ class ScoreShard:
   seed: int
   shared: Shared
 
-  def run(self) -> dict[str, Any]:
-    """Writes the scores and reports their number."""
+  def run(self, number: int, shards: Iterable[str], side_input: None) -> Iterator[Any]:
+    """Writes the scores; there is nothing to hand on."""
     scorer = self.shared.acquire(self._load)
-    return {"num_examples": scorer.score_shard(self.shard, self.spec, self.output)}
+    for shard in shards:
+      scorer.score_shard(shard, self.spec, score_file(self.directory, shard))
+    yield from ()
 
   def _load(self) -> SpanScorer:
     make_deterministic(self.seed)
@@ -142,20 +160,18 @@ class SpanScoring:
   influence: InfluenceSettings
   span: int
   seed: int
-  runner: Runner
+  runner: GraphRunner
   progress: Progress = silent
 
-  def count(self) -> tuple[int, int]:
+  def count(self) -> ExampleCounts:
     """Examples of the span, and those held back."""
-    work = [CountShard(shard, self.spec, self.influence.holdback_fraction) for shard in self.shards]
-    reports = self.runner.run("count", "counting examples (shards)", work)
-    num_examples = sum(report["num_examples"] for report in reports)
-    num_held_back = sum(report["num_held_back"] for report in reports)
-    if not 0 < num_held_back < num_examples:
+    work = CountShard(self.spec, self.influence.holdback_fraction)
+    counts = self._over_shards("count", work, "counting examples (shards)").get(_COUNTS, ExampleCounts())
+    if not 0 < counts.num_held_back < counts.num_examples:
       raise DataError(f"span {self.span}", rule="some of its examples are held back, and some are not.",
-                      received=f"{num_held_back} of {num_examples} held back.",
+                      received=f"{counts.num_held_back} of {counts.num_examples} held back.",
                       remedy="begin with a longer span, or change influence.holdback_fraction.")
-    return num_examples, num_held_back
+    return counts
 
   def examples(self, batch_size: int, holdback: Holdback) -> tf.data.Dataset:
     """The span's examples that are held back, or the others."""
@@ -167,10 +183,16 @@ class SpanScoring:
     folder = files.join(self.runner.folder, "scorer")
     teacher.save(folder)
     scorer.save(folder)
-    shared = Shared()
-    work = [ScoreShard(shard, score_file(directory, shard), folder, self.spec, self.settings, self.influence,
-                       self.seed, shared) for shard in self.shards]
-    self.runner.run("score", f"scoring span {self.span} (shards)", work)
+    work = ScoreShard(directory, folder, self.spec, self.settings, self.influence, self.seed, Shared())
+    self._over_shards("score", work, f"scoring span {self.span} (shards)")
+
+  def _over_shards(self, name: str, work: Work, description: str) -> dict[str, Any]:
+    """Runs a graph of one step over the shards, and returns its totals."""
+    def build(graph: Graph) -> None:
+      done = graph.create("Shards", self.shards) | "Step" >> graph.step(work, description, len(self.shards))
+      graph.hand_back([done[TOTALS]])
+
+    return self.runner.run(name, build)
 
 
 def score_span(scoring: SpanScoring, teacher: Teacher, previous: Memory | None, teacher_dir: str,
@@ -191,9 +213,9 @@ def score_span(scoring: SpanScoring, teacher: Teacher, previous: Memory | None, 
     DataError: none of the examples are held back, or all of them.
     NumericsError: a loss or a score is not finite.
   """
-  num_examples, num_held_back = scoring.count()
+  counts = scoring.count()
   batch_size = scoring.settings.batch_size
-  loss = teacher.advance(scoring.examples(batch_size, "without"), num_examples - num_held_back,
+  loss = teacher.advance(scoring.examples(batch_size, "without"), counts.num_examples - counts.num_held_back,
                          progress=scoring.progress)
   scorer = SpanScorer(teacher, scoring.influence)
   slots = previous.slots if previous is not None else None
@@ -201,10 +223,10 @@ def score_span(scoring: SpanScoring, teacher: Teacher, previous: Memory | None, 
   files.make_folders(scores_dir)
   scoring.score(scorer, teacher, scores_dir)
   write_slot_influences(scores_dir, slots, scorer)
-  teacher.advance(scoring.examples(batch_size, "only"), num_held_back, keep_checkpoints=False,
+  teacher.advance(scoring.examples(batch_size, "only"), counts.num_held_back, keep_checkpoints=False,
                   progress=scoring.progress)
   teacher.save(teacher_dir)
-  summary = ScoresSummary(scoring.span, num_examples, num_held_back, loss, scoring.spec.digest())
+  summary = ScoresSummary(scoring.span, counts.num_examples, counts.num_held_back, loss, scoring.spec.digest())
   summary.write(scores_dir)
   return summary
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+from collections.abc import Iterable
 
 import numpy as np
 import pyarrow as pa
@@ -20,7 +21,7 @@ from tfx_components.log_gen import columns as columns_lib
 from tfx_components.log_gen import spill
 from tfx_components.log_gen.columns import Column
 from tfx_components.log_gen.sources import Block
-from tfx_components.log_gen.spill import Part
+from tfx_components.log_gen.spill import Claim
 
 _MAX_NAMED = 5
 
@@ -37,7 +38,6 @@ class JoinPlan:
     fields: pairs of a field's number and the side column that it is read from.
     keyed: whether the log is partitioned by key to meet the side table.
     num_partitions: parts of the encoded side table; 1 unless keyed.
-    parts: per partition where the rows of the encoded side table are.
   """
 
   index: int
@@ -47,7 +47,6 @@ class JoinPlan:
   fields: tuple[tuple[int, str], ...]
   keyed: bool
   num_partitions: int = 1
-  parts: tuple[tuple[Part, ...], ...] = ()
 
   @property
   def key_name(self) -> str:
@@ -167,16 +166,15 @@ def _chunk(column: pa.ChunkedArray) -> pa.Array:
 
 # The paths are unique to a run, so a table is never stale; workers of one process share it.
 @functools.lru_cache(maxsize=16)
-def load(parts: tuple[Part, ...], pattern: str, schema_text: bytes) -> SideTable:
-  """The encoded side table in these parts; `schema_text` is its serialised schema, for when there are none."""
+def load(claims: tuple[Claim, ...], pattern: str, schema_text: bytes) -> SideTable:
+  """The encoded side table of these claims; `schema_text` is its serialised schema, for when there are none."""
   schema = pa.ipc.read_schema(pa.py_buffer(schema_text))
-  batches = [batch for part in parts for batch in spill.read_batches(part.path, part.batches)]
-  return SideTable(pa.Table.from_batches(batches, schema), pattern)
+  return SideTable(pa.Table.from_batches(spill.read_claims(claims), schema), pattern)
 
 
-def load_part(plan: JoinPlan, spec: FeatureSpec, partition: int) -> SideTable:
-  """One partition of an encoded side table."""
-  return load(plan.parts[partition], plan.pattern, side_schema(plan, spec).serialize().to_pybytes())
+def load_side(plan: JoinPlan, spec: FeatureSpec, claims: Iterable[Claim]) -> SideTable:
+  """An encoded side table, or the partition of it that is claimed."""
+  return load(tuple(sorted(claims)), plan.pattern, side_schema(plan, spec).serialize().to_pybytes())
 
 
 def partition_of(hashes: np.ndarray, num_partitions: int) -> np.ndarray:

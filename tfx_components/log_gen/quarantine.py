@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import dataclasses
+import heapq
 import json
 from collections import Counter
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Iterable, Mapping
 
 from diet_tf.errors import DataError
 from diet_tf.io import files
@@ -42,48 +42,47 @@ class QuarantinedRow:
     return dataclasses.replace(self, reason=_shortened(self.reason), values=values)
 
 
+@dataclasses.dataclass(frozen=True)
 class Quarantine:
-  """Counts broken rows by reason and keeps the first `max_rows` of them.
+  """Broken rows, counted by reason, and the first of them.
 
-  Args:
+  Attributes:
     max_rows: how many to keep.
+    counts: broken rows by reason.
+    rows: those kept, shortened: the first by piece and record.
   """
 
-  def __init__(self, max_rows: int) -> None:
-    self._max_rows = max_rows
-    self.counts: Counter[str] = Counter()
-    self.rows: list[QuarantinedRow] = []
+  max_rows: int
+  counts: Mapping[str, int] = dataclasses.field(default_factory=dict)
+  rows: tuple[QuarantinedRow, ...] = ()
 
-  def add(self, row: QuarantinedRow) -> None:
-    """Counts a row, and keeps it, shortened, while there is room."""
-    row = row.shortened()
-    self.counts[row.reason] += 1
-    if self.has_room:
-      self.rows.append(row)
+  @classmethod
+  def of(cls, rows: Iterable[QuarantinedRow], max_rows: int, uncounted: Mapping[str, int] | None = None) -> Quarantine:
+    """The quarantine of some broken rows.
 
-  def count(self, reason: str, number: int) -> None:
-    """Counts rows that there is no room to keep."""
-    if number:
-      self.counts[_shortened(reason)] += number
+    Args:
+      rows: the broken rows.
+      max_rows: how many to keep.
+      uncounted: by reason the number of further broken rows, which all come after `max_rows` of the others.
+    """
+    short = [row.shortened() for row in rows]
+    counts = Counter(row.reason for row in short)
+    for reason, number in (uncounted or {}).items():
+      counts[_shortened(reason)] += number
+    return cls(max_rows, +counts, tuple(heapq.nsmallest(max_rows, short, key=_place)))
+
+  def __add__(self, other: Quarantine) -> Quarantine:
+    rows = heapq.nsmallest(self.max_rows, (*self.rows, *other.rows), key=_place)
+    return Quarantine(self.max_rows, Counter(self.counts) + Counter(other.counts), tuple(rows))
 
   @property
-  def has_room(self) -> bool:
-    """Whether another row would be kept."""
-    return len(self.rows) < self._max_rows
-
-  def to_dict(self) -> dict[str, Any]:
-    """The counts and rows as JSON types."""
-    return {"counts": dict(self.counts), "rows": [dataclasses.asdict(row) for row in self.rows]}
+  def num_rows(self) -> int:
+    """All broken rows."""
+    return sum(self.counts.values())
 
 
-def merge(parts: Sequence[Mapping[str, Any]], max_rows: int) -> Quarantine:
-  """The quarantine of several `Quarantine.to_dict`, its rows in the order of the input."""
-  merged = Quarantine(max_rows)
-  rows = [QuarantinedRow(**row) for part in parts for row in part["rows"]]
-  merged.rows = sorted(rows, key=lambda row: (row.piece, row.record))[:max_rows]
-  for part in parts:
-    merged.counts.update(part["counts"])
-  return merged
+def _place(row: QuarantinedRow) -> tuple[int, int]:
+  return row.piece, row.record
 
 
 def write(path: str, quarantine: Quarantine, locate: Mapping[int, tuple[str, int]]) -> None:
@@ -104,7 +103,7 @@ def write(path: str, quarantine: Quarantine, locate: Mapping[int, tuple[str, int
 
 def check_share(quarantine: Quarantine, num_rows: int, max_share: float, subject: str, path: str) -> None:
   """Raises `DataError` where more than `max_share` of `num_rows` rows are broken."""
-  broken = sum(quarantine.counts.values())
+  broken = quarantine.num_rows
   if broken <= max_share * num_rows:
     return
   reasons = sorted(quarantine.counts.items(), key=lambda item: (-item[1], item[0]))[:_NUM_NAMED_REASONS]

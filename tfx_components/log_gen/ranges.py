@@ -1,128 +1,105 @@
-"""Contiguous ranges of (time, example id), so that sorting a span needs the memory of one output shard only."""
+"""Ranges of (time, example id) that are about equally full, so that sorting a span takes the memory of one range only.
+
+They are cut at keys of a sample of the rows. Which rows are in the sample depends on the set of the rows alone, and so
+do the ranges; what LogGen writes does not depend on them at all.
+"""
 
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterable, Mapping, Sequence
 
 import numpy as np
 
-MAX_BINS = 4096
-# Example ids are 63-bit fingerprints, hence uniform: a range of them can be cut without counting.
-EXAMPLE_ID_BITS = 63
+from diet_tf.log.hashing import split_mix
+
 Key = tuple[int, int]
+# With n rows of it in a range, the range's rows are off by a share of 1 / sqrt(n) or so.
+SAMPLE_SIZE = 1 << 14
 
 
-class TimeHistogram:
-  """Exact counts of times in bins of equal width `2 ** shift`, with `shift` as small as `MAX_BINS` bins allow.
+@dataclasses.dataclass(frozen=True, eq=False)
+class KeySample:
+  """The distinct keys of a span's rows whose mixed example ids are smallest, at most `size` of them.
 
-  Since a bin of one shift lies within a bin of any larger one, histograms of parts of a span add up exactly, and the
-  sum does not depend on how the span was cut.
+  Attributes:
+    num_rows: rows that it was drawn from, exact duplicates included.
+    times: `[n]` int64.
+    example_ids: `[n]` int64, ordered by their mixed values.
+    size: most keys to hold.
   """
 
-  def __init__(self, shift: int = 0, counts: Mapping[int, int] | None = None) -> None:
-    self.shift = shift
-    self.counts: dict[int, int] = dict(counts or {})
-
-  def add(self, times: np.ndarray) -> None:
-    """Counts `[n]` int64 times."""
-    bins, counts = np.unique(times >> self.shift, return_counts=True)
-    if len(bins) > MAX_BINS:
-      # Coarsen first: a dictionary of every distinct time of a block would be large.
-      extra = int(bins[-1] - bins[0]).bit_length() - (MAX_BINS - 1).bit_length()
-      if extra > 0:
-        self._coarsen(extra)
-        bins, counts = np.unique(times >> self.shift, return_counts=True)
-    self._add(zip(bins.tolist(), counts.tolist()))
-
-  def merge(self, other: TimeHistogram) -> None:
-    """Adds the counts of another histogram."""
-    shift = max(self.shift, other.shift)
-    self._coarsen(shift - self.shift)
-    self._add((position >> (shift - other.shift), count) for position, count in other.counts.items())
-
-  def _add(self, items: Iterable[tuple[int, int]]) -> None:
-    for position, count in items:
-      self.counts[position] = self.counts.get(position, 0) + count
-    while self.counts and max(self.counts) - min(self.counts) >= MAX_BINS:
-      self._coarsen(1)
-
-  def _coarsen(self, extra: int) -> None:
-    if not extra:
-      return
-    coarse: dict[int, int] = {}
-    for position, count in self.counts.items():
-      coarse[position >> extra] = coarse.get(position >> extra, 0) + count
-    self.shift, self.counts = self.shift + extra, coarse
-
-  def intervals(self) -> list[Interval]:
-    """The occupied bins in order of time."""
-    return [Interval(position << self.shift, self.shift, count) for position, count in sorted(self.counts.items())]
-
-  def to_dict(self) -> dict[str, object]:
-    """The histogram as JSON types."""
-    return {"shift": self.shift, "counts": sorted(self.counts.items())}
+  num_rows: int = 0
+  times: np.ndarray = dataclasses.field(default_factory=lambda: np.zeros(0, np.int64))
+  example_ids: np.ndarray = dataclasses.field(default_factory=lambda: np.zeros(0, np.int64))
+  size: int = SAMPLE_SIZE
 
   @classmethod
-  def from_dict(cls, value: Mapping[str, object]) -> TimeHistogram:
-    """The histogram that `to_dict` gave."""
-    return cls(int(value["shift"]), dict(value["counts"]))  # type: ignore[call-overload]
+  def of(cls, times: np.ndarray, example_ids: np.ndarray, size: int = SAMPLE_SIZE) -> KeySample:
+    """The sample of rows with these `[n]` int64 times and example ids."""
+    return cls(len(times), *_smallest(times, example_ids, size), size)
+
+  def __add__(self, other: KeySample) -> KeySample:
+    times, example_ids = (np.concatenate(pair) for pair in ((self.times, other.times),
+                                                            (self.example_ids, other.example_ids)))
+    return KeySample(self.num_rows + other.num_rows, *_smallest(times, example_ids, self.size), self.size)
+
+  def keys(self) -> list[Key]:
+    """The keys in order."""
+    order = np.lexsort((self.example_ids, self.times))
+    return list(zip(self.times[order].tolist(), self.example_ids[order].tolist()))
+
+
+def _smallest(times: np.ndarray, example_ids: np.ndarray, size: int) -> tuple[np.ndarray, np.ndarray]:
+  """The distinct keys with the smallest mixed example ids, at most `size`, in the order of these and of time."""
+  mixed = split_mix(example_ids.view(np.uint64))
+  if len(mixed) > 4 * size:
+    # Most rows need not be sorted, unless the smallest are duplicates of a few.
+    few = mixed <= np.partition(mixed, 2 * size)[2 * size]
+    if len(np.unique(mixed[few])) >= size:
+      times, example_ids, mixed = times[few], example_ids[few], mixed[few]
+  order = np.lexsort((times, mixed))
+  times, example_ids = times[order], example_ids[order]
+  first = np.ones(len(order), bool)
+  first[1:] = (times[1:] != times[:-1]) | (example_ids[1:] != example_ids[:-1])
+  return times[first][:size], example_ids[first][:size]
 
 
 @dataclasses.dataclass(frozen=True)
-class Interval:
-  """`count` rows with times in `[low, low + 2 ** shift)`."""
+class Ranges:
+  """Contiguous ranges that hold every key.
 
-  low: int
-  shift: int
-  count: int
-
-  @property
-  def high(self) -> int:
-    """First time after the interval."""
-    return self.low + (1 << self.shift)
-
-
-@dataclasses.dataclass(frozen=True)
-class Range:
-  """The rows of one shard: keys in `[low, high)`, unbounded where `high` is None."""
-
-  low: Key
-  high: Key | None
-
-
-def too_heavy(intervals: Sequence[Interval], rows_per_shard: int) -> list[Interval]:
-  """The intervals that hold more rows than two shards should and can still be cut by time."""
-  return [interval for interval in intervals if interval.count > 2 * rows_per_shard and interval.shift > 0]
-
-
-def shard_ranges(intervals: Sequence[Interval], rows_per_shard: int) -> list[Range]:
-  """Contiguous ranges of about `rows_per_shard` rows that cover all intervals, in order.
-
-  Args:
-    intervals: occupied and in order; those too heavy by time have been refined.
-    rows_per_shard: rows that a range should hold; an interval of a single time is cut by example id.
+  Attributes:
+    splits: where they are cut, increasing: the first keys of all ranges but the first.
+    num_rows: in all ranges, exact duplicates included.
   """
-  lows: list[Key] = []
-  collected = rows_per_shard
-  for interval in intervals:
-    if collected >= rows_per_shard or collected + interval.count > 2 * rows_per_shard:
-      lows.append((interval.low, 0))
-      collected = 0
-    collected += interval.count
-    parts = -(-interval.count // rows_per_shard)
-    if interval.shift == 0 and parts > 2:
-      lows += [(interval.low, part * (1 << EXAMPLE_ID_BITS) // parts) for part in range(1, parts)]
-      collected = rows_per_shard
-  if lows:
-    # The first range starts below everything.
-    lows[0] = (-(1 << 63), 0)
-  return [Range(low, high) for low, high in zip(lows, [*lows[1:], None])]
+
+  splits: tuple[Key, ...] = ()
+  num_rows: int = 0
+
+  @classmethod
+  def of(cls, sample: KeySample, rows_per_range: int) -> Ranges:
+    """Ranges of about `rows_per_range` rows; fewer where the sample has not as many keys."""
+    keys, number = sample.keys(), max(1, -(-sample.num_rows // rows_per_range))
+    places = {part * len(keys) // number for part in range(1, number)}
+    return cls(tuple(keys[place] for place in sorted(places) if place), sample.num_rows)
+
+  def __len__(self) -> int:
+    return len(self.splits) + 1
+
+  def bounds(self, number: int) -> tuple[Key | None, Key | None]:
+    """The first key of a range and the first after it; None where it is unbounded."""
+    return (self.splits[number - 1] if number else None), (self.splits[number] if number < len(self.splits) else None)
+
+  def hold(self, number: int, times: np.ndarray, example_ids: np.ndarray) -> np.ndarray:
+    """`[n]` bool: which rows have their (time, example id) in a range."""
+    low, high = self.bounds(number)
+    inside = np.ones(len(times), bool)
+    if low is not None:
+      inside &= _at_least(times, example_ids, low)
+    if high is not None:
+      inside &= ~_at_least(times, example_ids, high)
+    return inside
 
 
-def in_range(times: np.ndarray, example_ids: np.ndarray, bounds: Range) -> np.ndarray:
-  """`[n]` bool: which rows have their (time, example id) in the range."""
-  def at_least(key: Key) -> np.ndarray:
-    return (times > key[0]) | ((times == key[0]) & (example_ids >= key[1]))
-
-  return at_least(bounds.low) if bounds.high is None else at_least(bounds.low) & ~at_least(bounds.high)
+def _at_least(times: np.ndarray, example_ids: np.ndarray, key: Key) -> np.ndarray:
+  return (times > key[0]) | ((times == key[0]) & (example_ids >= key[1]))

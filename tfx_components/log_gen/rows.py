@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
@@ -15,9 +16,11 @@ from diet_tf.log.settings import TIME_UNITS, LogSettings
 from tfx_components.log_gen import columns as columns_lib
 from tfx_components.log_gen import join as join_lib
 from tfx_components.log_gen.columns import Column
+from tfx_components.log_gen.counts import RowCounts
 from tfx_components.log_gen.join import JoinPlan
 from tfx_components.log_gen.quarantine import Quarantine, QuarantinedRow
 from tfx_components.log_gen.sources import Block
+from tfx_components.log_gen.spill import Claim
 
 
 @dataclasses.dataclass(frozen=True)
@@ -117,26 +120,23 @@ class RowEncoder:
   Args:
     plan: how.
     piece: number of the piece.
+    sides: the encoded rows of side tables that are held in memory, each with the number of its join.
   """
 
-  def __init__(self, plan: RowPlan, piece: int) -> None:
+  def __init__(self, plan: RowPlan, piece: int, sides: Iterable[tuple[int, Claim]] = ()) -> None:
     self._plan, self._piece = plan, piece
+    self._sides: dict[int, list[Claim]] = {join.index: [] for join in plan.joins}
+    for index, claim in sides:
+      self._sides[index].append(claim)
     self.quarantine = Quarantine(plan.max_quarantine_rows)
-    self.num_rows = 0
-    self.columns: set[str] = set()
-    # Per join the rows that have a key, and those whose key is listed.
-    self.keyed = {plan.index: 0 for plan in plan.joins}
-    self.matched = {plan.index: 0 for plan in plan.joins}
+    self.counts = RowCounts()
 
   def encode(self, block: Block) -> pa.Table:
     """The sound rows of the block that belong to the span, with the columns of `RowPlan.schema`."""
-    for record, reason, text in block.rejected:
-      self.quarantine.add(QuarantinedRow(self._piece, record, reason, {"line": text}))
-    self.columns.update(block.columns)
     columns, records, faults = self._select(block)
-    self.num_rows += len(block.rejected) + len(records)
+    self.counts += RowCounts.of(block, self._piece, len(block.rejected) + len(records))
     arrays = self._encoded(columns, faults)
-    self._set_aside(columns, records, faults)
+    self._set_aside(block, columns, records, faults)
     arrays["piece"] = pa.array(np.full(len(records), self._piece, np.int32))
     arrays["record"] = pa.array(records)
     schema = self._plan.schema(self._plan.keyed_joins)
@@ -181,25 +181,25 @@ class RowEncoder:
     if plan.keyed:
       arrays[plan.key_name] = pa.array(column.texts, pa.string()).take(pa.array(column.codes))
       return
-    side = join_lib.load_part(plan, self._plan.spec, 0)
+    side = join_lib.load_side(plan, self._plan.spec, self._sides[plan.index])
     positions = side.positions(pa.array(column.texts, pa.string())).take(pa.array(column.codes))
     joined = side.rows(positions)
     mark_joined(joined.pop("fault"), faults)
     arrays.update(joined)
-    self.keyed[plan.index] += int(np.count_nonzero(~column.missing[column.codes]))
-    self.matched[plan.index] += len(positions) - positions.null_count
+    self.counts += RowCounts.of_keys(plan.index, int(np.count_nonzero(~column.missing[column.codes])),
+                                     len(positions) - positions.null_count)
 
-  def _set_aside(self, columns: dict[str, Column], records: np.ndarray, faults: Faults) -> None:
+  def _set_aside(self, block: Block, columns: dict[str, Column], records: np.ndarray, faults: Faults) -> None:
+    """Counts the broken rows; only those that may be kept are looked at one by one."""
     broken = np.flatnonzero(faults.numbers)
-    shown = 0
-    while shown < len(broken) and self.quarantine.has_room:
-      row = broken[shown]
+    room = self._plan.max_quarantine_rows - len(self.quarantine.rows)
+    rows = [QuarantinedRow(self._piece, record, reason, {"line": text}) for record, reason, text in block.rejected]
+    for row in broken[:room]:
       values = {name: str(column.texts[column.codes[row]]) for name, column in columns.items()}
-      reason = faults.reasons[faults.numbers[row]]
-      self.quarantine.add(QuarantinedRow(self._piece, int(records[row]), reason, values))
-      shown += 1
-    for number, count in enumerate(np.bincount(faults.numbers[broken[shown:]], minlength=len(faults.reasons))):
-      self.quarantine.count(faults.reasons[number], int(count))
+      rows.append(QuarantinedRow(self._piece, int(records[row]), faults.reasons[faults.numbers[row]], values))
+    rest = np.bincount(faults.numbers[broken[room:]], minlength=len(faults.reasons)).tolist()
+    if rows or any(rest):
+      self.quarantine += Quarantine.of(rows, self._plan.max_quarantine_rows, dict(zip(faults.reasons, rest)))
 
 
 def mark_joined(fault_texts: pa.Array, faults: Faults) -> None:

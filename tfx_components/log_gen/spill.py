@@ -1,53 +1,79 @@
 """Spill files: Arrow IPC files in the component's temporary folder, by which rows travel between steps.
 
-Beam itself only carries their names, so memory stays flat on every runner, also on one that keeps each collection in
-memory.
+Beam carries claims only, which name a file and some of its batches, so that memory stays flat on every runner, also on
+one that keeps each collection in memory.
 """
 
 from __future__ import annotations
 
+import bisect
 import dataclasses
-from collections.abc import Iterator, Sequence
+import os
+import uuid
+from collections.abc import Iterable, Iterator
 
 import numpy as np
 import pyarrow as pa
 
 from diet_tf.io import files
+from tfx_components.log_gen.ranges import Key, KeySample, Ranges
 
 # Rows are collected in memory up to this size before they are written.
 COLLECTED_BYTES = 64 << 20
+BATCH_ROWS = 4096
 _OPTIONS = pa.ipc.IpcWriteOptions(compression="lz4")
 
 
-def write_batches(path: str, schema: pa.Schema, batches: Iterator[pa.RecordBatch]) -> None:
-  """Writes an Arrow IPC file; a second attempt at the same work writes the same file over it."""
-  with files.open_to_write(path) as stream, pa.ipc.new_file(stream, schema, options=_OPTIONS) as writer:
+def write_batches(path: str, schema: pa.Schema, batches: Iterable[pa.RecordBatch]) -> None:
+  """Writes an Arrow IPC file, whole or not at all; a second attempt at the same work writes the same file over it."""
+  target = path if files.is_remote(path) else f"{path}.{uuid.uuid4().hex[:12]}{files.PARTIAL_SUFFIX}"
+  with files.open_to_write(target) as stream, pa.ipc.new_file(stream, schema, options=_OPTIONS) as writer:
     for batch in batches:
       writer.write_batch(batch)
+  if target != path:
+    # Without the flush to the disk that `files` makes: what spills need not outlive the machine.
+    os.replace(target, path)
 
 
 def write_table(path: str, table: pa.Table, batch_rows: int) -> None:
   """Writes a table as batches of `batch_rows`."""
-  write_batches(path, table.schema, iter(table.combine_chunks().to_batches(max_chunksize=batch_rows)))
+  write_batches(path, table.schema, table.combine_chunks().to_batches(max_chunksize=batch_rows))
 
 
-def read_batches(path: str, numbers: Sequence[int] | None = None) -> Iterator[pa.RecordBatch]:
+def read_batches(path: str, numbers: Iterable[int] | None = None) -> Iterator[pa.RecordBatch]:
   """The batches of a spill file: all, or those with these numbers."""
   with files.open_to_read(path) as stream, pa.ipc.open_file(stream) as reader:
     for number in range(reader.num_record_batches) if numbers is None else numbers:
       yield reader.get_batch(number)
 
 
-@dataclasses.dataclass(frozen=True)
-class Part:
-  """Some rows of one partition: batches of a spill file that holds those of other partitions too."""
+@dataclasses.dataclass(frozen=True, order=True)
+class Claim:
+  """Some rows of a spill file.
+
+  Attributes:
+    path: the file.
+    start: number of the first batch.
+    stop: one more than the number of the last.
+  """
 
   path: str
-  batches: tuple[int, ...]
+  start: int
+  stop: int
+
+  def batches(self) -> Iterator[pa.RecordBatch]:
+    """The batches claimed."""
+    return read_batches(self.path, range(self.start, self.stop))
+
+
+def read_claims(claims: Iterable[Claim]) -> Iterator[pa.RecordBatch]:
+  """The batches of several claims, in an order that does not depend on that in which Beam brings the claims."""
+  for claim in sorted(claims):
+    yield from claim.batches()
 
 
 class PartitionWriter:
-  """Collects rows and writes them grouped by partition, so that a partition's rows can be read alone.
+  """Collects rows and writes them grouped by partition, so that a partition's rows can be claimed alone.
 
   All partitions share a file, with one batch each: a file per partition would exhaust file handles and buffers.
 
@@ -62,7 +88,7 @@ class PartitionWriter:
     self._tables: list[pa.Table] = []
     self._partitions: list[np.ndarray] = []
     self._bytes = self._num_files = 0
-    self._parts: dict[int, list[Part]] = {}
+    self._claims: list[tuple[int, Claim]] = []
 
   def write(self, table: pa.Table, partitions: np.ndarray) -> None:
     """Adds rows; `partitions` is `[num_rows]` int64, the partition of each."""
@@ -72,11 +98,11 @@ class PartitionWriter:
     if self._bytes >= self._file_bytes:
       self._flush()
 
-  def close(self) -> dict[int, list[Part]]:
-    """Writes what is left and returns the parts of each partition that has rows."""
+  def close(self) -> list[tuple[int, Claim]]:
+    """Writes what is left and returns claims of all rows, each with its partition."""
     if self._tables:
       self._flush()
-    return self._parts
+    return self._claims
 
   def _flush(self) -> None:
     partitions = np.concatenate(self._partitions)
@@ -87,15 +113,14 @@ class PartitionWriter:
     ends = [*starts[1:], len(order)]
     path = f"{self._stem}-{self._num_files:05d}.arrow"
     self._num_files += 1
-    groups = (table.slice(start, end - start).to_batches()[0] for start, end in zip(starts, ends))
-    write_batches(path, self._schema, groups)
-    for number, partition in enumerate(present.tolist()):
-      self._parts.setdefault(partition, []).append(Part(path, (number,)))
+    write_batches(path, self._schema, (table.slice(start, end - start).to_batches()[0]
+                                       for start, end in zip(starts, ends)))
+    self._claims += [(partition, Claim(path, number, number + 1)) for number, partition in enumerate(present.tolist())]
 
 
 @dataclasses.dataclass(frozen=True)
 class Run:
-  """A spill file of rows sorted by (time, example id).
+  """A spill file of distinct rows sorted by (time, example id).
 
   Attributes:
     path: the file.
@@ -103,30 +128,32 @@ class Run:
   """
 
   path: str
-  firsts: tuple[tuple[int, int], ...]
+  firsts: tuple[Key, ...]
 
-  def batches_between(self, low: tuple[int, int], high: tuple[int, int] | None) -> list[int]:
-    """The numbers of the batches that may hold rows in `[low, high)`; `high` None is unbounded."""
-    ends = (*self.firsts[1:], None)
-    return [number for number, (first, end) in enumerate(zip(self.firsts, ends))
-            if (high is None or first < high) and (end is None or end >= low)]
+  def claims(self, ranges: Ranges) -> Iterator[tuple[int, Claim]]:
+    """Per range that the run may have rows of, its number and the batches that may hold them."""
+    for number in range(len(ranges)):
+      low, high = ranges.bounds(number)
+      start = 0 if low is None else max(0, bisect.bisect_right(self.firsts, low) - 1)
+      stop = len(self.firsts) if high is None else bisect.bisect_left(self.firsts, high)
+      if start < stop:
+        yield number, Claim(self.path, start, stop)
 
 
 class RunWriter:
-  """Collects rows and writes them as sorted runs of bounded size.
+  """Collects rows and writes them as sorted runs of bounded size, without exact duplicates within a run.
 
   Args:
     stem: the files are named `<stem>-<number>.arrow`.
     run_bytes: a run is written when this much is collected.
   """
 
-  BATCH_ROWS = 4096
-
   def __init__(self, stem: str, run_bytes: int = COLLECTED_BYTES) -> None:
     self._stem, self._run_bytes = stem, run_bytes
     self._tables: list[pa.Table] = []
     self._bytes = 0
-    self.runs: list[Run] = []
+    self._runs: list[Run] = []
+    self._sample = KeySample()
 
   def write(self, table: pa.Table) -> None:
     """Adds rows with columns `time` and `example_id` among others."""
@@ -137,23 +164,29 @@ class RunWriter:
     if self._bytes >= self._run_bytes:
       self._flush()
 
-  def close(self) -> list[Run]:
-    """Writes what is left and returns all runs."""
+  def close(self) -> tuple[list[Run], KeySample]:
+    """Writes what is left and returns all runs, and a sample of the rows that were added."""
     if self._tables:
       self._flush()
-    return self.runs
+    return self._runs, self._sample
 
   def _flush(self) -> None:
-    table = sort_rows(pa.concat_tables(self._tables))
+    table = pa.concat_tables(self._tables)
     self._tables, self._bytes = [], 0
-    path = f"{self._stem}-{len(self.runs):05d}.arrow"
-    write_table(path, table, self.BATCH_ROWS)
-    starts = pa.array(range(0, table.num_rows, self.BATCH_ROWS))
+    self._sample += KeySample.of(table["time"].to_numpy(), table["example_id"].to_numpy())
+    table = distinct_rows(table)
+    path = f"{self._stem}-{len(self._runs):05d}.arrow"
+    write_table(path, table, BATCH_ROWS)
+    starts = pa.array(range(0, table.num_rows, BATCH_ROWS))
     firsts = table.select(["time", "example_id"]).take(starts).to_pydict()
-    self.runs.append(Run(path, tuple(zip(firsts["time"], firsts["example_id"]))))
+    self._runs.append(Run(path, tuple(zip(firsts["time"], firsts["example_id"]))))
 
 
-def sort_rows(table: pa.Table) -> pa.Table:
-  """The rows sorted stably by (time, example id)."""
-  order = np.lexsort((table["example_id"].to_numpy(), table["time"].to_numpy()))
-  return table.take(pa.array(order))
+def distinct_rows(table: pa.Table) -> pa.Table:
+  """The rows sorted by (time, example id), each once: rows that are equal in both are alike in everything."""
+  times, example_ids = table["time"].to_numpy(), table["example_id"].to_numpy()
+  order = np.lexsort((example_ids, times))
+  times, example_ids = times[order], example_ids[order]
+  first = np.ones(len(order), bool)
+  first[1:] = (times[1:] != times[:-1]) | (example_ids[1:] != example_ids[:-1])
+  return table.take(pa.array(order if first.all() else order[first]))

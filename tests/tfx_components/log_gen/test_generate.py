@@ -11,7 +11,7 @@ import tensorflow as tf
 from diet_tf.errors import DataError, StoreError
 from diet_tf.log import encoding
 from diet_tf.log.features import FeatureSpec, Field, Label
-from tfx_components.log_gen import generate, tasks
+from tfx_components.log_gen import generate, vocabularies
 
 
 def many_rows(count, seed=3):
@@ -103,6 +103,29 @@ def test_exact_duplicates_are_dropped_and_others_kept(log, rows):
   assert log.examples()[3] == [10, 20, 30, 31, 40, 50, 60, 70]
 
 
+@pytest.mark.parametrize("rows_per_shard", [100_000, 500, 1])
+@pytest.mark.parametrize("timeless", [False, True])
+def test_very_many_duplicates_at_one_time_are_dropped(log, rows, spec, rows_per_shard, timeless):
+  distinct = [dict(row, t=77) for row in rows[:4]]
+  log.write("log-1.csv", distinct * 5000)
+  spec = FeatureSpec(spec.fields, spec.label) if timeless else spec
+  summary = log.generate(log.settings(rows_per_shard=rows_per_shard, piece_bytes=100_000), spec=spec)
+  assert (summary.num_rows, summary.num_duplicates, summary.num_examples) == (20_000, 19_996, 4)
+  assert len(summary.shards) == (1 if rows_per_shard > 1 else 4)
+  examples = log.examples(spec)
+  log.write("log-2.csv", distinct)
+  log.generate(log.settings(), spec=spec, span=2)
+  assert log.examples(spec) == examples
+
+
+def test_a_span_of_two_shards_rows_is_one_shard_and_longer_ones_are_cut_evenly(log):
+  log.write("log-1.csv", many_rows(100))
+  assert len(log.generate(log.settings(rows_per_shard=50)).shards) == 1
+  summary = log.generate(log.settings(rows_per_shard=48))
+  paths = [log.output / "Split-train" / name for name in summary.shards]
+  assert [sum(1 for _ in generate_records(path)) for path in paths] == [33, 33, 34]
+
+
 def test_without_a_time_column_examples_are_in_hash_order(log, rows, spec):
   log.write("log-1.csv", rows)
   timeless = FeatureSpec(spec.fields, spec.label)
@@ -141,8 +164,8 @@ def test_vocabulary_counts_are_exact_in_any_number_of_partitions(log, spec, monk
   log.write("log-1.csv", many_rows(1000))
   log.generate(log.settings(rows_per_shard=100))
   expected = log.contents()
-  monkeypatch.setattr(generate, "_ROWS_PER_COUNT_PARTITION", 100)
-  monkeypatch.setattr(tasks, "_MERGED_VALUES", 3)
+  monkeypatch.setattr(vocabularies, "_ROWS_PER_PARTITION", 100)
+  monkeypatch.setattr(vocabularies, "_MERGED_VALUES", 3)
   log.generate(log.settings(rows_per_shard=100))
   assert log.contents() == expected
 

@@ -1,0 +1,104 @@
+"""The shards of a span: where its sorted rows are cut, and how a shard is written."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+
+import numpy as np
+import pyarrow as pa
+
+from diet_tf.io import files
+from diet_tf.log import encoding
+from diet_tf.log.examples import write_example_shard
+from diet_tf.log.features import FeatureSpec
+from tfx_components.log_gen import columns as columns_lib
+from tfx_components.log_gen import join as join_lib
+from tfx_components.log_gen import spill
+
+
+@dataclasses.dataclass(frozen=True)
+class RowSlice:
+  """Consecutive rows of a spill file with batches of `spill.BATCH_ROWS`.
+
+  Attributes:
+    path: the file.
+    start: number of the first row.
+    stop: one more than the number of the last.
+  """
+
+  path: str
+  start: int
+  stop: int
+
+  def read(self) -> pa.Table:
+    """The rows."""
+    first, stop = self.start // spill.BATCH_ROWS, -(-self.stop // spill.BATCH_ROWS)
+    table = pa.Table.from_batches(spill.read_batches(self.path, range(first, stop)))
+    return table.slice(self.start - first * spill.BATCH_ROWS, self.stop - self.start)
+
+
+@dataclasses.dataclass(frozen=True)
+class Shard:
+  """An output file and the rows that go into it."""
+
+  path: str
+  slices: tuple[RowSlice, ...]
+
+
+def plan_shards(folder: str, sorted_files: Sequence[tuple[str, int]], rows_per_shard: int) -> list[Shard]:
+  """Shards of about `rows_per_shard` rows, all equally long; a span of no more than two is one.
+
+  Args:
+    folder: gets the shards.
+    sorted_files: in order, files of sorted rows and the rows in each.
+    rows_per_shard: rows of a shard, about.
+  """
+  num_rows = sum(number for _, number in sorted_files)
+  num_shards = -(-num_rows // rows_per_shard) if num_rows > 2 * rows_per_shard else 1
+  cuts = [number * num_rows // num_shards for number in range(num_shards + 1)]
+  slices: list[list[RowSlice]] = [[] for _ in range(num_shards)]
+  start, shard = 0, 0
+  for path, number in sorted_files:
+    stop, low = start + number, start
+    while low < stop:
+      high = min(stop, cuts[shard + 1])
+      slices[shard].append(RowSlice(path, low - start, high - start))
+      shard, low = shard + (high == cuts[shard + 1]), high
+    start = stop
+  return [Shard(files.join(folder, f"data_tfrecord-{index:05d}-of-{num_shards:05d}.gz"), tuple(own))
+          for index, own in enumerate(slices)]
+
+
+@dataclasses.dataclass(frozen=True)
+class WriteShard:
+  """Writes sorted rows as a shard of examples.
+
+  Attributes:
+    spec: the feature spec.
+    vocabularies_path: file of the vocabularies, the values of the span included.
+  """
+
+  spec: FeatureSpec
+  vocabularies_path: str
+
+  def run(self, number: int, shards: Iterable[Shard], side_input: None) -> Iterator[None]:
+    """Writes the file; there is nothing to hand on."""
+    shard, = shards
+    rows = pa.concat_tables([part.read() for part in shard.slices])
+    write_shard(shard.path, rows, self.spec, encoding.read_vocabularies(self.vocabularies_path))
+    yield from ()
+
+
+def write_shard(path: str, rows: pa.Table, spec: FeatureSpec, vocabularies: Mapping[str, list[str]]) -> None:
+  """Writes finished rows as one shard of examples."""
+  ids = np.empty((rows.num_rows, len(spec.fields)), np.int32)
+  for index, field in enumerate(spec.fields):
+    column = rows[join_lib.field_name(index)]
+    if encoding.grows(field):
+      distinct = columns_lib.from_arrow(column)
+      ids[:, index] = encoding.Vocabulary(vocabularies[field.name]).ids(distinct.texts)[distinct.codes]
+    else:
+      ids[:, index] = column.to_numpy()
+  write_example_shard(path, ids, rows["label"].to_numpy(), rows["example_id"].to_numpy(),
+                              rows["time"].to_numpy(), spec)

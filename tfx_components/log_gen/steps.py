@@ -1,0 +1,175 @@
+"""What the steps of LogGen's graphs do with one element: read files, write files, and hand on claims and counts."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+from apache_beam.pvalue import TaggedOutput
+
+from diet_tf.log.features import FeatureSpec
+from tfx_components.beam_graph import total
+from tfx_components.log_gen import columns as columns_lib
+from tfx_components.log_gen import join as join_lib
+from tfx_components.log_gen import sources, spill, vocabularies
+from tfx_components.log_gen.counts import RowCounts, SortedRows
+from tfx_components.log_gen.join import JoinPlan
+from tfx_components.log_gen.quarantine import Quarantine, QuarantinedRow
+from tfx_components.log_gen.ranges import Ranges
+from tfx_components.log_gen.rows import Faults, RowEncoder, RowPlan, mark_joined
+from tfx_components.log_gen.sources import Piece
+from tfx_components.log_gen.spill import Claim
+
+# An output: pairs of None and a sample.
+SAMPLES = "samples"
+# Totals.
+COUNTS, QUARANTINE, SORTED = "counts", "quarantine", "sorted"
+# What meets in a keyed join.
+LOG, SIDE = "log", "side"
+
+
+class _RowSink:
+  """Where encoded rows go: sorted runs and a sample of their keys, or the partitions of the next keyed join."""
+
+  def __init__(self, plan: RowPlan, pending: tuple[JoinPlan, ...], stem: str) -> None:
+    self._join = pending[0] if pending else None
+    self._runs = spill.RunWriter(stem)
+    self._partitions = spill.PartitionWriter(stem, plan.schema(pending))
+
+  def write(self, table: pa.Table) -> None:
+    if not table.num_rows:
+      return
+    if self._join is None:
+      self._runs.write(table)
+      return
+    keys = columns_lib.from_arrow(table[self._join.key_name])
+    self._partitions.write(table, join_lib.partition_of(keys.hashes, self._join.num_partitions)[keys.codes])
+
+  def close(self) -> Iterator[Any]:
+    """The runs and, as `SAMPLES`, the sample; or claims by partition."""
+    yield from self._partitions.close()
+    runs, sample = self._runs.close()
+    yield from runs
+    if sample.num_rows:
+      yield TaggedOutput(SAMPLES, (None, sample))
+
+
+@dataclasses.dataclass(frozen=True)
+class EncodeSide:
+  """Encodes a piece of a side table: claims by partition or, where it is held in memory, by number of the join."""
+
+  join: JoinPlan
+  spec: FeatureSpec
+  folder: str
+
+  def run(self, number: int, pieces: Iterable[Piece], side_input: None) -> Iterator[tuple[int, Claim]]:
+    """Spills the encoded piece."""
+    piece, = pieces
+    stem = f"{self.folder}/side-{self.join.index}-{number:05d}"
+    writer = spill.PartitionWriter(stem, join_lib.side_schema(self.join, self.spec))
+    wanted = [self.join.key, *(name for _, name in self.join.fields)]
+    for block in sources.read_blocks(piece, wanted):
+      table = join_lib.encode_side(block, self.join, self.spec)
+      keys = columns_lib.from_arrow(table["key"])
+      writer.write(table, join_lib.partition_of(keys.hashes, self.join.num_partitions)[keys.codes])
+    for partition, claim in writer.close():
+      yield (partition if self.join.keyed else self.join.index), claim
+
+
+@dataclasses.dataclass(frozen=True)
+class ReadPiece:
+  """Reads a piece of the log, encodes its rows and spills them."""
+
+  plan: RowPlan
+  folder: str
+
+  def run(self, number: int, pieces: Iterable[Piece], side_input: Sequence[tuple[int, Claim]] | None) -> Iterator[Any]:
+    """Runs, or claims by partition of the first keyed join."""
+    piece, = pieces
+    encoder = RowEncoder(self.plan, number, side_input or ())
+    sink = _RowSink(self.plan, self.plan.keyed_joins, f"{self.folder}/read-{number:05d}")
+    for block in sources.read_blocks(piece):
+      sink.write(encoder.encode(block))
+    yield from sink.close()
+    yield total(COUNTS, encoder.counts)
+    yield total(QUARANTINE, encoder.quarantine)
+
+
+@dataclasses.dataclass(frozen=True)
+class JoinPartition:
+  """Joins one partition of the log with the same partition of a side table: `pending[0]`."""
+
+  plan: RowPlan
+  pending: tuple[JoinPlan, ...]
+  folder: str
+
+  def run(self, number: int, claims: Mapping[str, Iterable[Claim]], side_input: None) -> Iterator[Any]:
+    """Runs, or claims by partition of the next keyed join."""
+    join, later = self.pending[0], self.pending[1:]
+    own = list(claims[LOG])
+    if not own:
+      return
+    side = join_lib.load_side(join, self.plan.spec, claims[SIDE])
+    sink = _RowSink(self.plan, later, f"{self.folder}/join-{join.index}-{number:05d}")
+    counts, quarantine = RowCounts(), Quarantine(self.plan.max_quarantine_rows)
+    for batch in spill.read_claims(own):
+      keys = batch.column(batch.schema.get_field_index(join.key_name))
+      positions = side.positions(keys)
+      counts += RowCounts.of_keys(join.index, pc.sum(pc.not_equal(keys, "")).as_py() or 0,
+                                  len(positions) - positions.null_count)
+      table, broken = self._joined(batch, side.rows(positions), later)
+      quarantine += Quarantine.of(broken, self.plan.max_quarantine_rows)
+      sink.write(table)
+    join_lib.load.cache_clear()
+    yield from sink.close()
+    yield total(COUNTS, counts)
+    yield total(QUARANTINE, quarantine)
+
+  def _joined(self, batch: pa.RecordBatch, columns: dict[str, pa.Array],
+              later: tuple[JoinPlan, ...]) -> tuple[pa.Table, list[QuarantinedRow]]:
+    """The rows with what the side table adds, and those whose row there is broken."""
+    faults = Faults(batch.num_rows)
+    mark_joined(columns.pop("fault"), faults)
+    arrays = {**dict(zip(batch.schema.names, batch.columns)), **columns}
+    join = self.pending[0]
+    broken = [QuarantinedRow(arrays["piece"][row].as_py(), arrays["record"][row].as_py(),
+                             faults.reasons[faults.numbers[row]], {join.on: arrays[join.key_name][row].as_py()})
+              for row in np.flatnonzero(faults.numbers)]
+    schema = self.plan.schema(later)
+    table = pa.table([arrays[name] for name in schema.names], schema=schema)
+    return table.filter(pa.array(faults.numbers == 0)), broken
+
+
+@dataclasses.dataclass(frozen=True)
+class SortRange:
+  """Sorts the rows of one range and drops exact duplicates; the values of growing fields are counted besides.
+
+  Attributes:
+    growing: numbers of the fields whose vocabulary grows.
+    folder: for the sorted rows and the counts.
+  """
+
+  growing: tuple[int, ...]
+  folder: str
+
+  def run(self, number: int, claims: Iterable[Claim], side_input: Ranges) -> Iterator[Any]:
+    """Claims of the counts, by partition of the values."""
+    tables = []
+    for batch in spill.read_claims(claims):
+      rows = pa.Table.from_batches([batch])
+      inside = side_input.hold(number, rows["time"].to_numpy(), rows["example_id"].to_numpy())
+      tables.append(rows if inside.all() else rows.filter(pa.array(inside)))
+    table = spill.distinct_rows(pa.concat_tables(tables)).combine_chunks()
+    # A batch that may hold rows of the range need not.
+    if not table.num_rows:
+      return
+    path = f"{self.folder}/sorted-{number:05d}.arrow"
+    spill.write_table(path, table, spill.BATCH_ROWS)
+    yield total(SORTED, SortedRows.of(table, number, path))
+    if self.growing:
+      yield from vocabularies.spill_counts(f"{self.folder}/counts-{number:05d}.arrow", table, self.growing,
+                                           vocabularies.num_partitions(side_input))
