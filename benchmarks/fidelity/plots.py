@@ -7,18 +7,21 @@ from __future__ import annotations
 
 import os
 import pathlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from benchmarks.fidelity.figures import LOG, MEMORY, OURS, START, UNREFINED
 from diet_tf.distillation.addressing import ACTION_NAMES
 from diet_tf.report.charts import spread
+from diet_tf.report.fidelity_figures import memory_against_log
+from diet_tf.report.figures import Data
+from diet_tf.report.memory_figures import slots_by_action
 
 if TYPE_CHECKING:
   from matplotlib.axes import Axes
   from matplotlib.figure import Figure
 
-# The colours of the stage's report.
+# Near the colours of the report in its light theme.
 _COLOURS = {LOG: "#52514e", MEMORY: "#2a78d6", START: "#eb6834", UNREFINED: "#eb6834", "freeze": "#b5b4aa",
             "update": "#2a78d6", "replace": "#eb6834", "add": "#1baf7a", "hard": "#eb6834", "soft": "#1baf7a"}
 _INK, _LEADER, _GRID = "#52514e", "#a9a89e", "#e1e0d9"
@@ -54,30 +57,37 @@ def _style(axes: Axes) -> None:
 
 def scatter(result: Mapping[str, Any]) -> Figure:
   """AUC on the log against AUC on the memory, one mark per member with its standard errors; variants are hollow."""
-  members = result["members"]
   figure, axes = _axes(6.4, 4.8)
   for variant, label in ((False, "architecture"), (True, "variant")):
-    chosen = [one for one in members if one["variant"] == variant]
-    if chosen:
-      axes.errorbar([_value(one["log_auc"]) for one in chosen], [_value(one["memory_auc"]) for one in chosen],
-                    xerr=[_error(one["log_auc_se"]) for one in chosen],
-                    yerr=[_error(one["memory_auc_se"]) for one in chosen], fmt="o", label=label, markersize=5,
+    chosen = _aucs(one for one in result["members"] if one["variant"] == variant)
+    if chosen.rows:
+      axes.errorbar(list(map(_value, chosen.column("log_auc"))), list(map(_value, chosen.column("memory_auc"))),
+                    xerr=list(map(_error, chosen.column("log_auc_se"))),
+                    yerr=list(map(_error, chosen.column("memory_auc_se"))), fmt="o", label=label, markersize=5,
                     elinewidth=0.8, color=_COLOURS[MEMORY], markerfacecolor="white" if variant else _COLOURS[MEMORY])
-  ends = [_value(one[key]) for one in members for key in ("log_auc", "memory_auc") if one[key] is not None]
+  ends = [one[key] for one in result["members"] for key in ("log_auc", "memory_auc") if one[key] is not None]
   axes.axline((ends[0], ends[0]) if ends else (_CHANCE, _CHANCE), slope=1, color=_INK, linewidth=0.8, linestyle="--")
-  _label_members(axes, [one for one in members if one["log_auc"] is not None and one["memory_auc"] is not None])
+  _label_members(axes, _aucs(one for one in result["members"]
+                             if one["log_auc"] is not None and one["memory_auc"] is not None))
   axes.set_xlabel("AUC after training on the log")
   axes.set_ylabel("AUC after training on the memory")
   axes.legend(fontsize=8, loc="upper left")
   return figure
 
 
-def _label_members(axes: Axes, members: Sequence[Mapping[str, Any]]) -> None:
+def _aucs(members: Iterable[Mapping[str, Any]]) -> Data:
+  """The AUCs of members of a result, as the report names them."""
+  return memory_against_log(
+      (one["name"], (one["log_auc"], one["log_auc_se"]), (one["memory_auc"], one["memory_auc_se"])) for one in members)
+
+
+def _label_members(axes: Axes, members: Data) -> None:
   """Names in a column at the right, where they cannot cover each other, each tied to its mark by a thin line."""
   low, high = axes.get_ylim()
-  wanted = [(one["memory_auc"] - low) / (high - low) * 100.0 for one in members]
-  for one, height in zip(members, spread(wanted, 0.0, 100.0, gap=4.0), strict=True):
-    axes.annotate(one["name"], (one["log_auc"], one["memory_auc"]), xytext=(1.04, height / 100.0),
+  names, log, memory = (members.column(name) for name in ("member", "log_auc", "memory_auc"))
+  heights = spread([(auc - low) / (high - low) * 100.0 for auc in memory], 0.0, 100.0, gap=4.0)
+  for name, x, y, height in zip(names, log, memory, heights, strict=True):
+    axes.annotate(name, (x, y), xytext=(1.04, height / 100.0),
                   textcoords="axes fraction", fontsize=8, verticalalignment="center", annotation_clip=False,
                   arrowprops={"arrowstyle": "-", "color": _LEADER, "linewidth": 0.6, "shrinkB": 3.0,
                               "relpos": (0.0, 0.5)})
@@ -116,8 +126,9 @@ def stream(result: Mapping[str, Any]) -> Figure:
   if measured:
     _recoveries(panels[0], spans, entries)
   lower, done = panels[-1], [0] * len(spans)
+  slots = slots_by_action((one["span"], one["actions"], one["num_slots"]) for one in entries)
   for action in ACTION_NAMES:
-    counts = [one["actions"].get(action, 0) for one in entries]
+    counts = slots.column(action)
     lower.bar(spans, counts, bottom=done, width=0.7, label=action, color=_COLOURS[action])
     done = [before + count for before, count in zip(done, counts, strict=True)]
   lower.set_ylabel("slots")

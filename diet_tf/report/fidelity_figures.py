@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 from diet_tf.fidelity.break_even import BreakEven, duration, unit_of
 from diet_tf.fidelity.result import KINDS, LOG, MEMORY, FidelityResult, Training
@@ -24,15 +24,26 @@ def kinds_of(result: FidelityResult) -> list[str]:
   return [kind for kind in KINDS if any(kind in member.trainings for member in result.members)]
 
 
+def memory_against_log(members: Iterable[tuple[str, tuple, tuple]]) -> Data:
+  """The AUC of each member after training on the log, and after training on the memory.
+
+  Args:
+    members: per member its name, and the mean and the standard error of its AUC on either.
+  """
+  return data("memory_against_log", ("member", "log_auc", "log_auc_se", "memory_auc", "memory_auc_se"),
+              [(name, *log, *memory) for name, log, memory in members])
+
+
 def scatter(result: FidelityResult) -> Figure:
   """AUC on the log against AUC on the memory, one point per member."""
-  log, memory = ([_measured(member.trainings[kind].auc) for member in result.members] for kind in (LOG, MEMORY))
-  rows = [(member.name, *a, *b) for member, a, b in zip(result.members, log, memory, strict=True)]
+  rows = memory_against_log((member.name, _measured(member.trainings[LOG].auc), _measured(member.trainings[MEMORY].auc))
+                            for member in result.members)
+  log, memory = (list(zip(rows.column(f"{kind}_auc"), rows.column(f"{kind}_auc_se"), strict=True))
+                 for kind in (LOG, MEMORY))
   return Figure(
       "scatter", "Memory against log", "AUC on the test span, one point per member; bars are one standard error over "
       "seeds. On the dashed line memory and log are equal.",
-      charts.scatter([member.name for member in result.members], log, memory),
-      data("memory_against_log", ("member", "log_auc", "log_auc_se", "memory_auc", "memory_auc_se"), rows))
+      charts.scatter(rows.column("member"), log, memory), rows)
 
 
 def dots(result: FidelityResult) -> Figure:

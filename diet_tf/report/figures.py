@@ -19,17 +19,22 @@ _FORMULA_STARTS = ("=", "+", "-", "@", "\t")
 
 @dataclasses.dataclass(frozen=True)
 class Data:
-  """The rows behind a figure.
+  """The rows behind a figure: what the report's charts and matplotlib's plots draw, each in its way.
 
   Attributes:
-    name: of the file that they are downloaded as, without its ending.
-    columns: their names.
-    rows: of values.
+    name: name of the file that they are downloaded as, without its ending.
+    columns: names of the columns.
+    rows: values of each row, in the order of `columns`; None or NaN where one is not known.
   """
 
   name: str
   columns: tuple[str, ...]
   rows: tuple[tuple[Value, ...], ...]
+
+  def column(self, name: str) -> list[Any]:
+    """The values of a column, row by row."""
+    place = self.columns.index(name)
+    return [row[place] for row in self.rows]
 
   @property
   def texts(self) -> list[list[str]]:

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 import numpy as np
 
 from diet_tf.distillation.addressing import ACTION_NAMES
 from diet_tf.memory.slots import Slots
 from diet_tf.report import charts
-from diet_tf.report.figures import Figure, data
+from diet_tf.report.figures import Data, Figure, data
 from diet_tf.report.histogram import INFLUENCE_EDGES, LABEL_EDGES, WEIGHT_EDGES, Histogram, occupied
 from diet_tf.report.stage_record import StageRecord
 
@@ -35,20 +35,30 @@ def outer_losses(stages: Sequence[StageRecord]) -> Figure:
       missing="Not known: no stage was refined, or the artifacts of the pipeline runs are gone.")
 
 
+def slots_by_action(stages: Iterable[tuple[int, Mapping[str, int], int]]) -> Data:
+  """How many slots each stage froze, updated, replaced and added.
+
+  Args:
+    stages: per stage its span, its slots by action, and how many slots it left.
+  """
+  return data("slots_by_action", ("span", *ACTION_NAMES, "slots_after"),
+              [(span, *(int(actions.get(name, 0)) for name in ACTION_NAMES), num_slots)
+               for span, actions, num_slots in stages])
+
+
 def actions(stages: Sequence[StageRecord]) -> Figure:
   """What each stage did with its slots."""
-  summaries = [stage.summary for stage in stages if stage.summary.actions]
-  bars = {f"span {stage.span}": {name: float(stage.actions.get(name, 0)) for name in ACTION_NAMES}
-          for stage in summaries[-_MOST_BARS:]}
-  texts = {f"span {stage.span}": f"{stage.num_slots:,}" for stage in summaries}
-  rows = [(stage.span, *(int(stage.actions.get(name, 0)) for name in ACTION_NAMES), stage.num_slots)
-          for stage in summaries]
+  rows = slots_by_action((stage.summary.span, stage.summary.actions, stage.summary.num_slots)
+                         for stage in stages if stage.summary.actions)
+  names, counts = [f"span {span}" for span in rows.column("span")], [rows.column(name) for name in ACTION_NAMES]
+  bars = {name: {action: float(count) for action, count in zip(ACTION_NAMES, row, strict=True)}
+          for name, row in list(zip(names, zip(*counts, strict=True), strict=True))[-_MOST_BARS:]}
+  texts = {name: f"{num_slots:,}" for name, num_slots in zip(names, rows.column("slots_after"), strict=True)}
   return Figure(
       "actions", "Slots by action", "What each stage did with its slots; at the end of a bar, the slots it left. "
       "Replaced slots gave their place to added ones."
-      + _cut(len(summaries)),
-      charts.bar_chart(bars, texts) if bars else None,
-      data("slots_by_action", ("span", *ACTION_NAMES, "slots_after"), rows), _ACTION_LEGEND, _NO_STAGES)
+      + _cut(len(rows.rows)),
+      charts.bar_chart(bars, texts) if bars else None, rows, _ACTION_LEGEND, _NO_STAGES)
 
 
 def ages(slots_by_age: Mapping[int, Mapping[str, int]], span: int) -> Figure:
