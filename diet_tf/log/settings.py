@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import dataclasses
-import difflib
 import json
-from collections.abc import Mapping
 from typing import Any
 
 from diet_tf.errors import ConfigError
+from diet_tf.settings import build
 
 SPAN_MARK = "{SPAN}"
 # Stands in the place of a span's number for the first one that is later than the newest commit.
@@ -120,26 +119,18 @@ class LogSettings:
     """The settings as JSON types."""
     return json.loads(json.dumps(dataclasses.asdict(self)))
 
-  @classmethod
-  def from_dict(cls, value: Mapping[str, Any]) -> LogSettings:
-    """The settings of a config's `log` section.
-
-    Raises:
-      ConfigError: if a key is not known or a value not usable.
-    """
-    joins = tuple(
-        Join(**_known_keys(Join, f"log.joins[{index}]", {**join, "columns": tuple(join.get("columns") or ())}))
-        for index, join in enumerate(value.get("joins") or ()))
-    return cls(**_known_keys(cls, "log", {**value, "joins": joins}))
-
   def to_json(self) -> str:
     """The settings as one line of JSON."""
     return json.dumps(self.to_dict(), sort_keys=True)
 
   @classmethod
   def from_json(cls, text: str) -> LogSettings:
-    """The settings that `to_json` wrote."""
-    return cls.from_dict(json.loads(text))
+    """The settings that `to_json` wrote.
+
+    Raises:
+      ConfigError: a key is not known or missing, or a value is not usable.
+    """
+    return build(cls, json.loads(text), "log")
 
 
 def _require(holds: bool, subject: str, rule: str, received: object) -> None:
@@ -151,17 +142,3 @@ def _check_format(subject: str, name: str | None) -> None:
   if name is not None and name not in FORMATS:
     raise ConfigError(subject, rule=f"format is one of {', '.join(FORMATS)}.", received=repr(name),
                       remedy="name one of them, or leave it out to go by the suffix.")
-
-
-def _known_keys(cls: type, subject: str, value: dict[str, Any]) -> dict[str, Any]:
-  names = [field.name for field in dataclasses.fields(cls)]
-  for key in value:
-    if key not in names:
-      close = difflib.get_close_matches(key, names, 1)
-      raise ConfigError(f"{subject}.{key}", rule=f"the keys of {subject} are {', '.join(names)}.", received=repr(key),
-                        remedy=f"did you mean {close[0]!r}?" if close else "remove it.")
-  missing = [name for name in ("pattern", "on") if name in names and name not in value]
-  if missing:
-    raise ConfigError(subject, rule=f"{missing[0]} is set.", received=f"keys {sorted(value)}.",
-                      remedy=f"set {subject}.{missing[0]}.")
-  return value

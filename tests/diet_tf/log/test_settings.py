@@ -2,6 +2,7 @@ import pytest
 
 from diet_tf.errors import ConfigError
 from diet_tf.log.settings import Join, LogSettings
+from diet_tf.settings import build
 
 
 def test_json_round_trip():
@@ -27,10 +28,10 @@ def test_the_key_of_a_join_defaults_to_the_columns_name():
     ({"pattern": "{SPAN}", "rows_per_shard": 0}, "at least 1"),
     ({"pattern": "{SPAN}", "delimiter": "||"}, "one character"),
     ({"pattern": "{SPAN}", "broadcast_limit": 3}, "did you mean 'broadcast_limit_bytes'"),
-    ({"pattern": "{SPAN}", "joins": [{"pattern": "x.csv", "on": "u", "colums": ["a"]}]}, "joins.0..colums.*'columns'"),
+    ({"pattern": "{SPAN}", "joins": [{"pattern": "x.csv", "on": "u", "colums": ["a"]}]}, "joins.0.colums.*'columns'"),
     ({"pattern": "{SPAN}", "joins": [{"pattern": "x.csv"}]}, "joins.0.*on is set"),
     ({"pattern": "{SPAN}", "joins": [{"pattern": "x.csv", "on": "u", "format": "xls"}]}, "'xls'"),
     ({}, "pattern is set")])
 def test_refused(value, message):
   with pytest.raises(ConfigError, match=message):
-    LogSettings.from_dict(value)
+    build(LogSettings, value, "log")
