@@ -51,6 +51,7 @@ setup(
         "rich>=13",  # Progress bars with rates and remaining time, and the tables of `diet`.
         "PyYAML>=6",  # Config files; safe_load only.
         "jinja2>=3",  # The HTML report, with autoescaping.
+        "shtab>=1.13",  # The scripts of `diet completion`, for bash and zsh.
         "packaging>=22",  # The ranges of versions that `diet doctor` checks, read from this list.
     ],
     extras_require={

@@ -25,7 +25,7 @@ EXTRAS = ("tfx", "tfx_bsl", "apache_beam", "kfp", "pyarrow", "pandas", "tensorfl
 LAZY = ("tensorflow_io",)
 # The core imports it only in the function that needs it.
 LAZY_IN_CORE = ("pyarrow",)
-BARE = {"tensorflow", "tf_keras", "tensorflow_recommenders", "numpy", "rich", "yaml", "jinja2", "packaging"}
+BARE = {"tensorflow", "tf_keras", "tensorflow_recommenders", "numpy", "rich", "yaml", "jinja2", "packaging", "shtab"}
 
 
 def _sources(package: str) -> list[pathlib.Path]:

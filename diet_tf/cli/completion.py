@@ -7,63 +7,24 @@ The script holds everything that it completes, so that a key press starts no Pyt
 from __future__ import annotations
 
 import argparse
-import dataclasses
-import shlex
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 from diet_tf.cli.help import ExamplesHelp
 
 SHELLS = ("bash", "zsh")
+# What the name of an argument's value says of it. A store may be a URI, of which a shell knows the local ones alone.
+_FILES = ("FILE", "LOG", "OUT", "PATTERN")
+_FOLDERS = ("DIR", "FOLDER", "URI")
 _EXAMPLES = """examples:
   diet completion bash > ~/.local/share/bash-completion/completions/diet
-  diet completion zsh >> ~/.zshrc"""
-# zsh runs completions that are written for bash.
-_ZSH_HEAD = "autoload -U +X bashcompinit compinit && compinit && bashcompinit\n"
-_SCRIPT = """# Completion of 'diet', made by 'diet completion'; make it anew after an upgrade.
-_diet() {{
-  local current="${{COMP_WORDS[COMP_CWORD]}}" before="${{COMP_WORDS[COMP_CWORD-1]}}" place="diet" choices="" index
-  for ((index = 1; index < COMP_CWORD; index++)); do
-    case "$place ${{COMP_WORDS[index]}}" in
-      {places}) place="$place ${{COMP_WORDS[index]}}" ;;
-    esac
-  done
-  case "$place $before" in
-{values}
-  esac
-  if [[ -z "$choices" && "$current" == -* ]]; then
-    case "$place" in
-{options}
-    esac
-  elif [[ -z "$choices" && "$before" != -* ]]; then
-    case "$place" in
-{actions}
-    esac
-  fi
-  COMPREPLY=($(compgen -W "$choices" -- "$current"))
-}}
-complete -o default -F _diet diet
-"""
-
-
-@dataclasses.dataclass(frozen=True)
-class Place:
-  """What may follow a command.
-
-  Attributes:
-    actions: that it has.
-    options: its long options.
-    values: of options with a closed list of values.
-  """
-
-  actions: tuple[str, ...]
-  options: tuple[str, ...]
-  values: Mapping[str, tuple[str, ...]]
+  diet completion zsh > ~/.zfunc/_diet    # with fpath+=(~/.zfunc) before compinit in ~/.zshrc"""
 
 
 def completion_parser() -> argparse.ArgumentParser:
   """The arguments of `diet completion`."""
   parser = argparse.ArgumentParser(
-      prog="diet completion", description="Print a script that completes commands, options and their values.",
+      prog="diet completion", description="Print a script that completes commands, options, their values and paths.",
       epilog=_EXAMPLES, formatter_class=ExamplesHelp)
   parser.add_argument("shell", choices=SHELLS)
   return parser
@@ -74,48 +35,36 @@ def completion(arguments: Sequence[str]) -> int:
   from diet_tf.cli.main import installed_commands, parsers
 
   shell = completion_parser().parse_args(arguments).shell
-  print(completion_script(shell, parsers(installed_commands())), end="")
+  print(completion_script(shell, parsers(installed_commands())))
   return 0
 
 
 def completion_script(shell: str, parsers: Mapping[str, argparse.ArgumentParser]) -> str:
-  """The script of a shell.
+  """The script of a shell, as shtab writes it.
 
   Args:
     shell: one of `SHELLS`.
-    parsers: of the commands, by name.
+    parsers: the parser of each command, by the command's name; which of their values are paths is noted in them.
   """
-  places = {"diet": Place(tuple(sorted(parsers)), ("--help", "--version", "--debug"), {})}
-  for name, parser in parsers.items():
-    places.update(_places(f"diet {name}", parser))
+  import shtab
 
-  def case(pattern: str, words: Sequence[str]) -> str:
-    return f"    {shlex.quote(pattern)}) choices={shlex.quote(' '.join(words))} ;;"
+  from diet_tf.cli.main import SUMMARIES, command_parser
 
-  script = _SCRIPT.format(
-      places="|".join(shlex.quote(place) for place in places if place != "diet"),
-      values="\n".join(case(f"{place} {option}", words) for place, known in places.items()
-                       for option, words in known.values.items()),
-      options="\n".join(f"  {case(place, known.options)}" for place, known in places.items()),
-      actions="\n".join(f"  {case(place, known.actions)}" for place, known in places.items() if known.actions))
-  return (_ZSH_HEAD if shell == "zsh" else "") + script
+  root = command_parser(sorted(parsers))
+  commands = root.add_subparsers()
+  for name, parser in sorted(parsers.items()):
+    _mark_paths(parser, shtab.FILE, shtab.DIRECTORY)
+    commands.add_parser(name, help=SUMMARIES.get(name, ""))
+    commands.choices[name] = parser
+  return shtab.complete(root, shell)
 
 
-def _places(name: str, parser: argparse.ArgumentParser) -> dict[str, Place]:
-  """The place of a command and of each of its actions."""
-  found: dict[str, Place] = {}
-  actions: list[str] = []
-  options: list[str] = []
-  values: dict[str, tuple[str, ...]] = {}
+def _mark_paths(parser: argparse.ArgumentParser, file: Any, folder: Any) -> None:
+  """Sets how shtab completes the arguments of a parser, and of its actions, that are paths."""
   for action in parser._actions:  # argparse has no public way to ask.
-    long_options = [option for option in action.option_strings if option.startswith("--")]
-    options += long_options
     if isinstance(action, argparse._SubParsersAction):
-      actions += action.choices
-      for choice, below in action.choices.items():
-        found.update(_places(f"{name} {choice}", below))
-    elif action.choices is not None:
-      words = tuple(map(str, action.choices))
-      values.update(dict.fromkeys(long_options, words))
-      actions += words if not long_options else ()
-  return {name: Place(tuple(actions), tuple(options), values), **found}
+      for below in action.choices.values():
+        _mark_paths(below, file, folder)
+    name = action.metavar or action.dest.upper()
+    if name in _FILES + _FOLDERS:
+      vars(action)["complete"] = file if name in _FILES else folder

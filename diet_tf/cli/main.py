@@ -134,7 +134,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _dispatch(arguments: list[str], debug: bool) -> int:
   plugins = {point.name: point for point in importlib.metadata.entry_points(group=PLUGIN_GROUP)}
   names = sorted({*BUILT_IN, *plugins})
-  parser = _parser(names)
+  parser = command_parser(names)
   # Only what stands before the command is ours: what follows belongs to it.
   split = next((index for index, argument in enumerate(arguments) if not argument.startswith("-")), len(arguments))
   parser.parse_args(arguments[:split])
@@ -196,7 +196,12 @@ def missing_extra(subject: str, error: ModuleNotFoundError) -> ConfigError:
                      remedy=f"pip install 'diet-tf[{extra}]', with Python 3.10.")
 
 
-def _parser(names: Sequence[str]) -> argparse.ArgumentParser:
+def command_parser(names: Sequence[str]) -> argparse.ArgumentParser:
+  """The arguments of `diet` itself, which stand before the command.
+
+  Args:
+    names: the names of the commands, which the help lists.
+  """
   width = max(map(len, names)) + 2
   lines = [f"  {name:<{width}}{SUMMARIES.get(name, '')}".rstrip() for name in names]
   parser = argparse.ArgumentParser(
