@@ -11,8 +11,10 @@ from typing import Any
 from diet_tf.cli.help import ExamplesHelp
 from diet_tf.errors import DietError, FormatError
 from diet_tf.memory.manifest import read_manifest
-from diet_tf.store.commit import Commit, CommitName
-from diet_tf.store.store import MEMORY_PART, Garbage, Store
+from diet_tf.store.commit import Commit
+from diet_tf.store.garbage import Garbage, collect_garbage
+from diet_tf.store.paths import CommitName
+from diet_tf.store.store import MEMORY_PART, Store
 from diet_tf.store.verification import Verification, check_store
 
 _EXAMPLES = {
@@ -52,7 +54,7 @@ def store(arguments: Sequence[str]) -> int:
     return show_verification(check_store(Store(options.uri)), as_json=options.json)
   if options.action == "log":
     return show_log(Store(options.uri), as_json=options.json)
-  garbage = Store(options.uri).collect_garbage(options.keep, dry_run=options.dry_run)
+  garbage = collect_garbage(Store(options.uri), options.keep, dry_run=options.dry_run)
   return show_garbage(options.uri, garbage, dry_run=options.dry_run, as_json=options.json)
 
 
@@ -79,7 +81,7 @@ class LogLine:
 
   Attributes:
     span: its span.
-    replaced: whether another one stands for the span.
+    replaced: whether another commit of the span has replaced it.
     parent: the span that it grew from; None for the first.
     parent_removed: whether a garbage collection has removed the commit that it grew from.
     created: UTC time in ISO 8601.
@@ -101,7 +103,7 @@ class LogLine:
 
 
 def log_lines(store: Store) -> list[LogLine]:
-  """The commits of a store, the newest first; of one span, the one that stands first.
+  """The commits of a store, the newest first; of one span, the current one first.
 
   Raises:
     StoreError: nothing is committed.
@@ -131,13 +133,15 @@ def show_log(store: Store, *, as_json: bool) -> int:
 def show_garbage(uri: str, garbage: Garbage, *, dry_run: bool, as_json: bool) -> int:
   """Prints what a garbage collection removed, or would; returns the exit code."""
   if as_json:
-    _print_json({"uri": uri, "dry_run": dry_run, **dataclasses.asdict(garbage)})
+    _print_json({"uri": uri, "dry_run": dry_run, "kept": garbage.kept_spans, "commits": garbage.commit_files,
+                 "data": garbage.data_folders, "rest": garbage.leftovers, "num_bytes": garbage.num_bytes})
     return 0
   from diet_tf.printable import printable
-  for path in [*garbage.commits, *garbage.data, *garbage.rest]:
+  for path in [*garbage.commit_files, *garbage.data_folders, *garbage.leftovers]:
     print(printable(f"{'would remove' if dry_run else 'removed'} {path}"))
-  print(f"{len(garbage.commits):,} commits, {len(garbage.data):,} data folders and {len(garbage.rest):,} leftovers, "
-        f"{garbage.num_bytes:,} bytes {'would go' if dry_run else 'are gone'}; {len(garbage.kept):,} commits stay.")
+  print(f"{len(garbage.commit_files):,} commits, {len(garbage.data_folders):,} data folders and "
+        f"{len(garbage.leftovers):,} leftovers, {garbage.num_bytes:,} bytes "
+        f"{'would go' if dry_run else 'are gone'}; {len(garbage.kept_spans):,} commits stay.")
   return 0
 
 
@@ -148,7 +152,7 @@ def _log_line(store: Store, name: CommitName, commit: Commit, there: set[tuple[i
     # What is wrong with it, `diet store verify` tells.
     num_slots = None
   removed = commit.parent is not None and (commit.parent, commit.parent_data) not in there
-  return LogLine(commit.span, not name.standing, commit.parent, removed, commit.created, num_slots, commit.data,
+  return LogLine(commit.span, not name.is_current, commit.parent, removed, commit.created, num_slots, commit.data,
                  commit.run_id, commit.num_bytes)
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import re
 from collections.abc import Iterable, Mapping
 from typing import Any
 
@@ -17,12 +16,15 @@ FORMAT_VERSION = 2
 FORGOTTEN_FORMAT_NAME = "diet_tf.forgotten"
 FORGOTTEN_FORMAT_VERSION = 1
 
-_COMMIT_NAME = re.compile(r"(\d+)(?:\.replaced-(\d+))?\.json")
-
 
 @dataclasses.dataclass(frozen=True)
 class FileInfo:
-  """Digest and size of one file of a commit."""
+  """Digest and size of one file of a commit.
+
+  Attributes:
+    sha256: SHA-256 of the content, in hex.
+    num_bytes: size of the content.
+  """
 
   sha256: str
   num_bytes: int
@@ -33,16 +35,18 @@ class Commit:
   """What one span left in the store.
 
   Attributes:
-    span: the span.
-    parent: the span of the commit that it grew from; None for the first.
-    parent_data: the data digest of that commit, since a span's commit can be replaced.
-    data: digest of the content, which names its folder.
-    files: per path in that folder (`memory/manifest.json`), digest and size.
-    feature_spec_digest: of the memory, or of the settings; None if neither names one.
-    settings: the settings of the run.
-    settings_digest: their digest.
-    run_id: the pipeline run that made it.
-    created: UTC time in ISO 8601.
+    span: number of the span, at least 0.
+    parent: span of the commit that this one grew from, below its own; None for the first.
+    parent_data: data digest of that commit, since a span's commit can be replaced; None for the first.
+    data: digest of the content, which is the name of its data folder.
+    files: digest and size of each file, by its path in the data folder (`memory/manifest.json`).
+    feature_spec_digest: digest of the feature spec of the memory, or of the settings; None if neither names one.
+    settings: settings of the run, as JSON values.
+    settings_digest: digest of the settings.
+    run_id: name of the pipeline run that made the commit.
+    created: UTC time of the commit in ISO 8601, to the second.
+    format_name: `FORMAT_NAME`.
+    format_version: version of the format, from 1 to `FORMAT_VERSION`.
   """
 
   span: int
@@ -60,7 +64,7 @@ class Commit:
 
   @property
   def num_bytes(self) -> int:
-    """Size of its files."""
+    """Size of all files of the commit together."""
     return sum(info.num_bytes for info in self.files.values())
 
   def to_dict(self) -> dict[str, Any]:
@@ -111,10 +115,10 @@ class ForgottenCommit:
   """What is kept of a commit that was removed: what later commits say of it.
 
   Attributes:
-    span: its span.
-    data: the digest of its content.
-    feature_spec_digest: of its memory.
-    memory: the digest of its memory; None if it had none, or none that could be read.
+    span: number of the span that it was the commit of.
+    data: digest of its content.
+    feature_spec_digest: digest of the feature spec that it was made with; None if it named none.
+    memory: digest of its memory; None if it had none, or none that could be read.
   """
 
   span: int
@@ -147,32 +151,6 @@ def forgotten_from_dict(value: Mapping[str, Any], subject: str) -> list[Forgotte
   if not sound or canonical_digest({key: value[key] for key in value if key != "digest"}) != value["digest"]:
     raise damaged(subject, "a digest that does not fit the rest, or an entry that is none.")
   return commits
-
-
-@dataclasses.dataclass(frozen=True, order=True)
-class CommitName:
-  """The name of a commit's file, in the order of spans; of one span, the replaced ones first, as they were made.
-
-  Attributes:
-    span: of the commit.
-    standing: whether it stands for its span.
-    number: of a replaced commit, from 1; 0 for the one that stands.
-  """
-
-  span: int
-  standing: bool
-  number: int = 0
-
-  def __str__(self) -> str:
-    return f"{self.span}.json" if self.standing else f"{self.span}.replaced-{self.number}.json"
-
-  @classmethod
-  def parse(cls, name: str) -> CommitName | None:
-    """What a file name in the folder of commits says; None if it is no commit's."""
-    match = _COMMIT_NAME.fullmatch(name)
-    parsed = match and cls(int(match[1]), match[2] is None, int(match[2] or 0))
-    # Only as a writer writes it: 07.json is no commit.
-    return parsed if parsed and str(parsed) == name else None
 
 
 def data_digest(infos: Mapping[str, FileInfo]) -> str:

@@ -11,9 +11,9 @@ def load_memory(uri: str, verify: bool = True, *, spec: FeatureSpec | None = Non
   """The memory in a folder, or that of the newest commit of a store.
 
   Args:
-    uri: the folder of a memory or the root of a store.
+    uri: folder of a memory, or root of a store: a local path or a URI.
     verify: whether the shards are checked against their digests.
-    spec: the feature spec that the memory must be of; None takes any.
+    spec: feature spec that the memory must be of; None takes any.
 
   Raises:
     StoreError: there is no memory.

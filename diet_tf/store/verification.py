@@ -13,8 +13,10 @@ from diet_tf.io import files
 from diet_tf.io.record_frames import count_records
 from diet_tf.log.features import FeatureSpec
 from diet_tf.memory.manifest import MANIFEST_NAME, Manifest, read_manifest
-from diet_tf.store.commit import Commit, CommitName, FileInfo, ForgottenCommit
-from diet_tf.store.store import MEMORY_PART, MIGRATED_FROM_KEY, Store
+from diet_tf.store.commit import Commit, FileInfo, ForgottenCommit
+from diet_tf.store.paths import CommitName
+from diet_tf.store.reader import MEMORY_PART, StoreReader
+from diet_tf.store.store import MIGRATED_FROM_KEY
 
 
 @dataclasses.dataclass(frozen=True)
@@ -22,10 +24,10 @@ class Verification:
   """What was found in a store.
 
   Attributes:
-    uri: of the store.
-    commits: those that can be read, in the order of their names, replaced ones included.
-    num_files: files that were checked.
-    num_bytes: of these files.
+    uri: root of the store.
+    commits: the commits that can be read, in the order of their names, replaced ones included.
+    num_files: number of the files that were checked.
+    num_bytes: size of these files together.
     problems: all that is wrong, as sentences.
   """
 
@@ -48,8 +50,8 @@ class Verification:
     return list(self.commits)
 
 
-def check_store(store: Store) -> Verification:
-  """What is found in a store.
+def check_store(store: StoreReader) -> Verification:
+  """What is found in a store, all of whose files are read.
 
   Raises:
     StoreError: nothing is committed.
@@ -61,7 +63,7 @@ def check_store(store: Store) -> Verification:
 class _Check:
   """One check of a store: its commits, and what was found of each content, which several commits may have."""
 
-  def __init__(self, store: Store) -> None:
+  def __init__(self, store: StoreReader) -> None:
     self._store = store
     self._problems: list[str] = []
     self._parents: dict[tuple[int | None, str | None], Commit | ForgottenCommit] = {}
@@ -169,7 +171,7 @@ class _Check:
 
 
 def _named(name: CommitName) -> str:
-  return f"span {name.span}" if name.standing else f"span {name.span}, replaced commit {name.number}"
+  return f"span {name.span}" if name.is_current else f"span {name.span}, replaced commit {name.number}"
 
 
 def _agree(first: str | None, second: str | None) -> bool:

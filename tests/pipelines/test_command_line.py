@@ -4,6 +4,7 @@ import pytest
 
 from diet_tf.errors import ConfigError, DataError, notes_of
 from diet_tf.log.simulate import SimulatedLogSettings
+from diet_tf.store.garbage import collect_garbage
 from diet_tf.store.store import Store
 from pipelines import command_line, demo
 from pipelines.command_line import Options
@@ -79,7 +80,7 @@ def test_spans_whose_commits_were_removed_are_not_run_again(tiny_log, tmp_path, 
   store = Store(str(tmp_path / "store"))
   for span in (0, 1):
     store.commit(span, {"notes": str(tmp_path / "content")}, parent=store.newest(below=span), settings={}, run_id="r")
-  store.collect_garbage(1)
+  collect_garbage(store, 1)
   distilled = []
   monkeypatch.setattr(command_line, "_distil", lambda job, span, options: distilled.append(span))
   arguments = ["--data-dir", str(tiny_log.folder), "--output", str(tmp_path / "out"), "--store", store.uri,

@@ -25,6 +25,7 @@ import pytest
 from diet_tf.errors import DataError, DietError, FormatError, StoreError
 from diet_tf.models import build_model
 from diet_tf.store import store as store_module
+from diet_tf.store.garbage import repair
 from diet_tf.store.memories import load_memory
 from diet_tf.store.store import Store
 from diet_tf.store.verification import check_store
@@ -313,7 +314,7 @@ def test_a_clock_that_is_wrong_changes_no_content(site_of_two: Site, monkeypatch
   assert site.run(1, output="again") == 0
   assert site.store.read(1).created.startswith(str(year)) and site.store.read(1).data == expected.data
   assert site.store.newest().span == 1
-  site.store.repair()
+  repair(site.store)
   site.require_good([0, 1])
 
 

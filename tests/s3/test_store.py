@@ -18,6 +18,7 @@ from diet_tf.log.features import FeatureSpec, Field, Label
 from diet_tf.memory.memory import Memory, save_memory
 from diet_tf.memory.recipe import Recipe
 from diet_tf.memory.slots import Slots
+from diet_tf.store import garbage
 from diet_tf.store.memories import load_memory
 from diet_tf.store.store import STEPS, Store, memory_folder
 from diet_tf.store.verification import check_store
@@ -96,7 +97,7 @@ def test_the_life_of_a_store(elsewhere, uri, tmp_path):
 
 
 def collect_garbage(root: str, keep: int) -> None:
-  Store(root).collect_garbage(keep)
+  garbage.collect_garbage(Store(root), keep)
 
 
 def damage(root: str, name: str) -> None:
@@ -120,7 +121,7 @@ def leave_orphan(root: str) -> str:
 
 
 def repair(root: str, grace_seconds: float) -> list[str]:
-  return Store(root).repair(grace_seconds)
+  return garbage.repair(Store(root), grace_seconds)
 
 
 def test_repair_removes_what_no_commit_needs_once_it_is_old(elsewhere, uri, tmp_path):

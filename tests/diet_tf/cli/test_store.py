@@ -12,6 +12,7 @@ import pytest
 from diet_tf.cli import main as cli
 from diet_tf.errors import ConfigError, FormatError, StoreError
 from diet_tf.io import files
+from diet_tf.store.garbage import collect_garbage
 from diet_tf.store.verification import check_store
 from tests.diet_tf.small_store import SmallStore
 
@@ -66,7 +67,7 @@ def test_log_lists_the_newest_first(small: SmallStore, capsys: pytest.CaptureFix
 
 
 def test_log_as_json(small: SmallStore, capsys: pytest.CaptureFixture[str]):
-  small.store.collect_garbage(2)
+  collect_garbage(small.store, 2)
   value = json.loads(printed(capsys, "log", small.store.uri, "--json"))
   commits = value["commits"]
   keys = ("span", "parent", "parent_removed", "replaced", "num_slots")

@@ -13,14 +13,16 @@ import pytest
 
 from diet_tf.errors import ConfigError, FormatError, StoreError
 from diet_tf.io import files
+from diet_tf.store.garbage import GARBAGE_STEPS, collect_garbage, repair
 from diet_tf.store.memories import load_memory
-from diet_tf.store.store import GARBAGE_STEPS, Store
+from diet_tf.store.store import Store
 from diet_tf.store.verification import check_store
 from tests.diet_tf.small_store import SPEC, SmallStore
 
 COLLECTOR = """
 import os, signal, sys
 from diet_tf.io import files
+from diet_tf.store.garbage import collect_garbage
 from diet_tf.store.store import Store
 root, last_step, in_write = sys.argv[1:]
 steps, flush = [], files._flush_to_disk
@@ -36,7 +38,7 @@ def on_step(name):
 
 if int(in_write):
   files._flush_to_disk = die_in_write
-Store(root, on_step=on_step).collect_garbage(2)
+collect_garbage(Store(root), 2, on_step=on_step)
 assert "tensorflow" not in sys.modules
 print(*steps)
 """
@@ -78,30 +80,30 @@ class TestWhatStays:
 
   def test_newest_commits_and_their_data_stay_and_all_else_goes(self, small: SmallStore) -> None:
     needed = {small.store.read(span).data for span in (3, 4)}
-    garbage = small.store.collect_garbage(2)
-    assert garbage.kept == (3, 4)
-    names = [path.rpartition("/")[2] for path in garbage.commits]
+    garbage = collect_garbage(small.store, 2)
+    assert garbage.kept_spans == (3, 4)
+    names = [path.rpartition("/")[2] for path in garbage.commit_files]
     assert names == ["3.replaced-1.json", "1.json", "2.json"]
     assert files.names_in(files.join(small.store.uri, "commits")) == ["3.json", "4.json"]
     assert set(files.names_in(files.join(small.store.uri, "data"))) == needed
     require_kept(small, [3, 4])
 
   def test_next_span_grows_from_the_newest_and_is_sound(self, small: SmallStore) -> None:
-    small.store.collect_garbage(1)
+    collect_garbage(small.store, 1)
     made = small.commit(5)
     assert made.parent == 4
     require_kept(small, [4, 5])
-    small.store.collect_garbage(1)
+    collect_garbage(small.store, 1)
     require_kept(small, [5])
     assert small.store.known_spans() == [1, 2, 3, 4, 5]
 
   def test_nothing_to_do_changes_nothing(self, small: SmallStore) -> None:
-    small.store.collect_garbage(2)
+    collect_garbage(small.store, 2)
     before = everything(small.store.uri)
-    garbage = small.store.collect_garbage(2)
-    assert (garbage.commits, garbage.data, garbage.rest, garbage.num_bytes) == ((), (), (), 0)
+    garbage = collect_garbage(small.store, 2)
+    assert (garbage.commit_files, garbage.data_folders, garbage.leftovers, garbage.num_bytes) == ((), (), (), 0)
     assert everything(small.store.uri) == before
-    assert small.store.collect_garbage(99).kept == (3, 4)
+    assert collect_garbage(small.store, 99).kept_spans == (3, 4)
 
   def test_data_of_a_kept_commit_stay_where_a_removed_one_had_the_same(self, root: str,
                                                                        tmp_path: pathlib.Path) -> None:
@@ -110,17 +112,18 @@ class TestWhatStays:
     store = Store(root)
     for span in (1, 2):
       store.commit(span, {"notes": str(content)}, parent=None, settings={}, run_id="r")
-    assert store.collect_garbage(1).data == ()
+    assert collect_garbage(store, 1).data_folders == ()
     assert [commit.span for commit in check_store(store).require_sound()] == [2]
 
   def test_dry_run_tells_the_same_and_changes_nothing(self, small: SmallStore) -> None:
     before = everything(small.store.uri)
-    told = small.store.collect_garbage(2, dry_run=True)
+    told = collect_garbage(small.store, 2, dry_run=True)
     assert everything(small.store.uri) == before
+    going = (*told.commit_files, *(f"{path}/" for path in told.data_folders))
     gone = sum(len(content) for path, content in before.items()
-               if files.join(small.store.uri, path).startswith((*told.commits, *(f"{path}/" for path in told.data))))
+               if files.join(small.store.uri, path).startswith(going))
     assert told.num_bytes == gone > 0
-    assert small.store.collect_garbage(2) == told
+    assert collect_garbage(small.store, 2) == told
 
   def test_dry_run_of_a_copied_store_makes_no_lock(self, tmp_path: pathlib.Path) -> None:
     (tmp_path / "memories").mkdir()
@@ -128,7 +131,7 @@ class TestWhatStays:
     lock = tmp_path / "store" / ".lock"
     assert lock.exists()
     lock.unlink()
-    assert len(small.store.collect_garbage(1, dry_run=True).commits) == 1
+    assert len(collect_garbage(small.store, 1, dry_run=True).commit_files) == 1
     assert not lock.exists() and small.store.spans() == [1, 2]
 
   def test_dead_writers_and_half_written_files_go_as_well(self, tmp_path: pathlib.Path) -> None:
@@ -140,8 +143,8 @@ class TestWhatStays:
     (tmp_path / "store" / "data" / ("a" * 64)).mkdir()
     partial = tmp_path / "store" / "forgotten.json.0123.partial"
     partial.write_text("{")
-    garbage = small.store.collect_garbage(5)
-    assert garbage.rest == (str(writer), str(partial)) and len(garbage.data) == 1
+    garbage = collect_garbage(small.store, 5)
+    assert garbage.leftovers == (str(writer), str(partial)) and len(garbage.data_folders) == 1
     assert not writer.exists() and not partial.exists()
     require_kept(small, [1, 2])
 
@@ -151,9 +154,9 @@ class TestWhatStays:
     files.make_folders(f"{small.store.uri}/data/living")
     files.write_atomically(f"{small.store.uri}/data/living/x", b"x")
     # Data of a removed commit are known not to be a living writer's.
-    assert len(small.store.collect_garbage(1, grace_seconds=1e12).data) == 1
+    assert len(collect_garbage(small.store, 1, grace_seconds=1e12).data_folders) == 1
     assert "living" in files.names_in(f"{small.store.uri}/data")
-    assert len(small.store.collect_garbage(1, grace_seconds=0).data) == 1
+    assert len(collect_garbage(small.store, 1, grace_seconds=0).data_folders) == 1
 
 
 class TestRefusals:
@@ -162,13 +165,13 @@ class TestRefusals:
   def test_keeping_nothing_is_refused(self, small: SmallStore, keep: int) -> None:
     before = everything(small.store.uri)
     with pytest.raises(ConfigError, match="at least 1 commit"):
-      small.store.collect_garbage(keep)
+      collect_garbage(small.store, keep)
     assert everything(small.store.uri) == before
 
   def test_store_without_commits_is_refused_and_not_made(self, tmp_path: pathlib.Path) -> None:
     for folder in (tmp_path, tmp_path / "none"):
       with pytest.raises(StoreError, match="at least one commit"):
-        Store(str(folder)).collect_garbage(1)
+        collect_garbage(Store(str(folder)), 1)
     assert list(tmp_path.iterdir()) == []
 
   def test_damage_of_what_is_kept_is_told_before_older_commits_go(self, small: SmallStore) -> None:
@@ -177,18 +180,18 @@ class TestRefusals:
     before = everything(small.store.uri)
     for dry_run in (True, False):
       with pytest.raises(FormatError, match="manifest.json has not the digest"):
-        small.store.collect_garbage(1, dry_run=dry_run)
+        collect_garbage(small.store, 1, dry_run=dry_run)
     assert everything(small.store.uri) == before
 
   def test_unreadable_commit_stops_it(self, small: SmallStore) -> None:
     files.write_atomically(files.join(small.store.uri, "commits/1.json"), b"{")
     before = everything(small.store.uri)
     with pytest.raises(FormatError, match=r"1\.json"):
-      small.store.collect_garbage(1)
+      collect_garbage(small.store, 1)
     assert everything(small.store.uri) == before
 
   def test_span_that_grew_from_a_removed_commit_is_not_run_from_another(self, small: SmallStore) -> None:
-    small.store.collect_garbage(2)
+    collect_garbage(small.store, 2)
     for span in (2, 3):
       with pytest.raises(StoreError, match=f"span {span - 1}, was removed.*above 3"):
         small.store.newest(below=span)
@@ -199,7 +202,7 @@ class TestRefusals:
       small.store.read(2)
 
   def test_forgotten_parent_of_another_memory_is_named(self, small: SmallStore) -> None:
-    small.store.collect_garbage(2)
+    collect_garbage(small.store, 2)
     path = files.join(small.store.uri, "forgotten.json")
     content = json.loads(files.read_bytes(path))
     assert [(entry["span"], entry["memory"]) for entry in content["commits"] if entry["span"] < 3] == [
@@ -225,13 +228,13 @@ class TestDeath:
         raise Death
 
     with pytest.raises(Death):
-      Store(small.store.uri, on_step=die).collect_garbage(2)
+      collect_garbage(small.store, 2, on_step=die)
     assert set(steps) <= set(GARBAGE_STEPS)
     spans = small.store.spans()
     require_kept(small, spans)
     assert spans[-2:] == [3, 4]
     assert small.store.known_spans() == [1, 2, 3, 4]
-    small.store.collect_garbage(2)
+    collect_garbage(small.store, 2)
     require_kept(small, [3, 4])
     assert len(files.names_in(files.join(small.store.uri, "data"))) == 2
     small.commit(5)
@@ -255,11 +258,11 @@ class TestDeath:
     with monkeypatch.context() as patch:
       patch.setattr(files, "remove_if_there", die)
       with pytest.raises(Death):
-        small.store.collect_garbage(2)
+        collect_garbage(small.store, 2)
     require_kept(small, small.store.spans())
     assert small.store.spans()[-2:] == [3, 4]
-    small.store.repair()
-    small.store.collect_garbage(2)
+    repair(small.store)
+    collect_garbage(small.store, 2)
     require_kept(small, [3, 4])
     assert len(files.names_in(files.join(small.store.uri, "data"))) == 2
 
@@ -276,4 +279,4 @@ class TestDeath:
     again = subprocess.run([*arguments, "0", "0"], capture_output=True, text=True, timeout=60, check=False)
     assert again.returncode == 0, again.stderr
     require_kept(small, [3, 4])
-    assert small.store.repair() == [] and os.listdir(small.store.uri).count("forgotten.json") == 1
+    assert repair(small.store) == [] and os.listdir(small.store.uri).count("forgotten.json") == 1

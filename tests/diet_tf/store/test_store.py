@@ -25,6 +25,7 @@ from diet_tf.memory.memory import Memory, save_memory
 from diet_tf.memory.recipe import Recipe
 from diet_tf.memory.slots import Slots
 from diet_tf.store.commit import FileInfo, data_digest
+from diet_tf.store.garbage import collect_garbage, repair
 from diet_tf.store.memories import load_memory
 from diet_tf.store.store import STEPS, Store, memory_folder
 from diet_tf.store.verification import check_store
@@ -148,7 +149,7 @@ class TestCommit:
     made = [commit(store, 1, write_content(tmp_path, name), replace=True) for name in "abc"]
     assert store.read(1) == made[2]
     assert files.names_in(files.join(root, "commits")) == ["1.json", "1.replaced-1.json", "1.replaced-2.json"]
-    store.repair()
+    repair(store)
     assert {found.data for found in check_store(store).require_sound()} == {found.data for found in made}
     assert files.read_bytes(store.path(made[0], "notes/text.txt")) == b"content of a"
 
@@ -294,7 +295,7 @@ class TestKilledWriters:
     assert files.names_in(f"{root}/staging") == []
     data = {first.data, store.read(span).data} | ({earlier.data} if earlier else set())
     assert set(files.names_in(f"{root}/data")) == data
-    rest = store.repair()
+    rest = repair(store)
     assert len(rest) == (step == "write_5"), "only a half-written copy of the replaced commit waits for the repair"
     assert len(files.names_in(f"{root}/commits")) == (3 if replace else 2)
 
@@ -312,7 +313,7 @@ class TestKilledWriters:
     made = commit(store, 1, write_content(tmp_path, "a"))
     before = everything(root)
     finish(start_writer(root, step, write_content(tmp_path, "dead"), 2))
-    assert store.repair() != []
+    assert repair(store) != []
     assert everything(root) == before and check_store(store).require_sound() == [made]
 
   def test_living_writer_is_left_alone(self, tmp_path: pathlib.Path) -> None:
@@ -320,7 +321,7 @@ class TestKilledWriters:
     content = write_content(tmp_path, "slow")
     writer = start_writer(root, "meet", content, 1)
     assert writer.stdout.readline() == "staged\n"
-    assert Store(root).repair() == []
+    assert repair(Store(root)) == []
     commit(Store(root), 2, write_content(tmp_path, "quick"), parent=None)
     code, output, errors = finish(writer)
     assert code == 0 and output.strip() == content, errors
@@ -343,7 +344,7 @@ class TestKilledWriters:
     visible = STEPS.index(step) >= STEPS.index("committed")
     assert Store(root).newest().span == (2 if visible else 1)
     check_store(Store(root)).require_sound()
-    assert Store(root).repair(grace_seconds=1e12) == []
+    assert repair(Store(root), grace_seconds=1e12) == []
     assert commit(Store(root), 2, content).parent_data == first.data
     check_store(Store(root)).require_sound()
 
@@ -356,7 +357,7 @@ class TestKilledWriters:
     made = commit(Store(root), 1, write_content(tmp_path, "first"))
     with pytest.raises(KeyboardInterrupt):
       commit(Store(root, on_step=die), 2, write_content(tmp_path, "second"))
-    assert len(Store(root).repair(grace_seconds=0)) == 1
+    assert len(repair(Store(root), grace_seconds=0)) == 1
     assert files.names_in(f"{root}/data") == [made.data]
 
 
@@ -490,8 +491,8 @@ class TestDamage:
     content["data"] = data_digest({path: FileInfo("0" * 64, 1)})
     content["digest"] = canonical_digest({key: content[key] for key in content if key != "digest"})
     commit_path.write_text(json.dumps(content))
-    for read in (store.newest, lambda: check_store(store).require_sound(), store.repair,
-                 lambda: store.collect_garbage(1)):
+    for read in (store.newest, lambda: check_store(store).require_sound(), lambda: repair(store),
+                 lambda: collect_garbage(store, 1)):
       with pytest.raises(FormatError, match="leads out of its folder"):
         read()
 
@@ -503,14 +504,14 @@ class TestDamage:
     writer = pathlib.Path(store.uri, "staging", "dead")
     writer.mkdir(parents=True)
     (writer / "owner.json").write_text(json.dumps({"data": data, "span": 9}))
-    store.repair()
+    repair(store)
     assert (tmp_path / "victim" / "x").exists() and not writer.exists() and len(check_store(store).require_sound()) == 2
 
   def test_repair_with_an_unreadable_commit_removes_no_data(self, store: Store) -> None:
     pathlib.Path(store.uri, "commits", "2.json").write_text("{")
     before = everything(store.uri)
     with pytest.raises(FormatError):
-      store.repair()
+      repair(store)
     assert everything(store.uri) == before
 
   def test_missing_parent_is_named(self, store: Store) -> None:

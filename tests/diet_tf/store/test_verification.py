@@ -12,7 +12,7 @@ import pytest
 from diet_tf.errors import FormatError, StoreError
 from diet_tf.io import files
 from diet_tf.io.documents import canonical_digest
-from diet_tf.store.commit import Commit, CommitName, FileInfo, data_digest
+from diet_tf.store.commit import Commit, FileInfo, data_digest
 from diet_tf.store.store import Store
 from diet_tf.store.verification import check_store
 from tests.diet_tf.small_store import SmallStore
@@ -149,10 +149,3 @@ def test_commits_of_the_first_format_are_read(small: SmallStore):
   assert commit.format_version == 1 and "digest" not in commit.to_dict()
   assert Commit.from_dict(commit.to_dict()) == commit
   assert check_store(small.store).require_sound()[-1] == commit
-
-
-def test_names_of_commits():
-  names = [CommitName.parse(text) for text in ("2.json", "10.json", "2.replaced-10.json", "2.replaced-9.json")]
-  assert [str(name) for name in sorted(names)] == ["2.replaced-9.json", "2.replaced-10.json", "2.json", "10.json"]
-  for text in ("02.json", "2.json.partial", "\u0663.json", "2.replaced-.json", "-1.json", "2.replaced-01.json"):
-    assert CommitName.parse(text) is None

@@ -7,6 +7,7 @@ import signal
 
 import pytest
 
+from diet_tf.store.garbage import repair
 from diet_tf.store.store import Store
 from diet_tf.store.verification import check_store
 from tests.pipelines.kubeflow.simulator import PodFailed, Run, Simulator
@@ -35,7 +36,7 @@ def test_killed_nodes_lose_nothing_and_the_next_try_completes(cluster: Simulator
       else:
         # It may have died after its commit: then that is whole, and the next try finds it done.
         assert {name: digest for name, digest in content(folder).items() if name in before} == before
-        store.repair()
+        repair(store)
         check_store(store).require_sound()
 
   cluster.run({}, root="s3://artifacts", on_node=kill_thrice)

@@ -1,0 +1,62 @@
+"""Locks of files on a local disk, which the operating system drops when the process that holds them ends."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import fcntl
+import os
+from collections.abc import Iterator
+
+from diet_tf.io import files
+from diet_tf.io.files import is_remote
+from diet_tf.store.paths import StorePaths
+
+# File systems that know no locks answer with these: then only the scheduler keeps writers apart, as on object stores.
+_NO_LOCKS_ERRNOS = (errno.ENOLCK, errno.ENOSYS, errno.ENOTSUP, errno.EINVAL)
+
+
+@contextlib.contextmanager
+def store_lock(paths: StorePaths) -> Iterator[None]:
+  """Keeps changes by other processes out of a local store within the block; does nothing for a remote one.
+
+  Args:
+    paths: places of the store; its root is made if it is not there.
+  """
+  if is_remote(paths.root):
+    yield
+    return
+  files.make_folders(paths.root)
+  lock = lock_file(paths.lock, wait=True, create=True)
+  try:
+    yield
+  finally:
+    if lock is not None:
+      os.close(lock)
+
+
+def lock_file(path: str, *, wait: bool, create: bool = False) -> int | None:
+  """The descriptor of a file that is now locked; None if another process holds the lock, or there is no such file.
+
+  The operating system drops the lock when the descriptor is closed, also by the death of the process.
+
+  Args:
+    path: local path of the file.
+    wait: whether to wait until the process that holds the lock drops it.
+    create: whether the file is made if it is not there.
+
+  Returns:
+    None also on a file system without locks.
+  """
+  try:
+    descriptor = os.open(path, os.O_RDWR | (os.O_CREAT if create else 0), 0o666)
+  except FileNotFoundError:
+    return None
+  try:
+    fcntl.flock(descriptor, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
+  except OSError as error:
+    os.close(descriptor)
+    if not wait or error.errno in _NO_LOCKS_ERRNOS:
+      return None
+    raise
+  return descriptor
