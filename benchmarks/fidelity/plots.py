@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from benchmarks.fidelity.figures import LOG, MEMORY, OURS, START, UNREFINED
 from diet_tf.distillation.addressing import ACTION_NAMES
-from diet_tf.report.charts import spread
+from diet_tf.report.axes import spread
 from diet_tf.report.fidelity_figures import memory_against_log
 from diet_tf.report.figures import Data
 from diet_tf.report.memory_figures import slots_by_action

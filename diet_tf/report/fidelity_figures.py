@@ -8,7 +8,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from diet_tf.fidelity.break_even import BreakEven, duration, unit_of
 from diet_tf.fidelity.result import KINDS, LOG, MEMORY, FidelityResult, Training
 from diet_tf.metrics import Estimate, PairedDifference
-from diet_tf.report import charts
+from diet_tf.report import bar_charts, line_charts, point_charts
+from diet_tf.report.axes import Measured, round_count
 from diet_tf.report.figures import Cell, Data, Figure, SortedTable, data
 from diet_tf.report.stage_record import StageRecord
 
@@ -43,7 +44,7 @@ def scatter(result: FidelityResult) -> Figure:
   return Figure(
       "scatter", "Memory against log", "AUC on the test span, one point per member; bars are one standard error over "
       "seeds. On the dashed line memory and log are equal.",
-      charts.scatter(rows.column("member"), log, memory), rows)
+      point_charts.scatter(rows.column("member"), log, memory), rows)
 
 
 def dots(result: FidelityResult) -> Figure:
@@ -56,7 +57,7 @@ def dots(result: FidelityResult) -> Figure:
   return Figure(
       "kinds", "By what a model is trained on", "AUC on the test span; bars are one standard error over seeds. Random "
       "rows are as many as the memory has slots, with their learning rate and epochs selected on held-back examples.",
-      charts.dot_plot(marks), data("auc_by_training", ("member", "trained_on", "auc", "auc_se"), rows),
+      point_charts.dot_plot(marks), data("auc_by_training", ("member", "trained_on", "auc", "auc_se"), rows),
       tuple((kind, KIND_NAMES[kind]) for kind in kinds), axis="AUC")
 
 
@@ -105,7 +106,7 @@ def over_spans(history: Sequence[FidelityResult]) -> Figure:
   return Figure(
       "spans", "Fidelity over spans", "Mean recovery of the panel, and the share of resolved pairs that the memory "
       "orders as the log does, of each memory that was evaluated, by the last span that it has seen.",
-      charts.trend(series) if len(results) > 1 else None,
+      line_charts.trend(series) if len(results) > 1 else None,
       data("fidelity_over_spans", ("span", "recovery", "agreement", "resolved_pairs", "slots", "cost_ratio"), rows),
       axis="last span of the memory", missing="One memory was evaluated so far. Evaluate after later spans too, and "
       "their figures stand here beside one another.")
@@ -113,7 +114,7 @@ def over_spans(history: Sequence[FidelityResult]) -> Figure:
 
 def gate_losses(stages: Sequence[StageRecord]) -> Figure:
   """The losses that the gate compared, by span."""
-  series: dict[str, dict[int, charts.Measured]] = {}
+  series: dict[str, dict[int, Measured]] = {}
   errors: Mapping[str, float]
   for stage in stages:
     verdict = stage.summary.verdict or {}
@@ -128,7 +129,7 @@ def gate_losses(stages: Sequence[StageRecord]) -> Figure:
       "gate-losses", "Held-back loss over spans", "Cross-entropy on the held-back part of each span, of models trained "
       "on the refined memory, on the start before refinement and on the memory before; and of the teacher before it "
       "saw these examples. Bars are the standard error of the difference to the refined one. Lower is better.",
-      charts.trend(series) if series else None,
+      line_charts.trend(series) if series else None,
       data("held_back_loss", ("span", "candidate", "loss", "se_of_difference"), rows),
       axis="span", missing="Not known: the artifacts of the pipeline runs are gone.")
 
@@ -146,7 +147,7 @@ def cost(result: FidelityResult) -> Figure:
   return Figure(
       "cost", "Cost", "How many times less the memory takes than the log. A slot with several ids is larger than a "
       "row, so bytes and operations shrink less than records. Making the memory costs on top, once: see Break-even.",
-      charts.bar_chart({name: {"times less": ratio} for name, ratio in ratios.items()},
+      bar_charts.bar_chart({name: {"times less": ratio} for name, ratio in ratios.items()},
                        {name: f"{ratio:,.1f} ×" for name, ratio in ratios.items()}),
       data("cost", ("what", "log", "memory", "ratio"), [(*row, ratios.get(row[0])) for row in found]))
 
@@ -168,11 +169,11 @@ def break_even_figure(times: BreakEven | None, at: int) -> Figure:
   if times is None:
     return Figure("break-even", "Break-even", caption, None, missing=missing)
   crossing = times.architectures
-  most = charts.round_count(max(_LEAST_ARCHITECTURES, at, 2 * (crossing or 0)))
+  most = round_count(max(_LEAST_ARCHITECTURES, at, 2 * (crossing or 0)))
   unit, length = unit_of(times.on_log(most))
   lines = {LOG: (times.on_log(0) / length, times.on_log(most) / length),
            MEMORY: (times.on_memory(0) / length, times.on_memory(most) / length)}
-  chart = charts.crossing_chart(lines, most, at, crossing, f"wall time, {unit}")
+  chart = line_charts.crossing_chart(lines, most, at, crossing, f"wall time, {unit}")
   return Figure("break-even", "Break-even", caption, chart,
                 data("break_even", ("log_seconds_each", "memory_seconds_each", "distillation_seconds",
                                     "break_even_architectures"),
@@ -203,7 +204,7 @@ def _count(value: float) -> str:
   return f"{value:,.0f}"
 
 
-def _measured(value: Estimate) -> charts.Measured:
+def _measured(value: Estimate) -> Measured:
   return value.mean, value.standard_error
 
 

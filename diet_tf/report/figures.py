@@ -66,14 +66,14 @@ class Figure:
   """A chart with all that a reader needs of it.
 
   Attributes:
-    name: identifies it within the page.
-    title: of its section.
-    caption: says what is drawn, and how to read it.
-    chart: of `diet_tf.report.charts`; None where what it shows is not known.
-    data: behind it; None where there is no chart.
-    legend: `(kind, name)` of its colours.
-    missing: says why there is no chart.
-    axis: says what the horizontal axis is.
+    name: name that identifies the figure within the page.
+    title: title of its section.
+    caption: sentences that say what is drawn, and how to read it.
+    chart: chart of `point_charts`, `line_charts` or `bar_charts`; None where what it shows is not known.
+    data: rows behind the chart; None where there is no chart.
+    legend: `(kind, name)` of each colour of the chart.
+    missing: sentence that says why there is no chart.
+    axis: text of the horizontal axis.
   """
 
   name: str
@@ -104,9 +104,9 @@ class SortedTable:
   """A table whose columns sort.
 
   Attributes:
-    caption: says what it holds.
-    columns: their names.
-    rows: of cells; the first names the row.
+    caption: sentence that says what the table holds.
+    columns: names of the columns.
+    rows: cells of each row; the first names the row.
   """
 
   caption: str

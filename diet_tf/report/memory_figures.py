@@ -8,7 +8,7 @@ import numpy as np
 
 from diet_tf.distillation.addressing import ACTION_NAMES
 from diet_tf.memory.slots import Slots
-from diet_tf.report import charts
+from diet_tf.report import bar_charts, line_charts, point_charts
 from diet_tf.report.figures import Data, Figure, data
 from diet_tf.report.histogram import INFLUENCE_EDGES, LABEL_EDGES, WEIGHT_EDGES, Histogram, occupied
 from diet_tf.report.stage_record import StageRecord
@@ -26,11 +26,11 @@ def outer_losses(stages: Sequence[StageRecord]) -> Figure:
   """The outer loss of the newest stages by outer step."""
   found = {stage.summary.span: stage.summary.outer_losses for stage in stages if len(stage.summary.outer_losses) > 1}
   newest = dict(list(found.items())[-_MOST_CURVES:])
-  rows = [(span, int(step), loss) for span, losses in newest.items() for step, loss in charts.block_means(losses)]
+  rows = [(span, int(step), loss) for span, losses in newest.items() for step, loss in line_charts.block_means(losses)]
   return Figure(
       "refinement", "Refinement", "Outer loss by outer step: the loss on real examples of a proxy trained on the "
       "slots. The newest stage is drawn in colour; a long curve is drawn as means of blocks of steps.",
-      charts.line_chart({f"span {span}": losses for span, losses in newest.items()}) if newest else None,
+      line_charts.line_chart({f"span {span}": losses for span, losses in newest.items()}) if newest else None,
       data("refinement", ("span", "outer_step", "outer_loss"), rows), axis="outer step",
       missing="Not known: no stage was refined, or the artifacts of the pipeline runs are gone.")
 
@@ -58,7 +58,7 @@ def actions(stages: Sequence[StageRecord]) -> Figure:
       "actions", "Slots by action", "What each stage did with its slots; at the end of a bar, the slots it left. "
       "Replaced slots gave their place to added ones."
       + _cut(len(rows.rows)),
-      charts.bar_chart(bars, texts) if bars else None, rows, _ACTION_LEGEND, _NO_STAGES)
+      bar_charts.bar_chart(bars, texts) if bars else None, rows, _ACTION_LEGEND, _NO_STAGES)
 
 
 def ages(slots_by_age: Mapping[int, Mapping[str, int]], span: int) -> Figure:
@@ -69,7 +69,7 @@ def ages(slots_by_age: Mapping[int, Mapping[str, int]], span: int) -> Figure:
   return Figure(
       "ages", "Slots by age", f"The span that added a slot, and whether the stage of span {span} changed it."
       + _cut(len(slots_by_age)),
-      charts.bar_chart(bars, {f"span {born}": f"{total:,}" for born, total in totals.items()}) if bars else None,
+      bar_charts.bar_chart(bars, {f"span {born}": f"{total:,}" for born, total in totals.items()}) if bars else None,
       data("slots_by_age", ("born_span", "changed", "kept"),
            [(born, counts.get("changed", 0), counts.get("kept", 0)) for born, counts in slots_by_age.items()]),
       (("changed", f"changed or added in span {span}"), ("kept", "as it was")), _NO_SLOTS)
@@ -119,7 +119,7 @@ def coverage(shares: Mapping[str, Mapping[str, float]], names: Mapping[str, str]
   return Figure(
       "coverage", "Field coverage", "Per field, the percentage of impressions whose id is in the memory. A missing "
       "value and one that is not listed are ids too. A model trained on the memory alone knows nothing of the others.",
-      charts.dot_plot(marks) if marks else None,
+      point_charts.dot_plot(marks) if marks else None,
       data("field_coverage", ("field", *(f"{kind}_percent" for kind in shares)),
            [(field, *(100.0 * values[field] if field in values else None for values in shares.values()))
             for field in fields]),
@@ -145,5 +145,5 @@ def _distribution(name: str, title: str, caption: str, axis: str, found: Mapping
   legend = tuple((kind, f"{kind} ({histogram.total:,})") for kind, histogram in found.items())
   rows = [(edges[place], edges[place + 1], *(histogram.counts[place] for histogram in found.values()))
           for place in np.arange(first, last).tolist()]
-  return Figure(name, title, caption, charts.column_chart(texts, shares, ticks),
+  return Figure(name, title, caption, bar_charts.column_chart(texts, shares, ticks),
                 data(name, ("from", "to", *found), rows), legend if len(found) > 1 else (), axis=axis)

@@ -10,7 +10,7 @@ import jinja2
 
 import diet_tf
 from diet_tf.printable import printable
-from diet_tf.report import charts
+from diet_tf.report.axes import WIDTH
 
 _SCRIPT = "script.js.j2"
 
@@ -25,7 +25,7 @@ def render(name: str, **values: Any) -> str:
   environment = jinja2.Environment(loader=jinja2.PackageLoader("diet_tf.report"), autoescape=True, trim_blocks=True,
                                    lstrip_blocks=True, undefined=jinja2.StrictUndefined, finalize=_shown)
   script = environment.get_template(_SCRIPT).render()
-  environment.globals.update(width=f"{charts.WIDTH:g}", script=jinja2.utils.markupsafe.Markup(script),
+  environment.globals.update(width=f"{WIDTH:g}", script=jinja2.utils.markupsafe.Markup(script),
                              script_digest=_digest(script), version=diet_tf.__version__)
   return environment.get_template(name).render(values)
 
