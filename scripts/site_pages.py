@@ -18,7 +18,8 @@ from mkdocs.structure.pages import Page
 
 ROOT = pathlib.Path(__file__).resolve().parents[1]
 # Documents outside docs/, by their path, and where the site has them.
-DOCUMENTS = {"README.md": "index.md", "CHANGELOG.md": "changelog.md", "kubeflow/README.md": "kubeflow/README.md"}
+DOCUMENTS = {"README.md": "index.md", "CHANGELOG.md": "changelog.md", "CONTRIBUTING.md": "contributing.md",
+             "kubeflow/README.md": "kubeflow/README.md"}
 # Below it lie the pages of other files.
 SOURCES = "source"
 

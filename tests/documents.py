@@ -14,7 +14,8 @@ from collections.abc import Callable, Sequence
 from diet_tf.log.simulate import SimulatedLog, SimulatedLogSettings
 
 ROOT = pathlib.Path(__file__).resolve().parents[1]
-DOCUMENTS = [ROOT / "README.md", ROOT / "CHANGELOG.md", *sorted((ROOT / "docs").rglob("*.md"))]
+DOCUMENTS = [ROOT / "README.md", ROOT / "CHANGELOG.md", ROOT / "CONTRIBUTING.md",
+             *sorted((ROOT / "docs").rglob("*.md"))]
 # Run from their first block to their last, in a folder with a log; S3's beside the other tests of S3.
 WALKTHROUGHS = [ROOT / "docs" / name for name in (
     "quickstart.md", "how-to/bring-your-log.md", "how-to/bring-your-model.md", "how-to/tune-the-budget.md")]

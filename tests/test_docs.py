@@ -36,7 +36,7 @@ from tests.documents import (
 LEAST_CONFIG = {"name": "docs", "log": {"pattern": "{SPAN}.csv"},
                 "features": {"label": "click", "fields": [{"name": "user", "hash": 16}]}}
 # Options of other commands than ours.
-OTHER_OPTIONS = {"--check", "--from-literal"}
+OTHER_OPTIONS = {"--check", "--dist", "--from-literal", "--upgrade"}
 # What a terminal showed is not wrapped.
 RECORDED = "transcript.md"
 KUBEFLOW = ROOT / "kubeflow" / "README.md"
@@ -158,6 +158,8 @@ def test_commands_are_understood(path, monkeypatch):
       benchmark(words[3:])
     elif words[:2] == ["python", "examples/functional_keras.py"]:
       _script("functional_keras", "examples").parse(words[2:])
+    elif words[:3] == ["python", "-m", "pytest"]:
+      assert all((ROOT / word).exists() for word in words[3:] if word.startswith("tests/"))
     else:
       assert words[0] in OTHER_PROGRAMS | {"head"}, words
 
@@ -346,6 +348,19 @@ def test_every_command_shows_examples_that_it_understands():
       command, *arguments = words_of(example)
       assert name.split()[0] == command
       parsers[command].parse_args(arguments)  # Exits where it is wrong.
+
+
+def test_every_command_has_a_summary():
+  names = {name for name in _script("commands_reference").parsers() if " " not in name}
+  assert set(cli.SUMMARIES) == names
+
+
+def test_documents_name_every_family_of_the_panel():
+  from diet_tf.models import PANEL
+
+  configuration, migration = ((ROOT / "docs" / name).read_text() for name in ("configuration.md", "migration.md"))
+  assert ", ".join(f"`{name}`" for name in PANEL) in " ".join(configuration.split())
+  assert not [name for name in PANEL if f"`{name}`" not in migration]
 
 
 def test_every_command_gives_json():

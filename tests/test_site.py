@@ -73,7 +73,8 @@ def nav() -> list[str]:
 def test_every_document_is_in_the_navigation(site):
   documents = [str(path.relative_to(ROOT / "docs")) for path in DOCUMENTS if ROOT / "docs" in path.parents]
   listed = [page for page in nav() if not page.startswith("source/")]
-  assert sorted(listed) == sorted([*documents, "index.md", "changelog.md", "kubeflow/README.md"])
+  assert sorted(listed) == sorted([*documents, "index.md", "changelog.md", "contributing.md",
+                                    "kubeflow/README.md"])
   for page in nav():
     assert (site / page.replace("README.md", "index.md")).with_suffix(".html").exists()
 
@@ -108,11 +109,12 @@ def test_nothing_is_fetched_from_elsewhere(site, pages):
     assert not re.search(r"(@import|url\()\s*[\"']?(https?:)?//", sheet.read_text(encoding="utf-8")), sheet.name
 
 
-def test_the_diagram_has_a_text(site):
-  text = (site / "concepts.html").read_text()
-  image = re.search(r"<img[^>]*stage\.svg[^>]*>", text)
+@pytest.mark.parametrize("page, diagram", [("concepts", "stage.svg"), ("architecture", "rooms.svg")])
+def test_diagrams_have_a_text(site, page, diagram):
+  text = (site / f"{page}.html").read_text()
+  image = re.search(rf"<img[^>]*{diagram}[^>]*>", text)
   assert image and len(re.search(r'alt="([^"]*)"', image.group())[1]) > 80
-  assert "<title" in (site / "assets" / "stage.svg").read_text()
+  assert "<title" in (site / "assets" / diagram).read_text()
 
 
 def exported() -> list[tuple[str, str]]:

@@ -16,7 +16,7 @@ _SCRIPT = "script.js.j2"
 
 
 def render(name: str, **values: Any) -> str:
-  """The page of a template of `diet_tf/templates`; control characters in values are written out.
+  """The page of a template of `diet_tf/report/templates`; control characters in values are written out.
 
   Args:
     name: of the template, which extends `page.html.j2`.

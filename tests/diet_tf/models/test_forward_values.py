@@ -4,13 +4,15 @@ v_a = (1, 2), v_b = (0.5, 1), v_c = (-1, 2); linear weights 0.1, 0.3, -0.3, so l
 Inner products: <a, b> = 2.5, <a, c> = 3, <b, c> = 1.5, sum 7.
 """
 
+import ast
 import itertools
+import pathlib
 
 import numpy as np
 import pytest
 import tensorflow as tf
 
-from diet_tf.models import build_model
+from diet_tf.models import PANEL, build_model
 from diet_tf.models.interactions import SelfAttention, bi_interaction
 from tests.diet_tf.models.conftest import make_spec
 
@@ -95,6 +97,12 @@ def test_autoint_with_uniform_attention():
   layers = {"attention": [kernel], "deep": ONES_TOWER, "head": [[[1], [1], [1], [2]], [0.05]]}
   settings = {"hidden_units": (1,), "num_attention_layers": 1, "num_heads": 1, "head_dim": 1}
   assert logit("autoint", layers, **settings) == pytest.approx(0.5 + 5 + 11 + 0.05)
+
+
+def test_every_family_has_its_logit_here():
+  calls = [node for node in ast.walk(ast.parse(pathlib.Path(__file__).read_text())) if isinstance(node, ast.Call)]
+  named = {call.args[0].value for call in calls if getattr(call.func, "id", "") == "logit"}
+  assert named == set(PANEL)
 
 
 def test_self_attention_equals_its_definition():

@@ -10,6 +10,7 @@ import pytest
 import tensorflow as tf
 
 from diet_tf.errors import DataError
+from diet_tf.log.settings import FORMATS
 from tfx_components.log_gen import sources
 from tfx_components.log_gen.sources import Piece
 
@@ -183,6 +184,10 @@ def test_tfrecord_examples(tmp_path, mixed):
   if mixed:
     assert rows[2]["a"] == "3" and records == [0, 1, 2]
     assert [number for number, _, _ in rejected] == [3]
+
+
+def test_every_format_has_a_suffix_and_a_reader():
+  assert set(FORMATS) == set(sources.SUFFIXES.values()) == set(sources._READERS)
 
 
 @pytest.mark.parametrize(("name", "kind"), [
