@@ -12,7 +12,7 @@ from diet_tf.errors import ConfigError, DataError
 from diet_tf.io import files
 from diet_tf.log import encoding
 from diet_tf.log.settings import SPAN_MARK, LogSettings
-from tfx_components.log_gen import columns, plan, sources
+from tfx_components.log_gen import columns, pieces, plan, sources
 
 DELIMITERS = (",", "\t", ";", "|")
 # How many files are sampled: of the first, the middle and the last span.
@@ -247,7 +247,7 @@ def _rows_of_file(file_format: str, path: str, block_rows: int) -> float | None:
       return float(pq.ParquetFile(stream).metadata.num_rows)
   if file_format == "tfrecord" or sources.is_compressed(path):
     return None
-  return block_rows * max(1.0, files.size_bytes(path) / sources.BLOCK_BYTES)
+  return block_rows * max(1.0, files.size_bytes(path) / pieces.BLOCK_BYTES)
 
 
 def _flawed_columns(block: sources.Block, flaw: int) -> list[str]:

@@ -11,7 +11,7 @@ import tensorflow as tf
 
 from diet_tf.errors import DataError
 from diet_tf.log.settings import FORMATS
-from tfx_components.log_gen import sources
+from tfx_components.log_gen import pieces, sources
 from tfx_components.log_gen.sources import Piece
 
 
@@ -47,7 +47,7 @@ def test_csv_bom_carriage_returns_and_no_last_line_feed(tmp_path):
 
 @pytest.mark.parametrize("block_bytes", [1, 7, 20, 1000])
 def test_a_quote_that_is_never_closed_costs_only_its_own_line(tmp_path, monkeypatch, block_bytes):
-  monkeypatch.setattr(sources, "BLOCK_BYTES", block_bytes)
+  monkeypatch.setattr(pieces, "BLOCK_BYTES", block_bytes)
   piece = csv_piece(tmp_path / "a.csv", b'a,b\n1,2\n3,"4\n5,6\n"7,8\n9,"x\ny",1\n')
   rows, records, rejected, num_records = read(piece)
   # A line is a row: the second half of the value that was meant to span two lines is judged on its own.
@@ -59,7 +59,7 @@ def test_a_quote_that_is_never_closed_costs_only_its_own_line(tmp_path, monkeypa
 
 @pytest.mark.parametrize("block_bytes", [1, 1000])
 def test_a_lone_carriage_return_does_not_start_a_row(tmp_path, monkeypatch, block_bytes):
-  monkeypatch.setattr(sources, "BLOCK_BYTES", block_bytes)
+  monkeypatch.setattr(pieces, "BLOCK_BYTES", block_bytes)
   piece = csv_piece(tmp_path / "a.csv", b'a,b\n1,2\r3,4\n5,"6\n7,8\n')
   rows, _, rejected, _ = read(piece)
   assert rows == [{"a": "7", "b": "8"}] and [number for number, _, _ in rejected] == [0, 1]
@@ -206,7 +206,7 @@ def test_truncated_gzip(tmp_path):
 
 
 def test_blocks_are_bounded(tmp_path, monkeypatch):
-  monkeypatch.setattr(sources, "BLOCK_BYTES", 64)
+  monkeypatch.setattr(pieces, "BLOCK_BYTES", 64)
   piece = csv_piece(tmp_path / "a.csv", b"a\n" + b"12345\n" * 100)
   blocks = list(sources.read_blocks(piece))
   sizes = [len(block) for block in blocks]

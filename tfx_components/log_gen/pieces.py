@@ -1,0 +1,176 @@
+"""Pieces of input files, the blocks of columns that they are read as, and what the readers of text formats share."""
+
+from __future__ import annotations
+
+import codecs
+import dataclasses
+import gzip
+import re
+import zlib
+from collections.abc import Callable, Iterator
+from typing import BinaryIO, cast
+
+import numpy as np
+
+from diet_tf.errors import DataError
+from diet_tf.io import files
+from diet_tf.log.settings import FORMATS
+from tfx_components.log_gen import columns as columns_lib
+from tfx_components.log_gen.columns import Column
+
+SUFFIXES = {".csv": "csv", ".parquet": "parquet", ".pq": "parquet", ".jsonl": "jsonl", ".ndjson": "jsonl",
+            ".json": "jsonl", ".tfrecord": "tfrecord", ".tfrecords": "tfrecord"}
+BLOCK_BYTES = 8 << 20
+BLOCK_ROWS = 65_536
+_WHOLE_FILE = 1 << 62
+
+_BLANK_LINE = re.compile(rb"(?:\A|\n)\r?\n")
+
+
+@dataclasses.dataclass(frozen=True)
+class Piece:
+  """A part of an input file, the unit of parallel reading.
+
+  Attributes:
+    index: its number in the order of the input.
+    path: the file.
+    format: one of `FORMATS`.
+    start: first byte (text formats); a line belongs to the piece that its first byte lies in.
+    stop: first byte after the piece.
+    row_groups: of a Parquet file.
+    names: the header of a CSV file.
+    delimiter: of a CSV file.
+    newlines_in_values: of a CSV file.
+    before: records of the file that are known to come before the piece (a header line, earlier row groups).
+  """
+
+  index: int
+  path: str
+  format: str
+  start: int = 0
+  stop: int = _WHOLE_FILE
+  row_groups: tuple[int, ...] = ()
+  names: tuple[str, ...] = ()
+  delimiter: str = ","
+  newlines_in_values: bool = False
+  before: int = 0
+
+
+@dataclasses.dataclass(frozen=True)
+class Block:
+  """Some consecutive records of a piece.
+
+  Attributes:
+    columns: by name.
+    records: `[n]` int64, per row its number within the piece, from 0.
+    rejected: records that could not be parsed: number, reason, raw text.
+    num_records: how many records of the piece were read so far; blank lines count.
+  """
+
+  columns: dict[str, Column]
+  records: np.ndarray
+  rejected: tuple[tuple[int, str, str], ...]
+  num_records: int
+
+  def __len__(self) -> int:
+    return len(self.records)
+
+
+def format_of(path: str, declared: str | None) -> str:
+  """The declared format, or the one of the path's suffix.
+
+  Raises:
+    DataError: if neither says.
+  """
+  if declared:
+    return declared
+  name = path.lower().rpartition("/")[2].removesuffix(".gz")
+  for suffix, known in SUFFIXES.items():
+    if name.endswith(suffix):
+      return known
+  raise DataError(path, rule=f"the format is declared, or the suffix is one of {', '.join(SUFFIXES)} (.gz may follow).",
+                  received=f"the name {path.rpartition('/')[2]!r} and no format.",
+                  remedy=f"set log.format (or the join's format) to one of {', '.join(FORMATS)}.")
+
+
+def is_compressed(path: str) -> bool:
+  """Whether the file is read through gzip."""
+  return path.lower().endswith(".gz")
+
+
+def open_lines(path: str) -> BinaryIO:
+  """A binary stream over the lines of a file, decompressed."""
+  stream = files.open_to_read(path)
+  return cast(BinaryIO, _GzipFile(stream)) if is_compressed(path) else stream
+
+
+class _GzipFile(gzip.GzipFile):
+  """A gzip stream that closes the file below it, which `gzip` leaves open."""
+
+  def __init__(self, below: BinaryIO) -> None:
+    super().__init__(fileobj=below)
+    self._below = below
+
+  def close(self) -> None:
+    super().close()
+    self._below.close()
+
+
+def damaged(path: str, kind: str, error: Exception) -> DataError:
+  """The error for a file that is not what its name or the settings say."""
+  return DataError(path, rule=f"it is a complete {kind} file.", received=str(error).splitlines()[0][:300],
+                   remedy="write the file again, or declare the right format.")
+
+
+def _line_blocks(piece: Piece) -> Iterator[bytes]:
+  """Whole lines in blocks of about `BLOCK_BYTES`, each ending with a line feed."""
+  try:
+    with open_lines(piece.path) as stream:
+      position = piece.start
+      if piece.start:
+        # The line that reaches over the start belongs to the piece before.
+        stream.seek(piece.start - 1)
+        position += len(stream.readline()) - 1
+      while position < piece.stop:
+        data = stream.read(min(BLOCK_BYTES, piece.stop - position))
+        if not data:
+          return
+        rest = b"" if data.endswith(b"\n") else stream.readline()
+        at_start = position == 0
+        position += len(data) + len(rest)
+        data = data.removeprefix(codecs.BOM_UTF8) if at_start else data
+        data = data + rest if rest else data
+        yield data if data.endswith(b"\n") else data + b"\n"
+  except (EOFError, gzip.BadGzipFile, zlib.error) as error:
+    raise damaged(piece.path, "gzip", error) from error
+
+
+Rejected = list[tuple[int, str, str]]
+# Columns of the sound records, their numbers within the block, and the records that are none with reason and text.
+Parsed = tuple[dict[str, Column], np.ndarray, Rejected]
+LineParser = Callable[[bytes, int], Parsed]
+
+
+def read_lines(piece: Piece, parse: LineParser) -> Iterator[Block]:
+  """Blocks of lines; `parse(data, num_lines)` gives columns, line numbers within the block, and rejected lines."""
+  done = 0
+  for data in _line_blocks(piece):
+    num_lines = data.count(b"\n")
+    kept = np.arange(num_lines)
+    if _BLANK_LINE.search(data):
+      lines = data.split(b"\n")[:-1]
+      kept = np.flatnonzero([bool(line.strip(b"\r")) for line in lines])
+      data = b"".join(lines[index] + b"\n" for index in kept)
+    if len(kept):
+      columns, rows, rejected = parse(data, len(kept))
+      yield Block(columns, done + kept[rows], tuple((done + int(kept[i]), why, text) for i, why, text in rejected),
+                  done + num_lines)
+    else:
+      yield Block({}, np.zeros(0, np.int64), (), done + num_lines)
+    done += num_lines
+
+
+def columns_of_rows(rows: list[dict[str, object]], only: frozenset[str] | None) -> dict[str, Column]:
+  """The columns of rows that have no single type per column, or all columns of `only` that they have."""
+  names = sorted({name for row in rows for name in row if only is None or name in only})
+  return {name: columns_lib.from_objects([row.get(name) for row in rows]) for name in names}
