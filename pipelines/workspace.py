@@ -8,10 +8,10 @@ from typing import Any
 from diet_tf.errors import ConfigError, FormatError
 from diet_tf.fidelity.result import FidelityResult
 from diet_tf.io import files
-from diet_tf.io.documents import check_document, document_bytes, read_document
+from diet_tf.io.documents import DocumentFormat, read_document
 
-RECORD_FORMAT_NAME = "diet_tf.span_record"
-RECORD_FORMAT_VERSION = 1
+RECORD = DocumentFormat("diet_tf.span_record", {1: {
+    "span": int, "run_id": str, "feature_spec_digest": str, "examples": str, "verdict": str, "seconds": float}})
 _RESULTS_FOLDER = "results"
 
 
@@ -34,12 +34,10 @@ class SpanRecord:
   examples: str
   verdict: str
   seconds: float
-  format_name: str = RECORD_FORMAT_NAME
-  format_version: int = RECORD_FORMAT_VERSION
 
   def to_dict(self) -> dict[str, Any]:
-    """The record as JSON values."""
-    return dataclasses.asdict(self)
+    """The record as JSON values, with its format."""
+    return RECORD.document(dataclasses.asdict(self))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -104,11 +102,8 @@ class Workspace:
     if not files.exists(path):
       return None
     try:
-      value = read_document(path)
-      check_document(value, path, RECORD_FORMAT_NAME, RECORD_FORMAT_VERSION,
-                     {field.name for field in dataclasses.fields(SpanRecord)})
-      return SpanRecord(**value)
-    except (FormatError, TypeError):
+      return SpanRecord(**RECORD.read(path))
+    except FormatError:
       return None  # Only a short cut: what it points to can be made again.
 
   def write_record(self, record: SpanRecord) -> None:
@@ -116,7 +111,7 @@ class Workspace:
     path = self._record_path(record.span)
     with files.writing(self.output):
       files.make_folders(files.parent(path))
-      files.write_atomically(path, document_bytes(record.to_dict()))
+      RECORD.write(path, record.to_dict())
 
   def keep_result(self, span: int, result: FidelityResult) -> None:
     """Keeps the result of the memory whose last span is `span`, for the reports of later ones."""
@@ -131,8 +126,8 @@ class Workspace:
     results = []
     for name in files.names_in(folder):
       try:
-        results.append(FidelityResult.from_json(files.read_bytes(files.join(folder, name)).decode()))
-      except (FormatError, ValueError, KeyError, TypeError):
+        results.append(FidelityResult.from_dict(read_document(files.join(folder, name))))
+      except FormatError:
         continue  # Of another version, or half written: only figures of the past are lost.
     return results
 

@@ -19,13 +19,15 @@ from diet_tf.distillation.stage import Start, stage_seed
 from diet_tf.distillation.teacher import Teacher
 from diet_tf.errors import FormatError
 from diet_tf.io import files
-from diet_tf.io.arrays import read_arrays, write_arrays, write_json
-from diet_tf.io.documents import check_document, read_document
+from diet_tf.io.arrays import read_arrays, write_arrays
+from diet_tf.io.documents import DocumentFormat, read_document
+from diet_tf.io.json_files import without_nan
 from diet_tf.log.features import FeatureSpec, features_from_json
 from diet_tf.memory.memory import Memory, save_memory
 from diet_tf.memory.privacy import users_by_span
 from diet_tf.memory.recipe import Recipe
 from diet_tf.memory.slots import Slots
+from diet_tf.report.stage_record import VERDICT_SHAPE
 from diet_tf.store.memories import load_memory
 from tfx_components import inputs
 from tfx_components.log_gen.file_names import SUMMARY_NAME
@@ -33,14 +35,16 @@ from tfx_components.log_gen.file_names import SUMMARY_NAME
 MEMORY_FOLDER = "memory"
 ACTIONS_NAME = "actions.npz"
 START_NAME = "start.json"
-START_FORMAT_NAME = "diet_tf.start"
 REFINEMENT_NAME = "refinement.json"
-REFINEMENT_FORMAT_NAME = "diet_tf.refinement"
 VERDICT_NAME = "verdict.json"
-VERDICT_FORMAT_NAME = "diet_tf.verdict"
 STAGE_NAME = "stage.json"
 REPORT_NAME = "report.html"
-FORMAT_VERSION = 1
+_REMEDY = "restore the file, or run the span again."
+START = DocumentFormat("diet_tf.start", {1: {
+    "counts": Mapping[str, int], "num_examples": int, "num_examples_seen": int}}, _REMEDY, indent=1)
+REFINEMENT = DocumentFormat("diet_tf.refinement", {1: {
+    "losses": list[float], "proxies": list[str], "num_skipped": int}}, _REMEDY, indent=1)
+VERDICT = DocumentFormat("diet_tf.verdict", {1: {"span": int, "num_examples": int, **VERDICT_SHAPE}}, _REMEDY, indent=1)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -179,9 +183,8 @@ def write_start(directory: str, start: Start, num_examples: int) -> None:
     num_examples: number of the span's examples.
   """
   write_arrays(files.join(directory, ACTIONS_NAME), {"slot_ids": start.slots.slot_ids, "actions": start.actions})
-  write_json(files.join(directory, START_NAME), {
-      "format_name": START_FORMAT_NAME, "format_version": FORMAT_VERSION, "counts": dict(start.counts),
-      "num_examples": num_examples, "num_examples_seen": start.num_examples_seen})
+  START.write(files.join(directory, START_NAME), START.document({
+      "counts": dict(start.counts), "num_examples": num_examples, "num_examples_seen": start.num_examples_seen}))
 
 
 def read_start(directory: str, memory: Memory) -> tuple[Start, int]:
@@ -194,25 +197,21 @@ def read_start(directory: str, memory: Memory) -> tuple[Start, int]:
   Raises:
     FormatError: a file is damaged, newer, or of another memory.
   """
-  path = files.join(directory, START_NAME)
-  document = read_document(path)
-  check_document(document, path, START_FORMAT_NAME, FORMAT_VERSION,
-                 {"format_name", "format_version", "counts", "num_examples", "num_examples_seen"})
+  content = START.read(files.join(directory, START_NAME))
   arrays = read_arrays(files.join(directory, ACTIONS_NAME))
   if not np.array_equal(arrays.get("slot_ids", ()), memory.slots.slot_ids):
     raise FormatError(files.join(directory, ACTIONS_NAME), rule="it has the slots of the memory beside it, in order.",
                       received=f"{len(arrays.get('slot_ids', ()))} slots for {len(memory)}, or others.",
                       remedy="run MemoryAddresser again.")
-  start = Start(memory.slots, arrays["actions"], memory.recipe, document["counts"], document["num_examples_seen"])
-  return start, document["num_examples"]
+  start = Start(memory.slots, arrays["actions"], memory.recipe, content["counts"], content["num_examples_seen"])
+  return start, content["num_examples"]
 
 
 def write_refinement(directory: str, refined: Refined) -> None:
   """Writes how a refinement went."""
-  write_json(files.join(directory, REFINEMENT_NAME), {
-      "format_name": REFINEMENT_FORMAT_NAME, "format_version": FORMAT_VERSION,
+  REFINEMENT.write(files.join(directory, REFINEMENT_NAME), REFINEMENT.document({
       "losses": [float(loss) for loss in refined.losses], "proxies": list(refined.proxies),
-      "num_skipped": int(refined.num_skipped)})
+      "num_skipped": int(refined.num_skipped)}))
 
 
 def read_refinement(directory: str) -> Mapping[str, Any]:
@@ -221,11 +220,7 @@ def read_refinement(directory: str) -> Mapping[str, Any]:
   Raises:
     FormatError: the file is damaged, or newer.
   """
-  path = files.join(directory, REFINEMENT_NAME)
-  document = read_document(path)
-  check_document(document, path, REFINEMENT_FORMAT_NAME, FORMAT_VERSION,
-                 {"format_name", "format_version", "losses", "proxies", "num_skipped"})
-  return document
+  return REFINEMENT.read(files.join(directory, REFINEMENT_NAME))
 
 
 def write_verdict(directory: str, verdict: Verdict, span: int, num_examples: int) -> None:
@@ -237,9 +232,8 @@ def write_verdict(directory: str, verdict: Verdict, span: int, num_examples: int
     span: number of the span that the candidates were judged on.
     num_examples: number of held-back examples that they were judged on.
   """
-  write_json(files.join(directory, VERDICT_NAME), {
-      "format_name": VERDICT_FORMAT_NAME, "format_version": FORMAT_VERSION, "span": span,
-      "num_examples": num_examples, **dataclasses.asdict(verdict)})
+  VERDICT.write(files.join(directory, VERDICT_NAME), VERDICT.document({
+      "span": span, "num_examples": num_examples, **without_nan(dataclasses.asdict(verdict))}))
 
 
 def read_verdict(directory: str) -> tuple[Verdict, int]:
@@ -248,9 +242,5 @@ def read_verdict(directory: str) -> tuple[Verdict, int]:
   Raises:
     FormatError: the file is damaged, or newer.
   """
-  path = files.join(directory, VERDICT_NAME)
-  document = read_document(path)
-  names = [field.name for field in dataclasses.fields(Verdict)]
-  check_document(document, path, VERDICT_FORMAT_NAME, FORMAT_VERSION,
-                 {"format_name", "format_version", "span", "num_examples", *names})
-  return Verdict(**{name: document[name] for name in names}), document["span"]
+  content = VERDICT.read(files.join(directory, VERDICT_NAME))
+  return Verdict(**{key: content[key] for key in VERDICT_SHAPE}), content["span"]

@@ -220,9 +220,10 @@ def _default_name(options: argparse.Namespace) -> str:
 
 
 def _write(options: argparse.Namespace, folder: str, result: dict[str, Any], tables: str) -> None:
+  from benchmarks.fidelity.results import RESULT
   from diet_tf.io import files
 
-  text = json.dumps(result, indent=1, allow_nan=False) + "\n"
+  text = RESULT.bytes(result).decode()
   for path, content in ((os.path.join(folder, "result.json"), text), (options.json, text), (options.markdown, tables)):
     if path is not None:
       with files.writing(path):

@@ -23,10 +23,14 @@ from benchmarks.fidelity.panel import short_name
 from benchmarks.fidelity.rows import LogRows
 from benchmarks.fidelity.variants import MEMORY as MEMORY_VARIANT
 from diet_tf import metrics
+from diet_tf.io.documents import DocumentFormat
 from diet_tf.log.examples import is_held_back
 
-FORMAT_NAME = "diet_tf.fidelity_benchmark"
-FORMAT_VERSION = 1
+# The figures of each part are named by the functions of `benchmarks.fidelity.figures`.
+RESULT = DocumentFormat("diet_tf.fidelity_benchmark", {1: {
+    "members": list[Mapping[str, Any]], "summary": Mapping[str, Any], "stream": list[Mapping[str, Any]],
+    "ablations": list[Mapping[str, Any]], "settings": Mapping[str, Any]}},
+    remedy="run the benchmark again.", indent=1, sort_keys=False)
 
 Scores = Mapping[tuple[str, str], Trained]
 
@@ -54,12 +58,12 @@ def assemble(benchmark: Benchmark, feature_group: Sequence[str], settings: Mappi
   for member in members:
     member["name"] = short_name(member["name"], log.spec, feature_group)
   summary["min_recovery_member"] = short_name(summary["min_recovery_member"], log.spec, feature_group)
-  return as_json({
-      "format_name": FORMAT_NAME, "format_version": FORMAT_VERSION, "members": members,
+  return as_json(RESULT.document({
+      "members": members,
       "summary": {**summary, "distillation_examples": _distillation_examples(benchmark),
                   "bytes": _bytes(benchmark, log), "records": _record_counts(benchmark, log)},
       "stream": stream, "ablations": _ablations(benchmark, labels) if benchmark.with_ablations else [],
-      "settings": settings})
+      "settings": settings}))
 
 
 def _distillation_examples(benchmark: Benchmark) -> int:

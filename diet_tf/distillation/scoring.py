@@ -21,12 +21,10 @@ from diet_tf.log.features import FeatureSpec
 from diet_tf.memory.slots import Slots
 from diet_tf.progress import Progress, silent
 
-FORMAT_NAME = "diet_tf.scores"
-FORMAT_VERSION = 1
-
-# Columns of a score file, one row per example.
-_COLUMNS = {"example_ids": np.int64, "influences": np.float32, "gradient_norms": np.float32,
-            "teacher_logits": np.float32}
+# A score file has one row per example.
+SCORES = arrays.ArrayFormat("diet_tf.scores", 1, {
+    "example_ids": np.int64, "influences": np.float32, "gradient_norms": np.float32, "teacher_logits": np.float32},
+    remedy="score the span again with this version of diet-tf.")
 _REFERENCE = ("kernel", "bias", "embedding", "linear")
 
 
@@ -101,11 +99,10 @@ class SpanScorer:
     parts: list[tuple[np.ndarray, ...]] = []
     for ids, labels, example_ids in read_examples([shard], spec, self._settings.batch_size):
       parts.append((example_ids, *self.score_examples(tf.constant(ids), tf.constant(labels))))
-    header = {"format_name": np.array(FORMAT_NAME), "format_version": np.array(FORMAT_VERSION)}
     # A shard may be empty: its file has empty columns.
     columns = {name: np.concatenate([np.zeros(0, dtype), *(part[number] for part in parts)])
-               for number, (name, dtype) in enumerate(_COLUMNS.items())}
-    arrays.write_arrays(output, {**header, **columns})
+               for number, (name, dtype) in enumerate(SCORES.columns.items())}
+    SCORES.write(output, columns)
     return len(columns["example_ids"])
 
   def score_slots(self, slots: Slots) -> np.ndarray:
@@ -123,23 +120,12 @@ def score_file(directory: str, shard: str) -> str:
 
 
 def read_scores(path: str) -> dict[str, np.ndarray]:
-  """The columns of a score file.
+  """The columns of a score file, each `[num_examples]`: `example_ids`, `influences` and others of `SCORES`.
 
   Raises:
-    FormatError: if it is damaged or of another format.
+    FormatError: the file is damaged, or of another format.
   """
-  scores = arrays.read_arrays(path)
-  if [str(scores.get(key)) for key in ("format_name", "format_version")] != [FORMAT_NAME, str(FORMAT_VERSION)]:
-    raise FormatError(path, rule=f"is of format {FORMAT_NAME} version {FORMAT_VERSION}.",
-                      received=f"{scores.get('format_name')} version {scores.get('format_version')}.",
-                      remedy="score the span again with this version of diet-tf.")
-  shapes = {scores[name].shape for name in _COLUMNS if name in scores}
-  if (set(scores) != {*_COLUMNS, "format_name", "format_version"} or len(shapes) > 1 or len(shapes.pop()) != 1
-      or any(scores[name].dtype != dtype for name, dtype in _COLUMNS.items())):
-    raise FormatError(path, rule=f"has the columns {list(_COLUMNS)}, with one value per example.",
-                      received=", ".join(f"{name} {array.dtype} {array.shape}" for name, array in scores.items()) + ".",
-                      remedy="score the span again with this version of diet-tf.")
-  return scores
+  return SCORES.read(path)
 
 
 def scored_passes(shards: Sequence[str], directory: str, spec: FeatureSpec, holdback_fraction: float) -> Passes:

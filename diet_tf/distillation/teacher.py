@@ -16,15 +16,11 @@ import tensorflow as tf
 from diet_tf.errors import ConfigError, FormatError, NumericsError
 from diet_tf.io import arrays as array_files
 from diet_tf.io import files
+from diet_tf.io.documents import DocumentFormat
 from diet_tf.log.features import FeatureSpec
 from diet_tf.models import RankingModel, build_model, parameter_group
 from diet_tf.models.optimizers import GroupedAdam
 from diet_tf.progress import Progress, silent
-
-FORMAT_NAME = "diet_tf.teacher"
-FORMAT_VERSION = 1
-_HEADER_KEYS = {"format_name", "format_version", "seed", "settings", "feature_spec_digest", "num_examples_seen",
-                "num_checkpoints"}
 
 # Weights of one member, by the keys of `keyed_variables`.
 Weights = dict[str, np.ndarray]
@@ -59,6 +55,12 @@ class TeacherSettings:
       if getattr(self, name) < 1:
         raise ConfigError(f"teacher.{name}", rule="is at least 1.", received=str(getattr(self, name)),
                           remedy="raise it.")
+
+
+_REMEDY = "restore the commit or retrain the teacher."
+TEACHER = DocumentFormat("diet_tf.teacher", {1: {
+    "seed": int, "settings": TeacherSettings, "feature_spec_digest": str, "num_examples_seen": int,
+    "num_checkpoints": int}}, _REMEDY, indent=1)
 
 
 class Teacher:
@@ -186,12 +188,12 @@ class Teacher:
         arrays.update({name: value if rows is None else value[rows] for name, value in values.items()})
         if rows is not None:
           arrays[f"{index}/{key}/rows"] = rows
-    header = {"format_name": FORMAT_NAME, "format_version": FORMAT_VERSION, "seed": self.seed,
-              "settings": dataclasses.asdict(self.settings), "feature_spec_digest": self.spec.digest(),
-              "num_examples_seen": self.num_examples_seen, "num_checkpoints": len(self.checkpoints)}
+    header = TEACHER.document({
+        "seed": self.seed, "settings": dataclasses.asdict(self.settings), "feature_spec_digest": self.spec.digest(),
+        "num_examples_seen": self.num_examples_seen, "num_checkpoints": len(self.checkpoints)})
     files.make_folders(directory)
     array_files.write_arrays(f"{directory}/teacher.npz", arrays)
-    array_files.write_json(f"{directory}/teacher.json", header)
+    TEACHER.write(f"{directory}/teacher.json", header)
 
   @classmethod
   def load(cls, directory: str, spec: FeatureSpec, settings: TeacherSettings, *,
@@ -201,7 +203,7 @@ class Teacher:
     Raises:
       FormatError: if the files are damaged, of a newer version, or of other settings or another feature spec.
     """
-    header = array_files.read_json(f"{directory}/teacher.json")
+    header = TEACHER.read(f"{directory}/teacher.json")
     _check_header(directory, header, spec, settings)
     arrays = array_files.read_arrays(f"{directory}/teacher.npz")
     teacher = cls(spec, settings, seed=header["seed"], strategy=strategy)
@@ -245,7 +247,7 @@ def _restored(base: np.ndarray, arrays: Mapping[str, np.ndarray], key: str, rows
               directory: str) -> np.ndarray:
   if key not in arrays:
     raise FormatError(f"{directory}/teacher.npz", rule="holds every variable of the teacher.",
-                      received=f"no array {key!r}.", remedy="restore the commit or retrain the teacher.")
+                      received=f"no array {key!r}.", remedy=_REMEDY)
   value = arrays[key]
   expected = base.shape if rows is None else (len(rows), *base.shape[1:])
   if value.shape != expected:
@@ -258,31 +260,14 @@ def _restored(base: np.ndarray, arrays: Mapping[str, np.ndarray], key: str, rows
   return base
 
 
-def _check_header(directory: str, header: Any, spec: FeatureSpec, settings: TeacherSettings) -> None:
+def _check_header(directory: str, header: Mapping[str, Any], spec: FeatureSpec, settings: TeacherSettings) -> None:
   subject = f"{directory}/teacher.json"
-  if not isinstance(header, dict) or not _HEADER_KEYS <= header.keys():
-    raise FormatError(subject, rule=f"it is a JSON object with the keys {sorted(_HEADER_KEYS)}.",
-                      received=f"keys {sorted(header)}." if isinstance(header, dict) else f"{type(header).__name__}.",
-                      remedy="restore the commit or retrain the teacher.")
-  if header.get("format_name") != FORMAT_NAME or header.get("format_version") != FORMAT_VERSION:
-    raise FormatError(subject, rule=f"is of format {FORMAT_NAME} version {FORMAT_VERSION}.",
-                      received=f"{header.get('format_name')} version {header.get('format_version')}.",
-                      remedy="use the version of diet-tf that wrote it.")
   if header["feature_spec_digest"] != spec.digest():
     raise FormatError(subject, rule="belongs to the feature spec in use.",
-                      received=f"feature spec {str(header['feature_spec_digest'])[:12]}, in use {spec.digest()[:12]}.",
+                      received=f"feature spec {header['feature_spec_digest'][:12]}, in use {spec.digest()[:12]}.",
                       remedy="restore the features section of the config, or start a new store.")
-  try:
-    saved = dict(header["settings"], members=tuple(header["settings"]["members"]))
-  except (TypeError, KeyError, ValueError) as error:
-    raise FormatError(subject, rule="its settings are those of a teacher.", received=f"{type(error).__name__}: {error}",
-                      remedy="restore the commit or retrain the teacher.") from error
-  numbers = [header[name] for name in ("seed", "num_examples_seen", "num_checkpoints")]
-  if not all(isinstance(number, int) for number in numbers):
-    raise FormatError(subject, rule="seed and counts are integers.",
-                      received=str(numbers), remedy="restore the commit or retrain the teacher.")
-  if saved != dataclasses.asdict(settings):
+  if header["settings"] != settings:
     raise FormatError(subject, rule="was trained with the teacher settings in use.",
-                      received=f"saved {saved}, in use {dataclasses.asdict(settings)}.",
+                      received=f"saved {dataclasses.asdict(header['settings'])}, "
+                      f"in use {dataclasses.asdict(settings)}.",
                       remedy="restore the teacher section of the config, or start a new store.")
-

@@ -8,8 +8,6 @@ seeds and rows together (`metrics.paired_auc_difference`).
 from __future__ import annotations
 
 import dataclasses
-import json
-import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -19,6 +17,9 @@ import tensorflow as tf
 from diet_tf import metrics
 from diet_tf.errors import ConfigError, NumericsError
 from diet_tf.fidelity.panel import train_on_memory
+from diet_tf.io.documents import DocumentFormat
+from diet_tf.io.json_files import without_nan
+from diet_tf.io.shapes import Figure, ListOf, Nullable
 from diet_tf.log.examples import Examples
 from diet_tf.log.features import FeatureSpec
 from diet_tf.memory.memory import Memory
@@ -27,8 +28,14 @@ from diet_tf.models.inputs import build_with_form
 from diet_tf.progress import Progress, silent
 from diet_tf.training.learner import Learner
 
-FORMAT_NAME = "diet_tf.comparison"
-FORMAT_VERSION = 1
+_MEMBER = {"rank": int, "name": str, "auc": float, "auc_standard_error": Figure, "log_loss": float,
+           "aucs": list[float], "log_losses": list[float], "seconds": float,
+           "to_best": Nullable({"mean": float, "standard_error": Figure, "margin": Figure, "resolved": bool}),
+           "input_form": str, "not_averaged": str}
+COMPARISON = DocumentFormat("diet_tf.comparison", {1: {
+    "members": ListOf(_MEMBER), "level_with_best": list[str], "unresolved": list[list[str]],
+    "diverged": Mapping[str, str], "seeds": list[int], "num_examples": int, "num_clicks": int,
+    "memory": {"digest": str, "span": int, "num_slots": int}}}, sort_keys=False, final_newline=False)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -61,13 +68,13 @@ class RankedMember:
   def to_dict(self) -> dict[str, Any]:
     """The figures as JSON values; what is not known is null."""
     value: dict[str, Any] = {
-        "name": self.name, "auc": self.auc.mean, "auc_standard_error": _known(self.auc.standard_error),
+        "name": self.name, "auc": self.auc.mean, "auc_standard_error": self.auc.standard_error,
         "log_loss": metrics.estimate(self.log_losses).mean, "aucs": list(self.aucs),
         "log_losses": list(self.log_losses), "seconds": self.seconds, "to_best": None,
         "input_form": self.input_form, "not_averaged": self.not_averaged}
     if self.to_best is not None:
-      value["to_best"] = _difference(self.to_best)
-    return value
+      value["to_best"] = {**dataclasses.asdict(self.to_best), "resolved": self.to_best.resolved}
+    return without_nan(value)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -99,16 +106,15 @@ class Comparison:
 
   def to_dict(self) -> dict[str, Any]:
     """The comparison as JSON values."""
-    return {
-        "format_name": FORMAT_NAME, "format_version": FORMAT_VERSION,
+    return COMPARISON.document({
         "members": [{"rank": rank, **member.to_dict()} for rank, member in enumerate(self.members, 1)],
         "level_with_best": list(self.level_with_best), "unresolved": [list(pair) for pair in self.unresolved],
         "diverged": dict(self.diverged), "seeds": list(self.seeds), "num_examples": self.num_examples,
-        "num_clicks": self.num_clicks, "memory": dict(self.memory)}
+        "num_clicks": self.num_clicks, "memory": dict(self.memory)})
 
   def to_json(self) -> str:
     """The comparison as JSON text."""
-    return json.dumps(self.to_dict(), indent=2, allow_nan=False)
+    return COMPARISON.bytes(self.to_dict()).decode()
 
   def rows(self) -> list[list[str]]:
     """The lines of a table: rank, architecture, AUC, difference to the best, and whether that is resolved."""
@@ -246,12 +252,3 @@ def _ranked(memory: Memory, held_out: Examples, trainings: Mapping[str, _Trainin
       members=ranked, unresolved=unresolved, diverged=diverged, seeds=tuple(range(num_seeds)),
       num_examples=len(held_out), num_clicks=int(held_out.labels.sum()),
       memory={"digest": memory.manifest.digest, "span": memory.manifest.span, "num_slots": len(memory)})
-
-
-def _difference(value: PairedDifference) -> dict[str, Any]:
-  return {"mean": value.mean, "standard_error": _known(value.standard_error), "margin": _known(value.margin),
-          "resolved": value.resolved}
-
-
-def _known(value: float) -> float | None:
-  return value if math.isfinite(value) else None

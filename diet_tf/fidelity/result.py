@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 import math
 from collections.abc import Mapping
 from typing import Any
 
 from diet_tf import metrics
-from diet_tf.errors import FormatError
+from diet_tf.io.documents import DocumentFormat
+from diet_tf.io.json_files import parse_json, without_nan
+from diet_tf.io.shapes import Figure, ListOf, MapOf
 from diet_tf.metrics import Agreement, Estimate, PairedDifference
 
-FORMAT_NAME = "diet_tf.fidelity"
-FORMAT_VERSION = 1
 LOG, MEMORY, RANDOM_HARD, RANDOM_SOFT = "log", "memory", "random_hard", "random_soft"
 # What a member is trained on, in the order of tables.
 KINDS = (LOG, MEMORY, RANDOM_HARD, RANDOM_SOFT)
@@ -96,14 +95,6 @@ class MemberFidelity:
   def _mean(self, kind: str, figure: str) -> float | None:
     return getattr(self.trainings[kind], figure).mean if kind in self.trainings else None
 
-  @classmethod
-  def from_dict(cls, value: Mapping[str, Any]) -> MemberFidelity:
-    """The member that `to_dict` wrote."""
-    trainings = {kind: _training(entry) for kind, entry in value["trainings"].items()}
-    differences = {kind: PairedDifference(*_numbers([entry[key] for key in ("mean", "standard_error", "margin")]))
-                   for kind, entry in value["differences"].items()}
-    return cls(value["name"], trainings, differences)
-
 
 @dataclasses.dataclass(frozen=True)
 class Cost:
@@ -127,6 +118,20 @@ class Cost:
   def cost_ratio(self) -> float:
     """Examples processed for the log over examples processed for the memory."""
     return self.examples[LOG] / self.examples[MEMORY]
+
+
+_TRAINING = {"aucs": tuple[Figure, ...], "log_losses": tuple[Figure, ...], "calibrations": tuple[Figure, ...],
+             "learning_rate": float | None, "epochs": int, "examples": int, "flops": Figure, "seconds": Figure}
+_DIFFERENCE = {"mean": Figure, "standard_error": Figure, "margin": Figure, "resolved": bool}
+_MEMBER = {"name": str, "recovery": Figure, "trainings": MapOf(_TRAINING), "differences": MapOf(_DIFFERENCE),
+           **{f"{kind}_{figure}": Figure for kind in KINDS for figure in ("auc", "logloss", "auc_se")}}
+RESULT = DocumentFormat("diet_tf.fidelity", {1: {
+    "members": ListOf(_MEMBER), "records": Mapping[str, int], "bytes": Mapping[str, int], "cost_ratio": float,
+    "memory_uri": str, "report_uri": str, "examples_processed": Mapping[str, int], "flops": Mapping[str, Figure],
+    "seconds": Mapping[str, Figure], "recovery": Figure,
+    "agreement": {"share": Figure, "num_resolved": int, "num_pairs": int, "tau_b": Figure}, "regret": Figure,
+    "bayes_auc": float | None, "seeds": tuple[int, ...], "spans": tuple[int, ...], "settings": Mapping[str, Any]}},
+    remedy="evaluate the memory again.", sort_keys=False)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -188,42 +193,36 @@ class FidelityResult:
         "seeds": list(self.seeds),
         "spans": list(self.spans),
         "settings": dict(self.settings),
-        "format_name": FORMAT_NAME,
-        "format_version": FORMAT_VERSION,
+        **RESULT.header,
     }
-    return _without_nan(value)
+    return without_nan(value)
 
   def to_json(self) -> str:
     """`to_dict` as text, keys in its order."""
-    return json.dumps(self.to_dict(), indent=2, allow_nan=False) + "\n"
+    return RESULT.bytes(self.to_dict()).decode()
 
   @classmethod
   def from_dict(cls, value: Mapping[str, Any], subject: str = "fidelity result") -> FidelityResult:
     """The result that `to_dict` wrote.
 
     Raises:
-      FormatError: it is of another format, or newer than this version reads.
+      FormatError: it is damaged, of another format, or newer than this version reads.
     """
-    if value.get("format_name") != FORMAT_NAME:
-      raise FormatError(subject, rule=f"format_name is {FORMAT_NAME!r}.", received=repr(value.get("format_name")),
-                        remedy="give a file that the fidelity evaluation wrote.")
-    if value.get("format_version") != FORMAT_VERSION:
-      raise FormatError(subject, rule=f"this version of DIET-TF reads {FORMAT_NAME} version {FORMAT_VERSION}.",
-                        received=f"format version {value.get('format_version')}.",
-                        remedy="use the version of DIET-TF that wrote it.")
-    found = value["agreement"]
+    content = RESULT.check(value, subject)
     return cls(
-        members=tuple(MemberFidelity.from_dict(member) for member in value["members"]),
-        agreement=Agreement(_number(found["share"]), found["num_resolved"], found["num_pairs"],
-                            _number(found["tau_b"])),
-        cost=Cost(value["records"], value["bytes"], value["examples_processed"], value["flops"], value["seconds"]),
-        seeds=tuple(value["seeds"]), spans=tuple(value["spans"]), bayes_auc=value["bayes_auc"],
-        memory_uri=value["memory_uri"], report_uri=value["report_uri"], settings=value["settings"])
+        members=tuple(map(_member, content["members"])), agreement=Agreement(**content["agreement"]),
+        cost=Cost(content["records"], content["bytes"], content["examples_processed"], content["flops"],
+                  content["seconds"]),
+        **{key: content[key] for key in ("seeds", "spans", "bayes_auc", "memory_uri", "report_uri", "settings")})
 
   @classmethod
   def from_json(cls, text: str, subject: str = "fidelity result") -> FidelityResult:
-    """The result that `to_json` wrote."""
-    return cls.from_dict(json.loads(text), subject)
+    """The result that `to_json` wrote.
+
+    Raises:
+      FormatError: it is no JSON, damaged, of another format, or newer than this version reads.
+    """
+    return cls.from_dict(parse_json(text, subject, RESULT.remedy), subject)
 
   def table(self) -> str:
     """The figures as plain text: AUC and log loss of each member by what it was trained on, then agreement and cost."""
@@ -280,23 +279,9 @@ def _text(value: float, form: str) -> str:
   return "undefined" if math.isnan(value) else format(value, form)
 
 
-def _training(value: Mapping[str, Any]) -> Training:
-  arguments: dict[str, Any] = {key: tuple(entry) if isinstance(entry, list) else entry for key, entry in value.items()}
-  return Training(**arguments)
-
-
-def _number(value: float | None) -> float:
-  return float("nan") if value is None else float(value)
-
-
-def _numbers(values: list[float | None]) -> list[float]:
-  return [_number(value) for value in values]
-
-
-def _without_nan(value: Any) -> Any:
-  if isinstance(value, Mapping):
-    return {key: _without_nan(entry) for key, entry in value.items()}
-  if isinstance(value, list | tuple):
-    return [_without_nan(entry) for entry in value]
-  # A margin without an end is written as null too; it is read back as NaN, which resolves nothing either.
-  return None if isinstance(value, float) and not math.isfinite(value) else value
+def _member(content: Mapping[str, Any]) -> MemberFidelity:
+  """The member in the content of a document; a margin without an end, too, is NaN there, which resolves nothing."""
+  return MemberFidelity(
+      content["name"], {kind: Training(**training) for kind, training in content["trainings"].items()},
+      {kind: PairedDifference(**{key: value for key, value in difference.items() if key != "resolved"})
+       for kind, difference in content["differences"].items()})

@@ -1,20 +1,65 @@
-"""Named arrays and JSON headers on disk: `.npz` files without pickle, written atomically and byte-identically."""
+"""Named arrays on disk: `.npz` files without pickle, written atomically and byte-identically."""
 
 from __future__ import annotations
 
+import dataclasses
 import io
-import json
 import math
 import zipfile
 from collections.abc import Mapping
-from typing import Any
 
 import numpy as np
 
 from diet_tf.errors import FormatError
-from diet_tf.io import files, json_files
+from diet_tf.io import files
 
 _REMEDY = "restore the file, or run the span again."
+
+
+@dataclasses.dataclass(frozen=True)
+class ArrayFormat:
+  """A format of `.npz` files that hold columns of equal length, beside their format's name and version.
+
+  Attributes:
+    name: its `format_name`, an array of one text.
+    version: its `format_version`, the only one that is read.
+    columns: per column the dtype of its values; each column is `[num_rows]`.
+    remedy: sentence that says what to do about a damaged file.
+  """
+
+  name: str
+  version: int
+  columns: Mapping[str, type[np.generic]]
+  remedy: str = _REMEDY
+
+  def write(self, path: str, columns: Mapping[str, np.ndarray]) -> None:
+    """Writes the columns, whole or not at all; the same columns give the same bytes.
+
+    Raises:
+      StoreError: the file cannot be written.
+    """
+    write_arrays(path, {"format_name": np.array(self.name), "format_version": np.array(self.version), **columns})
+
+  def read(self, path: str) -> dict[str, np.ndarray]:
+    """The columns of a file, by their names.
+
+    Raises:
+      FormatError: the file is missing or damaged, of another format or version, or a column is missing or unknown, of
+        another dtype, or of another length than the others.
+    """
+    arrays = read_arrays(path)
+    if [str(arrays.get(key)) for key in ("format_name", "format_version")] != [self.name, str(self.version)]:
+      raise FormatError(path, rule=f"is of format {self.name} version {self.version}.",
+                        received=f"{arrays.get('format_name')} version {arrays.get('format_version')}.",
+                        remedy=self.remedy)
+    columns = {name: array for name, array in arrays.items() if name not in ("format_name", "format_version")}
+    shapes = {array.shape for array in columns.values()}
+    if (set(columns) != set(self.columns) or len(shapes) != 1 or len(shapes.pop()) != 1
+        or any(columns[name].dtype != dtype for name, dtype in self.columns.items())):
+      raise FormatError(path, rule=f"has the columns {list(self.columns)}, with one value per row.",
+                        received=", ".join(f"{name} {array.dtype} {array.shape}" for name, array in arrays.items())
+                        + ".", remedy=self.remedy)
+    return columns
 
 
 def write_arrays(path: str, arrays: Mapping[str, np.ndarray]) -> None:
@@ -69,22 +114,3 @@ def _member(archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> tuple[str, np.nd
     raise ValueError(f"{shape} values of {dtype} in {len(content)} bytes of {info.filename!r}")
   stream.seek(0)
   return info.filename.removesuffix(".npy"), np.lib.format.read_array(stream, allow_pickle=False)
-
-
-def write_json(path: str, value: Any) -> None:
-  """Writes a JSON document with sorted keys.
-
-  Raises:
-    StoreError: if the file cannot be written.
-  """
-  with files.writing(path):
-    files.write_atomically(path, (json.dumps(value, sort_keys=True, indent=1) + "\n").encode())
-
-
-def read_json(path: str) -> Any:
-  """A JSON document.
-
-  Raises:
-    FormatError: if it is missing or damaged.
-  """
-  return json_files.read_json(path, _REMEDY)

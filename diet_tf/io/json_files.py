@@ -3,21 +3,36 @@
 from __future__ import annotations
 
 import json
+import math
+from collections.abc import Mapping
 from typing import Any
 
 from diet_tf.errors import FormatError
 from diet_tf.io import files
 
+_REMEDY = "restore the file, or run the span again."
 # A manifest with a closed vocabulary of a million values has about 30 MiB.
 MAX_FILE_BYTES = 64 << 20
 
 
-def read_json(path: str, remedy: str) -> Any:
+def write_json(path: str, value: Any) -> None:
+  """Writes a JSON value with sorted keys, whole or not at all.
+
+  Raises:
+    StoreError: the file cannot be written.
+    ValueError: a number is not finite.
+  """
+  content = json.dumps(value, sort_keys=True, indent=1, allow_nan=False) + "\n"
+  with files.writing(path):
+    files.write_atomically(path, content.encode())
+
+
+def read_json(path: str, remedy: str = _REMEDY) -> Any:
   """The value in a JSON file.
 
   Args:
-    path: of the file.
-    remedy: what to do if it is not readable.
+    path: path or URI of the file.
+    remedy: sentence that says what to do if the file is not readable.
 
   Raises:
     FormatError: it is missing, larger than `MAX_FILE_BYTES`, nested too deeply, or no JSON in UTF-8.
@@ -35,9 +50,9 @@ def parse_json(content: bytes | str, subject: str, remedy: str) -> Any:
   """The value of JSON text.
 
   Args:
-    content: the text, in UTF-8.
-    subject: names it in messages.
-    remedy: what to do if it is no JSON.
+    content: the text, in UTF-8 where it is bytes.
+    subject: names the text in messages, mostly by the path of its file.
+    remedy: sentence that says what to do if the text is no JSON.
 
   Raises:
     FormatError: it is no JSON in UTF-8, or nested too deeply.
@@ -49,3 +64,22 @@ def parse_json(content: bytes | str, subject: str, remedy: str) -> Any:
   except RecursionError as error:
     raise FormatError(subject, rule="the file is JSON as its writer nested it.",
                       received="values that are nested too deeply.", remedy=remedy) from error
+
+
+def without_nan(value: Any) -> Any:
+  """The value with dicts, lists, texts, numbers and None alone; what is NaN or infinite becomes None.
+
+  A margin without an end is written as null too: read back as NaN (`diet_tf.io.shapes.Figure`), it resolves nothing
+  either.
+
+  Args:
+    value: mappings, lists, tuples and NumPy arrays of such, NumPy scalars, and JSON's own values.
+  """
+  if isinstance(value, Mapping):
+    return {key: without_nan(entry) for key, entry in value.items()}
+  if isinstance(value, (list, tuple)):
+    return [without_nan(entry) for entry in value]
+  # NumPy itself is not imported: manifests are read without it.
+  if hasattr(value, "tolist"):
+    return without_nan(value.tolist())
+  return None if isinstance(value, float) and not math.isfinite(value) else value

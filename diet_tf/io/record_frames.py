@@ -5,14 +5,9 @@ from __future__ import annotations
 import dataclasses
 import gzip
 import zlib
-from typing import TYPE_CHECKING
 
 from diet_tf.errors import FormatError
 from diet_tf.io import files
-
-if TYPE_CHECKING:
-
-  pass
 
 # Before each record its length (8 bytes) and a checksum of that (4), after it a checksum (4).
 HEADER_BYTES = 12

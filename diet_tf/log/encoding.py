@@ -13,7 +13,6 @@ on the rows, files or spans around it. A value is first brought to its canonical
 from __future__ import annotations
 
 import dataclasses
-import json
 import unicodedata
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -21,15 +20,15 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from diet_tf.errors import DataError, FormatError
-from diet_tf.io import files
-from diet_tf.io.json_files import parse_json
+from diet_tf.errors import DataError
+from diet_tf.io.documents import DocumentFormat
 from diet_tf.log.features import MISSING_ID, NUM_RESERVED_VOCABULARY_IDS, OUT_OF_VOCABULARY_ID, FeatureSpec, Field
 from diet_tf.log.salt import FOR_ROWS, FOR_TEXTS, Salt, keyed_hashes
 
 MISSING_TEXT = ""
-VOCABULARIES_FORMAT_NAME = "diet_tf.vocabularies"
-VOCABULARIES_FORMAT_VERSION = 1
+VOCABULARIES = DocumentFormat("diet_tf.vocabularies", {1: {"vocabularies": Mapping[str, list[str]]}},
+                              remedy="restore the file from the store.", indent=1, ascii_only=False,
+                              final_newline=False)
 
 
 def canonical_text(value: Any) -> str:
@@ -320,9 +319,8 @@ def _mix(values: np.ndarray) -> np.ndarray:
 
 def write_vocabularies(path: str, vocabularies: Mapping[str, Sequence[str]]) -> None:
   """Writes grown vocabularies (field name to values, in id order) as JSON."""
-  document = {"format_name": VOCABULARIES_FORMAT_NAME, "format_version": VOCABULARIES_FORMAT_VERSION,
-              "vocabularies": {name: list(values) for name, values in vocabularies.items()}}
-  files.write_atomically(path, json.dumps(document, sort_keys=True, ensure_ascii=False, indent=1).encode())
+  VOCABULARIES.write(path, VOCABULARIES.document(
+      {"vocabularies": {name: list(values) for name, values in vocabularies.items()}}))
 
 
 def read_vocabularies(path: str) -> dict[str, list[str]]:
@@ -331,20 +329,7 @@ def read_vocabularies(path: str) -> dict[str, list[str]]:
   Raises:
     FormatError: if the file is missing, no such file, or of a newer version.
   """
-  remedy = "restore the file from the store."
-  with files.reading(path, remedy):
-    content = files.read_bytes(path)
-  document = parse_json(content, path, remedy)
-  try:
-    name, version = document["format_name"], document["format_version"]
-    vocabularies = {field: [str(value) for value in values] for field, values in document["vocabularies"].items()}
-  except (ValueError, KeyError, TypeError, AttributeError) as error:
-    raise FormatError(path, rule="a vocabularies file is JSON with format_name, format_version and vocabularies.",
-                      received=repr(error), remedy=remedy) from error
-  if name != VOCABULARIES_FORMAT_NAME or version != VOCABULARIES_FORMAT_VERSION:
-    raise FormatError(path, rule=f"it is {VOCABULARIES_FORMAT_NAME!r} version {VOCABULARIES_FORMAT_VERSION}.",
-                      received=f"{name!r} version {version}.", remedy="read it with the release that wrote it.")
-  return vocabularies
+  return VOCABULARIES.read(path)["vocabularies"]
 
 
 def check_vocabularies(spec: FeatureSpec, vocabularies: Mapping[str, Sequence[str]]) -> dict[str, list[str]]:

@@ -14,6 +14,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from diet_tf.errors import ConfigError
+from diet_tf.io.shapes import Absentable, ListOf, fields_of
 from diet_tf.log.salt import Salt
 
 MISSING_ID = 0
@@ -195,6 +196,13 @@ class FeatureSpec:
     salted = {} if self.salt is None else {"salt": True}
     canonical = json.dumps({**self.to_dict(), **salted}, sort_keys=True, separators=(",", ":"))
     return hashlib.sha256(canonical.encode()).hexdigest()
+
+
+# What `FeatureSpec.to_dict` gives, for the formats in which a spec stands.
+FEATURE_SPEC_SHAPE = {
+    "fields": ListOf({"name": str, "column": str, "hash_ids": int | None, "vocabulary_ids": int | None,
+                      "vocabulary": list[str], "boundaries": list[float], "ids_per_slot": int | None}),
+    "label": fields_of(Label), "time_column": str | None, "salt": Absentable(fields_of(Salt))}
 
 
 def features_from_json(text: str) -> FeatureSpec:

@@ -18,13 +18,17 @@ import numpy as np
 import diet_tf
 from diet_tf.errors import ConfigError, FormatError, StoreError
 from diet_tf.io import files
-from diet_tf.io.documents import document_bytes, read_document
+from diet_tf.io.documents import DocumentFormat, read_document
+from diet_tf.io.shapes import fields_of
+from diet_tf.log.features import FEATURE_SPEC_SHAPE
 from diet_tf.memory import torch_layout
 from diet_tf.memory.export_readme import DESCRIPTION_NAME, README_NAME, readme
 from diet_tf.memory.memory import Memory
+from diet_tf.memory.recipe import Recipe
 
-FORMAT_NAME = "diet_tf.export"
-FORMAT_VERSION = 1
+DESCRIPTION = DocumentFormat("diet_tf.export", {1: {
+    "format": str, "memory_uri": str, "memory_digest": str, "span": int, "num_slots": int, "num_examples_seen": int,
+    "recipe": fields_of(Recipe), "feature_spec": FEATURE_SPEC_SHAPE, "feature_spec_digest": str, "made_with": str}})
 SNAPSHOT_FOLDER = "snapshot"
 _ROWS_PER_WRITE = 4096
 # The columns of a slot beside its ids, as in its TFRecords, and the arrays that they come from.
@@ -121,7 +125,7 @@ def check_place(folder: str, *, replace: bool) -> None:
 
 def _is_export(folder: str) -> bool:
   try:
-    return read_document(files.join(folder, DESCRIPTION_NAME)).get("format_name") == FORMAT_NAME
+    return read_document(files.join(folder, DESCRIPTION_NAME)).get("format_name") == DESCRIPTION.name
   except (FormatError, OSError):
     return False
 
@@ -142,12 +146,11 @@ def _publish(partial: str, folder: str) -> None:
 
 def _description(memory: Memory, memory_uri: str, export_format: str) -> bytes:
   manifest = memory.manifest
-  return document_bytes({
-      "format_name": FORMAT_NAME, "format_version": FORMAT_VERSION, "format": export_format, "memory_uri": memory_uri,
-      "memory_digest": manifest.digest, "span": manifest.span, "num_slots": len(memory),
-      "num_examples_seen": manifest.num_examples_seen, "recipe": memory.recipe.to_dict(),
+  return DESCRIPTION.bytes(DESCRIPTION.document({
+      "format": export_format, "memory_uri": memory_uri, "memory_digest": manifest.digest, "span": manifest.span,
+      "num_slots": len(memory), "num_examples_seen": manifest.num_examples_seen, "recipe": memory.recipe.to_dict(),
       "feature_spec": memory.spec.to_dict(), "feature_spec_digest": manifest.feature_spec_digest,
-      "made_with": f"diet-tf {diet_tf.__version__}"})
+      "made_with": f"diet-tf {diet_tf.__version__}"}))
 
 
 def _write_parquet(memory: Memory, folder: str) -> None:

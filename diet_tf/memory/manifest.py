@@ -6,32 +6,32 @@ import dataclasses
 import json
 import re
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from diet_tf.errors import DietError, FormatError, StoreError
 from diet_tf.io import files
 from diet_tf.io.documents import (
+  DocumentFormat,
   canonical_digest,
-  check_document,
   damaged,
-  document_bytes,
   is_count,
   is_sha256,
   read_document,
 )
 from diet_tf.io.record_frames import ShardInfo
-from diet_tf.log.features import FeatureSpec
+from diet_tf.io.shapes import ListOf, fields_of
+from diet_tf.log.features import FEATURE_SPEC_SHAPE, FeatureSpec
 from diet_tf.memory.privacy import Claim
 from diet_tf.memory.recipe import Recipe
 
-if TYPE_CHECKING:
-
-  pass
-
 MANIFEST_NAME = "manifest.json"
-FORMAT_NAME = "diet_tf.memory"
+_VERSION_1 = {
+    "feature_spec": FEATURE_SPEC_SHAPE, "feature_spec_digest": str, "span": Any, "num_slots": Any,
+    "num_examples_seen": Any, "max_ids": Mapping[str, Any], "budget": Mapping[str, Any], "recipe": fields_of(Recipe),
+    "lineage": list[Mapping[str, Any]], "shards": ListOf(dict.fromkeys(fields_of(ShardInfo), Any)),
+    "settings_digest": str, "versions": Mapping[str, str], "digest": str}
 # Version 1 is written where nothing of version 2 is set: a salt of the feature spec, or `users_per_id`.
-FORMAT_VERSION = 2
+MANIFEST = DocumentFormat("diet_tf.memory", {1: _VERSION_1, 2: {**_VERSION_1, "users_per_id": list[Mapping[str, Any]]}})
 
 _SHARD_NAME = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9._-]*")
 
@@ -70,7 +70,7 @@ class Manifest:
   settings_digest: str = ""
   versions: Mapping[str, str] = dataclasses.field(default_factory=dict)
   users_per_id: tuple[Mapping[str, Any], ...] = ()
-  format_name: str = FORMAT_NAME
+  format_name: str = MANIFEST.name
   format_version: int = 1
 
   def __post_init__(self) -> None:
@@ -79,7 +79,7 @@ class Manifest:
     object.__setattr__(self, "users_per_id", tuple(dict(entry) for entry in self.users_per_id))
     if self.users_per_id or self.feature_spec.get("salt"):
       # An earlier release would take the ids for unkeyed ones.
-      object.__setattr__(self, "format_version", FORMAT_VERSION)
+      object.__setattr__(self, "format_version", MANIFEST.newest)
 
   @property
   def digest(self) -> str:
@@ -159,15 +159,12 @@ class Manifest:
       FormatError: unknown format name, newer version, missing or unknown keys, a digest that does not fit, a shard
         name that is no plain file name, or counts that contradict each other.
     """
-    fields = {field.name for field in dataclasses.fields(cls)}
-    if value.get("format_version") == 1:
-      fields -= {"users_per_id"}
-    check_document(value, subject, FORMAT_NAME, FORMAT_VERSION, fields | {"digest"})
+    content = MANIFEST.check(value, subject)
+    del content["digest"]
     try:
-      content = {name: value[name] for name in fields}
-      content["recipe"] = Recipe.from_dict(value["recipe"])
-      content["shards"] = tuple(ShardInfo(**shard) for shard in value["shards"])
-      manifest = cls(**content)
+      content["recipe"] = Recipe.from_dict(content["recipe"])
+      content["shards"] = tuple(ShardInfo(**shard) for shard in content["shards"])
+      manifest = cls(**content, format_version=value["format_version"])
       spec_digest = manifest.spec().digest()
       digest = manifest.digest
     except (DietError, TypeError, KeyError, ValueError, AttributeError, ArithmeticError) as error:
@@ -181,9 +178,6 @@ class Manifest:
     return manifest
 
   def _check(self, subject: str) -> None:
-    mappings = (self.feature_spec, self.max_ids, self.budget, self.versions, *self.lineage)
-    if not all(isinstance(value, dict) for value in mappings) or not isinstance(self.settings_digest, str):
-      raise damaged(subject, "every value is of the kind that its writer sets.", "a value of another kind.")
     if not all(set(entry) == {"span", "digest"} and is_count(entry["span"]) and is_sha256(entry["digest"])
                for entry in self.lineage):
       raise damaged(subject, "lineage names memories by span and digest.", str(self.lineage))
@@ -229,7 +223,7 @@ def read_manifest(path: str) -> Manifest:
 
 def write_manifest(directory: str, manifest: Manifest) -> None:
   """Writes the manifest into the memory's folder, atomically; the same manifest always gives the same bytes."""
-  files.write_atomically(files.join(directory, MANIFEST_NAME), document_bytes(manifest.to_dict()))
+  MANIFEST.write(files.join(directory, MANIFEST_NAME), manifest.to_dict())
 
 
 def _difference(old: Mapping[str, Any], new: Mapping[str, Any]) -> str:

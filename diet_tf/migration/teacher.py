@@ -19,15 +19,14 @@ from collections.abc import Mapping
 import numpy as np
 import tensorflow as tf
 
-from diet_tf.distillation.teacher import Teacher, TeacherSettings, keyed_variables
+from diet_tf.distillation.teacher import TEACHER, Teacher, TeacherSettings, keyed_variables
 from diet_tf.errors import ConfigError
 from diet_tf.io import files
-from diet_tf.io.arrays import read_arrays, read_json, write_arrays, write_json
+from diet_tf.io.arrays import read_arrays, write_arrays
 from diet_tf.log.features import FeatureSpec, Field
 from diet_tf.memory.slots import Slots
 from diet_tf.migration.memory import Migration, plan_migration
 from diet_tf.models import RankingModel, build_model, parameter_group
-from diet_tf.settings import build
 
 # The families that new fields can be added to.
 GROWING_FAMILIES = ("lr", "fm", "dnn", "wide_deep", "deepfm", "nfm", "dlrm")
@@ -54,8 +53,8 @@ def migrate_teacher(source: str, target: str, migration: Migration, settings: Te
     FormatError: the files are damaged.
     ConfigError: a member cannot grow so, or its logits change.
   """
-  header = read_json(f"{source}/teacher.json")
-  before = build(TeacherSettings, header["settings"], f"{source}/teacher.json, settings")
+  header = TEACHER.read(f"{source}/teacher.json")
+  before = header["settings"]
   if migration.added:
     for name in settings.members:
       _require_growable(name, migration)
@@ -66,8 +65,8 @@ def migrate_teacher(source: str, target: str, migration: Migration, settings: Te
     arrays = _migrated_arrays(arrays, old, migration)
   files.make_folders(target)
   write_arrays(f"{target}/teacher.npz", arrays)
-  write_json(f"{target}/teacher.json", {**header, "settings": dataclasses.asdict(settings),
-                                        "feature_spec_digest": migration.new.digest()})
+  TEACHER.write(f"{target}/teacher.json", TEACHER.document({
+      **header, "settings": dataclasses.asdict(settings), "feature_spec_digest": migration.new.digest()}))
   _require_same_logits(old, Teacher.load(target, migration.new, settings), migration, slots)
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -21,22 +21,32 @@ class Histogram:
   """Counts of values by bin.
 
   Attributes:
-    edges: of the bins, increasing, one more than there are bins.
-    counts: of the values of each bin; the first and the last bin hold all that is beyond them.
+    edges: edges of the bins, increasing, one more than there are bins.
+    counts: number of values in each bin; the first and the last bin hold all that lies beyond them too.
+
+  Raises:
+    ValueError: the edges do not increase, or there is not one count of at least 0 for each bin.
   """
 
   edges: tuple[float, ...]
   counts: tuple[int, ...]
 
+  def __post_init__(self) -> None:
+    if len(self.counts) != len(self.edges) - 1 or min(self.counts, default=-1) < 0:
+      raise ValueError(f"{len(self.edges)} edges have one count of at least 0 fewer than edges, not {self.counts}.")
+    if any(low >= high for low, high in zip(self.edges, self.edges[1:])):
+      raise ValueError(f"The edges of a histogram increase, not {self.edges}.")
+
   @classmethod
   def of(cls, values: np.ndarray, edges: Sequence[float]) -> Histogram:
-    """The counts of `values`; those that are not finite are left out."""
+    """The counts of values, `[num_values]`, in bins of these edges; values that are not finite are left out."""
     values = np.asarray(values, np.float64)
     values = values[np.isfinite(values)]
     counts, _ = np.histogram(np.clip(values, edges[0], edges[-1]), np.asarray(edges, np.float64))
     return cls(tuple(float(edge) for edge in edges), tuple(counts.tolist()))
 
   def __add__(self, other: Histogram) -> Histogram:
+    """The counts of both, as `of` gives them for the values of both together."""
     if self.edges != other.edges:
       raise ValueError("Histograms of different bins have no sum.")
     return Histogram(self.edges, tuple(a + b for a, b in zip(self.counts, other.counts, strict=True)))
@@ -53,11 +63,6 @@ class Histogram:
   def to_dict(self) -> dict[str, Any]:
     """The histogram as JSON values."""
     return {"edges": list(self.edges), "counts": list(self.counts)}
-
-  @classmethod
-  def from_dict(cls, value: Mapping[str, Any]) -> Histogram:
-    """The histogram that `to_dict` wrote."""
-    return cls(tuple(value["edges"]), tuple(value["counts"]))
 
 
 def occupied(histograms: Sequence[Histogram]) -> tuple[int, int]:

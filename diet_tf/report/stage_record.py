@@ -8,16 +8,11 @@ from typing import Any
 
 import numpy as np
 
-from diet_tf.io.arrays import write_json
-from diet_tf.io.documents import check_document, read_document
+from diet_tf.io.documents import REMEDY, DocumentFormat
+from diet_tf.io.json_files import without_nan
+from diet_tf.io.shapes import Figure, Nullable, Place, shaped
 from diet_tf.memory.slots import Slots
 from diet_tf.report.histogram import Histogram
-
-FORMAT_NAME = "diet_tf.stage"
-FORMAT_VERSION = 2
-
-_KEYS = {"format_name", "format_version", "summary", "slots_by_age", "teacher_loss"}
-_KEYS_SINCE_2 = {"coverage", "influences"}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -25,14 +20,14 @@ class StageSummary:
   """What one stage did.
 
   Attributes:
-    span: the span that it took in.
-    num_examples: of the span.
-    num_slots: of the memory after it.
-    actions: slots by action: `freeze`, `update`, `replace`, `add`.
+    span: number of the span that the stage took in.
+    num_examples: number of the span's examples.
+    num_slots: number of slots of the memory after the stage.
+    actions: number of slots by action: `freeze`, `update`, `replace`, `add`.
     outer_losses: the outer loss after each outer step.
-    verdict: of the gate, by the names of `diet_tf.distillation.gate.Verdict`: `chosen`, `losses`, `differences`,
-      `standard_errors`; None where there was no gate.
-    seconds: wall time by step of the stage.
+    verdict: what the gate decided, by the names of `diet_tf.distillation.gate.Verdict`: `chosen`, `losses`,
+      `differences`, `standard_errors`; None where there was no gate.
+    seconds: wall time in seconds of each part of the stage, by the part's name.
   """
 
   span: int
@@ -45,12 +40,26 @@ class StageSummary:
 
   def to_dict(self) -> dict[str, Any]:
     """The summary as JSON values."""
-    return {**dataclasses.asdict(self), "outer_losses": [float(loss) for loss in self.outer_losses]}
+    return {**dataclasses.asdict(self), "outer_losses": [float(loss) for loss in self.outer_losses],
+            "verdict": without_nan(self.verdict)}
 
   @classmethod
   def from_dict(cls, value: Mapping[str, Any]) -> StageSummary:
-    """The summary that `to_dict` wrote."""
-    return cls(**value)
+    """The summary that `to_dict` wrote.
+
+    Raises:
+      FormatError: a key is missing or unknown, or a value is of another type.
+    """
+    return cls(**shaped(value, _SUMMARY, Place("stage summary", REMEDY)))
+
+
+VERDICT_SHAPE = {"chosen": str, "losses": Mapping[str, Figure], "differences": Mapping[str, Figure],
+                 "standard_errors": Mapping[str, Figure]}
+_SUMMARY = {"span": int, "num_examples": int, "num_slots": int, "actions": Mapping[str, int],
+            "outer_losses": list[float], "verdict": Nullable(VERDICT_SHAPE), "seconds": Mapping[str, float]}
+_VERSION_1 = {"summary": _SUMMARY, "slots_by_age": Mapping[int, Mapping[str, int]], "teacher_loss": float | None}
+STAGE_RECORD = DocumentFormat("diet_tf.stage", {
+    1: _VERSION_1, 2: {**_VERSION_1, "coverage": Mapping[str, float] | None, "influences": Histogram | None}}, indent=1)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -58,11 +67,12 @@ class StageRecord:
   """A stage's summary, with what only the stage could count.
 
   Attributes:
-    summary: of the stage.
+    summary: what the stage did.
     slots_by_age: per span in which slots were added, how many of them the stage `changed` and `kept` as they were.
-    teacher_loss: the teacher's cross-entropy on the held-back examples before it saw them; None if not known.
-    coverage: per field, the share of the held-back examples whose id the memory holds; None if not known.
-    influences: of the span's examples; None if not known.
+    teacher_loss: the teacher's mean cross-entropy on the held-back examples before it saw them; None if not known.
+    coverage: per field name, the share of the held-back examples whose id the memory holds, in [0, 1]; None if not
+      known.
+    influences: the influences of the span's examples; None if not known.
   """
 
   summary: StageSummary
@@ -73,12 +83,12 @@ class StageRecord:
 
   def write(self, path: str) -> None:
     """Writes the record as JSON."""
-    write_json(path, {
-        "format_name": FORMAT_NAME, "format_version": FORMAT_VERSION, "summary": self.summary.to_dict(),
+    STAGE_RECORD.write(path, STAGE_RECORD.document({
+        "summary": self.summary.to_dict(),
         "slots_by_age": {str(span): dict(counts) for span, counts in self.slots_by_age.items()},
         "teacher_loss": self.teacher_loss,
         "coverage": None if self.coverage is None else dict(self.coverage),
-        "influences": None if self.influences is None else self.influences.to_dict()})
+        "influences": None if self.influences is None else self.influences.to_dict()}))
 
   @classmethod
   def read(cls, path: str) -> StageRecord:
@@ -87,13 +97,8 @@ class StageRecord:
     Raises:
       FormatError: the file is damaged, or of a newer version.
     """
-    document = read_document(path)
-    keys = _KEYS if document.get("format_version") == 1 else _KEYS | _KEYS_SINCE_2
-    check_document(document, path, FORMAT_NAME, FORMAT_VERSION, keys)
-    ages = {int(span): counts for span, counts in document["slots_by_age"].items()}
-    influences = document.get("influences")
-    return cls(StageSummary.from_dict(document["summary"]), ages, document["teacher_loss"], document.get("coverage"),
-               None if influences is None else Histogram.from_dict(influences))
+    content = STAGE_RECORD.read(path)
+    return cls(**{**content, "summary": StageSummary(**content["summary"])})
 
 
 def slots_by_age(slots: Slots, span: int) -> dict[int, dict[str, int]]:

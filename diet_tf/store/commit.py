@@ -8,13 +8,9 @@ from typing import Any
 
 from diet_tf.errors import FormatError
 from diet_tf.io import files
-from diet_tf.io.documents import canonical_digest, check_document, is_count, is_sha256
+from diet_tf.io.documents import DocumentFormat, canonical_digest, is_count, is_sha256
 
-FORMAT_NAME = "diet_tf.commit"
-# Version 1 has no digest of its own.
-FORMAT_VERSION = 2
-FORGOTTEN_FORMAT_NAME = "diet_tf.forgotten"
-FORGOTTEN_FORMAT_VERSION = 1
+_REMEDY = "restore the file from a copy, or run the span again; do not edit it by hand."
 
 
 @dataclasses.dataclass(frozen=True)
@@ -28,6 +24,13 @@ class FileInfo:
 
   sha256: str
   num_bytes: int
+
+
+_COMMIT = {"span": int, "parent": int | None, "parent_data": str | None, "data": str, "files": Mapping[str, FileInfo],
+           "feature_spec_digest": str | None, "settings": Mapping[str, Any], "settings_digest": str, "run_id": str,
+           "created": str}
+# Version 1 has no digest of its own.
+COMMIT = DocumentFormat("diet_tf.commit", {1: _COMMIT, 2: {**_COMMIT, "digest": str}}, _REMEDY)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -59,8 +62,8 @@ class Commit:
   settings_digest: str
   run_id: str
   created: str
-  format_name: str = FORMAT_NAME
-  format_version: int = FORMAT_VERSION
+  format_name: str = COMMIT.name
+  format_version: int = COMMIT.newest
 
   @property
   def num_bytes(self) -> int:
@@ -80,16 +83,11 @@ class Commit:
       FormatError: unknown format name, newer version, missing or unknown keys, a value of another type, a digest that
         does not fit, or a path that leads out of the commit's folder.
     """
-    names = {field.name for field in dataclasses.fields(cls)}
-    signed = value.get("format_version") != 1
-    check_document(value, subject, FORMAT_NAME, FORMAT_VERSION, names | ({"digest"} if signed else set()))
-    try:
-      commit = cls(**{**{name: value[name] for name in names},
-                      "files": {path: FileInfo(**info) for path, info in value["files"].items()}})
-    except (TypeError, AttributeError) as error:
-      raise damaged(subject, f"{type(error).__name__}: {error}") from error
+    content = COMMIT.check(value, subject)
+    digest = content.pop("digest", None)
+    commit = cls(**content, format_version=value["format_version"])
     commit._check(subject)
-    if signed and commit.to_dict()["digest"] != value["digest"]:
+    if digest is not None and commit.to_dict()["digest"] != digest:
       raise damaged(subject, "a digest that does not fit the rest.")
     return commit
 
@@ -99,9 +97,6 @@ class Commit:
         raise damaged(subject, f"the path {path!r}, which leads out of its folder.")
       if not is_sha256(info.sha256) or not is_count(info.num_bytes):
         raise damaged(subject, f"a digest or size of {path!r} that is none.")
-    texts = [self.settings_digest, self.run_id, self.created, self.feature_spec_digest or "", self.parent_data or ""]
-    if not all(isinstance(text, str) for text in texts) or not isinstance(self.settings, dict):
-      raise damaged(subject, "a value of another type.")
     if not is_count(self.span) or not (self.parent is None or is_count(self.parent) and self.parent < self.span):
       raise damaged(subject, f"the span {self.span!r} with the parent {self.parent!r}.")
     if (self.parent is None) != (self.parent_data is None):
@@ -127,11 +122,13 @@ class ForgottenCommit:
   memory: str | None
 
 
+FORGOTTEN = DocumentFormat("diet_tf.forgotten", {1: {"commits": list[ForgottenCommit], "digest": str}}, _REMEDY)
+
+
 def forgotten_to_dict(commits: Iterable[ForgottenCommit]) -> dict[str, Any]:
   """The record of removed commits as JSON values, with the digest of all of them."""
   ordered = sorted(set(commits), key=lambda commit: (commit.span, commit.data))
-  value = {"format_name": FORGOTTEN_FORMAT_NAME, "format_version": FORGOTTEN_FORMAT_VERSION,
-           "commits": [dataclasses.asdict(commit) for commit in ordered]}
+  value = FORGOTTEN.document({"commits": [dataclasses.asdict(commit) for commit in ordered]})
   return {**value, "digest": canonical_digest(value)}
 
 
@@ -141,13 +138,8 @@ def forgotten_from_dict(value: Mapping[str, Any], subject: str) -> list[Forgotte
   Raises:
     FormatError: unknown format name, newer version, missing or unknown keys, or a digest that does not fit.
   """
-  check_document(value, subject, FORGOTTEN_FORMAT_NAME, FORGOTTEN_FORMAT_VERSION,
-                 {"format_name", "format_version", "commits", "digest"})
-  try:
-    commits = [ForgottenCommit(**entry) for entry in value["commits"]]
-    sound = all(is_count(commit.span) and is_sha256(commit.data) for commit in commits)
-  except TypeError as error:
-    raise damaged(subject, f"{type(error).__name__}: {error}") from error
+  commits: list[ForgottenCommit] = FORGOTTEN.check(value, subject)["commits"]
+  sound = all(is_count(commit.span) and is_sha256(commit.data) for commit in commits)
   if not sound or canonical_digest({key: value[key] for key in value if key != "digest"}) != value["digest"]:
     raise damaged(subject, "a digest that does not fit the rest, or an entry that is none.")
   return commits
@@ -161,4 +153,4 @@ def data_digest(infos: Mapping[str, FileInfo]) -> str:
 def damaged(subject: str, received: str) -> FormatError:
   """The error for a file of the store that is not as it was written."""
   return FormatError(subject, rule="a commit is as its writer made it.", received=received,
-                     remedy="restore the file from a copy, or run the span again; do not edit it by hand.")
+                     remedy=_REMEDY)

@@ -13,7 +13,6 @@ import tensorflow as tf
 
 from diet_tf.config.yaml_file import read_config_file
 from diet_tf.distillation import scoring
-from diet_tf.io import arrays
 from diet_tf.io.documents import document_bytes, read_document
 from diet_tf.io.record_frames import count_records
 from diet_tf.log import examples as log_examples
@@ -75,8 +74,7 @@ def make_formats(folder: pathlib.Path) -> dict[str, Format]:
   columns = {name: np.arange(3).astype(dtype) for name, dtype in (
       ("example_ids", np.int64), ("influences", np.float32), ("gradient_norms", np.float32),
       ("teacher_logits", np.float32))}
-  arrays.write_arrays(str(folder / "scores.npz"), {
-      "format_name": np.array(scoring.FORMAT_NAME), "format_version": np.array(scoring.FORMAT_VERSION), **columns})
+  scoring.SCORES.write(str(folder / "scores.npz"), columns)
   (folder / "config.yaml").write_text(CONFIG)
   paths = {"slots": shard, "examples": folder / "examples.gz", "frames": shard,
            "manifest": folder / "memory" / "manifest.json", "commit": folder / "store" / "commits" / "3.json",

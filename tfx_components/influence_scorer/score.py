@@ -7,6 +7,7 @@ scored in their order and written as one file, so that the scores do not depend 
 from __future__ import annotations
 
 import dataclasses
+import typing
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
@@ -19,8 +20,8 @@ from diet_tf.distillation.scoring import SpanScorer, score_file
 from diet_tf.distillation.teacher import Teacher, TeacherSettings
 from diet_tf.errors import DataError, FormatError
 from diet_tf.io import files
-from diet_tf.io.arrays import read_arrays, write_arrays, write_json
-from diet_tf.io.documents import check_document, read_document
+from diet_tf.io.arrays import ArrayFormat
+from diet_tf.io.documents import DocumentFormat
 from diet_tf.log.examples import Holdback, example_dataset, is_held_back, read_examples
 from diet_tf.log.features import FeatureSpec
 from diet_tf.memory.memory import Memory
@@ -30,10 +31,9 @@ from tfx_components.beam_graph import TOTALS, Graph, GraphRunner, Work, total
 from tfx_components.training import make_deterministic
 
 SLOT_INFLUENCES_NAME = "slot_influences.npz"
-SLOT_INFLUENCES_FORMAT_NAME = "diet_tf.slot_influences"
 SUMMARY_NAME = "scores.json"
-SUMMARY_FORMAT_NAME = "diet_tf.scores_summary"
-FORMAT_VERSION = 1
+SLOT_INFLUENCES = ArrayFormat("diet_tf.slot_influences", 1, {"slot_ids": np.int64, "influences": np.float32},
+                              remedy="score the span again with this version of diet-tf.")
 
 _COUNTS = "counts"
 
@@ -58,8 +58,7 @@ class ScoresSummary:
 
   def write(self, directory: str) -> None:
     """Writes the summary into the folder of the scores."""
-    write_json(files.join(directory, SUMMARY_NAME), {
-        "format_name": SUMMARY_FORMAT_NAME, "format_version": FORMAT_VERSION, **dataclasses.asdict(self)})
+    SUMMARY.write(files.join(directory, SUMMARY_NAME), SUMMARY.document(dataclasses.asdict(self)))
 
   @classmethod
   def read(cls, directory: str) -> ScoresSummary:
@@ -68,11 +67,10 @@ class ScoresSummary:
     Raises:
       FormatError: it is damaged, or of a newer version.
     """
-    path = files.join(directory, SUMMARY_NAME)
-    document = read_document(path)
-    names = [field.name for field in dataclasses.fields(cls)]
-    check_document(document, path, SUMMARY_FORMAT_NAME, FORMAT_VERSION, {*names, "format_name", "format_version"})
-    return cls(**{name: document[name] for name in names})
+    return cls(**SUMMARY.read(files.join(directory, SUMMARY_NAME)))
+
+
+SUMMARY = DocumentFormat("diet_tf.scores_summary", {1: typing.get_type_hints(ScoresSummary)}, indent=1)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -235,9 +233,7 @@ def write_slot_influences(directory: str, slots: Slots | None, scorer: SpanScore
   """Writes the influence of every old slot, with its slot id; empty where there is no memory yet."""
   slot_ids = slots.slot_ids if slots is not None else np.zeros(0, np.int64)
   influences = scorer.score_slots(slots) if slots is not None else np.zeros(0, np.float32)
-  write_arrays(files.join(directory, SLOT_INFLUENCES_NAME), {
-      "format_name": np.array(SLOT_INFLUENCES_FORMAT_NAME), "format_version": np.array(FORMAT_VERSION),
-      "slot_ids": slot_ids, "influences": influences})
+  SLOT_INFLUENCES.write(files.join(directory, SLOT_INFLUENCES_NAME), {"slot_ids": slot_ids, "influences": influences})
 
 
 def read_slot_influences(directory: str, slots: Slots | None) -> np.ndarray:
@@ -247,14 +243,10 @@ def read_slot_influences(directory: str, slots: Slots | None) -> np.ndarray:
     FormatError: the file is damaged, or not of these slots.
   """
   path = files.join(directory, SLOT_INFLUENCES_NAME)
-  arrays = read_arrays(path)
-  if str(arrays.get("format_name")) != SLOT_INFLUENCES_FORMAT_NAME or int(arrays["format_version"]) != FORMAT_VERSION:
-    raise FormatError(path, rule=f"it is of format {SLOT_INFLUENCES_FORMAT_NAME} version {FORMAT_VERSION}.",
-                      received=f"{arrays.get('format_name')} version {arrays.get('format_version')}.",
-                      remedy="score the span again with this version of diet-tf.")
+  columns = SLOT_INFLUENCES.read(path)
   slot_ids = slots.slot_ids if slots is not None else np.zeros(0, np.int64)
-  if not np.array_equal(arrays["slot_ids"], slot_ids):
+  if not np.array_equal(columns["slot_ids"], slot_ids):
     raise FormatError(path, rule="it has the slots of the memory before the span, in their order.",
-                      received=f"{len(arrays['slot_ids'])} slots for {len(slot_ids)}, or others.",
+                      received=f"{len(columns['slot_ids'])} slots for {len(slot_ids)}, or others.",
                       remedy="score the span again with the same parent.")
-  return arrays["influences"]
+  return columns["influences"]

@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import dataclasses
-import json
+import typing
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from diet_tf.io import files
-
-SUMMARY_FORMAT_NAME = "diet_tf.log_summary"
-SUMMARY_FORMAT_VERSION = 1
+from diet_tf.io.documents import DocumentFormat
+from diet_tf.io.shapes import Absentable, ListOf
 
 
 @dataclasses.dataclass(frozen=True)
@@ -53,10 +51,15 @@ class LogSummary:
 
   def to_dict(self) -> dict[str, Any]:
     """The summary as JSON types, with its format."""
-    value = {"format_name": SUMMARY_FORMAT_NAME, "format_version": SUMMARY_FORMAT_VERSION, **dataclasses.asdict(self)}
+    value = SUMMARY.document(dataclasses.asdict(self))
     return {key: entry for key, entry in value.items() if key != "salt_check" or entry is not None}
 
   def write(self, path: str) -> None:
     """Writes the summary as JSON."""
-    content = json.dumps(self.to_dict(), indent=1, sort_keys=True, ensure_ascii=False)
-    files.write_atomically(path, content.encode())
+    SUMMARY.write(path, self.to_dict())
+
+
+_JOIN = {"pattern": str, "way": str, "num_keyed": int, "num_matched": int}
+SUMMARY = DocumentFormat("diet_tf.log_summary", {
+    1: {**typing.get_type_hints(LogSummary), "joins": ListOf(_JOIN), "salt_check": Absentable(str)}},
+    remedy="restore the file, or encode the span again.", indent=1, ascii_only=False, final_newline=False)

@@ -11,7 +11,7 @@ from tfx.dsl.components.base import base_executor
 from diet_tf.distillation.gate import PREVIOUS, REFINED
 from diet_tf.errors import DataError, StoreError
 from diet_tf.io import files
-from diet_tf.io.arrays import write_json
+from diet_tf.io.json_files import write_json
 from diet_tf.memory.manifest import read_manifest
 from diet_tf.store.commit import Commit
 from diet_tf.store.store import MEMORY_PART, MIGRATED_FROM_KEY, Store

@@ -11,7 +11,7 @@ from tfx.dsl.components.base import base_executor
 from diet_tf.config.changes import Change, listed
 from diet_tf.errors import FormatError
 from diet_tf.io import files
-from diet_tf.io.arrays import write_json
+from diet_tf.io.json_files import write_json
 from diet_tf.log.settings import AUTO_SPAN
 from diet_tf.store.commit import Commit
 from diet_tf.store.store import Store

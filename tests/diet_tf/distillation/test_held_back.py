@@ -4,7 +4,6 @@ import pytest
 from diet_tf.distillation import scoring
 from diet_tf.distillation.held_back import HeldBack, sample_held_back
 from diet_tf.errors import DataError, FormatError
-from diet_tf.io import arrays
 from diet_tf.log.examples import example_shards, is_held_back, write_example_shard
 from diet_tf.log.features import FeatureSpec, Field, Label
 
@@ -51,8 +50,7 @@ def test_the_teachers_logits_come_from_the_scores(span, tmp_path):
   folder = tmp_path / "scores"
   folder.mkdir()
   for shard, rows in zip(shards, (slice(0, 120), slice(120, 200)), strict=True):
-    arrays.write_arrays(scoring.score_file(str(folder), shard), {
-        "format_name": np.array(scoring.FORMAT_NAME), "format_version": np.array(scoring.FORMAT_VERSION),
+    scoring.SCORES.write(scoring.score_file(str(folder), shard), {
         "example_ids": example_ids[rows], "teacher_logits": logits[rows],
         **{name: np.zeros_like(logits[rows]) for name in ("influences", "gradient_norms")}})
   sample = sample_held_back(shards, SPEC, 0.3, 1000, seed=0, scores_dir=str(folder))

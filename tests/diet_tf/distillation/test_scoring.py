@@ -6,7 +6,7 @@ import tensorflow as tf
 
 from diet_tf.distillation.influence import InfluenceSettings
 from diet_tf.distillation.scored_examples import ScoredExamples
-from diet_tf.distillation.scoring import SpanScorer, read_scores, score_file, score_span, scored_passes
+from diet_tf.distillation.scoring import SCORES, SpanScorer, read_scores, score_file, score_span, scored_passes
 from diet_tf.distillation.teacher import Teacher
 from diet_tf.errors import FormatError
 from diet_tf.io import arrays
@@ -154,7 +154,7 @@ def test_scores_of_other_examples_are_refused(shards, scores, tmp_path, broken):
     columns = {name: value[:-1] if value.ndim else value for name, value in columns.items()}
   else:
     columns["example_ids"] = columns["example_ids"][::-1]
-  arrays.write_arrays(score_file(str(tmp_path), shards[0]), columns)
+  SCORES.write(score_file(str(tmp_path), shards[0]), columns)
   with pytest.raises(FormatError, match="data-00000-of-00002.gz.scores.npz"):
     one_pass(shards[:1], str(tmp_path))
 
@@ -162,7 +162,7 @@ def test_scores_of_other_examples_are_refused(shards, scores, tmp_path, broken):
 @pytest.mark.parametrize("change", [{"format_version": np.array(2)}, {"format_name": np.array("other")}])
 def test_another_format_is_refused(shards, scores, tmp_path, change):
   path = str(tmp_path / "one.npz")
-  arrays.write_arrays(path, {**read_scores(score_file(scores, shards[0])), **change})
+  arrays.write_arrays(path, {**arrays.read_arrays(score_file(scores, shards[0])), **change})
   with pytest.raises(FormatError, match=str(next(iter(change.values())))):
     read_scores(path)
 

@@ -12,7 +12,7 @@ import tensorflow as tf
 
 from diet_tf.distillation.teacher import Teacher, TeacherSettings, keyed_variables
 from diet_tf.errors import ConfigError, FormatError, NumericsError
-from diet_tf.io import arrays
+from diet_tf.io import arrays, json_files
 from diet_tf.log.examples import example_dataset
 from diet_tf.log.features import FeatureSpec
 from tests.diet_tf.small_log import SPEC, TINY, draw, write_shards
@@ -145,15 +145,15 @@ def test_another_spec_or_other_settings_are_refused(halfway, change, match):
 
 @pytest.mark.parametrize("change", [{"format_version": 2}, {"format_name": "other"}])
 def test_another_format_is_refused_by_name(halfway, tmp_path, change):
-  header = {**arrays.read_json(f"{halfway[0]}/teacher.json"), **change}
-  arrays.write_json(str(tmp_path / "teacher.json"), header)
+  header = {**json_files.read_json(f"{halfway[0]}/teacher.json"), **change}
+  json_files.write_json(str(tmp_path / "teacher.json"), header)
   with pytest.raises(FormatError, match=str(next(iter(change.values())))):
     Teacher.load(str(tmp_path), SPEC, SETTINGS)
 
 
 @pytest.mark.parametrize("name", ["1/00.embedding_table/w", "checkpoint/1/00.embedding_table", "0/iterations"])
 def test_a_file_without_an_array_is_refused_by_its_name(halfway, tmp_path, name):
-  arrays.write_json(str(tmp_path / "teacher.json"), arrays.read_json(f"{halfway[0]}/teacher.json"))
+  json_files.write_json(str(tmp_path / "teacher.json"), json_files.read_json(f"{halfway[0]}/teacher.json"))
   saved = arrays.read_arrays(f"{halfway[0]}/teacher.npz")
   del saved[name]
   arrays.write_arrays(str(tmp_path / "teacher.npz"), saved)

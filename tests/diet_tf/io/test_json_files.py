@@ -8,7 +8,7 @@ import pytest
 
 from diet_tf.distillation.teacher import Teacher, TeacherSettings
 from diet_tf.errors import FormatError
-from diet_tf.io import arrays, json_files
+from diet_tf.io import json_files
 from diet_tf.io.documents import read_document
 from diet_tf.memory.manifest import read_manifest
 from tests.diet_tf.small_log import SPEC
@@ -20,7 +20,7 @@ def read_teacher(path: str) -> object:
   return Teacher.load(str(folder), SPEC, TeacherSettings())
 
 
-READERS = [read_document, read_manifest, arrays.read_json, read_teacher]
+READERS = [read_document, read_manifest, json_files.read_json, read_teacher]
 
 
 @pytest.mark.parametrize("read", READERS)
@@ -57,4 +57,4 @@ def test_teacher_of_another_shape(tmp_path: pathlib.Path, content: str):
 @pytest.mark.parametrize("path", ["none.json", "ram://none/none.json"])
 def test_missing_document(path: str):
   with pytest.raises(FormatError, match="can be read"):
-    arrays.read_json(path)
+    json_files.read_json(path)

@@ -347,7 +347,7 @@ class TestStrictReading:
       (lambda m: m["recipe"].update(batch_size=0), "batch_size"),
       (lambda m: m["feature_spec"]["fields"][0].update(hash_ids=51), "digest of feature_spec"),
       (lambda m: m["feature_spec"]["fields"][0].update(size=51), "size"),
-      (lambda m: m.update(shards=3), "not iterable"),
+      (lambda m: m.update(shards=3), "shards: it is a list.*the number 3"),
       (lambda m: m["shards"][0].update(colour="red"), "colour"),
   ])
   def test_edited_manifest_is_refused(self, folder: pathlib.Path, change: Callable[[dict[str, Any]], None],

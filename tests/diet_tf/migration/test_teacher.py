@@ -8,7 +8,7 @@ import tensorflow as tf
 
 from diet_tf.distillation.teacher import Teacher, TeacherSettings
 from diet_tf.errors import ConfigError, FormatError
-from diet_tf.io import arrays
+from diet_tf.io import arrays, json_files
 from diet_tf.log.features import Field
 from diet_tf.memory.slots import Slots
 from diet_tf.migration import teacher as teacher_migration
@@ -111,7 +111,7 @@ def test_it_is_saved_as_it_is_and_learns_on(carried, tmp_path):
   assert set(ours) == set(theirs)
   for name, value in ours.items():
     np.testing.assert_array_equal(theirs[name], value, err_msg=name)
-  assert arrays.read_json(f"{folder}/teacher.json") == arrays.read_json(f"{tmp_path}/teacher.json")
+  assert json_files.read_json(f"{folder}/teacher.json") == json_files.read_json(f"{tmp_path}/teacher.json")
   teacher = Teacher.load(folder, GROWN, grown.settings)
   assert (teacher.seed, teacher.num_examples_seen) == (5, NUM_ROWS)
   ids, _, example_ids = draw(NUM_ROWS, seed=4)
@@ -176,9 +176,9 @@ def test_logits_that_change_are_refused(saved, tmp_path, monkeypatch):
 
 def test_a_damaged_teacher_is_named(saved, tmp_path):
   folder, teacher = saved
-  header, content = arrays.read_json(f"{folder}/teacher.json"), arrays.read_arrays(f"{folder}/teacher.npz")
+  header, content = json_files.read_json(f"{folder}/teacher.json"), arrays.read_arrays(f"{folder}/teacher.npz")
   del content["1/iterations"]
-  arrays.write_json(str(tmp_path / "teacher.json"), header)
+  json_files.write_json(str(tmp_path / "teacher.json"), header)
   arrays.write_arrays(str(tmp_path / "teacher.npz"), content)
   with pytest.raises(FormatError, match="1/iterations"):
     migrate_teacher(str(tmp_path), str(tmp_path / "new"), plan_migration(SPEC, GROWN), teacher.settings,

@@ -4,6 +4,7 @@ import math
 import numpy as np
 import pytest
 
+from diet_tf.io.shapes import Place, shaped
 from diet_tf.report.histogram import INFLUENCE_EDGES, LABEL_EDGES, WEIGHT_EDGES, Histogram, occupied
 
 
@@ -26,7 +27,7 @@ def test_a_sum_counts_both_and_needs_the_same_bins():
 
 def test_it_survives_json():
   found = Histogram.of(np.linspace(-1, 1, 7), INFLUENCE_EDGES)
-  assert Histogram.from_dict(json.loads(json.dumps(found.to_dict()))) == found
+  assert shaped(json.loads(json.dumps(found.to_dict())), Histogram, Place("histogram", "")) == found
 
 
 def test_the_bins_fit_what_they_are_for():

@@ -466,7 +466,7 @@ class TestDamage:
       (lambda c: c.pop("files"), "missing: .'files'"),
       (lambda c: c["files"]["notes/text.txt"].update(num_bytes=1), "does not fit"),
       (lambda c: c.update(files={"../../x": {"sha256": "0" * 64, "num_bytes": 1}}), "leads out of its folder"),
-      (lambda c: c.update(files=[]), "AttributeError"),
+      (lambda c: c.update(files=[]), "files: it is an object.*a list"),
       (lambda c: c["settings"].update(budget=2), "does not fit"),
       (lambda c: c.update(span=3), "does not fit"),
       (lambda c: c.update(run_id="other"), "does not fit"),
