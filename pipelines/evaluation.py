@@ -17,7 +17,7 @@ from diet_tf.io import files
 from diet_tf.io.documents import canonical_digest
 from diet_tf.log import encoding
 from diet_tf.log.examples import read_examples
-from diet_tf.memory.makeup import coverage
+from diet_tf.memory.composition import coverage
 from diet_tf.memory.memory import Memory
 from diet_tf.progress import Progress, silent
 from diet_tf.report.run_report import write_report

@@ -41,12 +41,12 @@ class Export:
   """What was written.
 
   Attributes:
-    folder: where it lies.
+    folder: path of the folder that was written.
     format: one of `FORMATS`.
     memory_uri: the memory that it was made from.
-    memory_digest: of that memory.
-    span: of that memory.
-    num_slots: of that memory.
+    memory_digest: digest of that memory.
+    span: number of the last span that the memory has seen.
+    num_slots: number of the memory's slots.
     file_bytes: the size of each file, by its path in the folder.
   """
 
@@ -67,9 +67,9 @@ def export_memory(memory: Memory, memory_uri: str, folder: str, export_format: s
   """Writes a memory in another format.
 
   Args:
-    memory: that is saved.
-    memory_uri: where it lies, for the record.
-    folder: a local one that is not there yet, or is empty.
+    memory: memory that is exported; it has to be a saved one.
+    memory_uri: path or URI of that memory, which the export names.
+    folder: path of a local folder that is not there yet, or is empty.
     export_format: one of `FORMATS`.
     replace: whether an export that lies there already gives way.
 
@@ -103,7 +103,7 @@ def check_place(folder: str, *, replace: bool) -> None:
   """Refuses a place that an export cannot be written to.
 
   Args:
-    folder: where it is to lie.
+    folder: path of the folder that the export is to be written to.
     replace: whether an export that lies there already gives way.
 
   Raises:

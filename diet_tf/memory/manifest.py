@@ -42,7 +42,7 @@ class Manifest:
 
   Attributes:
     feature_spec: the `FeatureSpec` as a dict.
-    feature_spec_digest: its digest.
+    feature_spec_digest: digest of the feature spec.
     span: the last span that the memory has seen.
     num_slots: number of slots.
     num_examples_seen: number of examples in all spans up to `span`.
@@ -52,7 +52,7 @@ class Manifest:
     lineage: the memories that it grew from, oldest first, each `{"span": int, "digest": str}`.
     shards: its TFRecord files, in the order of the slots.
     settings_digest: digest of the settings that made it.
-    versions: of the packages that made it.
+    versions: versions of the packages that made it, by the package's name.
     users_per_id: per span that slots were born in (`born_span`), how many distinct users (`min_users`) of which field
       (`user_field`) stand behind each of their id weights; empty where no slot was made under such a rule.
   """

@@ -101,7 +101,7 @@ class Memory:
     Args:
       batch_size: slots per element; None takes the recipe's.
       mode: "weighted" or "sampled".
-      seed: of the draws of mode "sampled".
+      seed: seed of the draws of mode "sampled".
       packed: whether all fields come in one array.
       repeat_epochs: that many epochs in one pass of the dataset (then give `model.fit` its `steps_per_epoch`). None is
         one epoch a pass; the n-th pass over one dataset object is then epoch n.
@@ -205,7 +205,7 @@ def save_memory(directory: str, memory: Memory, *, num_shards: int | None = None
 
   Args:
     directory: made if it is not there.
-    memory: what to save.
+    memory: memory that is saved.
     num_shards: number of TFRecord files; None takes one for each 65,536 slots.
 
   Raises:

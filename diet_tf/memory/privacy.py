@@ -75,10 +75,10 @@ def users_by_span(born_spans: Iterable[int], settings: PrivacySettings, span: in
   """Per span that slots were born in, the rule that they were made under; empty where no slot was made under one.
 
   Args:
-    born_spans: of the slots.
-    settings: of the stage.
-    span: its number; slots born in it were made under the settings.
-    before: what the memory before says; slots of a span that it does not list were made under no rule.
+    born_spans: `[num_slots]` spans in which the slots were born.
+    settings: privacy settings of the stage.
+    span: number of the stage's span; slots born in it were made under the settings.
+    before: the record of the memory before the stage; slots of a span that it does not list were made under no rule.
   """
   known = {entry["born_span"]: dict(entry) for entry in before}
   if settings.counts_users:
@@ -95,11 +95,11 @@ class Claim:
   """What holds for all slots of a memory.
 
   Attributes:
-    user_field: whose distinct ids were counted as users; None if nothing holds for all slots.
+    user_field: name of the field whose distinct ids were counted as users; None if nothing holds for all slots.
     min_users: so many of them stand behind every id weight, and behind every slot; 1 for no claim.
     why_none: why nothing holds for all slots; None where something does.
     salted_fields: fields whose ids are hashed with a secret salt.
-    salt_check: of that salt.
+    salt_check: check value of that salt; None without one.
     hashed_fields: fields whose ids are hashed without one.
     open_fields: fields whose ids stand for values in the clear, or for ranges of them.
   """

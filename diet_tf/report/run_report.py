@@ -10,7 +10,7 @@ import yaml
 
 from diet_tf.fidelity.result import LOG, MEMORY, FidelityResult
 from diet_tf.io import files
-from diet_tf.memory.makeup import HeavySlot, heaviest_slots
+from diet_tf.memory.composition import HeavySlot, heaviest_slots
 from diet_tf.memory.manifest import Manifest
 from diet_tf.memory.slots import Slots
 from diet_tf.report import fidelity_figures, memory_figures, page
@@ -36,7 +36,7 @@ def write_report(uri: str, result: FidelityResult, **parts: Any) -> None:
 
   Args:
     uri: the HTML file.
-    result: the fidelity of the memory.
+    result: fidelity of the memory.
     **parts: of `render_report`.
 
   Raises:
@@ -55,14 +55,14 @@ def render_report(result: FidelityResult, *, manifest: Manifest, slots: Slots | 
   """The report as HTML; what is not known is said to be so.
 
   Args:
-    result: the fidelity of the memory.
-    manifest: of the memory.
-    slots: of the memory.
-    stages: that are known, in any order.
-    vocabularies: the grown ones, by field, in which ids are written as values.
-    coverage: per kind of examples (`log`, `test`), per field, the share whose id the memory holds.
+    result: fidelity of the memory.
+    manifest: manifest of the memory.
+    slots: slots of the memory; None leaves out what needs them.
+    stages: records of the stages that are known, in any order.
+    vocabularies: values of grown vocabularies in the order of their ids, by field name; ids are shown as these values.
+    coverage: per kind of examples (`log`, `test`) and field, the share whose id the memory holds, in [0, 1].
     history: results of earlier memories.
-    settings: of the run, shown as YAML.
+    settings: settings of the run, shown as YAML.
     commands: shell commands that give the same figures again.
   """
   stages = sorted(stages, key=lambda stage: stage.summary.span)
@@ -79,7 +79,7 @@ def render_report(result: FidelityResult, *, manifest: Manifest, slots: Slots | 
       cost_rows=fidelity_figures.cost_rows(result), times=times, at=at,
       break_even=fidelity_figures.break_even_figure(times, at),
       break_even_text=fidelity_figures.break_even_text(times, at) if times else "",
-      makeup=_makeup(manifest, slots, stages, coverage), refinement=memory_figures.outer_losses(stages),
+      composition=_composition(manifest, slots, stages, coverage), refinement=memory_figures.outer_losses(stages),
       heaviest=heavy, most_values=_MOST_VALUES, heaviest_data=_heaviest_data(heavy), hashed=_hashed(manifest),
       verdicts=[_verdict(stage.summary) for stage in stages[-_MOST_VERDICTS:] if stage.summary.verdict],
       summary=result.summary(), commands=list(commands), settings_text=_as_yaml(settings) if settings else "",
@@ -119,8 +119,8 @@ def _with(history: Sequence[FidelityResult], result: FidelityResult) -> list[Fid
   return [*(earlier for earlier in history if earlier.spans[-1:] < result.spans[-1:]), result]
 
 
-def _makeup(manifest: Manifest, slots: Slots | None, stages: Sequence[StageRecord],
-            coverage: Mapping[str, Mapping[str, float]] | None) -> list[Any]:
+def _composition(manifest: Manifest, slots: Slots | None, stages: Sequence[StageRecord],
+                 coverage: Mapping[str, Mapping[str, float]] | None) -> list[Any]:
   """The figures of what the memory is made of."""
   newest = stages[-1] if stages and stages[-1].summary.span == manifest.span else None
   shares = dict(coverage or {})

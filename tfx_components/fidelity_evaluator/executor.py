@@ -15,7 +15,7 @@ from diet_tf.distillation.gate import PREVIOUS, REFINED, START, judge
 from diet_tf.distillation.held_back import HeldBack, sample_held_back
 from diet_tf.distillation.scoring import read_scores, score_file
 from diet_tf.io import files
-from diet_tf.memory.makeup import coverage
+from diet_tf.memory.composition import coverage
 from diet_tf.memory.memory import Memory
 from diet_tf.report.histogram import INFLUENCE_EDGES, Histogram
 from diet_tf.report.stage_record import StageRecord, StageSummary, slots_by_age

@@ -8,6 +8,7 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
+from diet_tf.report.histogram import Histogram
 from tfx_components.beam_graph import FirstError, Sum
 from tfx_components.influence_scorer.score import ExampleCounts
 from tfx_components.log_gen.columns import from_texts
@@ -56,6 +57,10 @@ def example_counts_of(rows):
   return ExampleCounts.of(EXAMPLE_IDS[rows], 0.4)
 
 
+def histogram_of(rows):
+  return Histogram.of(TIMES[rows] / 2, (0.0, 1.0, 1.5, 4.0))
+
+
 def shown(value):
   """What is to be equal."""
   if isinstance(value, KeySample):
@@ -65,7 +70,7 @@ def shown(value):
 
 @pytest.mark.parametrize("seed", range(4))
 @pytest.mark.parametrize("of", [quarantine_of, sample_of, row_counts_of, sorted_rows_of, new_values_of, first_error_of,
-                                example_counts_of])
+                                example_counts_of, histogram_of])
 def test_any_cut_gives_the_same_sum(of, seed):
   rng = random.Random(seed)
   rows = list(range(60))

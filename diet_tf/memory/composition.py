@@ -15,7 +15,7 @@ def coverage(slots: Slots, batches: Iterable[np.ndarray]) -> list[float] | None:
   """Per field, the share of examples whose id some slot holds with a positive weight; None where there is no example.
 
   Args:
-    slots: of the memory.
+    slots: slots of the memory.
     batches: `[batch_size, num_fields]` ids of examples.
   """
   held = []
@@ -31,7 +31,7 @@ def coverage(slots: Slots, batches: Iterable[np.ndarray]) -> list[float] | None:
   return (found / total).tolist() if total else None
 
 
-class Decoder:
+class IdDecoder:
   """Turns the ids of a field into readable text.
 
   Args:
@@ -70,13 +70,13 @@ class HeavySlot:
   """A slot with its ids as text.
 
   Attributes:
-    slot_id: of the slot.
-    sample_weight: of the slot.
-    label: of the slot.
-    born_span: that added it.
-    updated_span: the last that changed it.
-    influence: when it was last addressed.
-    values: per field name, `(text, weight)` of its ids, heaviest first.
+    slot_id: id of the slot.
+    sample_weight: weight of the slot in training; the mean over a memory is 1.
+    label: soft label of the slot, in [0, 1].
+    born_span: number of the span that added the slot.
+    updated_span: number of the last span that changed the slot.
+    influence: influence of the slot when it was last addressed.
+    values: per field name, the slot's ids as `(text, weight)`, the heaviest first.
   """
 
   slot_id: int
@@ -93,12 +93,12 @@ def heaviest_slots(slots: Slots, spec: FeatureSpec, vocabularies: Mapping[str, S
   """The slots of the greatest sample weights, heaviest first, ties in the order of the memory.
 
   Args:
-    slots: of the memory.
-    spec: its feature spec.
+    slots: slots of the memory.
+    spec: feature spec of the memory.
     vocabularies: the grown vocabularies by field, in the order of their ids.
     most: how many slots to return at most.
   """
-  decoders = [Decoder(field, vocabularies.get(field.name, ())) for field in spec.fields]
+  decoders = [IdDecoder(field, vocabularies.get(field.name, ())) for field in spec.fields]
   return [HeavySlot(
       int(slots.slot_ids[row]), float(slots.sample_weights[row]), float(slots.labels[row]), int(slots.born_spans[row]),
       int(slots.updated_spans[row]), float(slots.influences[row]),
@@ -107,6 +107,6 @@ def heaviest_slots(slots: Slots, spec: FeatureSpec, vocabularies: Mapping[str, S
       for row in np.argsort(-slots.sample_weights, kind="stable")[:most]]
 
 
-def _values(ids: np.ndarray, weights: np.ndarray, decoder: Decoder) -> tuple[tuple[str, float], ...]:
+def _values(ids: np.ndarray, weights: np.ndarray, decoder: IdDecoder) -> tuple[tuple[str, float], ...]:
   order = [place for place in np.argsort(-weights, kind="stable") if weights[place] > 0]
   return tuple((decoder.text(int(ids[place])), float(weights[place])) for place in order)

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from diet_tf.log.features import Field
-from diet_tf.memory.makeup import Decoder, coverage, heaviest_slots
+from diet_tf.memory.composition import IdDecoder, coverage, heaviest_slots
 from diet_tf.memory.slots import Slots
 from tests.diet_tf.small_report import SPEC, VOCABULARIES, make_slots
 
@@ -31,13 +31,13 @@ def test_coverage_counts_ids_that_have_weight():
     (Field("a", "a", boundaries=(4.0, 9.5)), 0, "missing"),
 ])
 def test_ids_become_text(field, number, text):
-  assert Decoder(field).text(number) == text
+  assert IdDecoder(field).text(number) == text
 
 
 def test_a_grown_vocabulary_is_given():
   field = Field("a", "a", vocabulary_ids=9)
-  assert Decoder(field, ["p", "q"]).text(3) == "q"
-  assert Decoder(field).text(3) == "id 3"
+  assert IdDecoder(field, ["p", "q"]).text(3) == "q"
+  assert IdDecoder(field).text(3) == "id 3"
 
 
 def test_decoding_undoes_encoding():
@@ -45,9 +45,9 @@ def test_decoding_undoes_encoding():
 
   vocabulary = Field("a", "a", vocabulary_ids=9)
   for value, number in zip(["q", "p"], encode(vocabulary, ["q", "p"], ["p", "q"]), strict=True):
-    assert Decoder(vocabulary, ["p", "q"]).text(int(number)) == value
+    assert IdDecoder(vocabulary, ["p", "q"]).text(int(number)) == value
   bucketed = Field("b", "b", boundaries=(4.0, 9.0))
-  assert [Decoder(bucketed).text(int(number)) for number in encode(bucketed, [3.9, 4.0, 8.9, 9.0])] == [
+  assert [IdDecoder(bucketed).text(int(number)) for number in encode(bucketed, [3.9, 4.0, 8.9, 9.0])] == [
       "< 4", "4 to 9", "4 to 9", "≥ 9"]
 
 
