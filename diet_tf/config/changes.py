@@ -30,7 +30,7 @@ class Change:
   """A key with two values.
 
   Attributes:
-    key: its dotted path, in a config's words.
+    key: dotted path of what changed, in a config's words.
     committed: JSON of the value that the commit was made with, its beginning if it is long; "not set" for none.
     now: the same of the value in use.
   """
@@ -50,7 +50,7 @@ def settings_changes(committed: Mapping[str, Any], now: Mapping[str, Any], defau
     committed: settings of a commit. A section that it does not have is not compared; a key that its section does not
       have was not known yet, and had its default.
     now: settings in use, in the same form, with every key.
-    defaults: of all sections.
+    defaults: default settings of all sections.
   """
   if committed:
     committed, now = {**_LEFT_OUT, **committed}, {**_LEFT_OUT, **now}

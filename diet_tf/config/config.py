@@ -55,9 +55,9 @@ class Config:
   """All settings of a run.
 
   Attributes:
-    name: of the run, in reports and as the name of the pipeline.
+    name: name of the run, in reports and as the name of the pipeline.
     log: where the log is and how its spans are read.
-    features: the fields, label and time column.
+    features: the fields, the label and the time column.
     budget: how many slots the memory may have.
     teacher: the streaming reference model.
     influence: how examples are scored.
@@ -68,8 +68,8 @@ class Config:
     panel: the architectures that fidelity is judged on.
     validation: which anomalies of a span stop the run.
     privacy: what slots may reveal of single users, and how ids are hashed.
-    test_spans: the newest so many spans of the log are kept for the test, not distilled.
-    seed: of everything that is drawn.
+    test_spans: number of the log's newest spans that are kept for the test and not distilled.
+    seed: seed of everything that is drawn.
     strategy: where models are trained: "auto", "cpu", "gpu" or "mirrored"; see `diet_tf.training.devices`.
     output: folder or URI for the store, the reports and the pipeline's own files.
   """
@@ -158,7 +158,7 @@ def load_config(path: str, overrides: Mapping[str, Any] | Sequence[str] = ()) ->
   """The config in a YAML file.
 
   Args:
-    path: of the file; a path or URI that `tf.io.gfile` reads.
+    path: path of the file, or a URI that `tf.io.gfile` reads.
     overrides: values that replace those of the file, as `{"budget.fraction": 0.02}` or `["budget.fraction=0.02"]`.
 
   Raises:

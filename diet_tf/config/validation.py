@@ -33,7 +33,7 @@ class ValidationSettings:
     fatal: kinds of anomaly (names of TensorFlow Metadata's `AnomalyInfo.Type`) that stop the run; others are reported.
     drift_thresholds: per field, the largest L-infinity distance between its id frequencies in two successive spans;
       beyond it the anomaly COMPARATOR_L_INFTY_HIGH is raised.
-    default_drift_threshold: the same for every field that has no entry; None leaves them unchecked.
+    default_drift_threshold: the largest distance for every field that has no entry; None leaves these unchecked.
   """
 
   fatal: tuple[str, ...] = DEFAULT_FATAL_ANOMALIES

@@ -22,8 +22,9 @@ def count_records(path: str, most_raw_bytes: int) -> tuple[int, int]:
   """The number of records in a GZIP TFRecord file, and the bytes of the uncompressed stream.
 
   Args:
-    path: of the file.
-    most_raw_bytes: where a longer stream is given up, so that a small file cannot keep its reader busy for hours.
+    path: path or URI of the file.
+    most_raw_bytes: number of uncompressed bytes beyond which the file is given up, so that a small file cannot keep its
+      reader busy for hours.
 
   Raises:
     FormatError: the file is damaged, cut off, or holds a longer stream.

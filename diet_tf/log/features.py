@@ -43,7 +43,7 @@ class Field:
     vocabulary: the closed list of values, in canonical form; empty if the vocabulary grows.
     boundaries: strictly increasing bucket boundaries.
     ids_per_slot: the most ids that a slot keeps for this field (K); None takes the memory's default.
-    salt: what a hashed field's ids are keyed with; None hashes without a secret.
+    salt: the secret that a hashed field's ids are keyed with; None hashes without one.
   """
 
   name: str
@@ -119,7 +119,7 @@ class FeatureSpec:
   """The fields, label and time column of a log; all that is needed to read an example or a slot.
 
   Attributes:
-    fields: in the order that fixes axis 1 of every `[num_examples, num_fields]` array.
+    fields: the fields, in the order of axis 1 of every `[num_examples, num_fields]` array.
     label: how the label is read.
     time_column: an integer or float column that orders the examples of a span; None keeps them in hash order.
   """

@@ -29,9 +29,9 @@ class Salt:
   """Which secret hashed ids are keyed with; the secret itself is no part of it.
 
   Attributes:
-    environment_variable: that holds the secret in each process that encodes rows.
-    check: what tells the secret from another one and reveals nothing else of it, 16 hex digits; None before the first
-      span is encoded.
+    environment_variable: name of the variable that holds the secret, in each process that encodes rows.
+    check: check value, 16 hex digits, which tells the secret from another one and reveals nothing else of it; None
+      before the first span is encoded.
   """
 
   environment_variable: str
@@ -96,8 +96,8 @@ def keyed_hashes(contents: Iterable[bytes], key: bytes, purpose: bytes) -> bytes
   """BLAKE2b of each content, keyed, 8 bytes each, one after the other.
 
   Args:
-    contents: what is hashed.
-    key: of `Salt.key`.
+    contents: the bytes of each thing that is hashed.
+    key: key of 32 bytes, as `Salt.key` gives it.
     purpose: `FOR_TEXTS` or `FOR_ROWS`; hashes for different purposes have nothing to do with each other.
   """
   start = hashlib.blake2b(key=key, digest_size=8, person=purpose)

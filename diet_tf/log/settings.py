@@ -25,10 +25,10 @@ class Join:
 
   Attributes:
     pattern: path or URI of the side table, a glob or with `{SPAN}`.
-    on: the column of the log.
-    key: the column of the side table that is matched with it; None if it has the same name.
-    columns: the columns to add; empty adds all but the key.
-    prefix: put before the names of the added columns.
+    on: name of the log's column that is matched.
+    key: name of the side table's column that is matched with it; None if it has the same name.
+    columns: names of the columns that are added; empty adds all but the key.
+    prefix: text that is put before the names of the added columns.
     format: one of `FORMATS`; None goes by the suffix.
   """
 
@@ -62,19 +62,19 @@ class LogSettings:
   Attributes:
     pattern: path or URI of the log's files; globs are expanded, `{SPAN}` stands for the span's number.
     format: one of `FORMATS`; None goes by the suffix (`.gz` may follow for csv, jsonl and tfrecord).
-    delimiter: between the values of a CSV line.
+    delimiter: the character between the values of a CSV line.
     newlines_in_values: whether quoted CSV values may hold line breaks; such files are not split between workers.
-    span_column: the column with the time that assigns a row to a span.
-    span_seconds: length of such a span.
+    span_column: name of the column with the time that assigns a row to a span.
+    span_seconds: length of such a span, in seconds.
     span_origin: start of span 0, in seconds since the epoch of the column.
     span_time_unit: unit of the column, one of s, ms, us, ns; a column of Arrow timestamps counts in us.
-    joins: side tables.
-    broadcast_limit_bytes: a side table up to this size is held in memory by every worker; a larger one is joined
-      through files partitioned by key.
-    max_quarantine_share: the run fails where a larger share of the span's rows breaks the schema.
-    max_quarantine_rows: so many of the broken rows are written out; all are counted.
-    rows_per_shard: about as many examples go to one output file; a span of no more than twice as many is one file.
-    piece_bytes: input files are split into pieces of about this size, the units of parallel work.
+    joins: side tables whose columns are added to the rows of the log.
+    broadcast_limit_bytes: size in bytes up to which a side table is held in memory by every worker; a larger one is
+      joined through files partitioned by key.
+    max_quarantine_share: largest share of a span's rows, in [0, 1], that may break the schema; beyond it the run fails.
+    max_quarantine_rows: largest number of broken rows that are written out; all are counted.
+    rows_per_shard: number of examples, about, in one output file; a span of no more than twice as many is one file.
+    piece_bytes: size in bytes, about, of the pieces that input files are split into, the units of parallel work.
   """
 
   pattern: str

@@ -49,21 +49,21 @@ class SimulatedLogSettings:
   """The settings of a simulated log.
 
   Attributes:
-    seed: of everything that is drawn.
-    num_users: users in the window of a span.
-    num_items: items in the window of a span.
-    num_authors: authors of items.
-    num_categories: categories of items.
-    num_segments: user segments; a segment shares half of its users' taste and their feeling for prices.
-    rows_per_span: impressions of a span.
+    seed: seed of everything that is drawn.
+    num_users: number of users in the window of a span.
+    num_items: number of items in the window of a span.
+    num_authors: number of authors of items.
+    num_categories: number of categories of items.
+    num_segments: number of user segments; a segment shares half of its users' taste and their feeling for prices.
+    rows_per_span: number of impressions of a span.
     drift: the angle, in radians, by which every latent parameter turns from a span to the next.
     churn: the share of users and items that a span replaces by new ones.
-    popularity_exponent: of Zipf's law, for users and items.
-    taste_dimensions: of the users' and items' latent vectors.
+    popularity_exponent: exponent of Zipf's law, by which users and items are drawn.
+    taste_dimensions: number of dimensions of the users' and items' latent vectors.
     strength: a factor of all terms but the intercept: higher is easier to predict.
     intercept: the logit of a click where all other terms are 0.
     missing_price: the share of rows without a price.
-    block_rows: rows that are drawn at a time.
+    block_rows: number of rows that are drawn at a time.
   """
 
   seed: int = 0

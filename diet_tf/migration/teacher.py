@@ -45,9 +45,9 @@ def migrate_teacher(source: str, target: str, migration: Migration, settings: Te
   Args:
     source: folder of the committed teacher.
     target: folder that is written to, another one; what it holds of the teacher is replaced.
-    migration: of the feature spec; it may be empty.
-    settings: in use; the members are those that the teacher has.
-    slots: of the committed memory: on their ids the logits must stay.
+    migration: the change of the feature spec; it may be empty.
+    settings: the teacher's settings in use; their members are those that the saved teacher has.
+    slots: slots of the committed memory, on whose ids the logits must stay.
 
   Raises:
     FormatError: the files are damaged.
@@ -95,7 +95,7 @@ class _MovedRows:
 
   Attributes:
     rows: `[n]` int64 rows of the new table, in increasing order.
-    sources: for all but the last `num_added` of them, the place of the old row among those saved.
+    sources: for each row but the last `num_added`, the place of the old row among those saved.
     num_added: rows of new fields' missing ids, which come last.
   """
 

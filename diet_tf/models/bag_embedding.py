@@ -44,7 +44,7 @@ class BagEmbedding(tf.keras.layers.Layer):
     linear: whether there is a linear table; without one, `linear` is 0.
     embedding_stddev: standard deviation of the initial embeddings; linear weights start at 0.
     seed: the initial embeddings are a function of it and of the table's shape alone.
-    dtype: of tables and outputs; None takes Keras' floatx.
+    dtype: dtype of tables and outputs; None takes Keras' floatx.
   """
 
   def __init__(self, spec: FeatureSpec, embedding_dim: int = 8, *, linear: bool = True, embedding_stddev: float = 0.01,

@@ -17,7 +17,7 @@ class InputFields:
   """The fields of a feature spec but for some, and packed features narrowed to them.
 
   Args:
-    spec: of the features that come in.
+    spec: feature spec of the ids that come in.
     without: names of the fields that are left out.
 
   Raises:

@@ -46,7 +46,7 @@ def logits_of(outputs: tf.Tensor, from_logits: bool) -> tf.Tensor:
   """`[B]` logits of outputs `[B]` or `[B, 1]`.
 
   Args:
-    outputs: of a model.
+    outputs: what a model returned.
     from_logits: whether they are logits, or else probabilities.
   """
   outputs = tf.reshape(outputs, [-1])
@@ -73,7 +73,7 @@ class BuiltModel(NamedTuple):
   """A new model with all its variables.
 
   Attributes:
-    model: of a panel member.
+    model: model of a panel member.
     form: how it takes its input, one of `INPUT_FORMS`.
     not_averaged: why a model that takes single ids cannot be run on bags; "" for all others.
   """
@@ -92,7 +92,7 @@ def build_with_form(member: str, spec: FeatureSpec, *, seed: int = 0) -> BuiltMo
   Args:
     member: see `diet_tf.models.build_model`.
     spec: names the fields and sizes their id spaces.
-    seed: of the initial weights.
+    seed: seed of the initial weights.
 
   Raises:
     ConfigError: the model takes none of the forms.

@@ -63,7 +63,7 @@ class RankingModel(tf.keras.Model):
 
   Args:
     spec: names the fields and sizes their id spaces.
-    dtype: of all variables and computations; None takes Keras' floatx at the time of the call.
+    dtype: dtype of all variables and computations; None takes Keras' floatx at the time of the call.
     others: see `ModelSettings`.
   """
 

@@ -19,7 +19,7 @@ def render(name: str, **values: Any) -> str:
   """The page of a template of `diet_tf/report/templates`; control characters in values are written out.
 
   Args:
-    name: of the template, which extends `page.html.j2`.
+    name: file name of the template, which extends `page.html.j2`.
     **values: that the template shows.
   """
   environment = jinja2.Environment(loader=jinja2.PackageLoader("diet_tf.report"), autoescape=True, trim_blocks=True,

@@ -17,8 +17,8 @@ def write_stage_report(uri: str, record: StageRecord, slots: Slots | None = None
 
   Args:
     uri: the HTML file, in a folder that exists.
-    record: of the stage.
-    slots: of the memory that the gate chose; None leaves their distributions out.
+    record: record of the stage.
+    slots: slots of the memory that the gate chose; None leaves their distributions out.
   """
   text = render_stage_report(record, slots)
   with files.writing(uri):
