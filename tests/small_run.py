@@ -13,10 +13,10 @@ from diet_tf.log.examples import read_examples
 from diet_tf.log.simulate import SimulatedLog, SimulatedLogSettings
 from diet_tf.memory.memory import Memory, save_memory
 from diet_tf.memory.recipe import Recipe
-from diet_tf.memory.slots import Slots
 from diet_tf.store.store import Store
 from pipelines.data_folder import with_data_dir
 from pipelines.encoded_spans import encoded_shards
+from tests.diet_tf.small_slots import small_slots
 from tfx_components.log_gen.file_names import VOCABULARIES_NAME
 
 LOG = SimulatedLogSettings(num_users=60, num_items=40, num_authors=10, num_categories=6, num_segments=3,
@@ -54,10 +54,7 @@ def _memory_of_rows(shards: list[str], spec, span: int) -> Memory:
   order = np.argsort(labels, kind="stable")
   pairs = order[:2 * (len(order) // 2)].reshape(-1, 2)
   pairs = pairs[np.random.default_rng(span).permutation(len(pairs))[:NUM_SLOTS]]
-  number = np.arange(len(pairs))
   bags = ids[pairs].transpose(0, 2, 1)  # [num_slots, num_fields, 2]
-  slots = Slots(ids=bags, weights=np.full(bags.shape, 0.5), labels=labels[pairs].mean(axis=1),
-                sample_weights=np.ones(len(pairs)), slot_ids=number, born_spans=number * 0 + span,
-                updated_spans=number * 0 + span, influences=number * 0)
+  slots = small_slots(bags, labels=labels[pairs].mean(axis=1), born_spans=span, spec=spec)
   return Memory.create(slots, spec, Recipe(batch_size=8, epochs=4), span=span,
                        num_examples_seen=(span + 1) * LOG.rows_per_span, budget={"fraction": 0.05})

@@ -75,17 +75,15 @@ def workplace(tmp_path, monkeypatch):
   from diet_tf.log.features import FeatureSpec, Field, Label
   from diet_tf.memory.memory import Memory, save_memory
   from diet_tf.memory.recipe import Recipe
-  from diet_tf.memory.slots import Slots
   from diet_tf.store.store import Store
+  from tests.diet_tf.small_slots import small_slots
 
   spec = FeatureSpec((Field("user", "user", hash_ids=50), Field("item", "item", vocabulary_ids=20),
                       Field("hour", "hour", boundaries=(6.0, 12.0))), Label("click"))
   random = np.random.default_rng(0)
   number = np.arange(40)
   ids = np.stack([random.integers(0, num_ids, size=(40, 3)) for num_ids in spec.num_ids], axis=1)
-  slots = Slots(ids=ids, weights=np.broadcast_to([0.5, 0.25, 0.25], ids.shape), labels=random.random(40),
-                sample_weights=np.ones(40), slot_ids=number, born_spans=number * 0, updated_spans=number * 0,
-                influences=number * 0)
+  slots = small_slots(ids, np.broadcast_to([0.5, 0.25, 0.25], ids.shape), labels=random.random(40), spec=spec)
   memory = Memory.create(slots, spec, Recipe(batch_size=8, step_multipliers=(1.0, 0.5)), span=0,
                          num_examples_seen=4000, budget={"fraction": 0.01})
   save_memory(str(tmp_path / "memory"), memory)

@@ -16,6 +16,7 @@ from diet_tf.metrics import Agreement, PairedDifference
 from diet_tf.report import run_report as report
 from diet_tf.report.histogram import INFLUENCE_EDGES, Histogram
 from diet_tf.report.stage_record import StageRecord, StageSummary
+from tests.diet_tf.small_slots import small_slots
 
 SPEC = FeatureSpec((Field("user", "user", hash_ids=8), Field("genre", "genre", vocabulary_ids=6),
                     Field("price", "price", boundaries=(4.0, 9.0))), Label("click"))
@@ -63,8 +64,8 @@ def make_slots() -> Slots:
   weights[:, :, 0] = 1
   ids[7], weights[7, 1] = [[3, 0], [4, 2], [2, 0]], [0.25, 0.75]
   sample_weights = np.where(np.arange(50) == 7, 2.0, 48 / 49)
-  return Slots(ids, weights, np.linspace(0, 1, 50), sample_weights, np.arange(50), born, updated,
-               np.linspace(-0.01, 0.01, 50))
+  return small_slots(ids, weights, labels=np.linspace(0, 1, 50), sample_weights=sample_weights, born_spans=born,
+                     updated_spans=updated, influences=np.linspace(-0.01, 0.01, 50), spec=SPEC)
 
 
 def make_stages() -> list[StageRecord]:

@@ -9,18 +9,16 @@ import numpy as np
 from diet_tf.log.features import FeatureSpec, Field, Label
 from diet_tf.memory.memory import Memory, save_memory
 from diet_tf.memory.recipe import Recipe
-from diet_tf.memory.slots import Slots
 from diet_tf.store.commit import Commit
 from diet_tf.store.store import Store
+from tests.diet_tf.small_slots import small_slots
 
 SPEC = FeatureSpec(fields=(Field("user", "user", hash_ids=10),), label=Label("click"))
 
 
 def make_memory(span: int, previous: Memory | None, num_slots: int = 2, spec: FeatureSpec = SPEC) -> Memory:
   """A memory of a span that is not saved yet."""
-  one = np.ones([num_slots, 1, 1])
-  arrays = {name: np.ones(num_slots) for name in ("labels", "sample_weights", "born_spans", "updated_spans")}
-  slots = Slots(ids=one, weights=one, slot_ids=np.arange(num_slots), influences=np.full(num_slots, span), **arrays)
+  slots = small_slots(np.ones([num_slots, 1]), labels=1, born_spans=1, influences=span, spec=spec)
   lineage = [] if previous is None else [*previous.manifest.lineage,
                                          {"span": previous.manifest.span, "digest": previous.digest}]
   return Memory.create(slots, spec, Recipe(), span=span, num_examples_seen=10 * span, budget={}, lineage=lineage)

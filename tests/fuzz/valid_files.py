@@ -25,6 +25,7 @@ from diet_tf.memory.recipe import Recipe
 from diet_tf.memory.slots import Slots
 from diet_tf.store.commit import Commit, ForgottenCommit, forgotten_from_dict, forgotten_to_dict
 from diet_tf.store.store import Store
+from tests.diet_tf.small_slots import small_slots
 
 SPEC = FeatureSpec(fields=(Field("user", "user_id", hash_ids=1000), Field("hour", "hour", boundaries=(6.0, 12.0)),
                            Field("item", "item_id", vocabulary_ids=5, vocabulary=("a", "b"))), label=Label("click"))
@@ -122,5 +123,5 @@ def write_record(path: str, record: bytes) -> None:
 def _slots() -> Slots:
   weights = np.array([[[0.25, 0.75], [1, 0], [0.5, 0.5]], [[1, 0], [1, 0], [1, 0]], [[1, 0], [0.5, 0.5], [1, 0]]])
   ids = np.array([[[7, 900], [3, 0], [2, 3]], [[1, 0], [0, 0], [4, 0]], [[2, 0], [1, 2], [0, 0]]])
-  return Slots(ids=ids, weights=weights, labels=[0.1, 0.9, 0.5], sample_weights=[0.5, 1.5, 1], slot_ids=[10, 11, 12],
-               born_spans=[1, 2, 3], updated_spans=[3, 3, 3], influences=[0.5, -0.25, 0])
+  return small_slots(ids, weights, labels=[0.1, 0.9, 0.5], sample_weights=[0.5, 1.5, 1], slot_ids=[10, 11, 12],
+                     born_spans=[1, 2, 3], updated_spans=3, influences=[0.5, -0.25, 0], spec=SPEC)

@@ -13,9 +13,9 @@ from diet_tf.errors import ConfigError, DataError, FormatError
 from diet_tf.log import encoding
 from diet_tf.memory.memory import Memory, save_memory
 from diet_tf.memory.recipe import Recipe
-from diet_tf.memory.slots import Slots
 from diet_tf.store.store import Store
 from pipelines.compare_command import compare
+from tests.diet_tf.small_slots import small_slots
 
 OWN_MODEL = '''
 import tensorflow as tf
@@ -40,11 +40,9 @@ def _wide_terminal(monkeypatch):
 def store(tiny_log, tmp_path):
   """A store whose memory of span 1 has the fields of the tiny log, and the values that vocabularies had by then."""
   spec = load_config(tiny_log.config_path).features
-  random, number = np.random.default_rng(0), np.arange(32)
+  random = np.random.default_rng(0)
   ids = np.stack([random.integers(0, num_ids, 32) for num_ids in spec.num_ids], axis=1)
-  slots = Slots(ids=ids[:, :, None], weights=np.ones([32, len(spec.names), 1]), labels=random.random(32),
-                sample_weights=number * 0 + 1, slot_ids=number, born_spans=number * 0, updated_spans=number * 0,
-                influences=number * 0)
+  slots = small_slots(ids, labels=random.random(32), spec=spec)
   memory = Memory.create(slots, spec, Recipe(batch_size=8), span=1, num_examples_seen=3000, budget={})
   save_memory(str(tmp_path / "memory"), memory)
   vocabularies = tmp_path / "vocabularies.json"

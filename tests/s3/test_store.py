@@ -22,6 +22,7 @@ from diet_tf.store import garbage
 from diet_tf.store.memories import load_memory
 from diet_tf.store.store import STEPS, Store, memory_folder
 from diet_tf.store.verification import check_store
+from tests.diet_tf.small_slots import small_slots
 
 WRITER = """
 import os, signal, sys
@@ -158,10 +159,9 @@ def test_a_writer_killed_after_any_step(elsewhere, uri, environment, tmp_path, s
 def slots(num_slots: int) -> Slots:
   random = np.random.default_rng(5)
   weights = random.random((num_slots, 2, 3)).astype(np.float32) + 0.1
-  return Slots(
-      ids=random.integers(1, 30, (num_slots, 2, 3)), weights=weights / weights.sum(axis=2, keepdims=True),
-      labels=random.random(num_slots), sample_weights=random.random(num_slots) + 0.5, slot_ids=np.arange(num_slots),
-      born_spans=np.zeros(num_slots), updated_spans=np.zeros(num_slots), influences=random.normal(size=num_slots))
+  return small_slots(random.integers(1, 30, (num_slots, 2, 3)), weights / weights.sum(axis=2, keepdims=True),
+                     labels=random.random(num_slots), sample_weights=random.random(num_slots) + 0.5,
+                     influences=random.normal(size=num_slots), spec=SPEC)
 
 
 def save_commit_and_load(uri: str) -> dict[str, Any]:

@@ -7,20 +7,13 @@ from hypothesis import strategies as st
 
 from diet_tf.distillation.addressing import RULES, Action, AddressingSettings, IdCounts, address, count_ids
 from diet_tf.errors import ConfigError
-from diet_tf.memory.slots import Slots
+from tests.diet_tf.small_slots import small_slots
 
 FREEZE, UPDATE, REPLACE = Action.FREEZE, Action.UPDATE, Action.REPLACE
 
 
-def make_slots(count, slot_ids=None, ids=None, weights=None):
-  zeros = np.zeros(count)
-  ids = np.ones((count, 2, 1)) if ids is None else ids
-  weights = np.ones(np.shape(ids)) if weights is None else weights
-  return Slots(ids, weights, zeros, zeros + 1, np.arange(count) if slot_ids is None else slot_ids, zeros, zeros, zeros)
-
-
 def decide(influences, overlaps, num_slots, slot_ids=None, seed=0, **rules):
-  slots = make_slots(len(influences), slot_ids)
+  slots = small_slots(np.ones((len(influences), 2)), slot_ids=slot_ids)
   return address(slots, np.asarray(influences, np.float64), np.asarray(overlaps, np.float64), num_slots,
                  AddressingSettings(**rules), seed=seed)
 
@@ -107,13 +100,12 @@ def test_overlap_by_hand():
                   [[1, 3], [5, 2]],    # Three quarters of field 0, a fifth of field 1.
                   [[3, 0], [5, 0]]])   # Nothing.
   weights = np.array([[[1, 0], [0.5, 0.5]], [[0.75, 0.25], [0.8, 0.2]], [[1, 0], [1, 0]]])
-  np.testing.assert_allclose(counts.overlap(make_slots(3, ids=ids, weights=weights)), [1, 0.75 / 3 + 0.4 / 3, 0],
-                             rtol=1e-6)
+  np.testing.assert_allclose(counts.overlap(small_slots(ids, weights)), [1, 0.75 / 3 + 0.4 / 3, 0], rtol=1e-6)
 
 
 def test_a_missing_id_is_no_overlap():
   counts = count_ids((3, 3), [np.array([[0, 1], [1, 2]])])
-  slots = make_slots(2, ids=np.array([[[0], [1]], [[1], [1]]]))
+  slots = small_slots([[0, 1], [1, 1]])
   np.testing.assert_allclose(counts.overlap(slots), [0.5, 1], rtol=1e-6)
 
 
@@ -124,10 +116,10 @@ def test_counts_do_not_depend_on_the_batches():
 
 
 def test_a_span_that_says_nothing_has_no_overlap():
-  counts = IdCounts((3, 3))
-  assert counts.overlap(make_slots(2)).tolist() == [0, 0]
+  counts, slots = IdCounts((3, 3)), small_slots(np.ones((2, 2)))
+  assert counts.overlap(slots).tolist() == [0, 0]
   counts.add(np.array([[1, 1], [1, 1]]))  # One value per field: nothing tells its examples apart.
-  assert counts.overlap(make_slots(2)).tolist() == [0, 0]
+  assert counts.overlap(slots).tolist() == [0, 0]
 
 
 @pytest.mark.parametrize("broken", [{"rule": "best"}, {"update_fraction": 1.5}, {"replace_fraction": -0.1}])

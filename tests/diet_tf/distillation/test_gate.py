@@ -9,10 +9,10 @@ import tensorflow as tf
 from diet_tf.distillation.gate import GateSettings, judge
 from diet_tf.errors import ConfigError, NumericsError
 from diet_tf.memory.recipe import Recipe
-from diet_tf.memory.slots import Slots
 from diet_tf.training.bilevel import GROUPS, InnerSettings
 from diet_tf.training.slot_trainer import Candidate, SlotTrainer, recipe_inputs, train_by_recipe
 from tests.diet_tf.small_log import SPEC, draw, true_logits
+from tests.diet_tf.small_slots import small_slots
 
 NUM_SLOTS = 96
 INNER = InnerSettings(batch_size=32, epochs=3)
@@ -40,8 +40,7 @@ def make_slots(seed=0, noise=0.0):
   ids = draw(NUM_SLOTS, seed)[0]
   random = np.random.default_rng(seed)
   labels = (1 - noise) / (1 + np.exp(-true_logits(ids))) + noise * random.random(NUM_SLOTS)
-  count = np.arange(NUM_SLOTS)
-  return Slots(ids[..., None], np.ones((NUM_SLOTS, 3, 1)), labels, np.ones(NUM_SLOTS), count, count, count, count)
+  return small_slots(ids, labels=labels, spec=SPEC)
 
 
 GOOD, WORSE = Candidate(make_slots(), RECIPE), Candidate(make_slots(noise=0.5), RECIPE)

@@ -6,10 +6,10 @@ import tensorflow as tf
 
 from diet_tf.distillation.influence import InfluenceScorer, InfluenceSettings, score_at_checkpoints, slot_features
 from diet_tf.errors import ConfigError, NumericsError
-from diet_tf.memory.slots import Slots
 from diet_tf.models import build_model
 from diet_tf.training.bilevel import binary_cross_entropy
 from tests.diet_tf.small_log import SPEC
+from tests.diet_tf.small_slots import small_slots
 
 NUM_EXAMPLES, MAX_IDS = 12, 3
 RATE = 0.25
@@ -155,9 +155,7 @@ def test_a_literal_case_of_logistic_regression():
 
 
 def test_slot_features_are_the_packed_form():
-  count = np.arange(2)
-  slots = Slots(np.ones((2, 3, 1)), np.ones((2, 3, 1)), count, count + 1, count, count, count, count)
-  features = slot_features(slots)
+  features = slot_features(small_slots(np.ones((2, 3))))
   assert {name: (value.dtype, tuple(value.shape)) for name, value in features.items()} == {
       "ids": (tf.int32, (2, 3, 1)), "weights": (tf.float32, (2, 3, 1))}
 

@@ -28,6 +28,7 @@ from diet_tf.memory.slots import Slots
 from diet_tf.training.bilevel import GROUPS, InnerSettings
 from diet_tf.training.slot_trainer import Candidate, train_by_recipe
 from tests.diet_tf.small_log import SPEC, draw, true_logits
+from tests.diet_tf.small_slots import small_slots
 
 NUM_SLOTS = 24
 SETTINGS = DistillSettings(inner=InnerSettings(batch_size=8, epochs=2), proxies=("lr",), outer_steps=30,
@@ -58,8 +59,8 @@ def make_slots():
   twice = ids[..., 0] == ids[..., 1]
   weights = np.stack([np.where(twice, 1, 0.6), np.where(twice, 0, 0.4)], axis=2)
   numbers = np.arange(NUM_SLOTS)
-  return Slots(np.where(weights > 0, ids, 0), weights, np.full(NUM_SLOTS, 0.5), random.uniform(0.5, 1.5, NUM_SLOTS),
-               numbers + 100, numbers, numbers, numbers)
+  return small_slots(np.where(weights > 0, ids, 0), weights, sample_weights=random.uniform(0.5, 1.5, NUM_SLOTS),
+                     slot_ids=numbers + 100, born_spans=numbers, influences=numbers, spec=SPEC)
 
 
 def outer_rows(num_rows, seed):
@@ -296,8 +297,7 @@ def test_the_result_is_the_average_of_the_last_steps():
 def test_replayed_rows_follow_the_weights():
   ids = np.array([[[1, 2, 0], [3, 0, 0]], [[4, 5, 6], [7, 8, 0]]])
   weights = np.array([[[0.25, 0.75, 0], [1, 0, 0]], [[0.2, 0.3, 0.5], [0.9, 0.1, 0]]])
-  numbers = np.arange(2)
-  slots = Slots(ids, weights, numbers, np.array([0.5, 1.5]), numbers, numbers, numbers, numbers)
+  slots = small_slots(ids, weights, sample_weights=[0.5, 1.5])
   rows = replay(slots, 20_000, seed=1)
   assert rows.shape == (20_000, 2) and rows.dtype == np.int32
   shares = [np.bincount(rows[:, field], minlength=9) / len(rows) for field in range(2)]

@@ -11,8 +11,8 @@ from diet_tf.distillation.teacher import Teacher
 from diet_tf.errors import FormatError
 from diet_tf.io import arrays
 from diet_tf.log.examples import example_dataset, is_held_back
-from diet_tf.memory.slots import Slots
 from tests.diet_tf.small_log import SPEC, TEACHER, draw, write_shards
+from tests.diet_tf.small_slots import small_slots
 
 NUM_ROWS, HOLDBACK = 300, 0.2
 ROWS = draw(NUM_ROWS)
@@ -21,9 +21,8 @@ ROWS = draw(NUM_ROWS)
 def make_slots(count=6):
   random = np.random.default_rng(1)
   ids = np.stack([random.integers(num_ids, size=(count, 2)) for num_ids in SPEC.num_ids], axis=1)
-  numbers = np.arange(count)
-  return Slots(ids, random.dirichlet(np.ones(2), size=(count, 3)), random.random(count), random.uniform(0.5, 2, count),
-               numbers, numbers, numbers, numbers)
+  return small_slots(ids, random.dirichlet(np.ones(2), size=(count, 3)), labels=random.random(count),
+                     sample_weights=random.uniform(0.5, 2, count), spec=SPEC)
 
 
 def held_back(shards, batch_size=16):
@@ -121,8 +120,7 @@ def test_slots_weigh_as_much_as_the_held_back_examples(teacher, shards):
 
 
 def test_a_slot_of_one_id_per_field_scores_as_the_example(scorer, shards, scores):
-  count = np.arange(10)
-  slots = Slots(ROWS[0][:10, :, None], np.ones((10, 3, 1)), ROWS[1][:10], count + 1, count, count, count, count)
+  slots = small_slots(ROWS[0][:10], labels=ROWS[1][:10], sample_weights=np.arange(10) + 1, spec=SPEC)
   np.testing.assert_allclose(scorer.score_slots(slots), all_scores(shards, scores)["influences"][:10], rtol=1e-5,
                              atol=1e-8)
   assert scorer.score_slots(slots.take(np.zeros(0, int))).shape == (0,)

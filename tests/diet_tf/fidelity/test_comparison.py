@@ -15,9 +15,9 @@ from diet_tf.fidelity.panel import train_on_memory
 from diet_tf.log.examples import Examples
 from diet_tf.memory.memory import Memory
 from diet_tf.memory.recipe import Recipe
-from diet_tf.memory.slots import Slots
 from diet_tf.training.learner import Learner
 from tests.diet_tf.small_log import SPEC, draw
+from tests.diet_tf.small_slots import small_slots
 
 RECIPE = Recipe(batch_size=16, epochs=2, learning_rates={"embedding": 0.05, "linear": 0.1, "dense": 0.02})
 SAME, BROKEN = f"{__name__}:Same", f"{__name__}:Broken"
@@ -44,9 +44,7 @@ class Broken(Same):
 @pytest.fixture(scope="module")
 def memory():
   ids, labels, _ = draw(256, seed=1)
-  ones = np.ones(256)
-  slots = Slots(ids=ids[:, :, None], weights=np.ones([256, 3, 1]), labels=labels, sample_weights=ones,
-                slot_ids=np.arange(256), born_spans=ones, updated_spans=ones, influences=ones)
+  slots = small_slots(ids, labels=labels, born_spans=1, influences=1, spec=SPEC)
   return Memory.create(slots, SPEC, RECIPE, span=4, num_examples_seen=9000, budget={})
 
 

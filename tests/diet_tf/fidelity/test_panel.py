@@ -17,10 +17,10 @@ from diet_tf.log.examples import Examples, is_held_back, log_dataset, write_exam
 from diet_tf.log.features import FeatureSpec, Field, Label
 from diet_tf.memory.memory import Memory, save_memory
 from diet_tf.memory.recipe import Recipe
-from diet_tf.memory.slots import Slots
 from diet_tf.models import build_model
 from diet_tf.models.optimizers import GroupedAdam
 from diet_tf.training.learner import Learner
+from tests.diet_tf.small_slots import small_slots
 
 SPEC = FeatureSpec((Field("user", "user", hash_ids=24), Field("item", "item", hash_ids=16),
                     Field("tab", "tab", hash_ids=4)), Label("click"))
@@ -64,8 +64,8 @@ def memory(tmp_path_factory) -> Memory:
   first = rng.uniform(0.2, 0.8, (16, 3, 1))
   weights = np.concatenate([first, 1 - first], axis=2)
   sample_weights = rng.uniform(0.5, 1.5, 16)
-  slots = Slots(bags, weights, labels[:32].reshape(16, 2).mean(1), sample_weights / sample_weights.mean(),
-                np.arange(16), np.full(16, 3), np.full(16, 3), np.zeros(16))
+  slots = small_slots(bags, weights, labels=labels[:32].reshape(16, 2).mean(1),
+                      sample_weights=sample_weights / sample_weights.mean(), born_spans=3, spec=SPEC)
   whole = Memory.create(slots, SPEC, RECIPE, span=4, num_examples_seen=2 * ROWS, budget={"slots": 16})
   return save_memory(str(tmp_path_factory.mktemp("memory") / "memory"), whole)
 

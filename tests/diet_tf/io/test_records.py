@@ -18,6 +18,7 @@ from diet_tf.log.examples import example_dataset, example_shards, is_held_back, 
 from diet_tf.log.features import FeatureSpec, Field, Label
 from diet_tf.memory.slot_records import check_slots, packed_left, read_slots, write_slots
 from diet_tf.memory.slots import Slots
+from tests.diet_tf.small_slots import small_slots
 
 SPEC = FeatureSpec(fields=(Field("user", "user_id", hash_ids=1000), Field("hour", "hour", boundaries=(6.0, 12.0)),
                            Field("item", "item_id", hash_ids=300, ids_per_slot=2)), label=Label("click"))
@@ -28,10 +29,9 @@ def make_slots(num_slots: int = 5, max_ids: int = 4, seed: int = 0, spec: Featur
   counts = rng.integers(1, 1 + np.asarray(spec.ids_per_slot(max_ids)), [num_slots, len(spec.fields)])
   weights = rng.uniform(0.1, 1, [num_slots, len(spec.fields), max_ids]) * (np.arange(max_ids) < counts[..., None])
   ids = rng.integers(0, np.asarray(spec.num_ids)[:, None], weights.shape) * (weights > 0)
-  return Slots(ids=ids, weights=weights / weights.sum(axis=2, keepdims=True), labels=rng.uniform(size=num_slots),
-               sample_weights=rng.uniform(0.5, 1.5, num_slots), slot_ids=rng.permutation(num_slots) + 10,
-               born_spans=np.full(num_slots, 3), updated_spans=np.full(num_slots, 4),
-               influences=rng.normal(size=num_slots))
+  return small_slots(ids, weights / weights.sum(axis=2, keepdims=True), labels=rng.uniform(size=num_slots),
+                     sample_weights=rng.uniform(0.5, 1.5, num_slots), slot_ids=rng.permutation(num_slots) + 10,
+                     born_spans=3, updated_spans=4, influences=rng.normal(size=num_slots), spec=spec)
 
 
 def assert_equal_slots(actual: Slots, expected: Slots) -> None:
@@ -234,8 +234,8 @@ class TestSlots:
     ids = np.stack([data.draw(hnp.arrays(np.int32, (num_slots, max_ids), elements=st.integers(0, size - 1)))
                     for size in SPEC.num_ids], axis=1)
     integers = hnp.arrays(np.int64, num_slots, elements=st.integers(-2**63, 2**63 - 1))
-    slots = packed_left(Slots(
-        ids=ids, weights=shares / shares.sum(axis=2, keepdims=True),
+    slots = packed_left(small_slots(
+        ids, shares / shares.sum(axis=2, keepdims=True), spec=SPEC,
         labels=data.draw(hnp.arrays(np.float32, num_slots, elements=st.floats(0, 1, width=32))),
         sample_weights=data.draw(hnp.arrays(np.float32, num_slots, elements=st.floats(2.0**-100, 100, width=32))),
         slot_ids=data.draw(hnp.arrays(np.int64, num_slots, elements=st.integers(-2**63, 2**63 - 1), unique=True)),

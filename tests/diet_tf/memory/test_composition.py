@@ -3,15 +3,15 @@ import pytest
 
 from diet_tf.log.features import Field
 from diet_tf.memory.composition import IdDecoder, coverage, heaviest_slots
-from diet_tf.memory.slots import Slots
 from tests.diet_tf.small_report import SPEC, VOCABULARIES, make_slots
+from tests.diet_tf.small_slots import small_slots
 
 
 def test_coverage_counts_ids_that_have_weight():
   # Field 0 holds 1 and 3 (the padding 0 has no weight), field 1 holds 2.
   ids = np.array([[[1, 3], [2, 0]], [[1, 0], [2, 0]]])
   weights = np.array([[[0.5, 0.5], [1, 0]], [[1, 0], [1, 0]]])
-  slots = Slots(ids, weights, [0, 1], [1, 1], [0, 1], [0, 0], [0, 0], [0, 0])
+  slots = small_slots(ids, weights, labels=[0, 1])
   batches = [np.array([[1, 2], [3, 0], [2, 1]]), np.array([[99, 2]])]
   assert coverage(slots, batches) == [0.5, 0.5]
   assert coverage(slots, []) is None

@@ -24,6 +24,7 @@ from diet_tf.memory.memory import Memory, save_memory
 from diet_tf.memory.recipe import Recipe
 from diet_tf.memory.slots import Slots
 from diet_tf.store.memories import load_memory
+from tests.diet_tf.small_slots import small_slots
 
 SPEC = FeatureSpec((Field("user", "user", hash_ids=50), Field("hour", "hour", boundaries=(6.0, 12.0))), Label("click"))
 # Three slots: users 7 and 8, then 9, then 4 and 5; hours 1, 2 and 3. The first id of the last slot has no weight.
@@ -33,9 +34,8 @@ WEIGHTS = np.array([[[0.25, 0.75], [1, 0]], [[1, 0], [1, 0]], [[0, 1], [1, 0]]])
 
 @pytest.fixture
 def memory(tmp_path: pathlib.Path) -> Memory:
-  slots = Slots(ids=IDS, weights=WEIGHTS, labels=np.array([0.1, 0.5, 1]), sample_weights=np.array([0.5, 1, 1.5]),
-                slot_ids=np.array([10, 30, 20]), born_spans=np.array([1, 1, 2]), updated_spans=np.array([1, 2, 2]),
-                influences=np.array([0.5, -0.25, 0]))
+  slots = small_slots(IDS, WEIGHTS, labels=[0.1, 0.5, 1], sample_weights=[0.5, 1, 1.5], slot_ids=[10, 30, 20],
+                      born_spans=[1, 1, 2], updated_spans=[1, 2, 2], influences=[0.5, -0.25, 0], spec=SPEC)
   made = Memory.create(slots, SPEC, Recipe(batch_size=2, epochs=3), span=2, num_examples_seen=300, budget={})
   return save_memory(str(tmp_path / "memory"), made)
 

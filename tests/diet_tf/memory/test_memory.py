@@ -27,6 +27,7 @@ from diet_tf.memory.recipe import Recipe
 from diet_tf.memory.slot_records import packed_left
 from diet_tf.memory.slots import Slots
 from diet_tf.store.memories import load_memory
+from tests.diet_tf.small_slots import small_slots
 
 SPEC = FeatureSpec(fields=(Field("user", "user_id", hash_ids=50), Field("hour", "hour", boundaries=(6.0, 12.0))),
                    label=Label("click"))
@@ -38,8 +39,8 @@ def make_slots(num_slots: int = 10) -> Slots:
   number = np.arange(num_slots)
   ids[:, 0, 0], ids[:, 0, 1], ids[:, 1, 0] = (3 * number + 1) % 50, (3 * number + 2) % 50, number % 4
   weights[:, 0, 0], weights[:, 0, 1], weights[:, 1, 0] = 0.25, 0.75, 1
-  return Slots(ids=ids, weights=weights, labels=(number % 5) / 4, sample_weights=0.5 + number % 2,
-               slot_ids=number, born_spans=number * 0 + 1, updated_spans=number * 0 + 2, influences=number * 0.5)
+  return small_slots(ids, weights, labels=(number % 5) / 4, sample_weights=0.5 + number % 2, born_spans=1,
+                     updated_spans=2, influences=number * 0.5, spec=SPEC)
 
 
 def make_memory(num_slots: int = 10, **changes: Any) -> Memory:

@@ -11,10 +11,10 @@ from diet_tf.log.features import FeatureSpec, Field, Label
 from diet_tf.log.salt import Salt
 from diet_tf.memory.memory import Memory, save_memory
 from diet_tf.memory.recipe import Recipe
-from diet_tf.memory.slots import Slots
 from diet_tf.migration import memory as migration_module
 from diet_tf.migration.memory import migrate_memory, migrate_slots, plan_migration
 from diet_tf.store.memories import load_memory
+from tests.diet_tf.small_slots import small_slots
 
 SPEC = FeatureSpec((Field("user", "user", hash_ids=5), Field("item", "item", hash_ids=4),
                     Field("kind", "kind", vocabulary_ids=6),
@@ -35,8 +35,8 @@ def with_fields(*fields):
 
 def make_slots(ids, weights):
   number = np.arange(len(ids))
-  return Slots(ids=ids, weights=weights, labels=number * 0.25, sample_weights=np.ones(len(ids)), slot_ids=number + 10,
-               born_spans=number * 0, updated_spans=number * 0 + 1, influences=number * 0.5)
+  return small_slots(ids, weights, labels=number % 5 * 0.25, slot_ids=number + 10, updated_spans=1,
+                     influences=number * 0.5)
 
 
 @pytest.mark.parametrize("size, factor", [(2, 1), (2, 7), (5, 2), (1001, 3), (1 << 16, 2)])

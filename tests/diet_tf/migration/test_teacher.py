@@ -10,12 +10,12 @@ from diet_tf.distillation.teacher import Teacher, TeacherSettings
 from diet_tf.errors import ConfigError, FormatError
 from diet_tf.io import arrays, json_files
 from diet_tf.log.features import Field
-from diet_tf.memory.slots import Slots
 from diet_tf.migration import teacher as teacher_migration
 from diet_tf.migration.memory import plan_migration
 from diet_tf.migration.teacher import GROWING_FAMILIES, migrate_teacher
 from diet_tf.models import PANEL
 from tests.diet_tf.small_log import SPEC, TINY, draw
+from tests.diet_tf.small_slots import small_slots
 
 NUM_ROWS = 320
 HOUR = Field("new", "new", hash_ids=4)
@@ -32,12 +32,6 @@ def variant(family):
 
 def settings_of(*members, **changes):
   return TeacherSettings(members=members, learning_rate=0.05, batch_size=32, **changes)
-
-
-def as_slots(ids):
-  number = np.arange(len(ids))
-  return Slots(ids=ids[..., None], weights=np.ones((*ids.shape, 1)), labels=number * 0, sample_weights=number * 0 + 1,
-               slot_ids=number, born_spans=number * 0, updated_spans=number * 0, influences=number * 0)
 
 
 def trained(folder, settings):
@@ -60,7 +54,7 @@ def carried(saved, tmp_path_factory):
   folder, teacher = saved
   target = str(tmp_path_factory.mktemp("carried"))
   settings = dataclasses.replace(teacher.settings, learning_rate=0.01, num_checkpoints=1)
-  migrate_teacher(folder, target, plan_migration(SPEC, GROWN), settings, as_slots(draw(50)[0]))
+  migrate_teacher(folder, target, plan_migration(SPEC, GROWN), settings, small_slots(draw(50)[0]))
   return target, Teacher.load(target, GROWN, settings)
 
 
@@ -128,7 +122,7 @@ def test_it_is_saved_as_it_is_and_learns_on(carried, tmp_path):
 def test_other_settings_alone_change_the_header_alone(saved, tmp_path):
   folder, teacher = saved
   settings = dataclasses.replace(teacher.settings, batch_size=64, momentum_steps=7)
-  migrate_teacher(folder, str(tmp_path), plan_migration(SPEC, SPEC), settings, as_slots(draw(5)[0]))
+  migrate_teacher(folder, str(tmp_path), plan_migration(SPEC, SPEC), settings, small_slots(draw(5)[0]))
   with open(f"{folder}/teacher.npz", "rb") as one, open(tmp_path / "teacher.npz", "rb") as other:
     assert one.read() == other.read()
   assert Teacher.load(str(tmp_path), SPEC, settings).settings == settings
@@ -152,11 +146,12 @@ def test_where_no_field_is_added_every_member_can_go_on(family, tmp_path):
   teacher = trained(tmp_path / "old", settings)
   migration = plan_migration(SPEC, LARGER)
   ids = draw(30, seed=3)[0]
-  migrate_teacher(str(tmp_path / "old"), str(tmp_path / "new"), migration, settings, as_slots(ids))
+  migrate_teacher(str(tmp_path / "old"), str(tmp_path / "new"), migration, settings, small_slots(ids))
   grown = Teacher.load(str(tmp_path / "new"), LARGER, settings)
   np.testing.assert_allclose(grown.logits(migration.ids(ids, np.arange(30))), teacher.logits(ids), rtol=1e-4, atol=1e-5)
   with pytest.raises(ConfigError, match=f"teacher member '{family}"):
-    migrate_teacher(str(tmp_path / "old"), str(tmp_path / "none"), plan_migration(SPEC, GROWN), settings, as_slots(ids))
+    migrate_teacher(str(tmp_path / "old"), str(tmp_path / "none"), plan_migration(SPEC, GROWN), settings,
+                    small_slots(ids))
   assert not (tmp_path / "none").exists()
 
 
@@ -171,7 +166,7 @@ def test_logits_that_change_are_refused(saved, tmp_path, monkeypatch):
   monkeypatch.setattr(teacher_migration, "_require_growable", lambda *_: None)
   monkeypatch.setattr(teacher_migration, "_moved_rows", shifted)
   with pytest.raises(ConfigError, match=r"teacher member 'deepfm.*on 40 slots"):
-    migrate_teacher(saved[0], str(tmp_path), plan_migration(SPEC, GROWN), saved[1].settings, as_slots(draw(40)[0]))
+    migrate_teacher(saved[0], str(tmp_path), plan_migration(SPEC, GROWN), saved[1].settings, small_slots(draw(40)[0]))
 
 
 def test_a_damaged_teacher_is_named(saved, tmp_path):
@@ -182,4 +177,4 @@ def test_a_damaged_teacher_is_named(saved, tmp_path):
   arrays.write_arrays(str(tmp_path / "teacher.npz"), content)
   with pytest.raises(FormatError, match="1/iterations"):
     migrate_teacher(str(tmp_path), str(tmp_path / "new"), plan_migration(SPEC, GROWN), teacher.settings,
-                    as_slots(draw(5)[0]))
+                    small_slots(draw(5)[0]))

@@ -11,9 +11,9 @@ import tensorflow as tf
 from diet_tf.errors import ConfigError
 from diet_tf.memory.memory import Memory
 from diet_tf.memory.recipe import Recipe
-from diet_tf.memory.slots import Slots
 from diet_tf.models.bag_model import BagModel, ids_at
 from tests.diet_tf.small_log import SPEC
+from tests.diet_tf.small_slots import small_slots
 
 # Two bags of up to two ids in each of three fields; all weights are quarters, of which two ids a place make four.
 BAGS = {"user": [[1, 2], [3, 0]], "user/weights": [[0.25, 0.75], [1, 0]],
@@ -332,8 +332,7 @@ def make_memory():
   """Bags of halves, so that four ids a bag of two stand for it exactly."""
   random = np.random.default_rng(3)
   ids = np.stack([random.integers(1, size, (12, 2)) for size in SPEC.num_ids], axis=1)
-  numbers = np.arange(12)
-  slots = Slots(ids, np.full(ids.shape, 0.5), random.random(12), np.ones(12), numbers, numbers, numbers, numbers)
+  slots = small_slots(ids, labels=random.random(12), spec=SPEC)
   recipe = Recipe(batch_size=4, epochs=3)
   return Memory.create(slots, SPEC, recipe, span=1, num_examples_seen=100, budget={"slots": 12})
 

@@ -17,7 +17,6 @@ import pytest
 
 from diet_tf import errors
 from diet_tf.log.features import FeatureSpec, Field, Label
-from diet_tf.memory.slots import Slots
 from diet_tf.report import run_report as report
 from diet_tf.report.stage_record import StageRecord, StageSummary
 from tests.diet_tf.small_report import (
@@ -29,6 +28,7 @@ from tests.diet_tf.small_report import (
   make_stages,
   render,
 )
+from tests.diet_tf.small_slots import small_slots
 
 HOSTILE = "<script>alert('x')</script>&\"evil\""
 
@@ -207,8 +207,8 @@ def test_a_long_life_and_many_fields_stay_below_2_mb():
   generator = np.random.default_rng(0)
   ids = generator.integers(0, 99, [100, 200, 32])
   born = np.arange(100) + 8600
-  slots = Slots(ids, np.full(ids.shape, 1 / 32), generator.random(100), np.ones(100), np.arange(100), born, born,
-                generator.standard_normal(100))
+  slots = small_slots(ids, labels=generator.random(100), born_spans=born, influences=generator.standard_normal(100),
+                      spec=spec)
   losses = generator.random(20_000).tolist()
   stage = make_stages()[2]
   stages = [dataclasses.replace(stage, summary=dataclasses.replace(stage.summary, span=span, outer_losses=losses))

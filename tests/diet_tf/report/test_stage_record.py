@@ -7,15 +7,13 @@ import numpy as np
 import pytest
 
 from diet_tf.errors import FormatError
-from diet_tf.memory.slots import Slots
 from diet_tf.report.stage_record import StageRecord, StageSummary, slots_by_age
 from tests.diet_tf.small_report import make_stages
+from tests.diet_tf.small_slots import small_slots
 
 
 def test_slots_by_age():
-  count = 5
-  slots = Slots(np.zeros((count, 1, 1)), np.ones((count, 1, 1)), np.zeros(count), np.ones(count), np.arange(count),
-                np.array([1, 1, 2, 3, 3]), np.array([1, 3, 2, 3, 3]), np.zeros(count))
+  slots = small_slots(np.zeros((5, 1)), born_spans=[1, 1, 2, 3, 3], updated_spans=[1, 3, 2, 3, 3])
   assert slots_by_age(slots, 3) == {1: {"changed": 1, "kept": 1}, 2: {"changed": 0, "kept": 1},
                                     3: {"changed": 2, "kept": 0}}
 

@@ -23,12 +23,12 @@ from diet_tf.io.documents import canonical_digest
 from diet_tf.log.features import FeatureSpec, Field, Label
 from diet_tf.memory.memory import Memory, save_memory
 from diet_tf.memory.recipe import Recipe
-from diet_tf.memory.slots import Slots
 from diet_tf.store.commit import FileInfo, data_digest
 from diet_tf.store.garbage import collect_garbage, repair
 from diet_tf.store.memories import load_memory
 from diet_tf.store.store import STEPS, Store, memory_folder
 from diet_tf.store.verification import check_store
+from tests.diet_tf.small_slots import small_slots
 
 # Imports neither TensorFlow nor NumPy, so that a process costs a fraction of a second.
 WRITER = """
@@ -210,10 +210,7 @@ class TestFeatureSpec:
   SPEC = FeatureSpec(fields=(Field("user", "user", hash_ids=10),), label=Label("click"))
 
   def memory(self, folder: pathlib.Path, name: str, spec: FeatureSpec) -> str:
-    one = np.ones([2, 1, 1])
-    slots = Slots(ids=one, weights=one, slot_ids=np.arange(2), **{
-        array: np.ones(2) for array in ("labels", "sample_weights", "born_spans", "updated_spans", "influences")})
-    made = Memory.create(slots, spec, Recipe(), span=1, num_examples_seen=10, budget={})
+    made = Memory.create(small_slots(np.ones([2, 1])), spec, Recipe(), span=1, num_examples_seen=10, budget={})
     save_memory(str(folder / name), made)
     return str(folder / name)
 

@@ -12,7 +12,6 @@ from diet_tf.errors import ConfigError
 from diet_tf.log.features import FeatureSpec, Field, Label
 from diet_tf.memory.memory import Memory
 from diet_tf.memory.recipe import Recipe
-from diet_tf.memory.slots import Slots
 from diet_tf.models import build_model, parameter_group
 from diet_tf.training.bilevel import (
   GROUPS,
@@ -22,6 +21,7 @@ from diet_tf.training.bilevel import (
   binary_cross_entropy,
   packed_features,
 )
+from tests.diet_tf.small_slots import small_slots
 
 SPEC = FeatureSpec(tuple(Field(name, name, hash_ids=7) for name in ("user", "item", "hour")), Label("click"))
 NUM_SLOTS, NUM_FIELDS, MAX_IDS = 8, 3, 2
@@ -162,8 +162,8 @@ def test_no_retrace_after_the_first_outer_step():
 
 def test_training_equals_keras_fit_by_the_recipe():
   values = {name: value.numpy() for name, value in make_inputs("float32").items()}
-  count = np.arange(NUM_SLOTS)
-  slots = Slots(*(values[name] for name in ("ids", "weights", "labels", "sample_weights")), *[count] * 4)
+  slots = small_slots(values["ids"], values["weights"], labels=values["labels"],
+                      sample_weights=values["sample_weights"], spec=SPEC)
   recipe = Recipe(batch_size=4, epochs=3, beta_1=INNER.beta_1, beta_2=INNER.beta_2, epsilon=INNER.epsilon,
                   learning_rates=dict(zip(GROUPS, values["learning_rates"].tolist())),
                   step_multipliers=tuple(values["step_multipliers"].tolist()))

@@ -5,6 +5,7 @@ import numpy as np
 from diet_tf.log.features import FeatureSpec, Field, Label
 from diet_tf.memory.slots import Slots
 from diet_tf.training.compact import OTHER_ID, CompactIds
+from tests.diet_tf.small_slots import small_slots
 
 SPEC = FeatureSpec((Field("user", "user", hash_ids=100), Field("colour", "colour", vocabulary_ids=5, vocabulary=("r",)),
                     Field("price", "price", boundaries=(1.0, 2.0))), Label("click"))
@@ -14,13 +15,12 @@ WEIGHTS = np.array([[[1, 0], [1, 0], [0.25, 0.75]],
                     [[0.5, 0.5], [0.5, 0.5], [1, 0]]])
 
 
-def make_slots(ids=IDS, weights=WEIGHTS):
-  count = np.arange(len(ids))
-  return Slots(ids, weights, count / 2, count + 1, count, count, count, count)
+SLOTS = small_slots(IDS, WEIGHTS, labels=[0, 0.5], sample_weights=[1, 2], born_spans=[0, 1], influences=[0, 1],
+                    spec=SPEC)
 
 
 def test_a_literal_renaming():
-  compact = CompactIds.of(SPEC, make_slots())
+  compact = CompactIds.of(SPEC, SLOTS)
   # The padding of weight 0 does not occur; the id 0 ("missing") of price does.
   assert [known.tolist() for known in compact.occurring] == [[30, 70], [1, 2], [0, 1, 3]]
   assert compact.spec.num_ids == (3, 3, 4)
@@ -30,8 +30,10 @@ def test_a_literal_renaming():
 
 def test_the_renaming_can_be_undone():
   random = np.random.default_rng(0)
-  slots = make_slots(np.stack([random.integers(n, size=(20, 4)) for n in SPEC.num_ids], axis=1),
-                     random.dirichlet(np.ones(4), size=(20, 3)))
+  numbers = np.arange(20)
+  slots = small_slots(np.stack([random.integers(n, size=(20, 4)) for n in SPEC.num_ids], axis=1),
+                      random.dirichlet(np.ones(4), size=(20, 3)), labels=numbers / 20, sample_weights=numbers + 1,
+                      born_spans=numbers, influences=numbers, spec=SPEC)
   compact = CompactIds.of(SPEC, slots)
   renamed = compact.slots(slots)
   for field, known in enumerate(compact.occurring):
@@ -42,14 +44,14 @@ def test_the_renaming_can_be_undone():
 
 
 def test_other_ids_become_the_one_for_all_others():
-  compact = CompactIds.of(SPEC, make_slots())
+  compact = CompactIds.of(SPEC, SLOTS)
   renamed = compact.rename(np.array([[0, 0, 2], [29, 3, 2], [31, 4, 2], [99, 0, 2]]))
   assert (renamed == OTHER_ID).all()
 
 
 def test_padding_stays_without_weight_and_within_the_id_space():
-  compact = CompactIds.of(SPEC, make_slots())
-  renamed = compact.slots(make_slots())
+  compact = CompactIds.of(SPEC, SLOTS)
+  renamed = compact.slots(SLOTS)
   np.testing.assert_array_equal(renamed.weights, WEIGHTS)
   assert (renamed.ids[WEIGHTS == 0] == 0).all()
 
@@ -57,12 +59,12 @@ def test_padding_stays_without_weight_and_within_the_id_space():
 def test_a_field_that_no_slot_has_is_a_field_still():
   weights = WEIGHTS.copy()
   weights[:, 1] = 0
-  compact = CompactIds.of(SPEC, make_slots(weights=weights))
+  compact = CompactIds.of(SPEC, SLOTS.replace(weights=weights))
   assert compact.spec.num_ids[1] == 2
   assert (compact.rename(IDS)[:, 1] == OTHER_ID).all()
 
 
 def test_ids_of_all_parts_occur():
-  first, second = (make_slots(IDS[row:row + 1], WEIGHTS[row:row + 1]) for row in range(2))
-  both, whole = CompactIds.of(SPEC, first, second), CompactIds.of(SPEC, make_slots())
+  first, second = (SLOTS.take(np.array([row])) for row in range(2))
+  both, whole = CompactIds.of(SPEC, first, second), CompactIds.of(SPEC, SLOTS)
   assert both.spec == whole.spec

@@ -4,19 +4,17 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from diet_tf.memory.slots import Slots
 from diet_tf.training.bilevel import InnerSettings, TrainingInputs, binary_cross_entropy
 from diet_tf.training.proxies import drawn_features, initial_weights, loss_of_probabilities, make_proxies, make_training
 from tests.diet_tf.small_log import SPEC, draw
+from tests.diet_tf.small_slots import small_slots
 
 INNER = InnerSettings(batch_size=4, epochs=2)
 WRAPPED = "diet_tf.models:TfrsRanking(member=lr)"
 
 
 def make_slots(count=8):
-  numbers = np.arange(count)
-  return Slots(draw(count)[0][..., None], np.ones((count, 3, 1)), np.linspace(0.1, 0.9, count), np.ones(count), numbers,
-               numbers, numbers, numbers)
+  return small_slots(draw(count)[0], labels=np.linspace(0.1, 0.9, count), spec=SPEC)
 
 
 def make_inputs(slots):
