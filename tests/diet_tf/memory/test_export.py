@@ -32,12 +32,13 @@ IDS = np.array([[[7, 8], [1, 0]], [[9, 0], [2, 0]], [[4, 5], [3, 0]]])
 WEIGHTS = np.array([[[0.25, 0.75], [1, 0]], [[1, 0], [1, 0]], [[0, 1], [1, 0]]])
 
 
-@pytest.fixture
-def memory(tmp_path: pathlib.Path) -> Memory:
+@pytest.fixture(params=["made", "read back"])
+def memory(request: pytest.FixtureRequest, tmp_path: pathlib.Path) -> Memory:
   slots = small_slots(IDS, WEIGHTS, labels=[0.1, 0.5, 1], sample_weights=[0.5, 1, 1.5], slot_ids=[10, 30, 20],
                       born_spans=[1, 1, 2], updated_spans=[1, 2, 2], influences=[0.5, -0.25, 0], spec=SPEC)
   made = Memory.create(slots, SPEC, Recipe(batch_size=2, epochs=3), span=2, num_examples_seen=300, budget={})
-  return save_memory(str(tmp_path / "memory"), made)
+  saved = save_memory(str(tmp_path / "memory"), made)
+  return saved if request.param == "made" else load_memory(str(tmp_path / "memory"))
 
 
 def written(memory: Memory, tmp_path: pathlib.Path, export_format: str) -> pathlib.Path:

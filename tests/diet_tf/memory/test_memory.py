@@ -50,6 +50,19 @@ def make_memory(num_slots: int = 10, **changes: Any) -> Memory:
   return Memory.create(make_slots(num_slots), SPEC, recipe, **{**arguments, **changes})
 
 
+@pytest.fixture(params=["made", "read back"])
+def kept(request: pytest.FixtureRequest, tmp_path: pathlib.Path) -> Callable[[Memory], Memory]:
+  """Gives a memory as it was made, or as it is read after it was saved: what holds of one holds of the other."""
+  if request.param == "made":
+    return lambda memory: memory
+
+  def read_back(memory: Memory) -> Memory:
+    save_memory(str(tmp_path / "memory"), memory, num_shards=2)
+    return load_memory(str(tmp_path / "memory"), spec=memory.spec)
+
+  return read_back
+
+
 class LinearModel(tf.keras.Model):
   """Logits [B] from one weight per user id and no other input, for modes weighted and sampled."""
 
@@ -92,17 +105,18 @@ class TestRecipe:
     assert isinstance(recipe_optimizer(recipe), optimizers.GroupedAdam)
     assert recipe_optimizer(recipe).get_config()["learning_rates"] == recipe.learning_rates
 
-  def test_compile_asks_how_to_read_the_output(self) -> None:
+  def test_compile_asks_how_to_read_the_output(self, kept: Callable[[Memory], Memory]) -> None:
     pytest.importorskip("diet_tf.models.optimizers")
     model = tf.keras.Sequential([tf.keras.layers.Dense(1, activation="sigmoid")])
+    original = kept(make_memory())
     with pytest.raises(ConfigError, match="from_logits"):
-      make_memory().compile(model)
-    assert not make_memory().compile(model, from_logits=False).loss.from_logits
+      original.compile(model)
+    assert not original.compile(model, from_logits=False).loss.from_logits
 
-  def test_fit_weighs_slots_by_their_sample_weights(self) -> None:
+  def test_fit_weighs_slots_by_their_sample_weights(self, kept: Callable[[Memory], Memory]) -> None:
     # One step of gradient descent with rate 1 from logits 0: user u moves by the mean over the batch of
     # sample_weight * (label - 1/2) * id weight; Keras's own loss would use one weight for the whole batch.
-    original, model = dataclasses.replace(make_memory(4), recipe=Recipe(batch_size=4, epochs=1)), LinearModel()
+    original, model = dataclasses.replace(kept(make_memory(4)), recipe=Recipe(batch_size=4, epochs=1)), LinearModel()
     original.compile(model, optimizer=tf.keras.optimizers.SGD(1.0))
     original.fit(model, verbose=0)
     expected = np.zeros(50)
@@ -163,9 +177,9 @@ class TestRecipe:
         original.fit(Wrong(), mode, verbose=0)
 
   @pytest.mark.parametrize("mode", ["weighted", "sampled"])
-  def test_fit_takes_the_recipe_s_steps_in_both_modes(self, mode: str) -> None:
+  def test_fit_takes_the_recipe_s_steps_in_both_modes(self, kept: Callable[[Memory], Memory], mode: str) -> None:
     pytest.importorskip("diet_tf.models.optimizers")
-    original, model = make_memory(10), LinearModel()
+    original, model = kept(make_memory(10)), LinearModel()
     history = original.fit(model, mode, verbose=0)
     assert int(model.optimizer.iterations) == 2 * 3
     assert set(history.history) >= {"loss", "auc"} and len(history.history["loss"]) == 2
@@ -448,8 +462,8 @@ class TestStrictReading:
 
 class TestDataset:
 
-  def test_weighted_keeps_order_and_values(self) -> None:
-    original = make_memory(10)
+  def test_weighted_keeps_order_and_values(self, kept: Callable[[Memory], Memory]) -> None:
+    original = kept(make_memory(10))
     batches = list(original.dataset())
     assert [len(batch[1]) for batch in batches] == [4, 4, 2] and len(original.dataset()) == 3
     features = {name: np.concatenate([batch[0][name] for batch in batches]) for name in batches[0][0]}
@@ -460,26 +474,26 @@ class TestDataset:
     np.testing.assert_array_equal(np.concatenate([batch[1] for batch in batches]), original.slots.labels)
     np.testing.assert_array_equal(np.concatenate([batch[2] for batch in batches]), original.slots.sample_weights)
 
-  def test_packed_forms(self) -> None:
-    original = make_memory(10)
+  def test_packed_forms(self, kept: Callable[[Memory], Memory]) -> None:
+    original = kept(make_memory(10))
     features = next(iter(original.dataset(batch_size=3, packed=True)))[0]
     np.testing.assert_array_equal(features["ids"], original.slots.ids[:3])
     np.testing.assert_array_equal(features["weights"], original.slots.weights[:3])
     features = next(iter(original.dataset(batch_size=3, mode="sampled", packed=True)))[0]
     assert features["ids"].shape == (3, 2) and list(features) == ["ids"]
 
-  def test_field_widths_follow_the_spec(self) -> None:
+  def test_field_widths_follow_the_spec(self, kept: Callable[[Memory], Memory]) -> None:
     spec = dataclasses.replace(SPEC, fields=(SPEC.fields[0], dataclasses.replace(SPEC.fields[1], ids_per_slot=1)))
-    original = Memory.create(make_slots(), spec, Recipe(), span=1, num_examples_seen=10, budget={})
+    original = kept(Memory.create(make_slots(), spec, Recipe(), span=1, num_examples_seen=10, budget={}))
     features = next(iter(original.dataset(batch_size=3)))[0]
     assert features["user"].shape == (3, 3) and features["hour"].shape == (3, 1)
 
-  def test_repeated_epochs_are_one_pass(self) -> None:
-    dataset = make_memory(10).dataset(repeat_epochs=3)
+  def test_repeated_epochs_are_one_pass(self, kept: Callable[[Memory], Memory]) -> None:
+    dataset = kept(make_memory(10)).dataset(repeat_epochs=3)
     assert len(dataset) == 9 and [len(batch[1]) for batch in dataset] == [4, 4, 2] * 3
 
-  def test_sampled_draws_are_a_function_of_seed_and_epoch(self) -> None:
-    original = make_memory(40)
+  def test_sampled_draws_are_a_function_of_seed_and_epoch(self, kept: Callable[[Memory], Memory]) -> None:
+    original = kept(make_memory(40))
 
     def draws(dataset: tf.data.Dataset) -> np.ndarray:
       return np.concatenate([batch[0]["user"] for batch in dataset])
@@ -493,9 +507,9 @@ class TestDataset:
     assert (three_epochs[0] != three_epochs[1]).any()
     assert (draws(original.dataset(mode="sampled", seed=6)) != three_epochs[0]).any()
 
-  def test_sampled_frequencies_are_the_weights(self) -> None:
+  def test_sampled_frequencies_are_the_weights(self, kept: Callable[[Memory], Memory]) -> None:
     # 400 epochs of 20 slots draw id 3s+2 with probability 3/4: 8000 draws, standard error 0.0048.
-    original = make_memory(20)
+    original = kept(make_memory(20))
     dataset = original.dataset(20, mode="sampled", seed=1, repeat_epochs=400)
     user = np.stack([batch[0]["user"] for batch in dataset])
     second = user == original.slots.ids[:, 0, 1]
@@ -504,24 +518,24 @@ class TestDataset:
     np.testing.assert_allclose(second.mean(axis=0), 0.75, atol=5 * np.sqrt(0.75 * 0.25 / 400))
 
   @pytest.mark.parametrize("mode", ["weighted", "sampled"])
-  def test_works_under_a_distribution_strategy(self, mode: str) -> None:
+  def test_works_under_a_distribution_strategy(self, kept: Callable[[Memory], Memory], mode: str) -> None:
     strategy = tf.distribute.MirroredStrategy(["/cpu:0"])
-    dataset = strategy.experimental_distribute_dataset(make_memory(10).dataset(mode=mode))
+    dataset = strategy.experimental_distribute_dataset(kept(make_memory(10)).dataset(mode=mode))
     assert sum(len(batch[1]) for batch in dataset) == 10
 
-  def test_unknown_mode_is_refused(self) -> None:
+  def test_unknown_mode_is_refused(self, kept: Callable[[Memory], Memory]) -> None:
     with pytest.raises(ConfigError, match="'weighted' or 'sampled'"):
-      make_memory().dataset(mode="bagged")
+      kept(make_memory()).dataset(mode="bagged")
 
-  def test_ids_that_occur(self) -> None:
-    users, hours = make_memory(2).ids_per_field()
+  def test_ids_that_occur(self, kept: Callable[[Memory], Memory]) -> None:
+    users, hours = kept(make_memory(2)).ids_per_field()
     np.testing.assert_array_equal(users, [1, 2, 4, 5])
     np.testing.assert_array_equal(hours, [0, 1])
 
 
-def test_slots_are_packed_when_the_memory_is_made() -> None:
+def test_slots_are_packed_when_the_memory_is_made(kept: Callable[[Memory], Memory]) -> None:
   slots = make_slots(1).replace(ids=np.array([[[8, 4, 5], [3, 0, 0]]]),
                                 weights=np.array([[[0, 0.5, 0.5], [1, 0, 0]]]))
-  packed = Memory.create(slots, SPEC, Recipe(), span=1, num_examples_seen=10, budget={}).slots
+  packed = kept(Memory.create(slots, SPEC, Recipe(), span=1, num_examples_seen=10, budget={})).slots
   np.testing.assert_array_equal(packed.ids[0, 0], [4, 5, 0])
   assert packed_left(packed) is packed
