@@ -20,7 +20,6 @@ from diet_tf.io.documents import canonical_digest
 from diet_tf.log.features import FeatureSpec, Field, Label
 from diet_tf.log.salt import Salt
 from diet_tf.memory import manifest
-from diet_tf.memory.keras_training import SoftLabelAUC, recipe_optimizer
 from diet_tf.memory.manifest import read_manifest
 from diet_tf.memory.memory import Memory, save_memory
 from diet_tf.memory.recipe import Recipe
@@ -77,33 +76,7 @@ class LinearModel(tf.keras.Model):
     return rows if "user/weights" not in features else tf.reduce_sum(rows * features["user/weights"], axis=1)
 
 
-class TestRecipe:
-
-  def test_round_trip(self) -> None:
-    recipe = Recipe(batch_size=32, epochs=3, step_multipliers=(1.0, 0.5), learning_rates={
-        "embedding": 0.01, "linear": 0.02, "dense": 0.003})
-    assert Recipe.from_dict(json.loads(json.dumps(recipe.to_dict()))) == recipe
-
-  @pytest.mark.parametrize("change", [
-      {"batch_size": 0}, {"epochs": 0}, {"beta_1": 1.0}, {"epsilon": 0.0}, {"learning_rates": {"dense": 0.1}},
-      {"learning_rates": {"embedding": float("nan"), "linear": 1, "dense": 1}}, {"step_multipliers": (-1.0,)},
-      {"order": "shuffled"}])
-  def test_value_out_of_range_is_named(self, change: dict[str, Any]) -> None:
-    with pytest.raises(ConfigError, match=next(iter(change))):
-      Recipe(**change)
-
-  def test_unknown_key_is_named(self) -> None:
-    with pytest.raises(ConfigError, match="momentum"):
-      Recipe.from_dict({"momentum": 0.9})
-
-  def test_steps_count_the_smaller_last_batch(self) -> None:
-    assert Recipe(batch_size=4).steps_per_epoch(10) == 3
-
-  def test_optimizer_has_the_recipe_s_rates(self) -> None:
-    optimizers = pytest.importorskip("diet_tf.models.optimizers")
-    recipe = Recipe(step_multipliers=(1.0, 0.5))
-    assert isinstance(recipe_optimizer(recipe), optimizers.GroupedAdam)
-    assert recipe_optimizer(recipe).get_config()["learning_rates"] == recipe.learning_rates
+class TestTraining:
 
   def test_compile_asks_how_to_read_the_output(self, kept: Callable[[Memory], Memory]) -> None:
     pytest.importorskip("diet_tf.models.optimizers")
@@ -183,23 +156,6 @@ class TestRecipe:
     history = original.fit(model, mode, verbose=0)
     assert int(model.optimizer.iterations) == 2 * 3
     assert set(history.history) >= {"loss", "auc"} and len(history.history["loss"]) == 2
-
-
-class TestSoftLabelAUC:
-
-  def test_soft_label_counts_as_shares_of_both_classes(self) -> None:
-    # Positives: .25 at score 0 and .75 at 1; negatives: .75 at 0 and .25 at 1. Pairs won: .75 * .75, ties: half of
-    # .25 * .75 + .75 * .25.
-    metric = SoftLabelAUC(num_thresholds=1001)
-    metric.update_state([0.25, 0.75], [0.0, 1.0])
-    assert float(metric.result()) == pytest.approx(0.75 * 0.75 + 0.25 * 0.75, abs=1e-3)
-
-  def test_hard_labels_give_what_keras_gives(self) -> None:
-    labels, logits, weights = [0.0, 1.0, 0.0, 1.0], [-1.0, 0.2, 0.5, 2.0], [1.0, 2.0, 3.0, 4.0]
-    ours, keras = (kind(from_logits=True) for kind in (SoftLabelAUC, tf.keras.metrics.AUC))
-    for metric in (ours, keras):
-      metric.update_state(labels, logits, weights)
-    assert float(ours.result()) == pytest.approx(float(keras.result()), abs=1e-6)
 
 
 class TestSaveAndLoad:

@@ -157,19 +157,5 @@ def test_a_users_own_error_is_not_hidden(spec, user_module):
     build_model(f"{user_module}:Broken", spec)
 
 
-@pytest.mark.parametrize(("name", "shape", "group"), [
-    ("bag_embedding/embedding_table:0", (9, 8), "embedding"),
-    ("bag_embedding/linear_table:0", (9, 1), "linear"),
-    ("model/user/embeddings:0", (9, 4), "embedding"),
-    ("model/user/embeddings/replica_1:0", (9, 4), "embedding"),
-    ("wide/embeddings:0", (9, 1), "linear"),
-    ("embedding_projection/kernel:0", (9, 4), "dense"),
-    ("embedding_bias:0", (9,), "dense"),
-    ("bag_embedding/embedding_table:0", None, "embedding"),
-])
-def test_the_group_of_a_variable_follows_its_own_name_and_shape(name, shape, group):
-  assert parameter_group(name, shape) == group
-
-
 def test_one_number_is_one_hidden_layer(spec):
   assert build_model("dnn(hidden_units=5)", spec).settings.hidden_units == (5,)
