@@ -8,14 +8,14 @@ import pytest
 
 ROOT = pathlib.Path(__file__).resolve().parents[1]
 _FORWARD = "models/test_forward_values.py"
-# Where what a module does is tested, of those without a test file of their name: with what they are for.
+# Where a module is tested that has no test file of its name.
 TESTED_ELSEWHERE = {
     "cli/help.py": "cli/test_main.py",
     "cli/memory.py": "cli/test_main.py",
     "distillation/clusters.py": "distillation/test_squash.py",
     "distillation/scored_examples.py": "distillation/test_squash.py",
     "fidelity/result.py": "fidelity/test_panel.py",
-    "io/documents.py": "io/test_json_files.py",
+    "io/documents.py": "../test_document_formats.py",
     "io/files.py": "../s3/test_files.py",
     "io/remote_file.py": "../s3/test_files.py",
     "io/s3.py": "test_file_systems.py",

@@ -48,8 +48,8 @@ class Commit:
     settings_digest: digest of the settings.
     run_id: name of the pipeline run that made the commit.
     created: UTC time of the commit in ISO 8601, to the second.
-    format_name: `FORMAT_NAME`.
-    format_version: version of the format, from 1 to `FORMAT_VERSION`.
+    format_name: name of the format, `diet_tf.commit`.
+    format_version: version of the format, 1 or 2.
   """
 
   span: int
