@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Sequence
-from typing import Any
 
 from diet_tf.errors import ConfigError, DataError, FormatError
 from diet_tf.io import files
-from diet_tf.io.documents import read_document
 from diet_tf.log.examples import example_shards
 from diet_tf.log.features import FeatureSpec
 from diet_tf.log.settings import LogSettings
@@ -16,7 +14,7 @@ from diet_tf.memory.manifest import MANIFEST_NAME, Manifest
 from diet_tf.progress import Progress, silent
 from diet_tf.store.store import Store
 from pipelines.encoded_spans import encoded_shards, shards_in_folder
-from tfx_components.log_gen.file_names import SUMMARY_NAME
+from tfx_components.log_gen.summary import LogSummary
 
 EXAMPLES_FOLDER = "examples"
 
@@ -47,19 +45,19 @@ def from_folder(folder: str, manifest: Manifest) -> HeldOutRows:
     DataError: there are no examples, or the memory has seen them.
     FormatError: they are of another feature spec.
   """
-  summary = _summary(folder)
+  summary = LogSummary.read(folder)
   if summary is not None:
-    if summary["feature_spec_digest"] != manifest.feature_spec_digest:
+    if summary.feature_spec_digest != manifest.feature_spec_digest:
       raise FormatError(folder, rule=f"the examples are of the memory's feature spec "
-                        f"{manifest.feature_spec_digest[:12]}.", received=str(summary["feature_spec_digest"])[:12],
+                        f"{manifest.feature_spec_digest[:12]}.", received=summary.feature_spec_digest[:12],
                         remedy="encode the span with the config of the memory: pass --config instead.")
-    if summary.get("salt_check") != manifest.salt_check:
+    if summary.salt_check != manifest.salt_check:
       raise FormatError(folder, rule=f"the ids of the examples are hashed with the memory's secret, of the check value "
-                        f"{manifest.salt_check}.", received=str(summary.get("salt_check")),
+                        f"{manifest.salt_check}.", received=str(summary.salt_check),
                         remedy="encode the span again with the secret of the memory: pass --config instead.")
-    _require_unseen([summary["span"]], manifest)
+    _require_unseen([summary.span], manifest)
   shards = shards_in_folder(folder) or example_shards(folder)
-  return HeldOutRows(tuple(shards), () if summary is None else (summary["span"],), folder)
+  return HeldOutRows(tuple(shards), () if summary is None else (summary.span,), folder)
 
 
 def from_workspace(store_uri: str, manifest: Manifest) -> HeldOutRows | None:
@@ -80,9 +78,9 @@ def from_workspace(store_uri: str, manifest: Manifest) -> HeldOutRows | None:
   for span in later:
     for name in files.names_in(files.join(root, str(span))):
       folder = files.join(root, str(span), name)
-      summary = _summary(folder)
-      if (summary is not None and summary["feature_spec_digest"] == manifest.feature_spec_digest
-          and summary.get("salt_check") == manifest.salt_check):
+      summary = LogSummary.read(folder)
+      if (summary is not None and summary.feature_spec_digest == manifest.feature_spec_digest
+          and summary.salt_check == manifest.salt_check):
         return from_folder(folder, manifest)
   return None
 
@@ -131,8 +129,3 @@ def _require_unseen(spans: Sequence[int], manifest: Manifest) -> None:
     raise DataError(f"span {', '.join(map(str, seen))}", rule="held-out rows are of a later span than the memory, "
                     "which has seen what came before.", received=f"a memory of span {manifest.span}.",
                     remedy="name a later span with --test-span, or keep one back with test_spans of the config.")
-
-
-def _summary(folder: str) -> dict[str, Any] | None:
-  path = files.join(folder, SUMMARY_NAME)
-  return read_document(path) if files.exists(path) else None

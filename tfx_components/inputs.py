@@ -20,6 +20,7 @@ from diet_tf.store.commit import Commit
 from diet_tf.store.memories import load_memory
 from diet_tf.store.store import MEMORY_PART
 from tfx_components.log_gen.file_names import SPLIT_FOLDER, SUMMARY_NAME, VOCABULARIES_NAME
+from tfx_components.log_gen.summary import LogSummary
 
 # Parts of a commit, beside the memory.
 TEACHER_PART = "teacher"
@@ -94,9 +95,9 @@ def _span_of_artifact(artifact: types.Artifact) -> int | None:
   # Not every orchestrator hands properties on; the summary that LogGen leaves beside the examples is always there.
   if artifact.has_custom_property("span"):
     return int(artifact.get_int_custom_property("span"))
-  summary = files.join(artifact.uri, SUMMARY_NAME)
-  if files.exists(summary):
-    return int(read_document(summary)["span"])
+  summary = LogSummary.read(artifact.uri)
+  if summary is not None:
+    return summary.span
   span = getattr(artifact, "span", 0)
   # TFX sets 0 where nobody set a span.
   return int(span) if span else None

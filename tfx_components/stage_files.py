@@ -20,7 +20,7 @@ from diet_tf.distillation.teacher import Teacher
 from diet_tf.errors import FormatError
 from diet_tf.io import files
 from diet_tf.io.arrays import read_arrays, write_arrays
-from diet_tf.io.documents import DocumentFormat, read_document
+from diet_tf.io.documents import DocumentFormat
 from diet_tf.io.json_files import without_nan
 from diet_tf.log.features import FeatureSpec, features_from_json
 from diet_tf.memory.memory import Memory, save_memory
@@ -30,7 +30,7 @@ from diet_tf.memory.slots import Slots
 from diet_tf.report.stage_record import VERDICT_SHAPE
 from diet_tf.store.memories import load_memory
 from tfx_components import inputs
-from tfx_components.log_gen.file_names import SUMMARY_NAME
+from tfx_components.log_gen.summary import LogSummary
 
 MEMORY_FOLDER = "memory"
 ACTIONS_NAME = "actions.npz"
@@ -170,8 +170,8 @@ class StageInputs:
 
 def salt_check_of(examples_uri: str) -> str | None:
   """The check value of the secret that the examples in a folder of LogGen were hashed with; None without one."""
-  path = files.join(examples_uri, SUMMARY_NAME)
-  return read_document(path).get("salt_check") if files.exists(path) else None
+  summary = LogSummary.read(examples_uri)
+  return None if summary is None else summary.salt_check
 
 
 def write_start(directory: str, start: Start, num_examples: int) -> None:

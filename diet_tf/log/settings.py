@@ -7,7 +7,7 @@ import json
 from typing import Any
 
 from diet_tf.errors import ConfigError
-from diet_tf.settings import build
+from diet_tf.settings import from_json
 
 SPAN_MARK = "{SPAN}"
 # Stands in the place of a span's number for the first one that is later than the newest commit.
@@ -130,7 +130,7 @@ class LogSettings:
     Raises:
       ConfigError: a key is not known or missing, or a value is not usable.
     """
-    return build(cls, json.loads(text), "log")
+    return from_json(cls, text, "log")
 
 
 def _require(holds: bool, subject: str, rule: str, received: object) -> None:

@@ -10,12 +10,12 @@ import tfx_components
 from diet_tf.distillation.gate import PREVIOUS, REFINED, START
 from diet_tf.errors import FormatError
 from diet_tf.io import arrays, files
-from diet_tf.io.json_files import write_json
 from diet_tf.log.examples import is_held_back
 from diet_tf.log.salt import Salt
 from diet_tf.report.stage_record import StageRecord, slots_by_age
 from diet_tf.store.memories import load_memory
 from tfx_components import stage_files
+from tfx_components.log_gen.summary import LogSummary
 from tfx_components.stage_files import read_refinement, read_start, read_verdict
 
 
@@ -92,7 +92,8 @@ def test_a_memory_of_another_secret_is_not_judged(workshop, first, check_of_memo
 
   workshop.spec = workshop.spec.with_salt(Salt("DIET_TF_TINY_SALT"))
   examples = workshop.examples(1)
-  write_json(f"{examples.uri}/log_summary.json", {"span": 1, "salt_check": "f" * 16})
+  LogSummary(1, 600, 0, 0, 600, 1, 0, 0, {}, (), {}, (), (), workshop.spec.digest(), "f" * 16).write(
+      f"{examples.uri}/log_summary.json")
   made = dataclasses.replace(first, examples=examples, start=saved_again(first.start, "f" * 16),
                              memory=saved_again(first.memory, check_of_memory))
   if check_of_memory == "f" * 16:

@@ -7,8 +7,10 @@ import typing
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from diet_tf.io import files as file_system
 from diet_tf.io.documents import DocumentFormat
 from diet_tf.io.shapes import Absentable, ListOf
+from tfx_components.log_gen.file_names import SUMMARY_NAME
 
 
 @dataclasses.dataclass(frozen=True)
@@ -16,21 +18,21 @@ class LogSummary:
   """What became of a span.
 
   Attributes:
-    span: its number.
-    num_rows: rows read that belong to the span, broken ones included.
-    num_quarantined: broken rows.
-    num_duplicates: exact duplicates that were dropped.
-    num_examples: examples written.
-    num_positives: those with label 1.
-    first_time: smallest time of an example; 0 where the spec has no time column.
-    last_time: largest time.
-    quarantine_reasons: broken rows by reason.
+    span: number of the span.
+    num_rows: number of rows read that belong to the span, broken ones included.
+    num_quarantined: number of broken rows.
+    num_duplicates: number of exact duplicates that were dropped.
+    num_examples: number of examples written.
+    num_positives: number of examples with label 1.
+    first_time: smallest time of an example, in the unit of the time column; 0 where the spec has none.
+    last_time: largest time of an example.
+    quarantine_reasons: number of broken rows by reason.
     joins: per used side table its pattern, way (broadcast or keyed), rows with a key, rows whose key was found.
-    vocabulary_sizes: per growing field the number of values known after the span.
-    shards: file names in order.
-    files: the log's files.
-    feature_spec_digest: of the spec that the examples are encoded with.
-    salt_check: of the secret that ids are hashed with; None without one.
+    vocabulary_sizes: per growing field, the number of values known after the span.
+    shards: names of the files of examples, in order.
+    files: paths of the log's files.
+    feature_spec_digest: digest of the spec that the examples are encoded with.
+    salt_check: check value of the secret that ids are hashed with; None without one.
   """
 
   span: int
@@ -57,6 +59,16 @@ class LogSummary:
   def write(self, path: str) -> None:
     """Writes the summary as JSON."""
     SUMMARY.write(path, self.to_dict())
+
+  @classmethod
+  def read(cls, folder: str) -> LogSummary | None:
+    """The summary that LogGen left in the folder of its output; None where there is none.
+
+    Raises:
+      FormatError: the file is damaged, or of a newer version.
+    """
+    path = file_system.join(folder, SUMMARY_NAME)
+    return cls(**SUMMARY.read(path)) if file_system.exists(path) else None
 
 
 _JOIN = {"pattern": str, "way": str, "num_keyed": int, "num_matched": int}
