@@ -92,10 +92,10 @@ class ShardInfo:
   """One TFRecord file of a memory or a span.
 
   Attributes:
-    name: file name within its folder.
+    name: name of the file within its folder.
     sha256: hex digest of the file.
-    num_bytes: size of the file, compressed.
-    num_raw_bytes: size of the uncompressed TFRecord stream, framing included.
+    num_bytes: size of the compressed file, in bytes.
+    num_raw_bytes: size of the uncompressed TFRecord stream in bytes, framing included.
     num_records: number of records.
   """
 

@@ -47,7 +47,7 @@ class Export:
     memory_digest: digest of that memory.
     span: number of the last span that the memory has seen.
     num_slots: number of the memory's slots.
-    file_bytes: the size of each file, by its path in the folder.
+    file_bytes: size of each file in bytes, by the file's path in the folder.
   """
 
   folder: str

@@ -27,7 +27,7 @@ class SelfAttention(tf.keras.layers.Layer):
   Args:
     num_heads: H.
     head_dim: width of a head.
-    seed: the initial kernel is a function of it and of its shape.
+    seed: seed of the initial kernel, which is a function of it and of the kernel's shape.
   """
 
   def __init__(self, num_heads: int, head_dim: int, *, seed: int, l2: float = 0.0, name: str = "self_attention",

@@ -22,7 +22,7 @@ class ModelSettings:
   Attributes:
     embedding_dim: D, the width of an embedding.
     hidden_units: widths of the tower's layers; one number is one layer.
-    dropout: rate after each of them, in training.
+    dropout: rate of dropout after each hidden layer in training, in [0, 1).
     l2: factor of the penalty on dense kernels. Tables carry none: its gradient would be as large as the id space.
     seed: fixes all initial weights.
     embedding_stddev: standard deviation of the initial embeddings.

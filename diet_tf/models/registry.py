@@ -36,7 +36,7 @@ class Member(NamedTuple):
 
   Attributes:
     model: a family's name, or `module:Class`.
-    settings: keyword arguments of its constructor.
+    settings: keyword arguments of the architecture's constructor.
   """
 
   model: str

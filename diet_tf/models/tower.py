@@ -44,7 +44,7 @@ class Tower(tf.keras.layers.Layer):
     hidden_units: widths of the layers; none leaves the inputs as they are.
     dropout: rate after each layer.
     l2: factor of the penalty on the kernels.
-    seed: the initial kernels are a function of it and of their shapes.
+    seed: seed of the initial kernels, which are a function of it and of their shapes.
   """
 
   def __init__(self, hidden_units: tuple[int, ...], *, dropout: float = 0.0, l2: float = 0.0, seed: int = 0,
@@ -78,7 +78,7 @@ class Head(tf.keras.layers.Layer):
   Args:
     fixed_columns: how many of the last columns have weight 1; None for all.
     l2: factor of the penalty on the free part of the kernel.
-    seed: the initial kernel is a function of it and of its shape.
+    seed: seed of the initial kernel, which is a function of it and of the kernel's shape.
   """
 
   def __init__(self, fixed_columns: int | None = 0, *, l2: float = 0.0, seed: int = 0, name: str = "head",
