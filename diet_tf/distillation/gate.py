@@ -17,7 +17,7 @@ import numpy as np
 from diet_tf.errors import ConfigError, NumericsError
 from diet_tf.log.features import FeatureSpec
 from diet_tf.progress import Progress, silent
-from diet_tf.training.slot_trainer import Candidate, SlotTrainer, adam_constants
+from diet_tf.training.slot_trainer import Candidate, SlotTrainer, trainer_constants
 
 REFINED = "refined"
 START = "start"
@@ -90,7 +90,7 @@ def judge(candidates: Mapping[str, Candidate], spec: FeatureSpec, ids: np.ndarra
   for member in settings.members:
     trainers: dict[tuple[float, ...], SlotTrainer] = {}
     for name, candidate in candidates.items():
-      constants = adam_constants(candidate.recipe)
+      constants = trainer_constants(candidate.recipe)
       if constants not in trainers:
         trainers[constants] = SlotTrainer(member, spec, [one.slots for one in candidates.values()], candidate.recipe)
       parts[name].append(_cross_entropy(labels, trainers[constants].outputs(candidate, seeds, ids)))

@@ -31,8 +31,9 @@ from diet_tf.log.features import FeatureSpec
 from diet_tf.memory.recipe import Recipe
 from diet_tf.memory.slots import Slots
 from diet_tf.models.optimizers import GroupedAdam
+from diet_tf.models.parameter_groups import PARAMETER_GROUPS
 from diet_tf.progress import Progress, silent
-from diet_tf.training.bilevel import GROUPS, InnerSettings, TrainingInputs
+from diet_tf.training.bilevel import InnerSettings, TrainingInputs
 from diet_tf.training.compact import CompactIds
 from diet_tf.training.proxies import Proxy, make_proxies
 
@@ -184,7 +185,8 @@ class LearnedMemory:
     self.label_logits = tf.Variable(np.clip(np.log(labels / (1 - labels)), -MAX_LABEL_LOGIT, MAX_LABEL_LOGIT).astype(
         np.float32), name="soft labels")
     self.log_sample_weights = tf.Variable(np.log(slots.sample_weights), name="sample weights")
-    self.log_rates = tf.Variable(np.log([rates[group] for group in GROUPS]).astype(np.float32), name="learning rates")
+    log_rates = np.log([rates[group] for group in PARAMETER_GROUPS]).astype(np.float32)
+    self.log_rates = tf.Variable(log_rates, name="learning rates")
     self.log_multipliers = tf.Variable(np.log(multipliers).astype(np.float32), name="step multipliers")
 
   @property
@@ -435,6 +437,6 @@ def _result(start: Slots, memory: LearnedMemory, recipe: Recipe, settings: Disti
   inputs = memory.inputs()
   slots = start.replace(weights=inputs.weights.numpy(), labels=inputs.labels.numpy(),
                         sample_weights=inputs.sample_weights.numpy())
-  rates = dict(zip(GROUPS, inputs.learning_rates.numpy().tolist()))
+  rates = dict(zip(PARAMETER_GROUPS, inputs.learning_rates.numpy().tolist()))
   return slots, dataclasses.replace(recipe, learning_rates=rates,
                                     step_multipliers=tuple(inputs.step_multipliers.numpy().tolist()))

@@ -9,9 +9,7 @@ from typing import Any
 
 from diet_tf.errors import ConfigError
 from diet_tf.io.documents import is_count
-
-# The groups of variables that have a learning rate of their own; see `diet_tf.models.optimizers`.
-PARAMETER_GROUPS = ("embedding", "linear", "dense")
+from diet_tf.models.parameter_groups import PARAMETER_GROUPS
 
 
 @dataclasses.dataclass(frozen=True)

@@ -28,16 +28,13 @@ import dataclasses
 from collections.abc import Callable, Sequence
 from typing import Any
 
-import numpy as np
 import tensorflow as tf
 
 from diet_tf.errors import ConfigError
+from diet_tf.models.parameter_groups import PARAMETER_GROUPS
+from diet_tf.training.slot_features import FeatureMaker, Features, PackedColumns, packed_features
+from diet_tf.training.variable_blocks import VariableBlocks, dense_gradient
 
-GROUPS = ("embedding", "linear", "dense")
-
-Features = dict[str, tf.Tensor]
-# Makes the input that a model is called with from a batch's ids, its id weights and the number of the step.
-FeatureMaker = Callable[[tf.Tensor, tf.Tensor, tf.Tensor], Features]
 Loss = Callable[[tf.Tensor, tf.Tensor], tf.Tensor]
 
 
@@ -89,7 +86,7 @@ class TrainingInputs:
     weights: `[num_slots, num_fields, max_ids]` id weights.
     labels: `[num_slots]` soft labels.
     sample_weights: `[num_slots]`.
-    learning_rates: `[3]`, in the order of `GROUPS`.
+    learning_rates: `[3]`, in the order of `PARAMETER_GROUPS`.
     step_multipliers: `[num_steps]`.
   """
 
@@ -105,47 +102,9 @@ class TrainingInputs:
     return [self.weights, self.labels, self.sample_weights, self.learning_rates, self.step_multipliers]
 
 
-def packed_features(ids: tf.Tensor, weights: tf.Tensor, step: tf.Tensor) -> Features:
-  """The packed input form of `diet_tf.models.RankingModel`."""
-  del step
-  return {"ids": ids, "weights": weights}
-
-
-class PackedColumns:
-  """The packed form without the places beyond each field's `max_ids`, which are padding in every slot.
-
-  Args:
-    max_ids: per field, how many places are kept.
-    width: places of a field in the slots, axis 2 of ids and weights.
-  """
-
-  def __init__(self, max_ids: Sequence[int], width: int) -> None:
-    self._num_places = len(max_ids) * width
-    self._fields = np.repeat(np.arange(len(max_ids)), max_ids)
-    self._places = np.concatenate([field * width + np.arange(count) for field, count in enumerate(max_ids)])
-
-  def narrowed(self, values: tf.Tensor) -> tf.Tensor:
-    """The columns `[num_slots, num_columns]` of ids or id weights `[num_slots, num_fields, max_ids]`."""
-    return tf.gather(tf.reshape(values, [-1, self._num_places]), self._places, axis=1)
-
-  def __call__(self, ids: tf.Tensor, weights: tf.Tensor, step: tf.Tensor) -> Features:
-    """The features of a batch of narrowed ids and weights."""
-    del step
-    return {"ids": ids, "weights": weights, "fields": tf.constant(self._fields, tf.int64)}
-
-
 def binary_cross_entropy(targets: tf.Tensor, logits: tf.Tensor) -> tf.Tensor:
   """`[batch_size]` cross-entropy of soft targets in `[0, 1]` and logits."""
   return tf.nn.sigmoid_cross_entropy_with_logits(labels=targets, logits=tf.reshape(logits, tf.shape(targets)))
-
-
-def _dense(gradient: Any, variable: tf.Variable) -> tf.Tensor:
-  """A gradient, which may be absent or sparse, as a tensor of the variable's shape."""
-  if gradient is None:
-    return tf.zeros_like(variable)
-  if isinstance(gradient, tf.IndexedSlices):
-    return tf.math.unsorted_segment_sum(gradient.values, gradient.indices, variable.shape[0])
-  return gradient
 
 
 def _products(tape: tf.GradientTape, gradients: Sequence[Any], adjoints: Sequence[tf.Tensor],
@@ -162,53 +121,13 @@ def _products(tape: tf.GradientTape, gradients: Sequence[Any], adjoints: Sequenc
   return tape.gradient(targets, sources, output_gradients=output_gradients)
 
 
-class _Blocks:
-  """Variables as the reverse pass sees them: the small ones of a parameter group joined to one vector.
-
-  A step backwards takes some twenty operations a block, which for a bias are all overhead.
-
-  Args:
-    variables: in the order of all sequences below.
-    groups: the parameter group of each, as an index.
-  """
-
-  MAX_JOINED_ENTRIES = 1 << 16
-
-  def __init__(self, variables: Sequence[tf.Variable], groups: Sequence[int]) -> None:
-    self._variables = variables
-    self._sizes = [int(np.prod(variable.shape)) for variable in variables]
-    joined: dict[int, list[int]] = {}
-    self._members: list[list[int]] = []
-    for index, (size, group) in enumerate(zip(self._sizes, groups)):
-      if size > self.MAX_JOINED_ENTRIES:
-        self._members.append([index])
-      else:
-        joined.setdefault(group, []).append(index)
-    self._members.extend(joined.values())
-    self.groups = [groups[members[0]] for members in self._members]
-
-  def join(self, values: Sequence[Any]) -> list[tf.Tensor]:
-    """The blocks of values or gradients, absent or sparse ones too; a variable on its own keeps its shape."""
-    dense = [_dense(value, variable) for value, variable in zip(values, self._variables)]
-    return [dense[members[0]] if len(members) == 1 else
-            tf.concat([tf.reshape(dense[index], [-1]) for index in members], axis=0) for members in self._members]
-
-  def part(self, blocks: Sequence[tf.Tensor]) -> list[tf.Tensor]:
-    """The inverse of `join`."""
-    values: dict[int, tf.Tensor] = {}
-    for members, block in zip(self._members, blocks):
-      parts = [block] if len(members) == 1 else tf.split(block, [self._sizes[index] for index in members])
-      values.update((index, tf.reshape(part, self._variables[index].shape)) for index, part in zip(members, parts))
-    return [values[index] for index in range(len(self._variables))]
-
-
 class DifferentiableTraining:
   """Trains one model on slots, forwards and backwards.
 
   Args:
     model: a built Keras model that returns `[batch_size]` or `[batch_size, 1]` logits. Its variables are overwritten.
     settings: the inner loop.
-    group_of: the parameter group of a variable, one of `GROUPS`.
+    group_of: the parameter group of a variable, one of `PARAMETER_GROUPS`.
     features: makes the model's input from a batch of ids and weights; `PackedColumns` gets them narrowed.
     loss: per-example loss of `(targets, logits)`.
     form: how the model takes its input, see `diet_tf.models.inputs`; kept for those who call the model afterwards.
@@ -222,8 +141,8 @@ class DifferentiableTraining:
     self.settings = settings
     self._variables = list(model.trainable_variables)
     self._moments = [tf.Variable(tf.zeros_like(variable), trainable=False) for variable in self._variables * 2]
-    self._groups = [GROUPS.index(group_of(variable)) for variable in self._variables]
-    self._blocks = _Blocks(self._variables, self._groups)
+    self._groups = [PARAMETER_GROUPS.index(group_of(variable)) for variable in self._variables]
+    self._blocks = VariableBlocks(self._variables, self._groups)
     self._features = features
     self._narrowed = features.narrowed if isinstance(features, PackedColumns) else tf.identity
     self._loss = loss
@@ -274,7 +193,7 @@ class DifferentiableTraining:
           var=variable.handle, m=m.handle, v=v.handle, beta1_power=power_1, beta2_power=power_2,
           lr=inputs.learning_rates[group] * inputs.step_multipliers[step],
           beta1=tf.constant(self.settings.beta_1, dtype), beta2=tf.constant(self.settings.beta_2, dtype),
-          epsilon=tf.constant(self.settings.epsilon, dtype), grad=_dense(gradient, variable))
+          epsilon=tf.constant(self.settings.epsilon, dtype), grad=dense_gradient(gradient, variable))
 
   @tf.autograph.experimental.do_not_convert
   def _start(self, initial: Sequence[tf.Tensor]) -> None:
@@ -349,7 +268,7 @@ class DifferentiableTraining:
     size = self.settings.batch_size
     data = [tf.TensorArray(x.dtype, num_steps, element_shape=[size, *x.shape[1:]])
             for x in inputs.differentiable()[:3]]
-    log_rates = tf.TensorArray(inputs.learning_rates.dtype, num_steps, element_shape=[len(GROUPS)])
+    log_rates = tf.TensorArray(inputs.learning_rates.dtype, num_steps, element_shape=[len(PARAMETER_GROUPS)])
     for offset in tf.range(num_steps):
       step = num_steps - 1 - offset
       if (step + 1) % segment == 0 or offset == 0:
@@ -392,7 +311,7 @@ class DifferentiableTraining:
     hessians = self._blocks.join(second[:len(self._variables)])
     adjoints = [adjoint + hessian for adjoint, hessian in zip(adjoints, hessians)]
     parts = [tf.zeros_like(x) if part is None else part for part, x in zip(second[len(self._variables):], batch)]
-    per_group = tf.math.unsorted_segment_sum(tf.stack(per_block), self._blocks.groups, len(GROUPS))
+    per_group = tf.math.unsorted_segment_sum(tf.stack(per_block), self._blocks.groups, len(PARAMETER_GROUPS))
     return parts, per_group, adjoints, adjoints_m, adjoints_v, m, v
 
   def _rates(self, inputs: TrainingInputs, step: tf.Tensor) -> tf.Tensor:

@@ -9,27 +9,32 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from diet_tf.errors import ConfigError, DataError, NumericsError
+from diet_tf.errors import DataError, NumericsError
 from diet_tf.log.features import FeatureSpec
 from diet_tf.memory.recipe import Recipe
 from diet_tf.models import PARAMETER_GROUPS, build_model, parameter_group
 from diet_tf.models.inputs import as_logits, build_with_form, create_variables, features_in_form
 from diet_tf.models.optimizers import GroupedAdam
-
-# Rows of one prediction call; the last call is padded, so that there is one shape.
-_PREDICTION_ROWS = 8192
+from diet_tf.training.blocks import in_blocks
+from diet_tf.training.recipe_steps import (
+  ADAM_CONSTANTS,
+  constants,
+  group_rates,
+  require_constants,
+  step_multipliers,
+)
 
 
 class _RecipeAdam(GroupedAdam):
   """A recipe's Adam whose learning rates and step multipliers are variables, so that recipes share one graph.
 
   Args:
-    recipe: to begin with; one that is followed later has the same beta_1, beta_2 and epsilon.
+    recipe: recipe to begin with; one that is followed later has the same beta_1, beta_2 and epsilon.
   """
 
   def __init__(self, recipe: Recipe) -> None:
     super().__init__(beta_1=recipe.beta_1, beta_2=recipe.beta_2, epsilon=recipe.epsilon, lazy=False)
-    self._constants = (recipe.beta_1, recipe.beta_2, recipe.epsilon)
+    self._constants = constants(recipe, ADAM_CONSTANTS)
     self._group_rates = tf.Variable(tf.ones([len(PARAMETER_GROUPS)]), trainable=False)
     self._multipliers = tf.Variable(tf.ones([1]), trainable=False, shape=[None])
     self._groups: list[int] = []
@@ -41,12 +46,9 @@ class _RecipeAdam(GroupedAdam):
     Raises:
       ConfigError: its other constants differ from those of the recipe that the optimiser was made for.
     """
-    if (recipe.beta_1, recipe.beta_2, recipe.epsilon) != self._constants:
-      raise ConfigError("recipe", rule="recipes that one learner follows have the same beta_1, beta_2 and epsilon.",
-                        received=f"{(recipe.beta_1, recipe.beta_2, recipe.epsilon)} after {self._constants}.",
-                        remedy="make a new Learner for it.")
-    self._group_rates.assign([recipe.learning_rates[group] for group in PARAMETER_GROUPS])
-    self._multipliers.assign(recipe.step_multipliers or [1.0])
+    require_constants(recipe, self._constants, ADAM_CONSTANTS)
+    self._group_rates.assign(group_rates(recipe))
+    self._multipliers.assign(step_multipliers(recipe))
 
   def build(self, var_list: Iterable[tf.Variable]) -> None:
     """Creates the moments of each variable, and notes its group."""
@@ -72,10 +74,11 @@ class Learner:
   epoch ("sampled").
 
   Args:
-    member: a panel member, see `diet_tf.models.build_model`.
-    spec: the feature spec of the examples.
-    recipe: the memory's, which gives the optimiser of trainings on the memory; all others have Adam's usual constants.
-    strategy: where to train; None takes the current strategy.
+    member: name of a panel member, see `diet_tf.models.build_model`.
+    spec: feature spec of the examples, whose whole id spaces size the tables.
+    recipe: recipe of the memory, which gives the optimiser of trainings on it; all other trainings have Adam's usual
+      constants.
+    strategy: `tf.distribute` strategy to train under; None takes the current one.
     lazy: whether a training that does not follow the recipe moves only the rows of the batch, see `GroupedAdam`.
   """
 
@@ -99,7 +102,7 @@ class Learner:
     """Takes over the rates and multipliers of another recipe, without a new trace.
 
     Args:
-      recipe: with the constants of the one that the learner was made with.
+      recipe: recipe with the constants of the one that the learner was made with.
 
     Raises:
       ConfigError: beta_1, beta_2 or epsilon are others.
@@ -110,8 +113,8 @@ class Learner:
     """Gives the model the initial weights of `seed`, and the optimisers no past.
 
     Args:
-      seed: of the initial weights.
-      learning_rate: for trainings that do not follow the recipe.
+      seed: seed of the initial weights.
+      learning_rate: Adam's rate for all parameter groups, in trainings that do not follow the recipe.
     """
     with self.strategy.scope():
       fresh = build_model(self.member, self.spec, seed=seed)
@@ -127,8 +130,8 @@ class Learner:
     """Trains one pass over a dataset in its order; returns the seconds that it took, tracing left out.
 
     Args:
-      dataset: of `({"ids", optionally "weights"}, labels [B], sample weights [B])`, packed.
-      by_recipe: whether by the memory's recipe, or by the learning rate of `reset`.
+      dataset: batches of `({"ids", optionally "weights"}, labels [B], sample weights [B])`, packed.
+      by_recipe: whether to train by the memory's recipe, or by the learning rate of `reset`.
 
     Raises:
       DataError: the dataset is empty.
@@ -159,12 +162,7 @@ class Learner:
 
   def logits(self, ids: np.ndarray) -> np.ndarray:
     """The logits of examples, `[N]` float32, from their ids `[N, num_fields]`."""
-    parts = []
-    for start in range(0, len(ids), _PREDICTION_ROWS):
-      rows = ids[start:start + _PREDICTION_ROWS]
-      padded = np.pad(rows, ((0, _PREDICTION_ROWS - len(rows)), (0, 0))) if start else rows
-      parts.append(self._predict(tf.constant(padded)).numpy()[:len(rows)])
-    return np.concatenate(parts) if parts else np.zeros([0], np.float32)
+    return in_blocks(self._predict, ids, padded=True)
 
   def flops_per_example(self, width: int) -> float:
     """Floating-point operations of training on one record with `width` ids a field (0: one id without weights).

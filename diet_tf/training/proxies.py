@@ -11,13 +11,13 @@ from diet_tf.log.features import FeatureSpec
 from diet_tf.memory.slots import Slots
 from diet_tf.models import build_model, parameter_group
 from diet_tf.models.inputs import build_with_form, create_variables, features_in_form
-from diet_tf.training.bilevel import (
-  DifferentiableTraining,
+from diet_tf.training.bilevel import DifferentiableTraining, InnerSettings, binary_cross_entropy
+from diet_tf.training.slot_features import (
   FeatureMaker,
   Features,
-  InnerSettings,
   PackedColumns,
-  binary_cross_entropy,
+  bag_features,
+  drawn_features,
   packed_features,
 )
 
@@ -43,33 +43,6 @@ class Proxy:
   def outer_features(self, ids: tf.Tensor) -> Features:
     """The model's input for `[batch_size, num_fields]` single ids."""
     return features_in_form(self.training.form, self.spec, ids, None)
-
-
-def bag_features(spec: FeatureSpec) -> FeatureMaker:
-  """Features of weighted bags, by field."""
-
-  def features(ids: tf.Tensor, weights: tf.Tensor, step: tf.Tensor) -> Features:
-    del step
-    return features_in_form("weighted", spec, ids, weights)
-
-  return features
-
-
-def drawn_features(spec: FeatureSpec, seed: int | tf.Variable) -> FeatureMaker:
-  """Features of one id per field, drawn by id weight; the same draws for one seed and step, forwards and backwards.
-
-  No gradient reaches the id weights through a draw, so that such a proxy moves labels, sample weights and rates alone.
-  """
-
-  def features(ids: tf.Tensor, weights: tf.Tensor, step: tf.Tensor) -> Features:
-    key = [tf.cast(seed, tf.int64), tf.cast(step, tf.int64)]
-    noise = tf.random.stateless_uniform(tf.shape(weights), key, 1e-12, 1.0, dtype=weights.dtype)
-    # The Gumbel trick: the largest log(weight) + Gumbel noise is a draw by weight.
-    scores = tf.math.log(tf.maximum(tf.stop_gradient(weights), 1e-30)) - tf.math.log(-tf.math.log(noise))
-    drawn = tf.gather(ids, tf.argmax(scores, axis=2), batch_dims=2)
-    return features_in_form("sampled", spec, drawn, None)
-
-  return features
 
 
 def loss_of_probabilities(targets: tf.Tensor, probabilities: tf.Tensor) -> tf.Tensor:

@@ -8,14 +8,21 @@ from collections.abc import Sequence
 import numpy as np
 import tensorflow as tf
 
-from diet_tf.errors import ConfigError
 from diet_tf.log.features import FeatureSpec
 from diet_tf.memory.recipe import Recipe
 from diet_tf.memory.slots import Slots
 from diet_tf.models.inputs import as_logits, features_in_form
-from diet_tf.training.bilevel import GROUPS, InnerSettings
+from diet_tf.training.bilevel import InnerSettings
+from diet_tf.training.blocks import in_blocks
 from diet_tf.training.compact import CompactIds
 from diet_tf.training.proxies import initial_weights, make_training
+from diet_tf.training.recipe_steps import (
+  SLOT_TRAINER_CONSTANTS,
+  constants,
+  group_rates,
+  require_constants,
+  step_multipliers,
+)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -30,17 +37,16 @@ class SlotTrainer:
   """Trains one member again and again on slots, on the ids of these slots alone; its graph is traced once.
 
   Args:
-    member: the architecture; also one that returns probabilities.
-    spec: the feature spec of slots and examples.
-    parts: all slots that it will be trained on.
-    recipe: gives the batch size and Adam's constants, which all recipes that it is trained by have in common.
+    member: name of the architecture, which may also return probabilities; see `diet_tf.models.build_model`.
+    spec: feature spec of slots and examples.
+    parts: all slots that the member will be trained on.
+    recipe: recipe that gives the batch size and Adam's constants, which all recipes that the member is trained by have
+      in common.
   """
-
-  _BATCH_ROWS = 8192
 
   def __init__(self, member: str, spec: FeatureSpec, parts: Sequence[Slots], recipe: Recipe) -> None:
     self._member = member
-    self._constants = adam_constants(recipe)
+    self._constants = trainer_constants(recipe)
     self._compact = CompactIds.of(spec, *parts)
     inner = InnerSettings(recipe.batch_size, recipe.epochs, recipe.beta_1, recipe.beta_2, recipe.epsilon)
     # Shaped by all parts together: one may fill a field further, or be wider, than the others.
@@ -57,10 +63,7 @@ class SlotTrainer:
     Raises:
       ConfigError: the recipe's batch size or Adam's constants are not those that the trainer was made with.
     """
-    if adam_constants(candidate.recipe) != self._constants:
-      raise ConfigError("recipe", rule="all recipes of one trainer have the same batch size and Adam's constants.",
-                        received=f"{adam_constants(candidate.recipe)} after {self._constants}.",
-                        remedy="make a trainer for each.")
+    require_constants(candidate.recipe, self._constants, SLOT_TRAINER_CONSTANTS)
     for variable, value in self._counters:
       variable.assign(value)
     if seed not in self._initial:
@@ -75,9 +78,7 @@ class SlotTrainer:
 
   def logits(self, ids: np.ndarray) -> np.ndarray:
     """`[num_examples]` logits of `[num_examples, num_fields]` examples after the last training."""
-    renamed = self._compact.rename(ids)
-    return np.concatenate([self._predict(tf.constant(renamed[start:start + self._BATCH_ROWS])).numpy()
-                           for start in range(0, len(ids), self._BATCH_ROWS)])
+    return in_blocks(self._predict, self._compact.rename(ids))
 
   def outputs(self, candidate: Candidate, seeds: Sequence[int], ids: np.ndarray) -> np.ndarray:
     """`[num_seeds, num_examples]` logits after a training from the initial weights of each seed."""
@@ -92,22 +93,17 @@ class SlotTrainer:
     return as_logits(self._training.model, self._training.model(features, training=False))
 
 
-def adam_constants(recipe: Recipe) -> tuple[float, ...]:
+def trainer_constants(recipe: Recipe) -> tuple[float, ...]:
   """The batch size and Adam's constants: what all recipes of one `SlotTrainer` have in common."""
-  return (recipe.batch_size, recipe.beta_1, recipe.beta_2, recipe.epsilon)
+  return constants(recipe, SLOT_TRAINER_CONSTANTS)
 
 
 def recipe_inputs(slots: Slots, recipe: Recipe) -> dict[str, tf.Tensor]:
   """The fields of `diet_tf.training.bilevel.TrainingInputs` for a training by the recipe."""
   num_steps = recipe.epochs * recipe.steps_per_epoch(len(slots))
-  multipliers = np.ones(num_steps, np.float32)
-  given = np.asarray(recipe.step_multipliers[:num_steps], np.float32)
-  if len(given):
-    multipliers[:] = given[-1]
-    multipliers[:len(given)] = given
-  rates = np.asarray([recipe.learning_rates[group] for group in GROUPS], np.float32)
   values = {"ids": slots.ids, "weights": slots.weights, "labels": slots.labels,
-            "sample_weights": slots.sample_weights, "learning_rates": rates, "step_multipliers": multipliers}
+            "sample_weights": slots.sample_weights, "learning_rates": group_rates(recipe),
+            "step_multipliers": step_multipliers(recipe, num_steps)}
   return {name: tf.constant(value) for name, value in values.items()}
 
 
@@ -116,10 +112,10 @@ def train_by_recipe(member: str, spec: FeatureSpec, candidate: Candidate, seeds:
   """`[num_seeds, num_examples]` logits of one member trained on a candidate.
 
   Args:
-    member: the architecture.
-    spec: the feature spec of slots and examples.
-    candidate: what it is trained on.
-    seeds: of the initial weights.
-    ids: `[num_examples, num_fields]` examples to score.
+    member: name of the architecture.
+    spec: feature spec of slots and examples.
+    candidate: slots and recipe that it is trained on.
+    seeds: seeds of the initial weights, one training each.
+    ids: `[num_examples, num_fields]` int32, the examples to score.
   """
   return SlotTrainer(member, spec, [candidate.slots], candidate.recipe).outputs(candidate, seeds, ids)

@@ -9,14 +9,15 @@ import tensorflow as tf
 from diet_tf.distillation.gate import GateSettings, judge
 from diet_tf.errors import ConfigError, NumericsError
 from diet_tf.memory.recipe import Recipe
-from diet_tf.training.bilevel import GROUPS, InnerSettings
+from diet_tf.models.parameter_groups import PARAMETER_GROUPS
+from diet_tf.training.bilevel import InnerSettings
 from diet_tf.training.slot_trainer import Candidate, SlotTrainer, recipe_inputs, train_by_recipe
 from tests.diet_tf.small_log import SPEC, draw, true_logits
 from tests.diet_tf.small_slots import small_slots
 
 NUM_SLOTS = 96
 INNER = InnerSettings(batch_size=32, epochs=3)
-RECIPE = Recipe(batch_size=32, epochs=3, beta_2=0.99, learning_rates=dict.fromkeys(GROUPS, 0.1))
+RECIPE = Recipe(batch_size=32, epochs=3, beta_2=0.99, learning_rates=dict.fromkeys(PARAMETER_GROUPS, 0.1))
 SETTINGS = GateSettings(members=("lr",), num_seeds=2)
 IDS, LABELS, _ = draw(3000, seed=9)
 
@@ -115,11 +116,11 @@ def test_training_starts_from_the_seeds_and_ends_apart():
   assert np.abs(found[0] - found[1]).max() > 1e-3
 
 
-def test_scores_do_not_depend_on_the_batch():
+def test_scores_do_not_depend_on_the_batch(monkeypatch):
   found = []
   for rows in (50, 16):
     trainer = SlotTrainer("lr", SPEC, [GOOD.slots], RECIPE)
-    trainer._BATCH_ROWS = rows
+    monkeypatch.setattr("diet_tf.training.blocks.BLOCK_ROWS", rows)
     found.append(trainer.outputs(GOOD, [7], IDS[:50]))
   np.testing.assert_allclose(found[0], found[1], rtol=1e-5, atol=1e-6)
 

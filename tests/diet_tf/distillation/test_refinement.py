@@ -25,7 +25,8 @@ from diet_tf.distillation.refinement import (
 from diet_tf.errors import ConfigError, NumericsError
 from diet_tf.memory.recipe import Recipe
 from diet_tf.memory.slots import Slots
-from diet_tf.training.bilevel import GROUPS, InnerSettings
+from diet_tf.models.parameter_groups import PARAMETER_GROUPS
+from diet_tf.training.bilevel import InnerSettings
 from diet_tf.training.slot_trainer import Candidate, train_by_recipe
 from tests.diet_tf.small_log import SPEC, draw, true_logits
 from tests.diet_tf.small_slots import small_slots
@@ -242,7 +243,8 @@ def test_learned_tensors_start_as_the_slots_say():
   np.testing.assert_allclose(inputs.weights, START.weights, atol=1e-6)
   np.testing.assert_allclose(inputs.labels, START.labels, rtol=1e-6)
   np.testing.assert_allclose(inputs.sample_weights, START.sample_weights / START.sample_weights.mean(), rtol=1e-5)
-  np.testing.assert_allclose(inputs.learning_rates, [RECIPE.learning_rates[group] for group in GROUPS], rtol=1e-6)
+  np.testing.assert_allclose(inputs.learning_rates, [RECIPE.learning_rates[group] for group in PARAMETER_GROUPS],
+                             rtol=1e-6)
   np.testing.assert_allclose(inputs.step_multipliers, 1)
 
 
@@ -335,7 +337,8 @@ def test_multipliers_keep_their_course_over_another_length():
 def test_the_first_recipe_is_of_the_settings_and_later_ones_of_the_one_before():
   assert RECIPE.learning_rates == {"embedding": 0.01, "linear": 0.2, "dense": 0.01}
   assert RECIPE.step_multipliers == (1.0,) * 6
-  before = Recipe(batch_size=4, epochs=1, learning_rates=dict.fromkeys(GROUPS, 0.5), step_multipliers=(1.0, 2.0))
+  before = Recipe(batch_size=4, epochs=1, learning_rates=dict.fromkeys(PARAMETER_GROUPS, 0.5),
+                  step_multipliers=(1.0, 2.0))
   after = initial_recipe(SETTINGS, 16, before)
   assert after.learning_rates == before.learning_rates and (after.batch_size, after.epochs) == (8, 2)
   np.testing.assert_allclose(after.step_multipliers, [1, 4 / 3, 5 / 3, 2])

@@ -5,7 +5,7 @@ import tensorflow as tf
 from diet_tf.errors import ConfigError
 from diet_tf.log.features import FeatureSpec, Field, Label
 from diet_tf.models import BagEmbedding
-from diet_tf.training.bilevel import PackedColumns
+from diet_tf.training.slot_features import PackedColumns
 
 
 def two_fields(**settings) -> BagEmbedding:

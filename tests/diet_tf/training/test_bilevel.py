@@ -12,9 +12,8 @@ from diet_tf.errors import ConfigError
 from diet_tf.log.features import FeatureSpec, Field, Label
 from diet_tf.memory.memory import Memory
 from diet_tf.memory.recipe import Recipe
-from diet_tf.models import build_model, parameter_group
+from diet_tf.models import PARAMETER_GROUPS, build_model, parameter_group
 from diet_tf.training.bilevel import (
-  GROUPS,
   DifferentiableTraining,
   InnerSettings,
   PackedColumns,
@@ -57,7 +56,7 @@ def unrolled_loss(training, initial, inputs):
   """The outer loss as a plain composition of tensors, for a tape to differentiate through all steps."""
   weights = dict(zip([variable.name for variable in training.variables], initial))
   moments = {name: (tf.zeros_like(value), tf.zeros_like(value)) for name, value in weights.items()}
-  groups = {variable.name: GROUPS.index(parameter_group(variable)) for variable in training.variables}
+  groups = {variable.name: PARAMETER_GROUPS.index(parameter_group(variable)) for variable in training.variables}
   for step in range(NUM_STEPS):
     rows = slice((step * INNER.batch_size) % NUM_SLOTS, (step * INNER.batch_size) % NUM_SLOTS + INNER.batch_size)
     with tf.GradientTape() as tape:
@@ -165,7 +164,7 @@ def test_training_equals_keras_fit_by_the_recipe():
   slots = small_slots(values["ids"], values["weights"], labels=values["labels"],
                       sample_weights=values["sample_weights"], spec=SPEC)
   recipe = Recipe(batch_size=4, epochs=3, beta_1=INNER.beta_1, beta_2=INNER.beta_2, epsilon=INNER.epsilon,
-                  learning_rates=dict(zip(GROUPS, values["learning_rates"].tolist())),
+                  learning_rates=dict(zip(PARAMETER_GROUPS, values["learning_rates"].tolist())),
                   step_multipliers=tuple(values["step_multipliers"].tolist()))
   memory = Memory.create(slots, SPEC, recipe, span=1, num_examples_seen=100, budget={})
   training = make_training("deepfm", "float32")
