@@ -25,13 +25,13 @@ from diet_tf.report.stage_record import StageRecord, StageSummary
 from diet_tf.store.commit import Commit
 from diet_tf.store.memories import load_memory
 from diet_tf.store.store import MEMORY_PART, Store
+from diet_tf.training.blocks import in_blocks
 from pipelines.encoded_spans import committed_shards, encoded_shards
 from pipelines.workspace import SpanRecord, Workspace
 from tfx_components.inputs import TEACHER_PART, VOCABULARIES_PART
 from tfx_components.stage_files import STAGE_NAME
 from tfx_components.training import prepare
 
-_TEACHER_BATCH = 8192
 _COVERAGE_BATCH = 1 << 14
 
 
@@ -102,9 +102,7 @@ class Evaluation:
     teacher = Teacher.load(self.store.path(newest, TEACHER_PART), self.config.features, self.config.teacher)
 
     def probabilities(ids: np.ndarray) -> np.ndarray:
-      parts = [tf.sigmoid(teacher.logits(ids[start:start + _TEACHER_BATCH])).numpy()
-               for start in range(0, len(ids), _TEACHER_BATCH)]
-      return np.concatenate(parts)
+      return in_blocks(lambda block: tf.sigmoid(teacher.logits(block)), ids)
 
     return evaluate_panel(log_shards, load_memory(memory_uri), test_shards, self.config.panel,
                           teacher_probabilities=probabilities, bayes_auc=bayes_auc, memory_uri=memory_uri,

@@ -27,6 +27,7 @@ from benchmarks.fidelity.variants import Variant, ablations, from_scratch_varian
 from diet_tf.config.config import Config
 from diet_tf.distillation.settings import StageSettings
 from diet_tf.distillation.stage import num_slots_within
+from diet_tf.fidelity.trainings import train_on_log
 from diet_tf.io import files
 from diet_tf.io.arrays import read_arrays, write_arrays
 from diet_tf.log.examples import is_held_back
@@ -35,6 +36,7 @@ from diet_tf.memory.recipe import Recipe
 from diet_tf.memory.slots import Slots
 from diet_tf.models import RankingModel
 from diet_tf.store.memories import load_memory
+from diet_tf.training.blocks import in_blocks
 from diet_tf.training.learner import Learner
 
 # Models early in their training, for EL2N and GraNd: so many initialisations, over this first share of the log.
@@ -42,7 +44,6 @@ NUM_EARLY_MODELS = 5
 EARLY_SHARE = 0.2
 EARLY_MEMBER, EARLY_RATE = "dnn", 2e-3
 SELECTION_SPANS = 3
-_BATCH = 8192
 
 
 @dataclasses.dataclass(frozen=True)
@@ -169,11 +170,6 @@ def _slots_by_age(memory: Memory) -> dict[str, int]:
   return {str(span): int(count) for span, count in zip(spans, counts, strict=True)}
 
 
-def _in_batches(function: Any, ids: np.ndarray) -> np.ndarray:
-  return np.concatenate([np.asarray(function(tf.constant(ids[start:start + _BATCH])))
-                         for start in range(0, len(ids), _BATCH)])
-
-
 def _hidden(model: RankingModel) -> Any:
   """A function from ids to the inputs of a model's last layer that have a trained weight."""
 
@@ -189,16 +185,14 @@ def _teacher_view(teacher: Any, log: EncodedLog) -> dict[str, np.ndarray]:
   rows = log.train
   early = rows.take(np.arange(round(EARLY_SHARE * len(rows))))
   learner = Learner(EARLY_MEMBER, log.spec, Recipe())
-  dataset = example_batches(early, LOG_BATCH_SIZE).map(
-      lambda ids, labels, _: ({"ids": ids}, labels, tf.ones_like(labels)))
+  batches = example_batches(early, LOG_BATCH_SIZE)
   logits, hidden = [], []
   for index in range(NUM_EARLY_MODELS):
-    learner.reset(teacher.seed * NUM_EARLY_MODELS + index, EARLY_RATE)
-    learner.train(dataset)
+    train_on_log(learner, batches, seed=teacher.seed * NUM_EARLY_MODELS + index, learning_rate=EARLY_RATE)
     logits.append(learner.logits(rows.ids))
-    hidden.append(_in_batches(_hidden(learner.model), rows.ids))
-  return {"logits": _in_batches(teacher.logits, rows.ids), "early_logits": np.stack(logits),
-          "early_hidden": np.stack(hidden), "hidden": _in_batches(_hidden(teacher.reference_member), rows.ids)}
+    hidden.append(in_blocks(_hidden(learner.model), rows.ids))
+  return {"logits": in_blocks(teacher.logits, rows.ids), "early_logits": np.stack(logits),
+          "early_hidden": np.stack(hidden), "hidden": in_blocks(_hidden(teacher.reference_member), rows.ids)}
 
 
 @dataclasses.dataclass(frozen=True)

@@ -9,13 +9,16 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
 from diet_tf import metrics
 from diet_tf.errors import DataError
+from diet_tf.fidelity.break_even import BreakEven
+from diet_tf.fidelity.scores import components_of_seeds, of_seeds
+from diet_tf.io.json_files import without_nan
 from diet_tf.metrics import Estimate, PairedDifference
 
 LOG, MEMORY, START, STATIC, FROM_SCRATCH = "log", "memory", "start", "static", "from_scratch"
@@ -122,11 +125,7 @@ def seed_recoveries(memory_aucs: np.ndarray, log_aucs: np.ndarray) -> np.ndarray
 
 def seed_aucs(trained: Trained, labels: np.ndarray) -> np.ndarray:
   """The AUC of each training, as `[num_seeds]` float64."""
-  return np.array([metrics.auc(labels, logits) for logits in trained.logits])
-
-
-def _components(trained: Trained, labels: np.ndarray) -> np.ndarray:
-  return np.stack([metrics.auc_components(labels, logits) for logits in trained.logits])
+  return of_seeds(metrics.auc, labels, trained.logits)
 
 
 def member_figures(scores: Scores, members: Sequence[PanelMember], labels: np.ndarray,
@@ -147,7 +146,7 @@ def member_figures(scores: Scores, members: Sequence[PanelMember], labels: np.nd
     DataError: a training is missing, or its logits are not `[num_seeds, num_test]`.
   """
   _check(scores, members, labels, baselines)
-  return [as_json(_member(scores, member, labels, baselines)) for member in members]
+  return [without_nan(_member(scores, member, labels, baselines)) for member in members]
 
 
 def _member(scores: Scores, member: PanelMember, labels: np.ndarray, baselines: Sequence[str]) -> dict[str, Any]:
@@ -160,15 +159,15 @@ def _member(scores: Scores, member: PanelMember, labels: np.ndarray, baselines: 
   for source in (LOG, MEMORY, START):
     figures |= _with_error(f"{source}_auc", aucs.get(source))
   for source in (LOG, MEMORY):
-    figures[f"{source}_logloss"] = _over_seeds(metrics.log_loss, trained[source], labels).mean()
-    figures |= _with_error(f"{source}_calibration", _over_seeds(metrics.calibration, trained[source], labels))
+    figures[f"{source}_logloss"] = of_seeds(metrics.log_loss, labels, trained[source].logits).mean()
+    figures |= _with_error(f"{source}_calibration", of_seeds(metrics.calibration, labels, trained[source].logits))
   errors = {source: metrics.estimate(aucs[source]) for source in baselines}
   return figures | {
       "baselines": {source: value.mean for source, value in errors.items()},
       "baseline_se": {source: value.standard_error for source, value in errors.items()},
-      "baseline_logloss": {source: _over_seeds(metrics.log_loss, trained[source], labels).mean()
+      "baseline_logloss": {source: of_seeds(metrics.log_loss, labels, trained[source].logits).mean()
                            for source in baselines},
-      "baseline_calibration": {source: _over_seeds(metrics.calibration, trained[source], labels).mean()
+      "baseline_calibration": {source: of_seeds(metrics.calibration, labels, trained[source].logits).mean()
                                for source in baselines},
       "difference_to_log": _difference(differences[LOG]),
       "gain_over": {source: _difference(differences[source]) for source in baselines}}
@@ -176,14 +175,10 @@ def _member(scores: Scores, member: PanelMember, labels: np.ndarray, baselines: 
 
 def _differences_of_memory(trained: Mapping[str, Trained], labels: np.ndarray,
                            others: Sequence[str]) -> dict[str, PairedDifference]:
-  memory = _components(trained[MEMORY], labels)
+  memory = components_of_seeds(labels, trained[MEMORY].logits)
   # One source's components at a time: together they would be the largest arrays of the benchmark.
-  return {source: metrics.paired_auc_difference(labels, memory, _components(trained[source], labels))
+  return {source: metrics.paired_auc_difference(labels, memory, components_of_seeds(labels, trained[source].logits))
           for source in others}
-
-
-def _over_seeds(metric: Callable[[np.ndarray, np.ndarray], float], trained: Trained, labels: np.ndarray) -> np.ndarray:
-  return np.array([metric(labels, logits) for logits in trained.logits])
 
 
 def _with_error(name: str, per_seed: np.ndarray | None) -> dict[str, float]:
@@ -253,11 +248,11 @@ def summary_figures(scores: Scores, members: Sequence[PanelMember], labels: np.n
   _check(scores, members, labels, baselines)
   aucs = {(source, member.name): seed_aucs(scores[source, member.name], labels)
           for source in (*OURS, *baselines) for member in members if (source, member.name) in scores}
-  components = {member.name: _components(scores[LOG, member.name], labels) for member in members}
+  components = {member.name: components_of_seeds(labels, scores[LOG, member.name].logits) for member in members}
   architectures = [member for member in members if not member.variant]
   panels = [_panel_figures(_Panel(part, labels, aucs, components, baselines)) if part else None
             for part in (members, architectures)]
-  return as_json({**(panels[0] or {}), **_cost_figures(scores, members, distillation_seconds),
+  return without_nan({**(panels[0] or {}), **_cost_figures(scores, members, distillation_seconds),
                   "stage_wall_ratio": stage_wall_ratio, "architectures_only": panels[1]})
 
 
@@ -320,22 +315,14 @@ def _cost_figures(scores: Scores, members: Sequence[PanelMember], distillation_s
                     for unit in ("examples", "flops", "seconds")} for source in (LOG, MEMORY)}
   ratios = {name: _ratio(costs[LOG][unit], costs[MEMORY][unit])
             for name, unit in (("cost_ratio", "examples"), ("flops_ratio", "flops"), ("wall_ratio", "seconds"))}
-  seconds = (costs[source]["seconds"] / len(members) for source in (LOG, MEMORY))
+  log_seconds, memory_seconds = (costs[source]["seconds"] / len(members) for source in (LOG, MEMORY))
+  times = BreakEven(log_seconds, memory_seconds, distillation_seconds)
   return {**ratios, "training_costs": costs, "distillation_seconds": distillation_seconds,
-          "break_even_trainings": break_even_trainings(distillation_seconds, *seconds)}
+          "break_even_trainings": times.quotient}
 
 
 def _ratio(log: float, memory: float) -> float:
   return log / memory if memory > 0 else math.nan
-
-
-def break_even_trainings(distillation_seconds: float, log_seconds: float, memory_seconds: float) -> float | None:
-  """How many trainings on the memory pay for its distillation; None where they are not faster than on the log.
-
-  `distillation_seconds / (log_seconds - memory_seconds)`, of one training each.
-  """
-  saved = log_seconds - memory_seconds
-  return distillation_seconds / saved if saved > 0 else None
 
 
 def bars(summary: Mapping[str, Any], budget: float) -> list[Bar]:
@@ -352,16 +339,6 @@ def bars(summary: Mapping[str, Any], budget: float) -> list[Bar]:
     met = measured is not None and (measured >= required if at_least else measured <= required)
     rows.append(Bar(name, at_least, required, measured, met))
   return rows
-
-
-def as_json(value: Any) -> Any:
-  """The value with lists, dicts, numbers and None alone: what is not finite becomes None."""
-  if isinstance(value, Mapping):
-    return {key: as_json(one) for key, one in value.items()}
-  if isinstance(value, (list, tuple, np.ndarray)):
-    return [as_json(one) for one in value]
-  value = value.item() if isinstance(value, np.generic) else value
-  return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def _check(scores: Scores, members: Sequence[PanelMember], labels: np.ndarray, baselines: Sequence[str]) -> None:

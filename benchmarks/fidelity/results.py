@@ -13,7 +13,6 @@ from benchmarks.fidelity.encoded_log import EncodedLog
 from benchmarks.fidelity.figures import (
   LOG,
   Trained,
-  as_json,
   member_figures,
   seed_aucs,
   seed_recoveries,
@@ -24,6 +23,7 @@ from benchmarks.fidelity.rows import LogRows
 from benchmarks.fidelity.variants import MEMORY as MEMORY_VARIANT
 from diet_tf import metrics
 from diet_tf.io.documents import DocumentFormat
+from diet_tf.io.json_files import without_nan
 from diet_tf.log.examples import is_held_back
 
 # The figures of each part are named by the functions of `benchmarks.fidelity.figures`.
@@ -58,7 +58,7 @@ def assemble(benchmark: Benchmark, feature_group: Sequence[str], settings: Mappi
   for member in members:
     member["name"] = short_name(member["name"], log.spec, feature_group)
   summary["min_recovery_member"] = short_name(summary["min_recovery_member"], log.spec, feature_group)
-  return as_json(RESULT.document({
+  return without_nan(RESULT.document({
       "members": members,
       "summary": {**summary, "distillation_examples": _distillation_examples(benchmark),
                   "bytes": _bytes(benchmark, log), "records": _record_counts(benchmark, log)},

@@ -36,13 +36,16 @@ class BreakEven:
     return self.distillation + architectures * self.memory
 
   @property
+  def quotient(self) -> float | None:
+    """Seconds of distillation over the seconds that each architecture then saves; None where it saves none."""
+    saved = self.log - self.memory
+    return self.distillation / saved if saved > 0 else None
+
+  @property
   def architectures(self) -> int | None:
     """The least number of architectures for which the memory takes no longer; None if there is none."""
-    saved = self.log - self.memory
-    if saved <= 0:
-      return None
     # A hair less, so that a quotient that is whole but for rounding is not rounded up.
-    return max(1, math.ceil(self.distillation / saved - 1e-9))
+    return None if self.quotient is None else max(1, math.ceil(self.quotient - 1e-9))
 
 
 def unit_of(seconds: float) -> tuple[str, float]:

@@ -8,7 +8,9 @@ seeds and rows together (`metrics.paired_auc_difference`).
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping, Sequence
+import functools
+import itertools
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -16,7 +18,8 @@ import tensorflow as tf
 
 from diet_tf import metrics
 from diet_tf.errors import ConfigError, NumericsError
-from diet_tf.fidelity.panel import train_on_memory
+from diet_tf.fidelity import scores
+from diet_tf.fidelity.trainings import train_and_predict, train_on_memory
 from diet_tf.io.documents import DocumentFormat
 from diet_tf.io.json_files import without_nan
 from diet_tf.io.shapes import Figure, ListOf, Nullable
@@ -157,13 +160,13 @@ class Comparison:
 COLUMNS = ("rank", "architecture", "AUC", "to the best", "resolved", "log loss")
 
 
-def compare(memory: Memory, held_out: Examples, members: Sequence[str], *, num_seeds: int = 5,
+def compare(memory: Memory, unseen: Examples, members: Sequence[str], *, num_seeds: int = 5,
             progress: Progress = silent, strategy: tf.distribute.Strategy | None = None) -> Comparison:
   """Ranks architectures by training each on a memory.
 
   Args:
     memory: the slots and their recipe.
-    held_out: examples of a span that the memory has not seen.
+    unseen: examples of a span that the memory has not seen, with clicks as labels.
     members: see `diet_tf.models.build_model`.
     num_seeds: trainings of each member, from other initial weights.
     progress: called after each training.
@@ -185,14 +188,14 @@ def compare(memory: Memory, held_out: Examples, members: Sequence[str], *, num_s
 
     try:
       learner = Learner(member, memory.spec, memory.recipe, strategy=strategy)
-      trainings[member] = _train(learner, memory, held_out, num_seeds, report)
+      trainings[member] = _train(learner, memory, unseen, num_seeds, report)
     except NumericsError as error:
       diverged[member] = f"{error.rule} Received: {error.received}"
   if not trainings:
     raise NumericsError("members", rule="at least one architecture comes to a finite loss.",
                         received="; ".join(f"{name}: {said}" for name, said in diverged.items()),
                         remedy="check the memory with `diet memory show`, and the models.")
-  return _ranked(memory, held_out, trainings, diverged, num_seeds)
+  return _ranked(memory, unseen, trainings, diverged, num_seeds)
 
 
 def check_members(members: Sequence[str], spec: FeatureSpec) -> None:
@@ -220,27 +223,26 @@ class _Trainings:
   not_averaged: str
 
 
-def _train(learner: Learner, memory: Memory, held_out: Examples, num_seeds: int, report: Any) -> _Trainings:
-  aucs, log_losses, components, seconds = [], [], [], []
-  for seed in range(num_seeds):
-    seconds.append(train_on_memory(learner, memory, seed=seed))
-    logits = learner.logits(held_out.ids)
-    aucs.append(metrics.auc(held_out.labels, logits))
-    log_losses.append(metrics.log_loss(held_out.labels, logits))
-    # Single precision: half the memory where rows are many, and far below the noise.
-    components.append(metrics.auc_components(held_out.labels, logits).astype(np.float32))
-    report(seed + 1)
-  return _Trainings(tuple(aucs), tuple(log_losses), np.stack(components), min(seconds), learner.input_form,
-                    learner.not_averaged)
+def _train(learner: Learner, memory: Memory, unseen: Examples, num_seeds: int,
+           report: Callable[[int], None]) -> _Trainings:
+  done = itertools.count(1)
+  outcome = train_and_predict(
+      learner, [functools.partial(train_on_memory, learner, memory, seed=seed) for seed in range(num_seeds)],
+      [unseen.ids], lambda: report(next(done)))
+  labels, (logits,) = unseen.labels, outcome.logits
+  aucs, log_losses = (tuple(scores.of_seeds(metric, labels, logits).tolist())
+                      for metric in (metrics.auc, metrics.log_loss))
+  return _Trainings(aucs, log_losses, scores.components_of_seeds(labels, logits, np.float32), outcome.seconds,
+                    learner.input_form, learner.not_averaged)
 
 
-def _ranked(memory: Memory, held_out: Examples, trainings: Mapping[str, _Trainings], diverged: Mapping[str, str],
+def _ranked(memory: Memory, unseen: Examples, trainings: Mapping[str, _Trainings], diverged: Mapping[str, str],
             num_seeds: int) -> Comparison:
   # A stable sort: of equals, the one that was named first.
   order = sorted(trainings, key=lambda name: -float(np.mean(trainings[name].aucs)))
 
   def difference(first: str, second: str) -> PairedDifference:
-    return metrics.paired_auc_difference(held_out.labels, trainings[first].components, trainings[second].components)
+    return metrics.paired_auc_difference(unseen.labels, trainings[first].components, trainings[second].components)
 
   ranked = tuple(
       RankedMember(name, trained.aucs, trained.log_losses, trained.seconds,
@@ -250,5 +252,5 @@ def _ranked(memory: Memory, held_out: Examples, trainings: Mapping[str, _Trainin
                      if not difference(first, second).resolved)
   return Comparison(
       members=ranked, unresolved=unresolved, diverged=diverged, seeds=tuple(range(num_seeds)),
-      num_examples=len(held_out), num_clicks=int(held_out.labels.sum()),
+      num_examples=len(unseen), num_clicks=int(unseen.labels.sum()),
       memory={"digest": memory.manifest.digest, "span": memory.manifest.span, "num_slots": len(memory)})

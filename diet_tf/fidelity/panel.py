@@ -13,6 +13,7 @@ any other, by a hash of its id, so that one streaming pass finds them.
 from __future__ import annotations
 
 import dataclasses
+import functools
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -20,7 +21,8 @@ import numpy as np
 import tensorflow as tf
 
 from diet_tf import metrics
-from diet_tf.errors import ConfigError, DataError, NumericsError
+from diet_tf.errors import ConfigError, DataError
+from diet_tf.fidelity import scores
 from diet_tf.fidelity.result import (
   LOG,
   MEMORY,
@@ -31,10 +33,20 @@ from diet_tf.fidelity.result import (
   MemberFidelity,
   Training,
 )
+from diet_tf.fidelity.trainings import (
+  Choice,
+  choose,
+  flops_per_slot,
+  scores_until_divergence,
+  train_and_predict,
+  train_on_log,
+  train_on_memory,
+  train_on_rows,
+)
 from diet_tf.io import records
 from diet_tf.log.examples import SURVEY_BATCH, Examples, held_out_examples, is_held_back, log_dataset, read_examples
 from diet_tf.log.features import FeatureSpec
-from diet_tf.memory.memory import Memory, Mode
+from diet_tf.memory.memory import Memory
 from diet_tf.progress import Progress, silent
 from diet_tf.training.learner import Learner
 
@@ -86,7 +98,8 @@ class PanelSettings:
     _require("row_epochs", "they are at least 1.", self.row_epochs, min(self.row_epochs) >= 1)
     for name in ("log_batch_size", "selection_spans", "selection_examples"):
       _require(name, "it is at least 1.", getattr(self, name), getattr(self, name) >= 1)
-    _require("selection", "it is 'auc' or 'log_loss'.", self.selection, self.selection in ("auc", "log_loss"))
+    _require("selection", "it is 'auc' or 'log_loss'.", self.selection,
+             self.selection in scores.SELECTION_MEASURES)
     _require("holdback_fraction", "it lies strictly between 0 and 1.", self.holdback_fraction,
              0 < self.holdback_fraction < 1)
 
@@ -191,67 +204,6 @@ def _mixed(values: np.ndarray) -> np.ndarray:
   return values ^ (values >> np.uint64(31))
 
 
-def train_on_log(learner: Learner, dataset: tf.data.Dataset, *, seed: int, learning_rate: float) -> float:
-  """Trains in one pass over the log; returns the seconds that it took.
-
-  Args:
-    learner: is reset first.
-    dataset: of `(ids, labels, example_ids)` in time order, see `log_dataset`.
-    seed: of the initial weights.
-    learning_rate: of Adam, for all parameter groups.
-  """
-  learner.reset(seed, learning_rate)
-  return learner.train(_packed(dataset))
-
-
-def _packed(dataset: tf.data.Dataset) -> tf.data.Dataset:
-  return dataset.map(lambda ids, labels, _: ({"ids": ids}, labels, tf.ones_like(labels)))
-
-
-def train_on_rows(learner: Learner, rows: Examples, *, seed: int, learning_rate: float, epochs: int, batch_size: int,
-                  soft_labels: np.ndarray | None = None, after_epoch: Callable[[int], None] | None = None) -> float:
-  """Trains on a few rows in a fixed order; returns the seconds that it took.
-
-  Args:
-    learner: is reset first.
-    rows: the rows.
-    seed: of the initial weights.
-    learning_rate: of Adam, for all parameter groups.
-    epochs: passes over the rows.
-    batch_size: rows per step.
-    soft_labels: `[N]` probabilities that take the place of the clicks.
-    after_epoch: called after each pass with its number, from 1.
-  """
-  learner.reset(seed, learning_rate)
-  labels = np.asarray(rows.labels if soft_labels is None else soft_labels, np.float32)
-  dataset = tf.data.Dataset.from_tensor_slices(({"ids": rows.ids}, labels, np.ones_like(labels))).batch(batch_size)
-  seconds = 0.0
-  for epoch in range(1, epochs + 1):
-    seconds += learner.train(dataset)
-    if after_epoch is not None:
-      after_epoch(epoch)
-  return seconds
-
-
-def train_on_memory(learner: Learner, memory: Memory, *, seed: int) -> float:
-  """Trains on the memory by its recipe; returns the seconds that it took.
-
-  Args:
-    learner: is reset first; a learner whose model takes single ids only is given a draw of them per epoch.
-    memory: the slots and their recipe.
-    seed: of the initial weights and of the draws.
-  """
-  learner.reset(seed)
-  mode: Mode = "sampled" if learner.input_form == "sampled" else "weighted"
-  dataset = memory.dataset(mode=mode, seed=seed, packed=True, repeat_epochs=memory.recipe.epochs)
-  return learner.train(dataset, by_recipe=True)
-
-
-def predict_logits(learner: Learner, ids: np.ndarray) -> np.ndarray:
-  """The logits of examples, `[N]` float32, from their ids `[N, num_fields]`."""
-  return learner.logits(ids)
-
-
 def evaluate_panel(log_shards: Mapping[int, Sequence[str]], memory: Memory, test_shards: Sequence[str],
                    settings: PanelSettings, *, teacher_probabilities: TeacherProbabilities | None = None,
                    bayes_auc: float | None = None, memory_uri: str = "", progress: Progress = silent,
@@ -292,14 +244,6 @@ def evaluate_panel(log_shards: Mapping[int, Sequence[str]], memory: Memory, test
       agreement=metrics.agreement(test.labels, evaluation.log_components, log_aucs, memory_aucs))
 
 
-@dataclasses.dataclass(frozen=True)
-class _Choice:
-  """Settings that were selected on held-back examples."""
-
-  learning_rate: float
-  epochs: int
-
-
 class _Evaluation:
   """Trains and judges one member after the other, on data that they share."""
 
@@ -338,88 +282,71 @@ class _Evaluation:
     return MemberFidelity(name, {kind: training for kind, (training, _) in outcomes.items()}, differences)
 
   def _log(self, learner: Learner) -> tuple[Training, np.ndarray]:
-    seed = self._settings.seeds[0]
-    scores: dict[_Choice, float] = {}
-    for rate in self._settings.learning_rates:
-      choice = _Choice(rate, 1)
-      scores[choice] = self._attempt(learner, lambda: train_on_log(learner, self._without, seed=seed,
-                                                                   learning_rate=choice.learning_rate))  # noqa: B023
-    choice = _best(scores, learner.member, LOG)
-    return self._judge(
-        learner, lambda index, seed: train_on_log(learner, self._whole, seed=seed, learning_rate=choice.learning_rate),
-        choice.learning_rate, 1, self._survey.num_examples, width=0)
+    def scores_of(rate: float) -> dict[Choice, float]:
+      def train(note: Callable[[Choice, float], None]) -> None:
+        train_on_log(learner, self._without, seed=self._settings.seeds[0], learning_rate=rate)
+        note(Choice(rate, 1), self._selection_score(learner))
+
+      return self._candidate(train)
+
+    choice = choose(scores_of, self._settings.learning_rates, f"panel member {learner.member!r} on {LOG}")
+    trainings = [functools.partial(train_on_log, learner, self._whole, seed=seed, learning_rate=choice.learning_rate)
+                 for seed in self._settings.seeds]
+    return self._judge(learner, trainings, choice.learning_rate, 1, self._survey.num_examples,
+                       learner.flops_per_example(0))
 
   def _on_memory(self, learner: Learner) -> tuple[Training, np.ndarray]:
-    epochs, width = self._memory.recipe.epochs, max(self._memory.max_ids)
-    return self._judge(learner, lambda index, seed: train_on_memory(learner, self._memory, seed=seed), None, epochs,
-                       len(self._memory) * epochs, width=0 if learner.input_form == "sampled" else width)
+    epochs = self._memory.recipe.epochs
+    trainings = [functools.partial(train_on_memory, learner, self._memory, seed=seed) for seed in self._settings.seeds]
+    return self._judge(learner, trainings, None, epochs, len(self._memory) * epochs,
+                       flops_per_slot(learner, self._memory))
 
   def _rows(self, learner: Learner, soft_labels: list[np.ndarray] | None) -> tuple[Training, np.ndarray]:
-    batch_size = self._memory.recipe.batch_size
-
-    def train(index: int, seed: int, choice: _Choice, after_epoch: Callable[[int], None] | None = None) -> float:
-      return train_on_rows(learner, self._survey.random_rows[index], seed=seed, learning_rate=choice.learning_rate,
-                           epochs=choice.epochs, batch_size=batch_size, after_epoch=after_epoch,
+    def train(index: int, choice: Choice, after_epoch: Callable[[int], None] | None = None) -> float:
+      return train_on_rows(learner, self._survey.random_rows[index], seed=self._settings.seeds[index],
+                           learning_rate=choice.learning_rate, epochs=choice.epochs,
+                           batch_size=self._memory.recipe.batch_size, after_epoch=after_epoch,
                            soft_labels=None if soft_labels is None else soft_labels[index])
 
     epochs = sorted({self._memory.recipe.epochs, *self._settings.row_epochs})
-    scores: dict[_Choice, float] = {}
-    for rate in self._settings.learning_rates:
 
-      def note(epoch: int, rate: float = rate) -> None:
-        if epoch in epochs:  # A longer training passes through the shorter ones.
-          scores[_Choice(rate, epoch)] = self._selection_score(learner)
+    def scores_of(rate: float) -> dict[Choice, float]:
+      def train_longest(note: Callable[[Choice, float], None]) -> None:
+        def after_epoch(epoch: int) -> None:
+          if epoch in epochs:  # A longer training passes through the shorter ones.
+            note(Choice(rate, epoch), self._selection_score(learner))
 
-      longest = _Choice(rate, epochs[-1])
-      self._attempt(learner, lambda: train(0, self._settings.seeds[0], longest, note), score=False)  # noqa: B023
-    choice = _best(scores, learner.member, RANDOM_HARD if soft_labels is None else RANDOM_SOFT)
-    return self._judge(learner, lambda index, seed: train(index, seed, choice), choice.learning_rate, choice.epochs,
-                       len(self._survey.random_rows[0]) * choice.epochs, width=0)
+        train(0, Choice(rate, epochs[-1]), after_epoch)
 
-  def _attempt(self, learner: Learner, train: Callable[[], float], score: bool = True) -> float:
-    """The selection score after a training; a candidate that diverges is out of the running, and only that."""
+      return self._candidate(train_longest)
+
+    kind = RANDOM_HARD if soft_labels is None else RANDOM_SOFT
+    choice = choose(scores_of, self._settings.learning_rates, f"panel member {learner.member!r} on {kind}")
+    trainings = [functools.partial(train, index, choice) for index in range(len(self._settings.seeds))]
+    return self._judge(learner, trainings, choice.learning_rate, choice.epochs,
+                       len(self._survey.random_rows[0]) * choice.epochs, learner.flops_per_example(0))
+
+  def _candidate(self, train: Callable[[Callable[[Choice, float], None]], None]) -> dict[Choice, float]:
     try:
-      train()
-      return self._selection_score(learner) if score else 0.0
-    except NumericsError:
-      return float("-inf")
+      return scores_until_divergence(train)
     finally:
       self._report()
 
   def _selection_score(self, learner: Learner) -> float:
     held_back = self._survey.selection
-    logits = learner.logits(held_back.ids)
-    if self._settings.selection == "auc":
-      return metrics.auc(held_back.labels, logits)
-    return -metrics.log_loss(held_back.labels, logits)
+    return scores.selection_score(self._settings.selection, held_back.labels, learner.logits(held_back.ids))
 
-  def _judge(self, learner: Learner, train: Callable[[int, int], float], learning_rate: float | None, epochs: int,
-             examples: int, width: int) -> tuple[Training, np.ndarray]:
+  def _judge(self, learner: Learner, trainings: Sequence[Callable[[], float]], learning_rate: float | None,
+             epochs: int, examples: int, flops_per_example: float) -> tuple[Training, np.ndarray]:
     """The trainings of all seeds, and per seed the components of their AUC, `[num_seeds, num_examples]`."""
-    labels = self._test.labels
-    seconds, logits = [], []  # Of the seconds the least counts: whatever else the machine does only adds to them.
-    for index, seed in enumerate(self._settings.seeds):
-      seconds.append(train(index, seed))
-      logits.append(learner.logits(self._test.ids))
-      self._report()
-    training = Training(
-        aucs=tuple(metrics.auc(labels, scores) for scores in logits),
-        log_losses=tuple(metrics.log_loss(labels, scores) for scores in logits),
-        calibrations=tuple(metrics.calibration(labels, scores) for scores in logits),
-        learning_rate=learning_rate, epochs=epochs, examples=examples,
-        flops=examples * learner.flops_per_example(width), seconds=min(seconds))
-    return training, np.stack([metrics.auc_components(labels, scores) for scores in logits])
+    outcome = train_and_predict(learner, trainings, [self._test.ids], self._report)
+    labels, (logits,) = self._test.labels, outcome.logits
+    aucs, log_losses, calibrations = (tuple(scores.of_seeds(metric, labels, logits).tolist())
+                                      for metric in (metrics.auc, metrics.log_loss, metrics.calibration))
+    training = Training(aucs, log_losses, calibrations, learning_rate, epochs, examples,
+                        examples * flops_per_example, outcome.seconds)
+    return training, scores.components_of_seeds(labels, logits)
 
   def _report(self) -> None:
     self._done += 1
     self._progress("panel (trainings)", self._done, self._total)
-
-
-def _best(scores: Mapping[_Choice, float], member: str, kind: str) -> _Choice:
-  """The candidate with the highest score; of equals the first."""
-  finite = {choice: score for choice, score in scores.items() if np.isfinite(score)}
-  if not finite:
-    raise NumericsError(f"panel member {member!r} on {kind}", rule="at least one learning rate gives a finite loss.",
-                        received=f"none of {sorted({choice.learning_rate for choice in scores})}.",
-                        remedy="add lower learning rates.")
-  return max(finite, key=lambda choice: finite[choice])

@@ -15,14 +15,13 @@ from benchmarks.fidelity.figures import (
   UNREFINED,
   PanelMember,
   Trained,
-  as_json,
   bars,
-  break_even_trainings,
   member_figures,
   seed_recoveries,
   summary_figures,
 )
 from diet_tf.errors import DataError
+from diet_tf.fidelity.break_even import BreakEven
 
 LABELS = np.array([1.0, 1.0, 0.0, 0.0], np.float32)
 # Logits of the four examples by the AUC that they have.
@@ -143,7 +142,7 @@ def test_costs_by_hand():
                                      MEMORY: {"examples": 40, "flops": 4000.0, "seconds": 1.0}}
   # Thirty seconds of distillation, and a training of 1/2 second in place of 2.
   assert (found["break_even_trainings"], found["stage_wall_ratio"]) == (20.0, 12.5)
-  assert break_even_trainings(30.0, 2.0, 2.0) is None
+  assert BreakEven(2.0, 2.0, 30.0).quotient is None
 
 
 # Scores that tie within a class have the same components for all examples of it, so that no noise is left.
@@ -287,11 +286,3 @@ def test_an_unmeasured_bar_is_not_met():
   assert by_name["continual_gap"].measured is None and not by_name["continual_gap"].met
   assert by_name["agreement"].met
   assert bars(REACHED[0.01], 0.015) == []
-
-
-def test_values_become_json():
-  value = {"a": np.float32(0.5), "b": [np.inf, np.nan, np.int64(3)], "c": (True, np.bool_(False), None, "x"),
-           "d": np.array([[1.0, np.nan]])}
-  found = as_json(value)
-  assert found == {"a": 0.5, "b": [None, None, 3], "c": [True, False, None, "x"], "d": [[1.0, None]]}
-  assert json.loads(json.dumps(found, allow_nan=False)) == found

@@ -4,10 +4,10 @@ import numpy as np
 import pytest
 
 from benchmarks.fidelity.rows import LogRows
-from benchmarks.fidelity.trainings import RATE_STEP, Choice, MemberTrainer, RowsTrainer, best_choice, slots_of_rows
+from benchmarks.fidelity.trainings import MAX_EXTENSIONS, MemberTrainer, RowsTrainer, best_choice, slots_of_rows
 from diet_tf import metrics
 from diet_tf.errors import NumericsError
-from diet_tf.fidelity.panel import train_on_rows
+from diet_tf.fidelity.trainings import RATE_STEP, Choice, choose, train_on_rows
 from diet_tf.log.examples import Examples
 from diet_tf.memory.recipe import Recipe
 from diet_tf.training.learner import Learner
@@ -27,16 +27,16 @@ def test_the_best_learning_rate_lies_inside_those_tried(peak, expected_tries):
     tried.append(rate)
     return {Choice(rate, 1): -abs(np.log(rate / peak))}
 
-  choice = best_choice(score, (0.001, 0.01, 0.1))
+  choice = choose(score, (0.001, 0.01, 0.1), "member", max_extensions=MAX_EXTENSIONS)
   assert choice.learning_rate == pytest.approx(peak) and len(tried) == expected_tries
   assert min(tried) < choice.learning_rate < max(tried)
 
 
 def test_a_rate_that_diverges_is_out_of_the_running():
-  assert best_choice(lambda rate: {Choice(rate, 1): rate} if rate < 0.005 else {}, (0.001, 0.003, 0.01)) == Choice(
+  assert best_choice(lambda rate: {Choice(rate, 1): rate} if rate < 0.005 else {}, "member") == Choice(
       0.003, 1)
   with pytest.raises(NumericsError, match="learning rates"):
-    best_choice(lambda rate: {})
+    best_choice(lambda rate: {}, "member")
 
 
 @pytest.fixture(scope="module")

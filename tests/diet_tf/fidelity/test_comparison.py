@@ -11,7 +11,7 @@ import tensorflow as tf
 from diet_tf import metrics
 from diet_tf.errors import ConfigError, DataError, NumericsError
 from diet_tf.fidelity import comparison
-from diet_tf.fidelity.panel import train_on_memory
+from diet_tf.fidelity.trainings import train_on_memory
 from diet_tf.log.examples import Examples
 from diet_tf.memory.memory import Memory
 from diet_tf.memory.recipe import Recipe
@@ -49,14 +49,14 @@ def memory():
 
 
 @pytest.fixture(scope="module")
-def held_out():
+def unseen():
   ids, labels, _ = draw(800, seed=2)
   return Examples(ids, labels)
 
 
-def test_members_are_ranked_and_compared_with_the_best(memory, held_out):
+def test_members_are_ranked_and_compared_with_the_best(memory, unseen):
   steps = []
-  result = comparison.compare(memory, held_out, [SAME, "lr", "lr()"], num_seeds=2,
+  result = comparison.compare(memory, unseen, [SAME, "lr", "lr()"], num_seeds=2,
                               progress=lambda *step: steps.append(step[1:]))
   assert [member.name for member in result.members] == ["lr", "lr()", SAME]  # Of equals, the first named comes first.
   assert steps == [(done, 6) for done in range(1, 7)]
@@ -65,31 +65,31 @@ def test_members_are_ranked_and_compared_with_the_best(memory, held_out):
   learner, aucs, components = Learner("lr", SPEC, RECIPE), [], []
   for seed in (0, 1):
     train_on_memory(learner, memory, seed=seed)
-    logits = learner.logits(held_out.ids)
-    aucs.append(metrics.auc(held_out.labels, logits))
-    components.append(metrics.auc_components(held_out.labels, logits))
+    logits = learner.logits(unseen.ids)
+    aucs.append(metrics.auc(unseen.labels, logits))
+    components.append(metrics.auc_components(unseen.labels, logits))
   best, twin, same = result.members
   assert best.aucs == pytest.approx(aucs) and best.to_best is None
   # A model is not told from itself.
   assert twin.aucs == best.aucs and twin.to_best.mean == 0 and not twin.to_best.resolved
   # Without an order of the rows, half of the pairs are right.
   assert same.aucs == (0.5, 0.5) and best.auc.mean > 0.6
-  expected = metrics.paired_auc_difference(held_out.labels, np.full([2, 800], 0.5), np.stack(components))
+  expected = metrics.paired_auc_difference(unseen.labels, np.full([2, 800], 0.5), np.stack(components))
   assert same.to_best.mean == pytest.approx(expected.mean, abs=1e-6)
   assert same.to_best.standard_error == pytest.approx(expected.standard_error, rel=1e-4)
   assert same.to_best.resolved
   assert result.unresolved == (("lr", "lr()"),) and result.level_with_best == ("lr", "lr()")
 
 
-def test_what_is_printed(memory, held_out):
-  result = comparison.compare(memory, held_out, ["lr", "lr()", SAME], num_seeds=1)
+def test_what_is_printed(memory, unseen):
+  result = comparison.compare(memory, unseen, ["lr", "lr()", SAME], num_seeds=1)
   rows = result.rows()
   assert [row[:2] for row in rows] == [["1", "lr"], ["2", "lr()"], ["3", SAME]]
   assert [row[4] for row in rows] == ["the best", "no", "yes"]
   assert rows[1][3] == "+0.0000 ± 0.0000"
   notes = " ".join(result.notes())
   assert "memory of span 4 (256 slots) with 1 seed, judged on 800 held-out rows" in notes
-  assert f"({int(held_out.labels.sum())} clicks)" in notes
+  assert f"({int(unseen.labels.sum())} clicks)" in notes
   assert "Not told apart from the best (95 %, in pairs over seeds and rows): lr()." in notes
   assert "With one seed" in notes and "on the log" in notes
   value = json.loads(result.to_json())
@@ -109,39 +109,39 @@ class Gathered(tf.keras.Model):
     return tf.gather(self.values, features["user"])
 
 
-def test_a_model_of_drawn_ids_is_said_to_be_underrated(memory, held_out):
+def test_a_model_of_drawn_ids_is_said_to_be_underrated(memory, unseen):
   gathered = f"{__name__}:Gathered"
-  result = comparison.compare(memory, held_out, ["lr", gathered], num_seeds=1)
+  result = comparison.compare(memory, unseen, ["lr", gathered], num_seeds=1)
   notes = " ".join(result.notes())
   assert f"{gathered} was trained on drawn ids" in notes and "Why not on whole slots: outputs" in notes
   assert [member["input_form"] for member in result.to_dict()["members"]] == ["packed", "sampled"]
-  assert "drawn" not in " ".join(comparison.compare(memory, held_out, ["lr"], num_seeds=1).notes())
+  assert "drawn" not in " ".join(comparison.compare(memory, unseen, ["lr"], num_seeds=1).notes())
 
 
-def test_a_clear_winner_is_called_one(memory, held_out):
-  notes = comparison.compare(memory, held_out, [SAME, "lr"], num_seeds=2).notes()
+def test_a_clear_winner_is_called_one(memory, unseen):
+  notes = comparison.compare(memory, unseen, [SAME, "lr"], num_seeds=2).notes()
   assert "lr is better than each of the others (95 %, in pairs over seeds and rows)." in notes
 
 
-def test_a_member_that_diverges_does_not_stop_the_others(memory, held_out):
-  result = comparison.compare(memory, held_out, [BROKEN, "lr"], num_seeds=1)
+def test_a_member_that_diverges_does_not_stop_the_others(memory, unseen):
+  result = comparison.compare(memory, unseen, [BROKEN, "lr"], num_seeds=1)
   assert [member.name for member in result.members] == ["lr"]
   assert "finite" in result.diverged[BROKEN]
   assert any(note.startswith(f"{BROKEN} is not ranked") for note in result.notes())
   with pytest.raises(NumericsError, match="at least one architecture"):
-    comparison.compare(memory, held_out, [BROKEN], num_seeds=1)
+    comparison.compare(memory, unseen, [BROKEN], num_seeds=1)
 
 
 @pytest.mark.parametrize(("members", "num_seeds", "message"), [
     ([], 2, "at least one"), (["lr", "lr"], 2, "twice"), (["lr"], 0, "--seeds"), (["lr", "no_such"], 1, "no_such"),
     (["lr", "no_such_module:Model"], 1, "PYTHONPATH")])
-def test_what_cannot_be_compared_is_refused_before_any_training(memory, held_out, members, num_seeds, message):
+def test_what_cannot_be_compared_is_refused_before_any_training(memory, unseen, members, num_seeds, message):
   steps = []
   with pytest.raises(ConfigError, match=message):
-    comparison.compare(memory, held_out, members, num_seeds=num_seeds, progress=lambda *step: steps.append(step))
+    comparison.compare(memory, unseen, members, num_seeds=num_seeds, progress=lambda *step: steps.append(step))
   assert not steps
 
 
-def test_rows_of_one_class_are_refused(memory, held_out):
+def test_rows_of_one_class_are_refused(memory, unseen):
   with pytest.raises(DataError, match="both classes"):
-    comparison.compare(memory, Examples(held_out.ids, np.zeros(800, np.float32)), ["lr"], num_seeds=1)
+    comparison.compare(memory, Examples(unseen.ids, np.zeros(800, np.float32)), ["lr"], num_seeds=1)

@@ -12,6 +12,7 @@ import tensorflow as tf
 
 from diet_tf import errors, metrics
 from diet_tf.fidelity import panel as fidelity
+from diet_tf.fidelity import trainings
 from diet_tf.fidelity.result import FidelityResult
 from diet_tf.log.examples import Examples, is_held_back, log_dataset, write_example_shard
 from diet_tf.log.features import FeatureSpec, Field, Label
@@ -137,7 +138,7 @@ def test_a_learner_starts_from_the_weights_of_the_seed():
 
 def test_training_by_recipe_is_what_recipe_fit_does(memory):
   learner = Learner("dnn", SPEC, RECIPE)
-  fidelity.train_on_memory(learner, memory, seed=2)
+  trainings.train_on_memory(learner, memory, seed=2)
   model = build_model("dnn", SPEC, seed=2)
   memory.fit(model, verbose=0)
   ids = _examples(4)[0]
@@ -149,7 +150,7 @@ def test_training_on_rows_is_what_keras_does(lazy):
   learner = Learner("fm", SPEC, RECIPE, lazy=lazy)
   ids, labels, _ = _examples(3, 100)
   soft = np.linspace(0, 1, 100, dtype=np.float32)
-  fidelity.train_on_rows(learner, Examples(ids, labels), seed=1, learning_rate=0.02, epochs=2, batch_size=32,
+  trainings.train_on_rows(learner, Examples(ids, labels), seed=1, learning_rate=0.02, epochs=2, batch_size=32,
                          soft_labels=soft)
   model = build_model("fm", SPEC, seed=1)
   model.compile(GroupedAdam(0.02, lazy=lazy) if lazy else tf.keras.optimizers.Adam(0.02),
@@ -160,7 +161,7 @@ def test_training_on_rows_is_what_keras_does(lazy):
 
 def test_a_training_does_not_read_the_rows_of_the_one_before(log_shards):
   learner = Learner("fm", SPEC, RECIPE)
-  fidelity.train_on_log(learner, log_dataset(log_shards, SPEC, 64), seed=1, learning_rate=0.01)
+  trainings.train_on_log(learner, log_dataset(log_shards, SPEC, 64), seed=1, learning_rate=0.01)
   moving = [rows for pair in learner._plain._seen.values() for rows in pair]
   assert sum(len(rows.numpy()) for rows in moving)
   learner.reset(2)
@@ -171,14 +172,14 @@ def test_training_again_gives_the_same_and_traces_nothing(memory, log_shards):
   learner = Learner("dcn_v2", SPEC, RECIPE)
   ids = _examples(4)[0]
   dataset = log_dataset(log_shards, SPEC, 64)
-  fidelity.train_on_log(learner, dataset, seed=1, learning_rate=0.01)
+  trainings.train_on_log(learner, dataset, seed=1, learning_rate=0.01)
   first = learner.logits(ids)
-  fidelity.train_on_memory(learner, memory, seed=3)
+  trainings.train_on_memory(learner, memory, seed=3)
   traces = [function.experimental_get_tracing_count() for function in learner._passes.values()]
-  fidelity.train_on_log(learner, dataset, seed=2, learning_rate=0.001)
+  trainings.train_on_log(learner, dataset, seed=2, learning_rate=0.001)
   assert np.abs(learner.logits(ids) - first).max() > 1e-3
-  fidelity.train_on_memory(learner, memory, seed=4)
-  fidelity.train_on_log(learner, dataset, seed=1, learning_rate=0.01)
+  trainings.train_on_memory(learner, memory, seed=4)
+  trainings.train_on_log(learner, dataset, seed=1, learning_rate=0.01)
   np.testing.assert_array_equal(learner.logits(ids), first)
   assert [function.experimental_get_tracing_count() for function in learner._passes.values()] == traces
 
@@ -192,7 +193,7 @@ _UNDER_STRATEGIES = """
 import numpy as np
 import diet_tf
 import tensorflow as tf
-from diet_tf.fidelity import panel
+from diet_tf.fidelity import trainings
 from diet_tf.log.examples import Examples
 from diet_tf.log.features import FeatureSpec, Field, Label
 from diet_tf.training.learner import Learner
@@ -207,7 +208,7 @@ rows = Examples(ids, (ids[:, 0] < 8).astype(np.float32))
 logits = []
 for strategy in (None, tf.distribute.OneDeviceStrategy("/CPU:0"), tf.distribute.MirroredStrategy(["CPU:0", "CPU:1"])):
   learner = Learner("dnn(l2=0.01)", spec, Recipe(), strategy=strategy)
-  panel.train_on_rows(learner, rows, seed=1, learning_rate=0.05, epochs=4, batch_size=32)
+  trainings.train_on_rows(learner, rows, seed=1, learning_rate=0.05, epochs=4, batch_size=32)
   logits.append(learner.logits(rows.ids))
 assert np.ptp(logits[0]) > 0.1
 for other in logits[1:]:
@@ -226,14 +227,14 @@ def test_training_on_nothing_is_refused():
   learner = Learner("lr", SPEC, RECIPE)
   nothing = Examples(np.zeros([0, 3], np.int32), np.zeros(0, np.float32))
   with pytest.raises(errors.DataError, match="at least one batch"):
-    fidelity.train_on_rows(learner, nothing, seed=0, learning_rate=0.1, epochs=1, batch_size=8)
+    trainings.train_on_rows(learner, nothing, seed=0, learning_rate=0.1, epochs=1, batch_size=8)
 
 
 def test_predictions_do_not_depend_on_how_rows_are_cut(monkeypatch):
   learner = Learner("dnn", SPEC, RECIPE)
   ids = _examples(3)[0]
   whole = learner.logits(ids)
-  monkeypatch.setattr("diet_tf.training.learner._PREDICTION_ROWS", 256)
+  monkeypatch.setattr("diet_tf.training.blocks.BLOCK_ROWS", 256)
   np.testing.assert_allclose(learner.logits(ids), whole, atol=1e-6)
 
 
@@ -374,10 +375,10 @@ def test_a_test_of_one_class_is_refused(log_shards, memory, tmp_path):
 def test_a_users_own_model_learns(name, form, memory, log_shards):
   learner = Learner(f"{__name__}:{name}", SPEC, RECIPE)
   assert learner.input_form == form
-  fidelity.train_on_log(learner, log_dataset(log_shards, SPEC, 32), seed=0, learning_rate=0.1)
+  trainings.train_on_log(learner, log_dataset(log_shards, SPEC, 32), seed=0, learning_rate=0.1)
   ids, labels, _ = _examples(5)
   assert metrics.auc(labels, learner.logits(ids)) > 0.7
-  fidelity.train_on_memory(learner, memory, seed=0)
+  trainings.train_on_memory(learner, memory, seed=0)
   assert np.isfinite(learner.logits(ids)).all()
 
 

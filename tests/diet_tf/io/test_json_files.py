@@ -1,15 +1,18 @@
 from __future__ import annotations
 
+import json
 import os
 import pathlib
 from collections.abc import Callable
 
+import numpy as np
 import pytest
 
 from diet_tf.distillation.teacher import Teacher, TeacherSettings
 from diet_tf.errors import FormatError
 from diet_tf.io import json_files
 from diet_tf.io.documents import read_document
+from diet_tf.io.json_files import without_nan
 from diet_tf.memory.manifest import read_manifest
 from tests.diet_tf.small_log import SPEC
 
@@ -58,3 +61,11 @@ def test_teacher_of_another_shape(tmp_path: pathlib.Path, content: str):
 def test_missing_document(path: str):
   with pytest.raises(FormatError, match="can be read"):
     json_files.read_json(path)
+
+
+def test_values_become_json():
+  value = {"a": np.float32(0.5), "b": [np.inf, np.nan, np.int64(3)], "c": (True, np.bool_(False), None, "x"),
+           "d": np.array([[1.0, np.nan]])}
+  found = without_nan(value)
+  assert found == {"a": 0.5, "b": [None, None, 3], "c": [True, False, None, "x"], "d": [[1.0, None]]}
+  assert json.loads(json.dumps(found, allow_nan=False)) == found

@@ -1,0 +1,212 @@
+"""What a member is trained on, how its learning rate is chosen, and what its trainings predict.
+
+The panel (`diet_tf.fidelity.panel`), the comparison of architectures (`diet_tf.fidelity.comparison`) and the fidelity
+benchmark all train by these functions, so that a figure means the same in each of them.
+
+For the log and for rows of the log, settings are chosen on held-back examples with one seed; see `choose`. A memory has
+one recipe for all members, and nothing is chosen for it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+from collections.abc import Callable, Iterable, Mapping, Sequence
+
+import numpy as np
+import tensorflow as tf
+
+from diet_tf.errors import NumericsError
+from diet_tf.log.examples import Examples
+from diet_tf.memory.memory import Memory, Mode
+from diet_tf.training.learner import Learner
+
+# What rates are extended by where the best of them is at the edge.
+RATE_STEP = 10**0.5
+
+
+@dataclasses.dataclass(frozen=True)
+class Choice:
+  """Settings of a training that are chosen on held-back examples.
+
+  Attributes:
+    learning_rate: Adam's rate, for all parameter groups.
+    epochs: number of passes over the data.
+  """
+
+  learning_rate: float
+  epochs: int
+
+
+def choose(scores_of: Callable[[float], Mapping[Choice, float]], rates: Iterable[float], subject: str, *,
+           max_extensions: int = 0) -> Choice:
+  """The choice with the highest score; of equals, the one that was tried first.
+
+  Args:
+    scores_of: maps a learning rate to the scores of all choices with it; those whose training diverged are left out.
+    rates: learning rates to try, in this order.
+    subject: name of what is trained, for the error.
+    max_extensions: how often, at most, a rate that is `RATE_STEP` times farther out is tried as well, while the best
+      rate is at the edge of those tried. 0, the default, keeps to `rates`.
+
+  Raises:
+    NumericsError: every training diverged.
+  """
+  tried = list(rates)
+  scores: dict[Choice, float] = {}
+  for rate in tried:
+    scores.update(scores_of(rate))
+  for _ in range(max_extensions):
+    if not scores:
+      break
+    best = _best(scores).learning_rate
+    if min(tried) < best < max(tried):
+      break
+    tried.append(max(tried) * RATE_STEP if best == max(tried) else min(tried) / RATE_STEP)
+    scores.update(scores_of(tried[-1]))
+  if not scores:
+    raise NumericsError(subject, rule="at least one of the learning rates gives a finite loss.",
+                        received=f"none of {sorted(tried)}.",
+                        remedy="add lower learning rates, or look for a faulty span.")
+  return _best(scores)
+
+
+def _best(scores: Mapping[Choice, float]) -> Choice:
+  return max(scores, key=lambda choice: scores[choice])
+
+
+def scores_until_divergence(train: Callable[[Callable[[Choice, float], None]], None]) -> dict[Choice, float]:
+  """The scores that a training notes; one that diverges is out of the running from there on, and only that.
+
+  Args:
+    train: function that trains, and hands the score of each choice that it reaches to the function it is given.
+  """
+  scores: dict[Choice, float] = {}
+  with contextlib.suppress(NumericsError):
+    train(scores.__setitem__)
+  return {choice: score for choice, score in scores.items() if np.isfinite(score)}
+
+
+def packed_batches(dataset: tf.data.Dataset) -> tf.data.Dataset:
+  """Batches of `(ids, labels, example_ids)` as a `Learner` takes them, every example with weight 1."""
+  return dataset.map(lambda ids, labels, _: ({"ids": ids}, labels, tf.ones_like(labels)))
+
+
+def row_batches(ids: np.ndarray, labels: np.ndarray, batch_size: int) -> tf.data.Dataset:
+  """Rows of the log as a `Learner` takes them, in their order, every row with weight 1.
+
+  Args:
+    ids: `[num_rows, num_fields]` int32.
+    labels: `[num_rows]` clicks, or probabilities in their place.
+    batch_size: rows per step.
+  """
+  labels = np.asarray(labels, np.float32)
+  return tf.data.Dataset.from_tensor_slices(({"ids": ids}, labels, np.ones_like(labels))).batch(batch_size)
+
+
+def train_on_batches(learner: Learner, batches: tf.data.Dataset, *, seed: int, learning_rate: float) -> float:
+  """Trains in one pass over packed batches; returns the seconds that it took.
+
+  Args:
+    learner: learner of the member, which is reset first.
+    batches: packed batches in the order of training, see `packed_batches` and `row_batches`.
+    seed: seed of the initial weights.
+    learning_rate: Adam's rate, for all parameter groups.
+  """
+  learner.reset(seed, learning_rate)
+  return learner.train(batches)
+
+
+def train_on_log(learner: Learner, dataset: tf.data.Dataset, *, seed: int, learning_rate: float) -> float:
+  """Trains in one pass over the log; returns the seconds that it took.
+
+  Args:
+    learner: learner of the member, which is reset first.
+    dataset: batches of `(ids, labels, example_ids)` in time order, see `diet_tf.log.examples.log_dataset`.
+    seed: seed of the initial weights.
+    learning_rate: Adam's rate, for all parameter groups.
+  """
+  return train_on_batches(learner, packed_batches(dataset), seed=seed, learning_rate=learning_rate)
+
+
+def train_on_rows(learner: Learner, rows: Examples, *, seed: int, learning_rate: float, epochs: int, batch_size: int,
+                  soft_labels: np.ndarray | None = None, after_epoch: Callable[[int], None] | None = None) -> float:
+  """Trains on a few rows in a fixed order; returns the seconds that it took.
+
+  Args:
+    learner: learner of the member, which is reset first.
+    rows: rows of the log, in the order of training.
+    seed: seed of the initial weights.
+    learning_rate: Adam's rate, for all parameter groups.
+    epochs: number of passes over the rows.
+    batch_size: rows per step.
+    soft_labels: `[num_rows]` probabilities that take the place of the clicks; None, the default, keeps the clicks.
+    after_epoch: callback that is given the number of each pass, from 1, after it.
+  """
+  learner.reset(seed, learning_rate)
+  batches = row_batches(rows.ids, rows.labels if soft_labels is None else soft_labels, batch_size)
+  seconds = 0.0
+  for epoch in range(1, epochs + 1):
+    seconds += learner.train(batches)
+    if after_epoch is not None:
+      after_epoch(epoch)
+  return seconds
+
+
+def train_on_memory(learner: Learner, memory: Memory, *, seed: int) -> float:
+  """Trains on the memory by its recipe; returns the seconds that it took.
+
+  Args:
+    learner: learner of the member, which is reset first and follows the memory's recipe; one whose model takes single
+      ids only is given a draw of them per epoch.
+    memory: slots and recipe.
+    seed: seed of the initial weights and of the draws.
+
+  Raises:
+    ConfigError: the recipe has other Adam constants than the one that the learner was made with.
+  """
+  learner.follow(memory.recipe)
+  learner.reset(seed)
+  mode: Mode = "sampled" if learner.input_form == "sampled" else "weighted"
+  dataset = memory.dataset(mode=mode, seed=seed, packed=True, repeat_epochs=memory.recipe.epochs)
+  return learner.train(dataset, by_recipe=True)
+
+
+def flops_per_slot(learner: Learner, memory: Memory) -> float:
+  """Floating-point operations of training on one slot, estimated; see `Learner.flops_per_example`."""
+  return learner.flops_per_example(0 if learner.input_form == "sampled" else max(memory.max_ids))
+
+
+@dataclasses.dataclass(frozen=True)
+class Outcome:
+  """What the trainings of one member on one source gave.
+
+  Attributes:
+    logits: per test, `[num_seeds, num_test]` float32, the logits after each training.
+    seconds: wall time of the fastest training, tracing and evaluation left out. The least counts, since whatever else
+      the machine does only adds to it.
+  """
+
+  logits: tuple[np.ndarray, ...]
+  seconds: float
+
+
+def train_and_predict(learner: Learner, trainings: Iterable[Callable[[], float]], tests: Sequence[np.ndarray],
+                      after_training: Callable[[], None] | None = None) -> Outcome:
+  """Runs trainings one after the other, and predicts the tests after each.
+
+  Args:
+    learner: learner that the trainings train.
+    trainings: functions that train it, one per seed, and return the seconds that it took.
+    tests: ids of the examples to predict, `[num_test, num_fields]` int32 each.
+    after_training: callback that is called after each training and its predictions.
+  """
+  logits: list[list[np.ndarray]] = [[] for _ in tests]
+  seconds = []
+  for train in trainings:
+    seconds.append(train())
+    for ids, of_seeds in zip(tests, logits, strict=True):
+      of_seeds.append(learner.logits(ids))
+    if after_training is not None:
+      after_training()
+  return Outcome(tuple(np.stack(of_seeds) for of_seeds in logits), min(seconds))
