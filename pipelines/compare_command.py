@@ -13,14 +13,14 @@ from diet_tf.cli.help import ExamplesHelp
 from diet_tf.cli.terminal import columns_table, console, progress, without_native_chatter
 from diet_tf.errors import ConfigError
 from diet_tf.io import files
-from diet_tf.log.examples import held_out_examples
+from diet_tf.log.examples import example_arrays
 from diet_tf.memory.manifest import Manifest, read_manifest
 from diet_tf.printable import printable
 from diet_tf.store.store import memory_folder
 
 if TYPE_CHECKING:
   from diet_tf.progress import Progress
-  from pipelines.held_out import HeldOutRows
+  from pipelines.unseen_rows import UnseenRows
 
 _EXAMPLES = """examples:
   diet compare lr dnn dcn_v2 --store diet_runs/demo/store
@@ -67,7 +67,7 @@ def compare(arguments: Sequence[str]) -> int:
 
 @without_native_chatter()
 def _compare(options: argparse.Namespace) -> int:
-  _check_rows_wanted(options)
+  _check_options(options)
   manifest = read_manifest(memory_folder(options.store))
   if any(":" in member for member in options.members) and os.getcwd() not in sys.path:
     # At the end: a file of the user's must not stand in for an installed package.
@@ -85,8 +85,8 @@ def _compare(options: argparse.Namespace) -> int:
   memory = load_memory(options.store)
   comparison.check_members(options.members, memory.spec)
   with progress() as shown:
-    rows = held_out_rows(options, manifest, shown)
-    examples = held_out_examples(rows.shards, memory.spec)
+    rows = unseen_rows_wanted(options, manifest, shown)
+    examples = example_arrays(rows.shards, memory.spec)
     result = comparison.compare(memory, examples, options.members, num_seeds=options.seeds, progress=shown,
                                 strategy=strategy)
   if options.json:
@@ -98,7 +98,7 @@ def _compare(options: argparse.Namespace) -> int:
   return 0
 
 
-def held_out_rows(options: argparse.Namespace, manifest: Manifest, shown: Progress) -> HeldOutRows:
+def unseen_rows_wanted(options: argparse.Namespace, manifest: Manifest, shown: Progress) -> UnseenRows:
   """The rows that the options ask for.
 
   Args:
@@ -109,13 +109,13 @@ def held_out_rows(options: argparse.Namespace, manifest: Manifest, shown: Progre
   Raises:
     ConfigError: nothing says where they are.
   """
-  from pipelines import held_out
+  from pipelines import unseen_rows
 
   if options.examples:
-    return held_out.from_folder(options.examples, manifest)
+    return unseen_rows.from_folder(options.examples, manifest)
   if options.config or options.log:
     return _from_log(options, manifest, shown)
-  found = held_out.from_workspace(options.store, manifest)
+  found = unseen_rows.from_workspace(options.store, manifest)
   if found is None:
     raise ConfigError("held-out rows", rule="architectures are judged on rows that the memory has not seen.",
                       received=f"no encoded span later than {manifest.span} beside the store.",
@@ -123,9 +123,9 @@ def held_out_rows(options: argparse.Namespace, manifest: Manifest, shown: Progre
   return found
 
 
-def _from_log(options: argparse.Namespace, manifest: Manifest, shown: Progress) -> HeldOutRows:
+def _from_log(options: argparse.Namespace, manifest: Manifest, shown: Progress) -> UnseenRows:
   from diet_tf.log.settings import LogSettings
-  from pipelines import held_out
+  from pipelines import unseen_rows
 
   beside = None if files.is_remote(options.store) else files.parent(options.store)
   if options.config:
@@ -139,10 +139,10 @@ def _from_log(options: argparse.Namespace, manifest: Manifest, shown: Progress) 
     log, features, output = config.log, config.features, options.output or config.output
   else:
     log, features, output = LogSettings(options.log), manifest.spec(), options.output or beside or "diet_runs/compare"
-  return held_out.from_log(log, features, manifest, options.store, output, spans=options.test_span, progress=shown)
+  return unseen_rows.from_log(log, features, manifest, options.store, output, spans=options.test_span, progress=shown)
 
 
-def _check_rows_wanted(options: argparse.Namespace) -> None:
+def _check_options(options: argparse.Namespace) -> None:
   from_log = bool(options.config or options.log)
   if options.examples and from_log:
     raise ConfigError("--examples", rule="held-out rows come from one place.", received="--examples with a log.",

@@ -11,7 +11,7 @@ from diet_tf.memory.manifest import read_manifest
 from diet_tf.progress import Progress, silent
 from diet_tf.store.store import Store, memory_folder
 from diet_tf.training.log_examples import LogExamples
-from pipelines import held_out
+from pipelines import unseen_rows
 from pipelines.data_folder import with_data_dir
 from pipelines.encoded_spans import committed_shards
 from pipelines.workspace import Workspace
@@ -42,12 +42,12 @@ def open_log(config: Config | str, store_uri: str, *, data_dir: str = ".", outpu
     data_dir: the folder that paths in the config are relative to; the current one by default.
     output: the local folder of the run; None, the default, takes the one that the store lies in, or that of the config
       where the store is remote.
-    test_spans: numbers of the held-out spans; empty, the default, takes the newest span of the log.
+    test_spans: numbers of the spans to judge on; empty, the default, takes the newest span of the log.
     progress: callback that is told about finished pieces of work.
 
   Raises:
     ConfigError: the config, or what is passed, is not usable.
-    DataError: the log lacks a span, or the memory has seen a held-out one.
+    DataError: the log lacks a span, or the memory has seen a span to judge on.
     FormatError: the store is of another feature spec.
     StoreError: the store has no memory.
   """
@@ -56,7 +56,7 @@ def open_log(config: Config | str, store_uri: str, *, data_dir: str = ".", outpu
   workspace = Workspace(output or beside or config.output)
   manifest = read_manifest(memory_folder(store_uri))
   # One call a span, so that each keeps its files; without a number it is the newest span.
-  later = [held_out.from_log(config.log, config.features, manifest, store_uri, workspace.output, spans=spans,
+  later = [unseen_rows.from_log(config.log, config.features, manifest, store_uri, workspace.output, spans=spans,
                              progress=progress) for spans in ([[span] for span in test_spans] or [[]])]
   store = Store(store_uri)
   seen = {span: committed_shards(config.log, config.features, span, store, workspace, progress=progress)

@@ -13,9 +13,9 @@ class BreakEven:
   """The time of one training of each architecture on the log, or on the memory with what it took to make it.
 
   Attributes:
-    log: seconds of one training on the log, the mean of the panel.
-    memory: seconds of one training on the memory, the mean of the panel.
-    distillation: seconds that the pipeline runs took that made the memory.
+    log: seconds of one training on the log, as the mean of the panel.
+    memory: seconds of one training on the memory, as the mean of the panel.
+    distillation: seconds that it took to make the memory.
   """
 
   log: float

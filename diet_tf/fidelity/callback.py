@@ -1,4 +1,4 @@
-"""Fidelity while a model is trained: what it learns from the memory, measured on held-out rows of the log."""
+"""Fidelity while a model is trained: what it learns from the memory, measured on unseen rows of the log."""
 
 from __future__ import annotations
 
@@ -32,13 +32,13 @@ class FidelityCallback(tf.keras.callbacks.Callback):
   `epoch_recovery` by epoch, and the same with `batch_` by step where `every_steps` is given.
 
   Args:
-    rows: batches of `(features, label)` without an end, as `LogExamples.dataset` gives them, or a pair of arrays as
-      Keras' `validation_data`; features are of the form that the model takes, labels 0 or 1.
-    log_dir: of TensorBoard, the same as of Keras' own callback; None writes nothing there.
-    log_auc: the AUC on these rows of the model, or of one like it, trained on the log; None leaves recovery out.
+    rows: dataset of batches `(features, label)` that ends, as `LogExamples.dataset` gives it, or a pair of arrays as
+      Keras' `validation_data`; features are of the form that the model takes, labels are 0 or 1.
+    log_dir: folder of TensorBoard, the same as of Keras' own callback; None writes nothing there.
+    log_auc: AUC on these rows of the model, or of one like it, trained on the log; None leaves recovery out.
     from_logits: whether the model returns logits rather than probabilities; None asks the model's attribute
       `from_logits`, and then that of the loss that it was compiled with.
-    every_steps: judge after every so many steps as well; None judges at the end of epochs alone.
+    every_steps: number of steps after which the model is judged as well; None judges at the end of epochs alone.
 
   Raises:
     ConfigError: an argument is not usable.

@@ -1,8 +1,8 @@
 """Architectures ranked by training each on a memory: the daily use of one.
 
-Every member is trained from nothing for each seed, by the memory's recipe, and judged on held-out rows of the log. Two
-members that see the same seeds and rows share much of their noise; their difference is therefore taken in pairs, over
-seeds and rows together (`metrics.paired_auc_difference`).
+Every member is trained from nothing for each seed, by the memory's recipe, and judged on rows of the log that
+the memory has not seen. Two members that see the same seeds and rows share much of their noise; their difference is
+therefore taken in pairs, over seeds and rows together (`metrics.paired_auc_difference`).
 """
 
 from __future__ import annotations
@@ -46,13 +46,13 @@ class RankedMember:
   """One architecture and how it came out.
 
   Attributes:
-    name: the member, as it was asked for.
-    aucs: on the held-out rows, per seed.
-    log_losses: on the held-out rows, per seed.
-    seconds: wall time of the fastest of its trainings, graph built.
-    to_best: its AUC less that of the best member; None for the best itself.
-    input_form: how it took the slots, see `diet_tf.training.learner.Learner`.
-    not_averaged: why a model of single ids was trained on drawn ids; "" for all others.
+    name: name of the member, as it was asked for.
+    aucs: AUC on the unseen rows, one per seed.
+    log_losses: log loss on the unseen rows in nats, one per seed.
+    seconds: wall time of the fastest of its trainings, without tracing.
+    to_best: AUC of the member less that of the best one; None for the best itself.
+    input_form: form in which the model took the slots, see `diet_tf.training.learner.Learner`.
+    not_averaged: reason why a model of single ids was trained on drawn ids; "" for all others.
   """
 
   name: str
@@ -85,13 +85,13 @@ class Comparison:
   """Architectures in the order of their AUC after training on a memory.
 
   Attributes:
-    members: the best first.
+    members: the members that came to a finite loss, the best first.
     unresolved: pairs of members whose difference is not told from 0, at 95 % each, the better one first.
-    diverged: what was said of members whose training came to no finite loss; they are not ranked.
-    seeds: of the trainings.
-    num_examples: held-out rows.
-    num_clicks: those with label 1.
-    memory: digest, span and slots of the memory.
+    diverged: per member whose training came to no finite loss, what was said of it; such members are not ranked.
+    seeds: seeds of the trainings.
+    num_examples: number of unseen rows.
+    num_clicks: number of unseen rows with label 1.
+    memory: `digest`, `span` and `num_slots` of the memory.
   """
 
   members: tuple[RankedMember, ...]
@@ -165,16 +165,16 @@ def compare(memory: Memory, unseen: Examples, members: Sequence[str], *, num_see
   """Ranks architectures by training each on a memory.
 
   Args:
-    memory: the slots and their recipe.
+    memory: memory whose slots and recipe the members are trained by.
     unseen: examples of a span that the memory has not seen, with clicks as labels.
-    members: see `diet_tf.models.build_model`.
-    num_seeds: trainings of each member, from other initial weights.
-    progress: called after each training.
-    strategy: where to train; None takes the current strategy.
+    members: names of the architectures, see `diet_tf.models.build_model`.
+    num_seeds: number of trainings of each member, from other initial weights.
+    progress: callback that is told of each training.
+    strategy: `tf.distribute` strategy to train under; None takes the current one.
 
   Raises:
     ConfigError: a member is named twice, is not known, or does not take the memory's fields.
-    DataError: the held-out rows are of one class.
+    DataError: the unseen rows are of one class.
     NumericsError: no member came to a finite loss.
   """
   check_members(members, memory.spec)

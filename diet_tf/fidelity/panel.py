@@ -44,7 +44,7 @@ from diet_tf.fidelity.trainings import (
   train_on_rows,
 )
 from diet_tf.io import records
-from diet_tf.log.examples import SURVEY_BATCH, Examples, held_out_examples, is_held_back, log_dataset, read_examples
+from diet_tf.log.examples import SURVEY_BATCH, Examples, example_arrays, is_held_back, log_dataset, read_examples
 from diet_tf.log.features import FeatureSpec
 from diet_tf.memory.memory import Memory
 from diet_tf.progress import Progress, silent
@@ -62,19 +62,20 @@ class PanelSettings:
   """How the panel is trained and judged.
 
   Attributes:
-    members: see `diet_tf.models.build_model`.
-    seeds: of initial weights and draws of random rows, one training each.
-    learning_rates: the candidates for the log and for random rows.
-    row_epochs: the candidates of passes over random rows, beside the recipe's own.
-    log_batch_size: of the pass over the log.
-    selection: "auc" or "log_loss", on held-back examples.
-    selection_spans: held-back examples come from this many of the newest spans.
-    selection_examples: at most this many of them are used.
-    holdback_fraction: share of each span that is held back while settings are selected.
+    members: names of the architectures, see `diet_tf.models.build_model`.
+    seeds: seeds of initial weights and of draws of random rows, one training each.
+    learning_rates: Adam's rates to try, for the log and for random rows.
+    row_epochs: numbers of passes over random rows to try, beside the recipe's own.
+    log_batch_size: examples per step of the pass over the log.
+    selection: "auc" or "log_loss", the measure that settings are selected by on held-back examples.
+    selection_spans: number of the newest spans that the held-back examples come from.
+    selection_examples: number of held-back examples that are used at most.
+    holdback_fraction: share of each span that is held back while settings are selected, strictly between 0 and 1.
     lazy: whether Adam moves only the rows of a batch in trainings on the log and on random rows. All rows that have
       occurred, as in Keras' own Adam, is the better reference (by 0.002 to 0.003 AUC on the simulated log); lazy is the
       faster one where very many ids occur.
-    cache_bytes: a log whose arrays fit in this is parsed once, not once per training.
+    cache_bytes: size in bytes up to which the log's arrays are kept in memory, so that they are parsed once, not once
+      per training.
   """
 
   members: tuple[str, ...] = ("lr", "fm", "dnn", "dcn_v2")
@@ -119,11 +120,11 @@ class Survey:
   """What one streaming pass over the log finds.
 
   Attributes:
-    num_examples: in all spans.
-    num_bytes: of the files.
-    num_raw_bytes: of the uncompressed TFRecords, framing included.
+    num_examples: number of examples in all spans.
+    num_bytes: size of the files in bytes.
+    num_raw_bytes: size of the uncompressed TFRecords in bytes, framing included.
     selection: held-back examples of the newest spans.
-    random_rows: one draw per seed, none of them held back.
+    random_rows: rows that are not held back, one draw per seed.
   """
 
   num_examples: int
@@ -138,11 +139,11 @@ def survey_log(log_shards: Mapping[int, Sequence[str]], spec: FeatureSpec, setti
   """Counts the log, and draws from it the held-back examples and the random rows, with memory for these alone.
 
   Args:
-    log_shards: the shards of each span.
-    spec: the feature spec that they were encoded with.
-    settings: of the panel.
-    num_rows: random rows of each draw.
-    progress: called after each batch.
+    log_shards: paths of the TFRecord files of each span.
+    spec: feature spec that they were encoded with.
+    settings: settings of the panel.
+    num_rows: number of random rows in each draw.
+    progress: callback that is told of each batch.
   """
   newest = sorted(log_shards)[-settings.selection_spans:]
   draws = [_Reservoir(num_rows, seed) for seed in settings.seeds]
@@ -211,22 +212,22 @@ def evaluate_panel(log_shards: Mapping[int, Sequence[str]], memory: Memory, test
   """The fidelity of a memory: the panel trained on the log, on the memory and on random rows, judged on a later span.
 
   Args:
-    log_shards: the shards of each span that the memory stands for.
-    memory: the memory.
-    test_shards: the shards of a span that neither has seen.
-    settings: of the panel.
-    teacher_probabilities: gives the labels of the soft-labelled random rows; without it there are none.
-    bayes_auc: the best possible AUC on the test examples, where it is known.
-    memory_uri: where the memory lies, for the record.
-    progress: called after each training.
-    strategy: where to train; None takes the current strategy.
+    log_shards: paths of the TFRecord files of each span that the memory stands for.
+    memory: memory that is judged.
+    test_shards: paths of the TFRecord files of spans that neither log nor memory has seen.
+    settings: settings of the panel.
+    teacher_probabilities: function from ids to the labels of the soft-labelled random rows; without it there are none.
+    bayes_auc: best possible AUC on the test examples; None, the default, where it is not known.
+    memory_uri: folder or URI of the memory, for the record.
+    progress: callback that is told of each training.
+    strategy: `tf.distribute` strategy to train under; None takes the current one.
 
   Raises:
     DataError: the log or the test is empty, or has examples of one class only.
     NumericsError: a training on the memory, or all candidates of another, came to a loss that is not finite.
   """
   survey = survey_log(log_shards, memory.spec, settings, len(memory), progress=progress)
-  test = held_out_examples(test_shards, memory.spec)
+  test = example_arrays(test_shards, memory.spec)
   evaluation = _Evaluation(log_shards, memory, survey, test, settings, teacher_probabilities, progress, strategy)
   members = [evaluation.member(name) for name in settings.members]
   kinds = (LOG, MEMORY)

@@ -23,13 +23,13 @@ class Training:
   """One member's trainings on one kind of data, one per seed.
 
   Attributes:
-    aucs: on the test examples, per seed.
-    log_losses: on the test examples, per seed.
-    calibrations: predicted over actual clicks, per seed.
-    learning_rate: the one that was selected; None where the memory's recipe sets rates per parameter group.
-    epochs: passes over the data.
-    examples: records processed in one training.
-    flops: estimated floating-point operations of one training.
+    aucs: AUC on the test examples, one per seed.
+    log_losses: log loss on the test examples in nats, one per seed.
+    calibrations: predicted over actual clicks on the test examples, one per seed.
+    learning_rate: rate that was selected; None where the memory's recipe sets rates per parameter group.
+    epochs: number of passes over the data.
+    examples: number of records processed in one training.
+    flops: floating-point operations of one training, estimated.
     seconds: wall time of the fastest of the trainings, tracing and evaluation left out.
   """
 
@@ -63,9 +63,9 @@ class MemberFidelity:
   """The figures of one member of the panel.
 
   Attributes:
-    name: the member.
-    trainings: by kind; `random_soft` is absent where there was no teacher.
-    differences: AUC on the memory less that on the kind, paired over seeds and test examples.
+    name: name of the member.
+    trainings: trainings by what they were on; `random_soft` is absent where there was no teacher.
+    differences: AUC on the memory less that on each other kind, paired over seeds and test examples.
   """
 
   name: str
@@ -101,11 +101,11 @@ class Cost:
   """What the log and the memory cost to train on and to store; a slot with K ids is larger than a row.
 
   Attributes:
-    records: `log`, `memory` and `test`: records in each.
-    num_bytes: `log`, `memory`: bytes as stored (GZIP); `log_raw`, `memory_raw`: of the uncompressed TFRecords.
-    examples: `log`, `memory`: records processed by one training.
-    flops: `log`, `memory`: floating-point operations of one training, estimated, summed over the panel.
-    seconds: `log`, `memory`: wall time of one training, summed over the panel.
+    records: number of records, of `log`, `memory` and `test`.
+    num_bytes: size in bytes, of `log` and `memory` as stored (GZIP), of `log_raw` and `memory_raw` uncompressed.
+    examples: number of records processed by one training, on `log` and on `memory`.
+    flops: floating-point operations of one training on `log` and on `memory`, estimated, summed over the panel.
+    seconds: wall time of one training on `log` and on `memory`, summed over the panel.
   """
 
   records: Mapping[str, int]
@@ -139,15 +139,15 @@ class FidelityResult:
   """How closely training on the memory mirrors training on the log.
 
   Attributes:
-    members: the panel.
-    agreement: of the two rankings of the panel.
-    cost: of training and storing.
-    seeds: of the trainings; the standard errors are over these, and over draws of random rows with them.
-    spans: the spans of the log that was trained on.
-    bayes_auc: the best AUC that is possible on the test examples, where it is known.
-    memory_uri: where the memory lies.
-    report_uri: where the report lies.
-    settings: the panel's settings.
+    members: figures of each member of the panel.
+    agreement: agreement of the two rankings of the panel.
+    cost: cost of training and storing.
+    seeds: seeds of the trainings; the standard errors are over these, and over draws of random rows with them.
+    spans: numbers of the spans of the log that was trained on.
+    bayes_auc: best AUC that is possible on the test examples; None where it is not known.
+    memory_uri: folder or URI of the memory.
+    report_uri: path or URI of the report.
+    settings: settings of the panel, as JSON values.
   """
 
   members: tuple[MemberFidelity, ...]

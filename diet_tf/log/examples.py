@@ -215,12 +215,12 @@ def log_dataset(log_shards: Mapping[int, Sequence[str]], spec: FeatureSpec, batc
   return whole
 
 
-def held_out_examples(shards: Sequence[str], spec: FeatureSpec) -> Examples:
-  """The examples that models are judged on.
+def example_arrays(shards: Sequence[str], spec: FeatureSpec) -> Examples:
+  """All examples of some files as arrays, in the order of the files: those that models are judged on, for instance.
 
   Args:
-    shards: of the spans that are kept for the test.
-    spec: the feature spec that they were encoded with.
+    shards: paths of the TFRecord files.
+    spec: feature spec that they were encoded with.
 
   Raises:
     DataError: there are none.

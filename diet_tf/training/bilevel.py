@@ -44,10 +44,10 @@ class InnerSettings:
 
   Attributes:
     batch_size: slots per step; the number of slots is a multiple of it.
-    epochs: passes over the slots, each in stored order.
-    beta_1: decay of Adam's first moment.
-    beta_2: decay of Adam's second moment.
-    epsilon: added to the root of Adam's second moment.
+    epochs: number of passes over the slots, each in stored order.
+    beta_1: decay of Adam's first moment, strictly between 0 and 1.
+    beta_2: decay of Adam's second moment, strictly between 0 and 1.
+    epsilon: positive number that is added to the root of Adam's second moment.
   """
 
   batch_size: int = 32
@@ -82,12 +82,12 @@ class TrainingInputs:
   """Everything that a training on slots depends on and that an outer step may change.
 
   Attributes:
-    ids: `[num_slots, num_fields, max_ids]` int32.
-    weights: `[num_slots, num_fields, max_ids]` id weights.
-    labels: `[num_slots]` soft labels.
-    sample_weights: `[num_slots]`.
-    learning_rates: `[3]`, in the order of `PARAMETER_GROUPS`.
-    step_multipliers: `[num_steps]`.
+    ids: `[num_slots, num_fields, max_ids]` int32, the ids of the slots.
+    weights: `[num_slots, num_fields, max_ids]` float32, the id weights.
+    labels: `[num_slots]` float32, the soft labels in [0, 1].
+    sample_weights: `[num_slots]` float32, the weights of the slots in the loss.
+    learning_rates: `[num_groups]` float32, in the order of `PARAMETER_GROUPS`.
+    step_multipliers: `[num_steps]` float32, what multiplies the rates in each step.
   """
 
   ids: tf.Tensor
@@ -125,12 +125,12 @@ class DifferentiableTraining:
   """Trains one model on slots, forwards and backwards.
 
   Args:
-    model: a built Keras model that returns `[batch_size]` or `[batch_size, 1]` logits. Its variables are overwritten.
-    settings: the inner loop.
-    group_of: the parameter group of a variable, one of `PARAMETER_GROUPS`.
-    features: makes the model's input from a batch of ids and weights; `PackedColumns` gets them narrowed.
-    loss: per-example loss of `(targets, logits)`.
-    form: how the model takes its input, see `diet_tf.models.inputs`; kept for those who call the model afterwards.
+    model: built Keras model that returns `[batch_size]` or `[batch_size, 1]` logits. Its variables are overwritten.
+    settings: settings of the inner loop.
+    group_of: function from a variable to its parameter group, one of `PARAMETER_GROUPS`.
+    features: function that makes the model's input from a batch of ids and weights; `PackedColumns` gets them narrowed.
+    loss: function from `(targets, logits)` to the loss of each example.
+    form: form in which the model takes its input, see `diet_tf.models.inputs`; kept for those who call it afterwards.
   """
 
   def __init__(self, model: tf.keras.Model, settings: InnerSettings, group_of: Callable[[tf.Variable], str],
@@ -239,11 +239,11 @@ class DifferentiableTraining:
     """The outer loss after training, and its gradient with respect to `TrainingInputs.differentiable()`.
 
     Args:
-      initial: the weights that training starts from, in the order of `variables`.
-      inputs: the fields of `TrainingInputs`, by name.
+      initial: weights that training starts from, in the order of `variables`.
+      inputs: fields of `TrainingInputs`, by name.
       features: the model's input for the outer batch.
-      targets: `[outer_batch_size]` soft targets.
-      importances: `[outer_batch_size]` non-negative weights of the outer examples.
+      targets: `[outer_batch_size]` float32, the soft targets in [0, 1].
+      importances: `[outer_batch_size]` float32, the non-negative weights of the outer examples.
     """
     with tf.GradientTape(watch_accessed_variables=False) as weights_tape:
       weights_tape.watch(inputs["weights"])

@@ -1,4 +1,7 @@
-"""Fast training of one panel member, again and again: a pass is one graph, traced once for all seeds and rates."""
+"""Fast training of one panel member, again and again: a pass is one graph, traced once for all seeds and rates.
+
+Why the gate does not train by it is said in `diet_tf.training.slot_trainer`.
+"""
 
 from __future__ import annotations
 

@@ -9,7 +9,7 @@ import numpy as np
 import tensorflow as tf
 
 from diet_tf.errors import ConfigError, DataError
-from diet_tf.log.examples import Examples, example_shards, held_out_examples, log_dataset
+from diet_tf.log.examples import Examples, example_arrays, example_shards, log_dataset
 from diet_tf.log.features import FeatureSpec
 from diet_tf.memory.memory import Mode
 from diet_tf.models.inputs import features_in_form
@@ -20,8 +20,8 @@ class LogExamples:
   """Examples of some spans of the log.
 
   Attributes:
-    shards: the TFRecord files of each span.
-    spec: the feature spec that they were encoded with: that of the memory.
+    shards: paths of the TFRecord files of each span.
+    spec: feature spec that they were encoded with, which is that of the memory.
   """
 
   shards: Mapping[int, Sequence[str]]
@@ -39,9 +39,9 @@ class LogExamples:
     """The examples of one span, from the folder of its TFRecord files.
 
     Args:
-      folder: for instance the `Split-train` of an Examples artifact.
-      spec: the feature spec that they were encoded with.
-      span: its number.
+      folder: folder of the files, for instance the `Split-train` of an Examples artifact.
+      spec: feature spec that they were encoded with.
+      span: number of the span.
 
     Raises:
       DataError: there are no TFRecord files in it.
@@ -61,7 +61,7 @@ class LogExamples:
 
     Args:
       batch_size: examples per element.
-      mode: "weighted" or "sampled".
+      mode: form of the features, "weighted" or "sampled".
 
     Raises:
       ConfigError: the mode is another, or the batch size below 1.
@@ -80,5 +80,5 @@ class LogExamples:
       DataError: the files of a span hold no example.
       FormatError: a file is damaged, or of another feature spec.
     """
-    spans = [held_out_examples(paths, self.spec) for paths in self.shards.values()]
+    spans = [example_arrays(paths, self.spec) for paths in self.shards.values()]
     return Examples(np.concatenate([span.ids for span in spans]), np.concatenate([span.labels for span in spans]))

@@ -27,11 +27,11 @@ class Proxy:
   """One model on one device, with initial weights to start from.
 
   Attributes:
-    training: its differentiable training.
-    initial_weights: a few initial weights, each in the order of `training.variables`.
-    device: where it lives.
-    spec: the compact feature spec it was built for.
-    draw_seed: scalar int64, of the draws of a model of single ids; set anew for each outer step.
+    training: differentiable training of the model.
+    initial_weights: a few initial weights to start from, each in the order of `training.variables`.
+    device: name of the device where its variables lie.
+    spec: compact feature spec that it was built for.
+    draw_seed: scalar int64, the seed of the draws of a model of single ids; set anew for each outer step.
   """
 
   training: DifferentiableTraining
@@ -56,12 +56,12 @@ def make_training(name: str, spec: FeatureSpec, inner: InnerSettings, slots: Slo
   """Differentiable training of a new model by name, with every variable created.
 
   Args:
-    name: of a panel member or a user's own `module:Class`.
-    spec: the compact feature spec.
-    inner: the inner loop.
-    slots: that it will be trained on; how many ids their fields have shapes the model's input.
-    seed: of the model's weights.
-    draw_seed: of the draws for a model of single ids; None takes `seed`.
+    name: name of a panel member, or a user's own `module:Class`.
+    spec: compact feature spec.
+    inner: settings of the inner loop.
+    slots: slots that it will be trained on; how many ids their fields have shapes the model's input.
+    seed: seed of the model's weights.
+    draw_seed: seed of the draws for a model of single ids; None, the default, takes `seed`.
   """
   model, form, _ = build_with_form(name, spec, seed=seed)
   loss = binary_cross_entropy if getattr(model, "from_logits", True) else loss_of_probabilities
@@ -79,10 +79,11 @@ def initial_weights(name: str, spec: FeatureSpec, seed: int, form: str | None = 
   """The initial weights of a model by name, in the order of its trainable variables.
 
   Args:
-    name: of a panel member or a user's own `module:Class`.
-    spec: the compact feature spec.
-    seed: of the weights.
-    form: how the model takes its input, where that is known; finding out builds it and tries it several times.
+    name: name of a panel member, or a user's own `module:Class`.
+    spec: compact feature spec.
+    seed: seed of the weights.
+    form: form in which the model takes its input; None, the default, finds out, which builds the model and tries it
+      several times.
   """
   if form is None:
     form = build_with_form(name, spec, seed=seed).form

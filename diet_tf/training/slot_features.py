@@ -25,8 +25,8 @@ class PackedColumns:
   """The packed form without the places beyond each field's `max_ids`, which are padding in every slot.
 
   Args:
-    max_ids: per field, how many places are kept.
-    width: places of a field in the slots, axis 2 of ids and weights.
+    max_ids: number of places that are kept, one per field.
+    width: number of places of a field in the slots, axis 2 of ids and weights.
   """
 
   def __init__(self, max_ids: Sequence[int], width: int) -> None:

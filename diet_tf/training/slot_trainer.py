@@ -1,4 +1,17 @@
-"""Training one architecture again and again on slots, by recipes."""
+"""Training one architecture again and again on slots, by recipes: the gate's trainings, and those on baselines' rows.
+
+`diet_tf.training.learner.Learner` trains on slots too, for the panel. The two share how they read a recipe
+(`diet_tf.training.recipe_steps`) and how they score (`diet_tf.training.blocks`), and stay two for these reasons:
+
+- A `SlotTrainer` judges slots by the very steps that they were refined for, `DifferentiableTraining`, on compact ids
+  and from initial weights of tables of that size. Ids that no slot holds share one row. A `Learner` stands for what a
+  user does with Keras: tables of the whole id spaces, where each id has a row and initial weights of its own.
+- Even with the same compact ids and initial weights, a `Learner` ends at other logits: by the last digits (1e-5), and
+  for a network of two hidden layers, which enlarges them, in the second decimal. The gate compares losses and writes
+  them down, so that its verdicts, and with them memories, would not be the same bytes.
+- Steps over constant tensors in one graph take a third to an eighth of the time of a `Learner`'s pass over a dataset
+  (1,024 slots, CPU). A `Learner` needs that dataset: it also streams logs that no memory holds, under any strategy.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,8 @@
-"""The rows that architectures are judged on: encoded already, or spans of the raw log that are encoded for it."""
+"""Rows that a memory has not seen, to judge architectures on: encoded already, or spans of the raw log encoded for it.
+
+What users read calls them held-out rows. They are of later spans than the memory, and not the held-back part of a span,
+which the span's stage leaves out of distillation.
+"""
 
 from __future__ import annotations
 
@@ -20,7 +24,7 @@ EXAMPLES_FOLDER = "examples"
 
 
 @dataclasses.dataclass(frozen=True)
-class HeldOutRows:
+class UnseenRows:
   """Encoded rows that a memory has not seen.
 
   Attributes:
@@ -34,7 +38,7 @@ class HeldOutRows:
   source: str
 
 
-def from_folder(folder: str, manifest: Manifest) -> HeldOutRows:
+def from_folder(folder: str, manifest: Manifest) -> UnseenRows:
   """The examples in a folder that LogGen wrote (or in a folder of TFRecord shards).
 
   Args:
@@ -55,12 +59,12 @@ def from_folder(folder: str, manifest: Manifest) -> HeldOutRows:
       raise FormatError(folder, rule=f"the ids of the examples are hashed with the memory's secret, of the check value "
                         f"{manifest.salt_check}.", received=str(summary.salt_check),
                         remedy="encode the span again with the secret of the memory: pass --config instead.")
-    _require_unseen([summary.span], manifest)
+    _require_later([summary.span], manifest)
   shards = shards_in_folder(folder) or example_shards(folder)
-  return HeldOutRows(tuple(shards), () if summary is None else (summary.span,), folder)
+  return UnseenRows(tuple(shards), () if summary is None else (summary.span,), folder)
 
 
-def from_workspace(store_uri: str, manifest: Manifest) -> HeldOutRows | None:
+def from_workspace(store_uri: str, manifest: Manifest) -> UnseenRows | None:
   """The examples of the newest span, later than the memory, that a run has left beside a local store.
 
   Args:
@@ -86,7 +90,7 @@ def from_workspace(store_uri: str, manifest: Manifest) -> HeldOutRows | None:
 
 
 def from_log(log: LogSettings, features: FeatureSpec, manifest: Manifest, store_uri: str, output: str, *,
-             spans: Sequence[int] = (), progress: Progress = silent) -> HeldOutRows:
+             spans: Sequence[int] = (), progress: Progress = silent) -> UnseenRows:
   """Spans of the raw log, encoded as the next span of the store would be.
 
   Args:
@@ -116,14 +120,14 @@ def from_log(log: LogSettings, features: FeatureSpec, manifest: Manifest, store_
       raise DataError(log.pattern, rule="it matches the files of at least one span.", received="none.",
                       remedy="check the pattern, and --data-dir.")
     spans = available[-1:]
-  _require_unseen(spans, manifest)
+  _require_later(spans, manifest)
   store = Store(store_uri)
   shards = [shard for span in spans for shard in encoded_shards(
       log, features, span, store, files.join(output, EXAMPLES_FOLDER, str(span)), progress=progress)]
-  return HeldOutRows(tuple(shards), tuple(spans), log.pattern)
+  return UnseenRows(tuple(shards), tuple(spans), log.pattern)
 
 
-def _require_unseen(spans: Sequence[int], manifest: Manifest) -> None:
+def _require_later(spans: Sequence[int], manifest: Manifest) -> None:
   seen = [span for span in spans if span <= manifest.span]
   if seen:
     raise DataError(f"span {', '.join(map(str, seen))}", rule="held-out rows are of a later span than the memory, "
