@@ -51,14 +51,14 @@ class Benchmark:
   """What is benchmarked, and where its results lie.
 
   Attributes:
-    config: of the log and of every stage.
-    folder: of the results.
-    members: of the panel.
-    seeds: of distillations, draws of rows and initial weights; the i-th of each belong together.
-    ablation_members: that ablations and the course of the stream are judged on.
-    ablation_seeds: of these.
-    ablation_steps: outer steps of an ablation's stages.
-    selections: baselines, see `selections.SELECTIONS`.
+    config: config of the log and of every stage.
+    folder: folder or URI of the results.
+    members: members of the panel.
+    seeds: seeds of distillations, draws of rows and initial weights; the i-th of each belong together.
+    ablation_members: names of the members that ablations and the course of the stream are judged on.
+    ablation_seeds: seeds of the ablations and of the course of the stream.
+    ablation_steps: number of outer steps of an ablation's stages.
+    selections: names of the baselines, see `selections.SELECTIONS`.
     with_bounds: whether the bounds are distilled too: statically, and from scratch.
     with_ablations: whether the ablations are distilled.
     with_course: whether fidelity is measured after each span.
@@ -78,7 +78,7 @@ class Benchmark:
 
   @property
   def settings(self) -> StageSettings:
-    """Of every stage."""
+    """The settings of every stage."""
     return self.config.stage_settings()
 
   def log(self) -> EncodedLog:
@@ -202,7 +202,7 @@ class BaselineRows:
   seed: int
 
   def path(self, benchmark: Benchmark) -> str:
-    """Of the arrays."""
+    """The path of the file of its arrays."""
     return benchmark.path("selections", f"{self.seed}.npz")
 
   def done(self, benchmark: Benchmark) -> bool:
@@ -245,7 +245,7 @@ class MemberScores:
   group: str
 
   def path(self, benchmark: Benchmark) -> str:
-    """Of the arrays."""
+    """The path of the file of its arrays."""
     return benchmark.path("scores", _slug(self.member), f"{_slug(self.group)}.npz")
 
   def done(self, benchmark: Benchmark) -> bool:

@@ -24,12 +24,12 @@ class EncodedLog:
   """All spans of a log.
 
   Attributes:
-    rows: of all spans.
-    spec: that they are encoded with.
-    train_spans: the spans that are distilled.
-    test_spans: the newest ones, kept for the test.
-    span_bytes: per span, the bytes of its TFRecords as stored.
-    span_raw_bytes: per span, uncompressed.
+    rows: rows of all spans, in time order.
+    spec: feature spec that they are encoded with.
+    train_spans: numbers of the spans that are distilled.
+    test_spans: numbers of the newest spans, which are kept for the test.
+    span_bytes: size in bytes of each span's TFRecords as stored.
+    span_raw_bytes: size in bytes of each span's TFRecords uncompressed.
   """
 
   rows: LogRows

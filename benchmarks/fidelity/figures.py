@@ -34,11 +34,11 @@ class Trained:
   """One member's trainings on one source, one per seed.
 
   Attributes:
-    logits: `[num_seeds, num_test]` float32, on the test examples.
-    learning_rate: the one that was selected; None where a recipe sets the rates.
-    epochs: passes over the source.
-    examples: records processed by one training.
-    flops: estimated floating-point operations of one training.
+    logits: `[num_seeds, num_test]` float32, the logits of the test examples.
+    learning_rate: rate that was selected; None where a recipe sets the rates.
+    epochs: number of passes over the source.
+    examples: number of records processed by one training.
+    flops: floating-point operations of one training, estimated.
     seconds: wall time of the fastest training.
   """
 
@@ -55,7 +55,7 @@ class PanelMember:
   """A member of the panel.
 
   Attributes:
-    name: the member.
+    name: name of the member.
     used_as_proxy: whether its architecture's family took part in the inner loop.
     variant: whether it is a variant of one of the panel's ten architectures, not one of the ten.
   """
@@ -74,11 +74,11 @@ class Bar:
   """A figure that the benchmark must reach.
 
   Attributes:
-    bar: the figure's name in the summary.
-    at_least: whether it must be at least `required`; otherwise at most.
-    required: the limit.
-    measured: the figure; None where it could not be computed.
-    met: whether it keeps to the limit.
+    bar: name of the figure in the summary.
+    at_least: whether the figure must be at least `required`, or else at most.
+    required: limit of the figure.
+    measured: figure as measured; None where it could not be computed.
+    met: whether the figure keeps to its limit.
   """
 
   bar: str
@@ -113,8 +113,8 @@ def seed_recoveries(memory_aucs: np.ndarray, log_aucs: np.ndarray) -> np.ndarray
   NaN where the log is no better than chance.
 
   Args:
-    memory_aucs: `[num_seeds]`.
-    log_aucs: `[num_seeds]`, of the same seeds.
+    memory_aucs: `[num_seeds]` float64, the AUCs of trainings on the memory.
+    log_aucs: `[num_seeds]` float64, the AUCs of trainings on the log with the same seeds.
   """
   ratio = metrics.recovery(float(memory_aucs.mean()), float(log_aucs.mean()))
   if math.isnan(ratio):
@@ -137,10 +137,11 @@ def member_figures(scores: Scores, members: Sequence[PanelMember], labels: np.nd
   paired over seeds and test examples (`metrics.paired_auc_difference`).
 
   Args:
-    scores: the log, the memory and all `baselines` for every member; the rest of `OURS` where there are any.
-    members: the panel.
-    labels: `[num_test]`, 0 or 1.
-    baselines: their sources, in the order of tables.
+    scores: trainings of every member on the log, the memory and all `baselines`, and on the rest of `OURS` where there
+      are any.
+    members: members of the panel.
+    labels: `[num_test]` labels of the test examples, 0 or 1.
+    baselines: sources of the baselines, in the order of tables.
 
   Raises:
     DataError: a training is missing, or its logits are not `[num_seeds, num_test]`.
@@ -196,11 +197,11 @@ class _Panel:
   """What the summary of some members is computed from.
 
   Attributes:
-    members: these members.
-    labels: `[num_test]`.
-    aucs: by source and member's name, `[num_seeds]`.
-    log_components: by member's name, `[num_seeds, num_test]`, on the log.
-    baselines: their sources.
+    members: members that the summary is of.
+    labels: `[num_test]` labels of the test examples, 0 or 1.
+    aucs: `[num_seeds]` AUCs, by source and member's name.
+    log_components: `[num_seeds, num_test]` components of the AUC on the log, by member's name.
+    baselines: sources of the baselines.
   """
 
   members: Sequence[PanelMember]
@@ -235,12 +236,13 @@ def summary_figures(scores: Scores, members: Sequence[PanelMember], labels: np.n
   and seconds are the log's over the memory's, summed over the panel, one training each.
 
   Args:
-    scores: the log, the memory and all `baselines` for every member; the rest of `OURS` where there are any.
-    members: the panel.
-    labels: `[num_test]`, 0 or 1.
-    baselines: their sources.
-    stage_wall_ratio: as measured; passed through.
-    distillation_seconds: as measured; `break_even_trainings` follows from it.
+    scores: trainings of every member on the log, the memory and all `baselines`, and on the rest of `OURS` where there
+      are any.
+    members: members of the panel.
+    labels: `[num_test]` labels of the test examples, 0 or 1.
+    baselines: sources of the baselines.
+    stage_wall_ratio: wall time of the last stage over that of a training pass over the log, passed through.
+    distillation_seconds: wall time of all stages, from which `break_even_trainings` follows.
 
   Raises:
     DataError: a training is missing, or its logits are not `[num_seeds, num_test]`.
@@ -318,7 +320,7 @@ def _cost_figures(scores: Scores, members: Sequence[PanelMember], distillation_s
   log_seconds, memory_seconds = (costs[source]["seconds"] / len(members) for source in (LOG, MEMORY))
   times = BreakEven(log_seconds, memory_seconds, distillation_seconds)
   return {**ratios, "training_costs": costs, "distillation_seconds": distillation_seconds,
-          "break_even_trainings": times.quotient}
+          "break_even_trainings": times.exact_architectures}
 
 
 def _ratio(log: float, memory: float) -> float:

@@ -37,9 +37,9 @@ def make_panel(spec: FeatureSpec, proxies: Sequence[str], feature_group: Sequenc
   """All architectures, then their variants: embedding size, depth, dropout, and fields left out.
 
   Args:
-    spec: names the fields.
-    proxies: the architectures of the inner loop.
-    feature_group: fields that some variants are built without, as if the group were new; may be empty.
+    spec: feature spec, which names the fields.
+    proxies: names of the architectures of the inner loop.
+    feature_group: names of the fields that some variants are built without, as if the group were new; may be empty.
   """
   used = {parse_member(name).model for name in proxies}
   variants = ["dnn(embedding_dim=4)", "dnn(embedding_dim=16)", "fm(embedding_dim=16)", "dnn(hidden_units=64-)",

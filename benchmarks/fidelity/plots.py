@@ -169,8 +169,8 @@ def write_plots(result: Mapping[str, Any], folder: str | os.PathLike[str]) -> li
   """Writes the plots of a result as SVG and returns their paths; what the result has nothing of is not drawn.
 
   Args:
-    result: of format `diet_tf.fidelity_benchmark`.
-    folder: is made if it does not exist.
+    result: document of the format `diet_tf.fidelity_benchmark`.
+    folder: path of the folder for the files, which is made if it does not exist.
   """
   drawings: dict[str, tuple[Callable[[Mapping[str, Any]], Figure], bool]] = {
       "scatter": (scatter, bool(result["members"])),

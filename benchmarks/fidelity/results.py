@@ -39,9 +39,9 @@ def assemble(benchmark: Benchmark, feature_group: Sequence[str], settings: Mappi
   """The result as JSON values.
 
   Args:
-    benchmark: whose work is done.
-    feature_group: fields that some variants are built without, to shorten their names.
-    settings: of the command, for the record.
+    benchmark: benchmark whose work is done.
+    feature_group: names of the fields that some variants are built without, to shorten these variants' names.
+    settings: settings of the command, for the record.
   """
   log = benchmark.log()
   scores = all_scores(benchmark, ["log", "memories", "unrefined", *(["bounds"] if benchmark.with_bounds else []),

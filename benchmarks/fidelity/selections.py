@@ -30,8 +30,8 @@ class TeacherView:
   """What trained models say of each row of the log.
 
   Attributes:
-    logits: `[num_rows]` float32, of the teacher after the whole log.
-    early_logits: `[num_models, num_rows]` float32, of models early in their training, one per initialisation.
+    logits: `[num_rows]` float32, logits of the teacher after the whole log.
+    early_logits: `[num_models, num_rows]` float32, logits of models early in their training, one per initialisation.
     early_hidden: `[num_models, num_rows, hidden]` float32, inputs of those models' last layer.
     hidden: `[num_rows, hidden]` float32, inputs of the teacher's last layer.
   """
@@ -48,7 +48,7 @@ class Selection:
 
   Attributes:
     rows: `[num_selected]` int64, positions in the log, in the order of training.
-    weights: `[num_selected]` float32, with mean 1.
+    weights: `[num_selected]` float32, sample weights with mean 1.
   """
 
   rows: np.ndarray
@@ -139,8 +139,8 @@ def proportional_quotas(sizes: np.ndarray, total: int) -> np.ndarray:
   equal losses, to the first. No quota exceeds its cell while `total` does not exceed the sum of sizes.
 
   Args:
-    sizes: `[num_cells]` int, positive.
-    total: to be shared out.
+    sizes: `[num_cells]` int, the positive numbers of rows in the cells.
+    total: number of rows to share out.
   """
   # Whole numbers throughout: in floating point an exact share could be rounded down and win a row by it.
   quotas, remainders = np.divmod(sizes * total, sizes.sum())
@@ -277,10 +277,10 @@ def matching_pursuit(gradients: np.ndarray, target: np.ndarray, num_picks: int,
   largest correlations that are left, at the mean weight of the picks before (1 if there are none).
 
   Args:
-    gradients: `[n, d]` float64.
-    target: `[d]` float64.
-    num_picks: at most `n`.
-    ridge: the penalty of a squared weight, positive.
+    gradients: `[n, d]` float64, the gradient of each row.
+    target: `[d]` float64, what weighted rows are to sum to.
+    num_picks: number of rows to pick, at most `n`.
+    ridge: penalty of a squared weight, positive.
   """
   picks: list[int] = []
   weights = np.zeros(0)
@@ -306,9 +306,9 @@ def nonnegative_ridge(rows: np.ndarray, target: np.ndarray, ridge: float) -> np.
   The penalty is a row of the least-squares problem for each weight, which has then one solution.
 
   Args:
-    rows: `[n, d]` float64.
-    target: `[d]` float64.
-    ridge: the penalty of a squared weight, positive.
+    rows: `[n, d]` float64, the rows that are weighted.
+    target: `[d]` float64, what weighted rows are to sum to.
+    ridge: penalty of a squared weight, positive.
   """
   system = np.concatenate([rows.T, np.sqrt(ridge) * np.eye(len(rows))])
   return nnls(system, np.concatenate([target, np.zeros(len(rows))]))[0]
@@ -318,7 +318,7 @@ def training_weights(weights: np.ndarray) -> np.ndarray:
   """`[n]` float32 weights with mean 1: `weights` in units of their mean, bounded by `WEIGHT_BOUNDS`, and scaled again.
 
   Args:
-    weights: `[n]` float64, not negative, not all 0.
+    weights: `[n]` float64, weights that are not negative, and not all 0.
   """
   bounded = np.clip(weights / weights.mean(), *WEIGHT_BOUNDS)
   return (bounded / bounded.mean()).astype(np.float32)
@@ -347,11 +347,11 @@ def select(name: str, log: LogRows, teacher: TeacherView, num_rows: int, seed: i
   depend on the seed by that order alone. Weights are 1 but for `gradmatch`.
 
   Args:
-    name: one of `SELECTIONS`.
-    log: the rows that may be chosen.
-    teacher: what models say of the same rows.
-    num_rows: how many rows to choose.
-    seed: of the draw and of the order.
+    name: name of the selection, one of `SELECTIONS`.
+    log: rows that may be chosen.
+    teacher: outputs of the models for the same rows.
+    num_rows: number of rows to choose.
+    seed: seed of the draw and of the order.
 
   Raises:
     ConfigError: there is no such selection, or `num_rows` is below 1.

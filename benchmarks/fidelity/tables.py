@@ -25,9 +25,9 @@ class Table:
   """A table of texts.
 
   Attributes:
-    title: what it shows.
-    header: of its columns.
-    rows: each as long as the header.
+    title: title of the table, which says what it shows.
+    header: titles of the columns.
+    rows: texts of the cells, each row as long as the header.
   """
 
   title: str
@@ -200,8 +200,8 @@ def all_tables(result: Mapping[str, Any], budget: float) -> list[Table]:
   """The tables of a result in the order of reading; those that would be empty are left out.
 
   Args:
-    result: of format `diet_tf.fidelity_benchmark`.
-    budget: the memory's records over the log's, which says what the bars are.
+    result: document of the format `diet_tf.fidelity_benchmark`.
+    budget: number of the memory's records over the log's, which says what the bars are.
   """
   tables = [bars_table(bars(result["summary"], budget)), summary_table(result), sources_table(result),
             baselines_table(result), members_table(result), stream_table(result), ablation_table(result),

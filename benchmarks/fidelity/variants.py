@@ -18,11 +18,11 @@ class Variant:
   """One way of distilling.
 
   Attributes:
-    name: for tables and files.
-    stages: what its stages are made of.
-    changes: settings that differ, by "section.key".
+    name: name of the variant, for tables and files.
+    stages: word for what each stage is made of.
+    changes: values of the settings that differ, by "section.key".
     ids_per_slot: K of every field, in place of those that the fields have; None keeps them.
-    reference: the variant that an ablation is compared with; None for no ablation.
+    reference: name of the variant that an ablation is compared with; None for no ablation.
   """
 
   name: str
@@ -84,7 +84,7 @@ def ablations(outer_steps: int) -> tuple[Variant, ...]:
   concerns addressing, on the stream. All have as many slots and outer steps as their reference.
 
   Args:
-    outer_steps: of every stage.
+    outer_steps: number of outer steps of every stage.
   """
   steps = {"distill.outer_steps": outer_steps}
   whole, stream = "whole log, as it is", "stream, as it is"

@@ -61,11 +61,11 @@ def run_all(pieces: Sequence[Piece], benchmark: Benchmark, num_jobs: int, descri
   """Runs what is not done yet, in order; an error in one piece ends all.
 
   Args:
-    pieces: of the work.
-    benchmark: that they belong to.
-    num_jobs: pieces at a time, each in a process of its own; 0 runs one after the other in this process.
-    description: of the pieces, for `progress`.
-    progress: called after each piece.
+    pieces: pieces of work, in the order in which they are begun.
+    benchmark: benchmark that they belong to.
+    num_jobs: number of pieces at a time, each in a process of its own; 0 runs one after the other in this process.
+    description: word for the pieces, for `progress`.
+    progress: callback that is told of each finished piece.
   """
   missing = [piece for piece in pieces if not piece.done(benchmark)]
   done = len(pieces) - len(missing)

@@ -36,8 +36,11 @@ class BreakEven:
     return self.distillation + architectures * self.memory
 
   @property
-  def quotient(self) -> float | None:
-    """Seconds of distillation over the seconds that each architecture then saves; None where it saves none."""
+  def exact_architectures(self) -> float | None:
+    """The number of architectures at which both take as long, not rounded; None where the memory saves nothing.
+
+    `distillation / (log - memory)`.
+    """
     saved = self.log - self.memory
     return self.distillation / saved if saved > 0 else None
 
@@ -45,7 +48,7 @@ class BreakEven:
   def architectures(self) -> int | None:
     """The least number of architectures for which the memory takes no longer; None if there is none."""
     # A hair less, so that a quotient that is whole but for rounding is not rounded up.
-    return None if self.quotient is None else max(1, math.ceil(self.quotient - 1e-9))
+    return None if self.exact_architectures is None else max(1, math.ceil(self.exact_architectures - 1e-9))
 
 
 def unit_of(seconds: float) -> tuple[str, float]:

@@ -255,9 +255,10 @@ class _Evaluation:
     self._progress, self._strategy = progress, strategy
     self._soft_labels = None if teacher_probabilities is None else [
         np.asarray(teacher_probabilities(rows.ids), np.float32) for rows in survey.random_rows]
-    self._whole = self._cached(log_dataset(log_shards, memory.spec, settings.log_batch_size))
-    self._without = self._cached(log_dataset(log_shards, memory.spec, settings.log_batch_size, holdback="without",
-                                             holdback_fraction=settings.holdback_fraction))
+    self._whole_log = self._cached(log_dataset(log_shards, memory.spec, settings.log_batch_size))
+    self._log_less_held_back = self._cached(log_dataset(
+        log_shards, memory.spec, settings.log_batch_size, holdback="without",
+        holdback_fraction=settings.holdback_fraction))
     # The logs' rankings are compared over test examples: per member, [num_seeds, num_examples].
     self.log_components: list[np.ndarray] = []
     self._done = 0
@@ -285,14 +286,14 @@ class _Evaluation:
   def _log(self, learner: Learner) -> tuple[Training, np.ndarray]:
     def scores_of(rate: float) -> dict[Choice, float]:
       def train(note: Callable[[Choice, float], None]) -> None:
-        train_on_log(learner, self._without, seed=self._settings.seeds[0], learning_rate=rate)
+        train_on_log(learner, self._log_less_held_back, seed=self._settings.seeds[0], learning_rate=rate)
         note(Choice(rate, 1), self._selection_score(learner))
 
       return self._candidate(train)
 
     choice = choose(scores_of, self._settings.learning_rates, f"panel member {learner.member!r} on {LOG}")
-    trainings = [functools.partial(train_on_log, learner, self._whole, seed=seed, learning_rate=choice.learning_rate)
-                 for seed in self._settings.seeds]
+    trainings = [functools.partial(train_on_log, learner, self._whole_log, seed=seed,
+                                   learning_rate=choice.learning_rate) for seed in self._settings.seeds]
     return self._judge(learner, trainings, choice.learning_rate, 1, self._survey.num_examples,
                        learner.flops_per_example(0))
 

@@ -142,7 +142,7 @@ def test_costs_by_hand():
                                      MEMORY: {"examples": 40, "flops": 4000.0, "seconds": 1.0}}
   # Thirty seconds of distillation, and a training of 1/2 second in place of 2.
   assert (found["break_even_trainings"], found["stage_wall_ratio"]) == (20.0, 12.5)
-  assert BreakEven(2.0, 2.0, 30.0).quotient is None
+  assert BreakEven(2.0, 2.0, 30.0).exact_architectures is None
 
 
 # Scores that tie within a class have the same components for all examples of it, so that no noise is left.
