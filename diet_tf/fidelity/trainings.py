@@ -65,7 +65,7 @@ def choose(scores_of: Callable[[float], Mapping[Choice, float]], rates: Iterable
     tried.append(max(tried) * RATE_STEP if best == max(tried) else min(tried) / RATE_STEP)
     scores.update(scores_of(tried[-1]))
   if not scores:
-    raise NumericsError(subject, rule="at least one of the learning rates gives a finite loss.",
+    raise NumericsError(subject, rule="at least one learning rate gives a finite loss.",
                         received=f"none of {sorted(tried)}.",
                         remedy="add lower learning rates, or look for a faulty span.")
   return _best(scores)
