@@ -15,6 +15,7 @@ TESTED_ELSEWHERE = {
     "distillation/clusters.py": "distillation/test_squash.py",
     "distillation/scored_examples.py": "distillation/test_squash.py",
     "fidelity/result.py": "fidelity/test_panel.py",
+    "fidelity/scores.py": "fidelity/test_trainings.py",
     "io/documents.py": "../test_document_formats.py",
     "io/files.py": "../s3/test_files.py",
     "io/remote_file.py": "../s3/test_files.py",
@@ -44,7 +45,8 @@ TESTED_ELSEWHERE = {
     "store/memories.py": "store/test_store.py",
     "store/reader.py": "store/test_store.py",
     "training/learner.py": "fidelity/test_panel.py",
-    "training/slot_trainer.py": "distillation/test_gate.py",
+    "training/slot_features.py": "training/test_proxies.py",
+    "training/variable_blocks.py": "training/test_bilevel.py",
 }
 MODULES = [str(path.relative_to(ROOT / "diet_tf")) for path in sorted((ROOT / "diet_tf").rglob("*.py"))
            if not path.name.startswith("__")]

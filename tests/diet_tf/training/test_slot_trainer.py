@@ -6,11 +6,11 @@ import pytest
 from diet_tf.fidelity.trainings import train_on_memory
 from diet_tf.memory.memory import Memory
 from diet_tf.memory.recipe import Recipe
-from diet_tf.memory.slots import Slots
 from diet_tf.training.compact import CompactIds
 from diet_tf.training.learner import Learner
 from diet_tf.training.slot_trainer import Candidate, SlotTrainer
 from tests.diet_tf.small_log import SPEC, TINY, draw
+from tests.diet_tf.small_slots import small_slots
 
 RECIPE = Recipe(batch_size=16, epochs=2, learning_rates={"embedding": 0.02, "linear": 0.05, "dense": 0.01},
                 step_multipliers=(1.0, 0.5, 0.25))
@@ -20,10 +20,8 @@ RECIPE = Recipe(batch_size=16, epochs=2, learning_rates={"embedding": 0.02, "lin
 def test_a_learner_on_compact_ids_ends_at_the_same_logits_but_for_rounding(member):
   ids, labels, _ = draw(64, seed=1)
   first = np.random.default_rng(0).uniform(0.2, 0.8, [64, 3, 1])
-  spans = np.zeros(64)
-  slots = Slots(ids=np.stack([ids, draw(64, seed=2)[0]], axis=2), weights=np.concatenate([first, 1 - first], axis=2),
-                labels=0.9 * labels + 0.05, sample_weights=np.ones(64), slot_ids=np.arange(64), born_spans=spans,
-                updated_spans=spans, influences=spans)
+  slots = small_slots(np.stack([ids, draw(64, seed=2)[0]], axis=2), np.concatenate([first, 1 - first], axis=2),
+                      labels=0.9 * labels + 0.05, spec=SPEC)
   unseen = draw(50, seed=3)[0]
   trainer = SlotTrainer(member, SPEC, [slots], RECIPE)
   trainer.train(Candidate(slots, RECIPE), seed=4)
