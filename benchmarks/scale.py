@@ -96,7 +96,7 @@ def run_teacher(folder: str, num_rows: int) -> tuple[int, float]:
 def run_score(folder: str, num_rows: int) -> tuple[int, float]:
   """Teacher's logits and influence of every example of the span."""
   from diet_tf.distillation.influence import InfluenceSettings
-  from diet_tf.distillation.scoring import SpanScorer, score_span
+  from diet_tf.distillation.scoring import SpanScorer, score_shards
   from diet_tf.distillation.teacher import Teacher, TeacherSettings
 
   spec, settings = _spec(num_rows), InfluenceSettings()
@@ -105,7 +105,7 @@ def run_score(folder: str, num_rows: int) -> tuple[int, float]:
   started = time.perf_counter()
   scorer.fit_reference(example_dataset(shards, spec, settings.batch_size, holdback="only",
                                                holdback_fraction=settings.holdback_fraction), None)
-  score_span(scorer, shards, spec, f"{folder}/scores")
+  score_shards(scorer, shards, spec, f"{folder}/scores")
   return num_rows, time.perf_counter() - started
 
 
@@ -113,27 +113,26 @@ def run_outer(folder: str, num_rows: int, max_slots: int = 512, num_steps: int =
   """Outer steps on a memory of `max_slots` slots, after one of each proxy to trace the graphs."""
   import numpy as np
 
-  from diet_tf.distillation.addressing import AddressingSettings
   from diet_tf.distillation.budget import BudgetSettings
-  from diet_tf.distillation.influence import InfluenceSettings
   from diet_tf.distillation.refinement import DistillSettings
-  from diet_tf.distillation.scoring import scored_passes
-  from diet_tf.distillation.squash import SquashSettings
-  from diet_tf.distillation.stage import begin, refine_start
-  from diet_tf.distillation.teacher import Teacher, TeacherSettings
+  from diet_tf.distillation.scoring import scored_stream
+  from diet_tf.distillation.settings import Stage, StageSettings
+  from diet_tf.distillation.span import ScoredSpan
+  from diet_tf.distillation.stage import refine_start
+  from diet_tf.distillation.start import begin
+  from diet_tf.distillation.teacher import Teacher
 
-  spec = _spec(num_rows)
+  distill = DistillSettings(outer_steps=num_steps)
+  settings = StageSettings(budget=BudgetSettings(max_slots=max_slots), distill=distill)
+  stage = Stage(_spec(num_rows), settings, seed=0, span=1)
   shards = example_shards(f"{folder}/examples/Split-train")
-  passes = scored_passes(shards, f"{folder}/scores", spec, InfluenceSettings().holdback_fraction)
-  teacher = Teacher.load(f"{folder}/teacher", spec, TeacherSettings())
-  settings = DistillSettings(outer_steps=num_steps)
-  start = begin(None, np.zeros(0, np.float32), passes, num_rows, teacher, BudgetSettings(max_slots=max_slots),
-                AddressingSettings(), SquashSettings(), settings, span=1, seed=0)
+  rows = scored_stream(shards, f"{folder}/scores", stage.spec, settings.influence.holdback_fraction)
+  teacher = Teacher.load(f"{folder}/teacher", stage.spec, settings.teacher)
+  start = begin(stage, None, ScoredSpan(rows, np.zeros(0, np.float32), num_rows), teacher)
   times: list[float] = []
-  refine_start(start, None, passes, teacher, settings, seed=0,
-               progress=lambda *_: times.append(time.perf_counter()))
-  traced = len(settings.proxies)
-  return settings.outer_batch_size, (times[-1] - times[traced - 1]) / (len(times) - traced)
+  refine_start(stage, start, None, rows, teacher, progress=lambda *_: times.append(time.perf_counter()))
+  traced = len(distill.proxies)
+  return distill.outer_batch_size, (times[-1] - times[traced - 1]) / (len(times) - traced)
 
 
 RUNS: dict[str, Callable[[str, int], tuple[int, float]]] = {

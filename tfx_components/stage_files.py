@@ -12,21 +12,19 @@ import numpy as np
 
 from diet_tf.distillation.gate import Verdict
 from diet_tf.distillation.refinement import Refined
-from diet_tf.distillation.scored_examples import Passes
-from diet_tf.distillation.scoring import scored_passes
-from diet_tf.distillation.settings import StageSettings
-from diet_tf.distillation.stage import Start, stage_seed
+from diet_tf.distillation.scoring import scored_stream
+from diet_tf.distillation.settings import Stage, StageSettings
+from diet_tf.distillation.stage import Trainable
+from diet_tf.distillation.start import Start
 from diet_tf.distillation.teacher import Teacher
 from diet_tf.errors import FormatError
 from diet_tf.io import files
 from diet_tf.io.arrays import read_arrays, write_arrays
 from diet_tf.io.documents import DocumentFormat
 from diet_tf.io.json_files import without_nan
-from diet_tf.log.features import FeatureSpec, features_from_json
+from diet_tf.log.encoded_rows import RowStream
+from diet_tf.log.features import features_from_json
 from diet_tf.memory.memory import Memory, save_memory
-from diet_tf.memory.privacy import users_by_span
-from diet_tf.memory.recipe import Recipe
-from diet_tf.memory.slots import Slots
 from diet_tf.report.stage_record import VERDICT_SHAPE
 from diet_tf.store.memories import load_memory
 from tfx_components import inputs
@@ -47,62 +45,43 @@ REFINEMENT = DocumentFormat("diet_tf.refinement", {1: {
 VERDICT = DocumentFormat("diet_tf.verdict", {1: {"span": int, "num_examples": int, **VERDICT_SHAPE}}, _REMEDY, indent=1)
 
 
-@dataclasses.dataclass(frozen=True)
-class Stage:
-  """What a stage's memories have in common.
+def stage_of(exec_properties: Mapping[str, Any], span: int) -> Stage:
+  """The stage that a component's parameters `features`, `settings`, `budget_fraction` and `seed` describe."""
+  settings = StageSettings.from_json(exec_properties["settings"])
+  fraction = float(exec_properties.get("budget_fraction") or 0)
+  if fraction:
+    settings = dataclasses.replace(settings, budget=dataclasses.replace(settings.budget, fraction=fraction))
+  return Stage(features_from_json(exec_properties["features"]), settings, int(exec_properties["seed"]), span)
 
-  Attributes:
-    spec: feature spec of the examples.
-    settings: settings of the stage.
-    seed: seed of the run.
-    span: number of the stage's span.
+
+def encoded_as(stage: Stage, examples_uri: str) -> Stage:
+  """The stage whose feature spec names the secret that its examples were hashed with, if any, by its check value."""
+  return dataclasses.replace(stage, spec=stage.spec.bound_to(salt_check_of(examples_uri)))
+
+
+def stage_settings(stage: Stage) -> dict[str, Any]:
+  """What a commit keeps of how it was made."""
+  return {**json.loads(stage.settings.to_json()), "feature_spec": stage.spec.to_dict(), "seed": stage.seed}
+
+
+def save_stage_memory(directory: str, stage: Stage, candidate: Trainable, previous: Memory | None,
+                      num_examples_seen: int) -> Memory:
+  """Saves a memory of a stage in the folder `memory` of an artifact.
+
+  Args:
+    directory: folder of the artifact.
+    stage: the stage.
+    candidate: slots and recipe of the memory.
+    previous: the memory before the stage; None in the first.
+    num_examples_seen: number of examples of all spans so far.
   """
+  memory = stage.memory(candidate.slots, candidate.recipe, previous, num_examples_seen)
+  return save_memory(files.join(directory, MEMORY_FOLDER), memory)
 
-  spec: FeatureSpec
-  settings: StageSettings
-  seed: int
-  span: int
 
-  @classmethod
-  def of(cls, exec_properties: Mapping[str, Any], span: int) -> Stage:
-    """The stage that a component's parameters `features`, `settings`, `budget_fraction` and `seed` describe."""
-    settings = StageSettings.from_json(exec_properties["settings"])
-    fraction = float(exec_properties.get("budget_fraction") or 0)
-    if fraction:
-      settings = dataclasses.replace(settings, budget=dataclasses.replace(settings.budget, fraction=fraction))
-    return cls(features_from_json(exec_properties["features"]), settings, int(exec_properties["seed"]), span)
-
-  def encoded_as(self, examples_uri: str) -> Stage:
-    """The stage whose feature spec names the secret that its examples were hashed with, if any, by its check value."""
-    return dataclasses.replace(self, spec=self.spec.bound_to(salt_check_of(examples_uri)))
-
-  def to_settings(self) -> dict[str, Any]:
-    """What a commit keeps of how it was made."""
-    return {**json.loads(self.settings.to_json()), "feature_spec": self.spec.to_dict(), "seed": self.seed}
-
-  @property
-  def stage_seed(self) -> int:
-    """The seed of what this stage draws."""
-    return stage_seed(self.seed, self.span)
-
-  def memory(self, slots: Slots, recipe: Recipe, previous: Memory | None, num_examples_seen: int) -> Memory:
-    """A memory of this stage, not saved yet; nothing in its manifest depends on when or where it is made."""
-    lineage = previous.manifest.grown_lineage() if previous is not None else ()
-    return Memory.create(slots, self.spec, recipe, span=self.span, num_examples_seen=num_examples_seen,
-                         budget=dataclasses.asdict(self.settings.budget), lineage=lineage,
-                         settings_digest=self.settings.digest(self.spec, self.seed),
-                         ids_per_slot=self.settings.squash.ids_per_slot,
-                         users_per_id=users_by_span(slots.born_spans, self.settings.privacy, self.span,
-                                                    previous.manifest.users_per_id if previous is not None else ()))
-
-  def save(self, directory: str, slots: Slots, recipe: Recipe, previous: Memory | None,
-           num_examples_seen: int) -> Memory:
-    """Saves a memory of this stage in the folder `memory` of an artifact."""
-    return save_memory(files.join(directory, MEMORY_FOLDER), self.memory(slots, recipe, previous, num_examples_seen))
-
-  def load(self, directory: str) -> Memory:
-    """The memory that `save` wrote."""
-    return load_memory(files.join(directory, MEMORY_FOLDER), spec=self.spec)
+def load_stage_memory(directory: str, stage: Stage) -> Memory:
+  """The memory that `save_stage_memory` wrote."""
+  return load_memory(files.join(directory, MEMORY_FOLDER), spec=stage.spec)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -122,7 +101,7 @@ class StageInputs:
 
   @classmethod
   def of(cls, artifacts: inputs.ArtifactDict, exec_properties: Mapping[str, Any]) -> StageInputs:
-    """The inputs of a component that has `examples` and `parent`, and the parameters of `Stage.of`.
+    """The inputs of a component that has `examples` and `parent`, and the parameters of `stage_of`.
 
     Raises:
       ConfigError: the parameter `span`, `settings` or `features` is not usable.
@@ -130,7 +109,7 @@ class StageInputs:
       FormatError: `parent` is no output of MemoryLoader.
     """
     examples = inputs.single(artifacts, "examples")
-    stage = Stage.of(exec_properties, inputs.span_of(exec_properties, examples)).encoded_as(examples.uri)
+    stage = encoded_as(stage_of(exec_properties, inputs.span_of(exec_properties, examples)), examples.uri)
     return cls(stage, inputs.Parent.of(inputs.single(artifacts, "parent")), artifacts)
 
   def uri(self, key: str) -> str:
@@ -157,15 +136,15 @@ class StageInputs:
     """The teacher after its pass over the span."""
     return Teacher.load(self.uri("teacher"), self.stage.spec, self.stage.settings.teacher)
 
-  def passes(self) -> Passes:
-    """Passes over the span's scored examples, without those held back."""
-    return scored_passes(self.shards, self.uri("scores"), self.stage.spec,
+  def rows(self) -> RowStream:
+    """Stream of the span's scored rows, without those held back."""
+    return scored_stream(self.shards, self.uri("scores"), self.stage.spec,
                          self.stage.settings.influence.holdback_fraction)
 
   def start(self) -> tuple[Start, int]:
     """What the stage begins with, and the number of examples of its span."""
     directory = self.uri("start")
-    return read_start(directory, self.stage.load(directory))
+    return read_start(directory, load_stage_memory(directory, self.stage))
 
 
 def salt_check_of(examples_uri: str) -> str | None:
@@ -188,7 +167,7 @@ def write_start(directory: str, start: Start, num_examples: int) -> None:
 
 
 def read_start(directory: str, memory: Memory) -> tuple[Start, int]:
-  """The start that `write_start` and `Stage.save` wrote, and the number of examples of its span.
+  """The start that `write_start` and `save_stage_memory` wrote, and the number of examples of its span.
 
   Args:
     directory: folder of the artifact.

@@ -18,19 +18,19 @@ import tensorflow as tf
 from benchmarks.fidelity import selections
 from benchmarks.fidelity.encoded_log import EncodedLog, read_log
 from benchmarks.fidelity.figures import LOG, MEMORY, START, PanelMember, Trained
-from benchmarks.fidelity.rows import LogRows
-from benchmarks.fidelity.streams import distil, example_batches
+from benchmarks.fidelity.streams import distil
 from benchmarks.fidelity.trainings import LOG_BATCH_SIZE, MemberTrainer, RowsTrainer, slots_of_rows
 from benchmarks.fidelity.variants import MEMORY as MEMORY_VARIANT
 from benchmarks.fidelity.variants import UNREFINED as UNREFINED_VARIANT
 from benchmarks.fidelity.variants import Variant, ablations, from_scratch_variant, static_variant
 from diet_tf.config.config import Config
 from diet_tf.distillation.settings import StageSettings
-from diet_tf.distillation.stage import num_slots_within
+from diet_tf.distillation.start import num_slots_within
 from diet_tf.fidelity.trainings import train_on_log
 from diet_tf.io import files
 from diet_tf.io.arrays import read_arrays, write_arrays
-from diet_tf.log.examples import is_held_back
+from diet_tf.log.encoded_rows import EncodedRows
+from diet_tf.log.examples import is_held_back, rows_dataset
 from diet_tf.memory.memory import Memory, save_memory
 from diet_tf.memory.recipe import Recipe
 from diet_tf.memory.slots import Slots
@@ -145,8 +145,9 @@ class Distillation:
     save_memory(files.join(folder, "start"), outcomes[-1].start)
     if self.variant == MEMORY_VARIANT:
       write_arrays(files.join(folder, "teacher_view.npz"), _teacher_view(teacher, log))
-    record = [{"span": max(spans), "num_slots": len(outcome.memory), "actions": outcome.actions,
-               "chosen": outcome.chosen, "seconds": outcome.seconds, "slots_by_age": _slots_by_age(outcome.memory)}
+    record = [{"span": max(spans), "num_slots": len(outcome.memory), "actions": dict(outcome.actions),
+               "chosen": outcome.chosen, "seconds": dict(outcome.seconds),
+               "slots_by_age": _slots_by_age(outcome.memory)}
               for spans, outcome in zip(groups, outcomes, strict=True)]
     files.write_atomically(files.join(folder, "record.json"), json.dumps(record, indent=1).encode())
 
@@ -185,7 +186,7 @@ def _teacher_view(teacher: Any, log: EncodedLog) -> dict[str, np.ndarray]:
   rows = log.train
   early = rows.take(np.arange(round(EARLY_SHARE * len(rows))))
   learner = Learner(EARLY_MEMBER, log.spec, Recipe())
-  batches = example_batches(early, LOG_BATCH_SIZE)
+  batches = rows_dataset(early, LOG_BATCH_SIZE)
   logits, hidden = [], []
   for index in range(NUM_EARLY_MODELS):
     train_on_log(learner, batches, seed=teacher.seed * NUM_EARLY_MODELS + index, learning_rate=EARLY_RATE)
@@ -233,7 +234,7 @@ class BaselineRows:
     return slots_of_rows(rows, arrays[f"{name}/soft_labels"] if soft else rows.labels, arrays[f"{name}/weights"])
 
 
-def _held_back(benchmark: Benchmark, rows: LogRows) -> np.ndarray:
+def _held_back(benchmark: Benchmark, rows: EncodedRows) -> np.ndarray:
   return np.asarray(is_held_back(rows.example_ids, benchmark.settings.influence.holdback_fraction))
 
 
@@ -317,7 +318,7 @@ class MemberWork:
     sources = {MEMORY: [one.memory(benchmark) for one in ours], START: [one.start(benchmark) for one in ours]}
     return {source: trainer.on_memories(memories, benchmark.seeds) for source, memories in sources.items()}
 
-  def _baselines(self, benchmark: Benchmark, log: EncodedLog, selection: LogRows, recipe: Recipe,
+  def _baselines(self, benchmark: Benchmark, log: EncodedLog, selection: EncodedRows, recipe: Recipe,
                  flops_per_row: float) -> None:
     """Trains the member on the rows of every selection that is missing, and writes each when it is done."""
     missing = [name for name in benchmark.selections if not MemberScores(self.member, name).done(benchmark)]

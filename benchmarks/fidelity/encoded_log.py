@@ -6,11 +6,11 @@ import dataclasses
 
 import numpy as np
 
-from benchmarks.fidelity.rows import LogRows
 from diet_tf.config.config import Config
 from diet_tf.errors import DataError
 from diet_tf.io import files, records
 from diet_tf.log import encoding
+from diet_tf.log.encoded_rows import EncodedRows
 from diet_tf.log.examples import example_dataset, example_shards
 from diet_tf.log.features import FeatureSpec
 from diet_tf.progress import Progress, silent
@@ -32,7 +32,7 @@ class EncodedLog:
     span_raw_bytes: size in bytes of each span's TFRecords uncompressed.
   """
 
-  rows: LogRows
+  rows: EncodedRows
   spec: FeatureSpec
   train_spans: tuple[int, ...]
   test_spans: tuple[int, ...]
@@ -40,12 +40,12 @@ class EncodedLog:
   span_raw_bytes: dict[int, int]
 
   @property
-  def train(self) -> LogRows:
+  def train(self) -> EncodedRows:
     """The rows of the spans that are distilled."""
     return self.rows.of_spans(self.train_spans)
 
   @property
-  def test(self) -> LogRows:
+  def test(self) -> EncodedRows:
     """The rows of the test."""
     return self.rows.of_spans(self.test_spans)
 
@@ -91,7 +91,7 @@ def read_log(config: Config, folder: str) -> EncodedLog:
     DataError: it has too few spans to distil some and test on others.
   """
   with np.load(files.join(folder, ARRAYS_NAME), allow_pickle=False) as arrays:
-    rows = LogRows(arrays["ids"], arrays["labels"], arrays["example_ids"], arrays["spans"])
+    rows = EncodedRows(arrays["ids"], arrays["labels"], arrays["example_ids"], arrays["spans"])
     sizes = {int(span): (int(stored), int(raw)) for span, stored, raw in arrays["sizes"]}
   spans = sorted(sizes)
   if not 0 < config.test_spans < len(spans):

@@ -19,11 +19,11 @@ from benchmarks.fidelity.figures import (
   summary_figures,
 )
 from benchmarks.fidelity.panel import short_name
-from benchmarks.fidelity.rows import LogRows
 from benchmarks.fidelity.variants import MEMORY as MEMORY_VARIANT
 from diet_tf import metrics
 from diet_tf.io.documents import DocumentFormat
 from diet_tf.io.json_files import without_nan
+from diet_tf.log.encoded_rows import EncodedRows
 from diet_tf.log.examples import is_held_back
 
 # The figures of each part are named by the functions of `benchmarks.fidelity.figures`.
@@ -127,7 +127,7 @@ def _fidelity_after(benchmark: Benchmark, log: EncodedLog, course: Scores, index
           "first_span": {key: found["first"][key] for key in ("mean_recovery", "mean_auc", "log_mean_auc")}}
 
 
-def _course_figures(benchmark: Benchmark, course: Scores, source: str, rows: LogRows) -> dict[str, Any]:
+def _course_figures(benchmark: Benchmark, course: Scores, source: str, rows: EncodedRows) -> dict[str, Any]:
   aucs = {kind: np.stack([seed_aucs(course[f"{source}/{kind}", member], rows.labels)
                           for member in benchmark.ablation_members]) for kind in ("memory", "log")}
   recoveries = metrics.estimate(np.mean([seed_recoveries(memory, of_log) for memory, of_log in

@@ -13,8 +13,8 @@ from collections.abc import Callable
 import numpy as np
 from scipy.optimize import nnls
 
-from benchmarks.fidelity.rows import LogRows
 from diet_tf.errors import ConfigError, DataError, NumericsError
+from diet_tf.log.encoded_rows import EncodedRows
 
 HALF_LIFE_SPANS = 2.0
 # A finer field would cut the log into cells of about one row, whose quotas round to a plain random draw.
@@ -59,7 +59,7 @@ class Selection:
 class Request:
   """What every selection is given, whether or not it needs all of it."""
 
-  log: LogRows
+  log: EncodedRows
   teacher: TeacherView
   num_rows: int
   random: np.random.Generator
@@ -340,7 +340,7 @@ _UNWEIGHTED: dict[str, Callable[[Request], np.ndarray]] = {
 SELECTIONS: tuple[str, ...] = (*_UNWEIGHTED, "gradmatch")
 
 
-def select(name: str, log: LogRows, teacher: TeacherView, num_rows: int, seed: int) -> Selection:
+def select(name: str, log: EncodedRows, teacher: TeacherView, num_rows: int, seed: int) -> Selection:
   """The `num_rows` rows that the selection `name` picks from the log, shuffled.
 
   All selections are shuffled, `recent` too, since a fixed order is what trainers read. The selections that draw nothing
@@ -373,7 +373,7 @@ def select(name: str, log: LogRows, teacher: TeacherView, num_rows: int, seed: i
   return Selection(rows[order].astype(np.int64), weights[order])
 
 
-def _check(log: LogRows, teacher: TeacherView, num_rows: int) -> None:
+def _check(log: EncodedRows, teacher: TeacherView, num_rows: int) -> None:
   if num_rows < 1:
     raise ConfigError("num_rows", rule="is at least 1.", received=str(num_rows), remedy="raise it.")
   if num_rows > len(log):

@@ -17,7 +17,6 @@ import numpy as np
 import tensorflow as tf
 
 from benchmarks.fidelity.figures import Trained
-from benchmarks.fidelity.rows import LogRows
 from diet_tf.errors import NumericsError
 from diet_tf.fidelity.scores import selection_score
 from diet_tf.fidelity.trainings import (
@@ -30,6 +29,7 @@ from diet_tf.fidelity.trainings import (
   train_on_batches,
   train_on_memory,
 )
+from diet_tf.log.encoded_rows import EncodedRows
 from diet_tf.log.features import FeatureSpec
 from diet_tf.memory.memory import Memory
 from diet_tf.memory.recipe import Recipe
@@ -69,11 +69,11 @@ class MemberTrainer:
     test: rows that predictions are made for.
   """
 
-  def __init__(self, name: str, spec: FeatureSpec, recipe: Recipe, selection: LogRows, test: LogRows) -> None:
+  def __init__(self, name: str, spec: FeatureSpec, recipe: Recipe, selection: EncodedRows, test: EncodedRows) -> None:
     self._learner = Learner(name, spec, recipe)
     self._selection, self._test = selection, test
 
-  def on_log(self, rows: LogRows, held_back: np.ndarray, seeds: Sequence[int]) -> Trained:
+  def on_log(self, rows: EncodedRows, held_back: np.ndarray, seeds: Sequence[int]) -> Trained:
     """One pass over the log in time order.
 
     Args:
@@ -96,8 +96,8 @@ class MemberTrainer:
     return Trained(outcome.logits[0], choice.learning_rate, 1, len(rows), len(rows) * self.flops_per_row,
                    outcome.seconds)
 
-  def course(self, rows: LogRows, memories: Sequence[Memory], seeds: Sequence[int], learning_rate: float,
-             tests: Mapping[str, LogRows]) -> dict[str, Trained]:
+  def course(self, rows: EncodedRows, memories: Sequence[Memory], seeds: Sequence[int], learning_rate: float,
+             tests: Mapping[str, EncodedRows]) -> dict[str, Trained]:
     """Trainings on the memories of one stage and on the log up to it, by "test/memory" and "test/log".
 
     Args:
@@ -145,7 +145,7 @@ class MemberTrainer:
     return self._learner.flops_per_example(0)
 
 
-def _log_batches(rows: LogRows) -> tf.data.Dataset:
+def _log_batches(rows: EncodedRows) -> tf.data.Dataset:
   return row_batches(rows.ids, rows.labels, LOG_BATCH_SIZE)
 
 
@@ -161,8 +161,8 @@ class RowsTrainer:
     test: rows that predictions are made for.
   """
 
-  def __init__(self, name: str, spec: FeatureSpec, parts: Sequence[Slots], batch_size: int, selection: LogRows,
-               test: LogRows) -> None:
+  def __init__(self, name: str, spec: FeatureSpec, parts: Sequence[Slots], batch_size: int, selection: EncodedRows,
+               test: EncodedRows) -> None:
     self._name = name
     self._recipe = Recipe(batch_size=batch_size)
     self._trainer = SlotTrainer(name, spec, parts, self._recipe)
@@ -205,14 +205,14 @@ class RowsTrainer:
                              (time.perf_counter() - started) / len(seeds))
     return found
 
-  def _train(self, rows: Slots, seed: int, choice: Choice, scored: LogRows) -> np.ndarray:
+  def _train(self, rows: Slots, seed: int, choice: Choice, scored: EncodedRows) -> np.ndarray:
     recipe = dataclasses.replace(self._recipe, epochs=choice.epochs,
                                  learning_rates=dict.fromkeys(PARAMETER_GROUPS, choice.learning_rate))
     self._trainer.train(Candidate(rows, recipe), seed)
     return self._trainer.logits(scored.ids)
 
 
-def slots_of_rows(rows: LogRows, labels: np.ndarray, weights: np.ndarray) -> Slots:
+def slots_of_rows(rows: EncodedRows, labels: np.ndarray, weights: np.ndarray) -> Slots:
   """Rows of the log as slots of one id per field.
 
   Args:

@@ -6,8 +6,8 @@ import numpy as np
 import tensorflow as tf
 
 from diet_tf.distillation.influence import factors
-from diet_tf.distillation.scored_examples import ScoredExamples
 from diet_tf.distillation.squash import ClusterOf, SquashSettings
+from diet_tf.log.encoded_rows import EncodedRows
 from diet_tf.log.hashing import mix
 from diet_tf.models import RankingModel
 
@@ -23,7 +23,7 @@ class TeacherSpace:
 
   BATCH_ROWS = 8192
 
-  def __init__(self, member: RankingModel, examples: ScoredExamples, num_components: int) -> None:
+  def __init__(self, member: RankingModel, examples: EncodedRows, num_components: int) -> None:
     self._member = member
     self._embed = tf.function(self._embedded, reduce_retracing=True, autograph=False)
     count, total, square, jacobian = 0, 0.0, 0.0, 0.0
@@ -52,7 +52,7 @@ class TeacherSpace:
     size = [tf.shape(ids)[0], embeddings.shape[1] * embeddings.shape[2]]
     return tf.reshape(embeddings, size), tf.reshape(one.embedding_jacobians, size)
 
-  def __call__(self, examples: ScoredExamples) -> np.ndarray:
+  def __call__(self, examples: EncodedRows) -> np.ndarray:
     """`[num_examples, num_components + 1]` float32 coordinates."""
     parts = []
     for start in range(0, len(examples), self.BATCH_ROWS):

@@ -27,6 +27,7 @@ import numpy as np
 import tensorflow as tf
 
 from diet_tf.errors import ConfigError, NumericsError
+from diet_tf.log.encoded_rows import EncodedRows
 from diet_tf.log.features import FeatureSpec
 from diet_tf.memory.recipe import Recipe
 from diet_tf.memory.slots import Slots
@@ -116,22 +117,6 @@ class DistillSettings:
     """The recipe's learning rates before they are learned."""
     return {"embedding": self.learning_rate_embedding, "linear": self.learning_rate_linear,
             "dense": self.learning_rate_dense}
-
-
-@dataclasses.dataclass(frozen=True)
-class OuterExamples:
-  """Rows that the outer loss is taken on.
-
-  Attributes:
-    ids: `[num_rows, num_fields]` int32.
-    targets: `[num_rows]` float32, the teacher's probabilities.
-  """
-
-  ids: np.ndarray
-  targets: np.ndarray
-
-  def __len__(self) -> int:
-    return len(self.ids)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -319,7 +304,7 @@ def _shifted(weights: tf.Tensor, shift: tf.Tensor) -> tf.Tensor:
 class _OuterBatches:
   """Draws outer batches: new examples and replayed rows, weighed by what stands behind them."""
 
-  def __init__(self, new: OuterExamples, old: OuterExamples | None, old_share: float, batch_size: int,
+  def __init__(self, new: EncodedRows, old: EncodedRows | None, old_share: float, batch_size: int,
                random: np.random.Generator) -> None:
     self._parts = [part for part in (new, old) if part is not None and len(part)]
     shares = [1 - old_share, old_share] if len(self._parts) == 2 else [1.0]
@@ -334,7 +319,7 @@ class _OuterBatches:
     """`(ids, targets, importances)` of one batch."""
     rows = [self._random.integers(len(part), size=size) for part, size in zip(self._parts, self._sizes)]
     return (np.concatenate([part.ids[row] for part, row in zip(self._parts, rows)]),
-            np.concatenate([part.targets[row] for part, row in zip(self._parts, rows)]), self._importances)
+            np.concatenate([part.labels[row] for part, row in zip(self._parts, rows)]), self._importances)
 
 
 def stretched(multipliers: np.ndarray, num_steps: int) -> np.ndarray:
@@ -361,7 +346,7 @@ def devices_of(strategy: tf.distribute.Strategy | None) -> tuple[str, ...]:
   return ("/GPU:0",) if tf.config.list_logical_devices("GPU") else ("/CPU:0",)
 
 
-def refine(start: Slots, movable: np.ndarray, new: OuterExamples, old: OuterExamples | None, old_share: float,
+def refine(start: Slots, movable: np.ndarray, new: EncodedRows, old: EncodedRows | None, old_share: float,
            spec: FeatureSpec, recipe: Recipe, settings: DistillSettings, *, seed: int,
            strategy: tf.distribute.Strategy | None = None, progress: Progress = silent) -> Refined:
   """The slots and recipe after `settings.outer_steps` outer steps.
@@ -369,8 +354,8 @@ def refine(start: Slots, movable: np.ndarray, new: OuterExamples, old: OuterExam
   Args:
     start: the slots to begin with; their number is a multiple of the inner batch size.
     movable: `[len(start)]` bool, the slots that may change.
-    new: examples of the new span.
-    old: replayed rows, or None in the first stage.
+    new: rows of the new span, labelled with the teacher's probabilities.
+    old: replayed rows, labelled alike, or None in the first stage.
     old_share: weight of the replayed rows in the outer loss, in [0, 1).
     spec: the feature spec.
     recipe: to start from, see `initial_recipe`.
@@ -409,8 +394,8 @@ def refine(start: Slots, movable: np.ndarray, new: OuterExamples, old: OuterExam
   return Refined(*_result(start, memory, recipe, settings), np.asarray(losses, np.float32), tuple(names), skipped)
 
 
-def _renamed(examples: OuterExamples, compact: CompactIds) -> OuterExamples:
-  return OuterExamples(compact.rename(examples.ids), examples.targets.astype(np.float32))
+def _renamed(rows: EncodedRows, compact: CompactIds) -> EncodedRows:
+  return EncodedRows(compact.rename(rows.ids), rows.labels.astype(np.float32))
 
 
 def _check_step(step: int, name: str, loss: float, skipped: int, settings: DistillSettings) -> None:

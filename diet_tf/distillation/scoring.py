@@ -12,10 +12,10 @@ import numpy as np
 import tensorflow as tf
 
 from diet_tf.distillation.influence import InfluenceScorer, InfluenceSettings, score_at_checkpoints, slot_features
-from diet_tf.distillation.scored_examples import Passes, ScoredExamples
 from diet_tf.distillation.teacher import Teacher
 from diet_tf.errors import FormatError
 from diet_tf.io import arrays, files
+from diet_tf.log.encoded_rows import EncodedRows, RowStream
 from diet_tf.log.examples import is_held_back, read_examples
 from diet_tf.log.features import FeatureSpec
 from diet_tf.memory.slots import Slots
@@ -128,13 +128,13 @@ def read_scores(path: str) -> dict[str, np.ndarray]:
   return SCORES.read(path)
 
 
-def scored_passes(shards: Sequence[str], directory: str, spec: FeatureSpec, holdback_fraction: float) -> Passes:
-  """Passes over a span's examples with their scores, without those held back, one shard at a time.
+def scored_stream(shards: Sequence[str], directory: str, spec: FeatureSpec, holdback_fraction: float) -> RowStream:
+  """A stream of a span's rows with their scores, without those held back, one shard at a time.
 
   A pass raises FormatError if a score file is damaged, or was made of other examples than its shard's.
   """
 
-  def one_pass() -> Iterable[ScoredExamples]:
+  def one_pass() -> Iterable[EncodedRows]:
     for shard in shards:
       scores = read_scores(score_file(directory, shard))
       batches = [(ids, example_ids) for ids, _, example_ids in read_examples([shard], spec, 1 << 14)]
@@ -146,12 +146,13 @@ def scored_passes(shards: Sequence[str], directory: str, spec: FeatureSpec, hold
       kept = ~np.asarray(is_held_back(example_ids, holdback_fraction))
       if kept.any():
         ids = np.concatenate([batch[0] for batch in batches])
-        yield ScoredExamples(ids[kept], example_ids[kept], scores["teacher_logits"][kept], scores["influences"][kept])
+        yield EncodedRows(ids[kept], example_ids=example_ids[kept], teacher_logits=scores["teacher_logits"][kept],
+                          influences=scores["influences"][kept])
 
   return one_pass
 
 
-def score_span(scorer: SpanScorer, shards: Sequence[str], spec: FeatureSpec, directory: str,
+def score_shards(scorer: SpanScorer, shards: Sequence[str], spec: FeatureSpec, directory: str,
                progress: Progress = silent) -> int:
   """Scores all shards of a span in this process; returns the number of examples."""
   files.make_folders(directory)

@@ -4,6 +4,10 @@ from __future__ import annotations
 
 import dataclasses
 import json
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
 
 from diet_tf.distillation.addressing import AddressingSettings
 from diet_tf.distillation.budget import BudgetSettings
@@ -14,7 +18,11 @@ from diet_tf.distillation.squash import SquashSettings
 from diet_tf.distillation.teacher import TeacherSettings
 from diet_tf.io.documents import canonical_digest
 from diet_tf.log.features import FeatureSpec
-from diet_tf.memory.privacy import NO_RULES, PrivacySettings
+from diet_tf.log.hashing import mix
+from diet_tf.memory.memory import Memory
+from diet_tf.memory.privacy import NO_RULES, PrivacySettings, users_by_span
+from diet_tf.memory.recipe import Recipe
+from diet_tf.memory.slots import Slots
 from diet_tf.settings import from_json, to_json
 
 
@@ -58,3 +66,52 @@ class StageSettings:
   def digest(self, spec: FeatureSpec, seed: int) -> str:
     """The SHA-256 of all that a memory depends on beside the data."""
     return canonical_digest({"settings": json.loads(self.to_json()), "feature_spec": spec.to_dict(), "seed": seed})
+
+
+@dataclasses.dataclass(frozen=True)
+class Stage:
+  """What the parts of one stage have in common.
+
+  Attributes:
+    spec: feature spec of the span's rows.
+    settings: settings of the stage.
+    seed: seed of the run.
+    span: number of the stage's span.
+  """
+
+  spec: FeatureSpec
+  settings: StageSettings
+  seed: int
+  span: int
+
+  @property
+  def stage_seed(self) -> int:
+    """The seed of what this stage draws."""
+    return stage_seed(self.seed, self.span)
+
+  def memory(self, slots: Slots, recipe: Recipe, previous: Memory | None, num_examples_seen: int) -> Memory:
+    """A memory of this stage, not saved yet; nothing in its manifest depends on when or where it is made.
+
+    Args:
+      slots: its slots.
+      recipe: how to train on them.
+      previous: the memory before the stage; None in the first. Its lineage names memories by the digests that they were
+        saved with: one that was not saved is not named.
+      num_examples_seen: number of examples of all spans so far.
+    """
+    lineage: tuple[Mapping[str, Any], ...] = ()
+    users: tuple[Mapping[str, Any], ...] = ()
+    if previous is not None:
+      lineage = previous.manifest.grown_lineage() if previous.manifest.shards else previous.manifest.lineage
+      users = previous.manifest.users_per_id
+    return Memory.create(slots, self.spec, recipe, span=self.span, num_examples_seen=num_examples_seen,
+                         budget=dataclasses.asdict(self.settings.budget), lineage=lineage,
+                         settings_digest=self.settings.digest(self.spec, self.seed),
+                         ids_per_slot=self.settings.squash.ids_per_slot,
+                         users_per_id=users_by_span(slots.born_spans, self.settings.privacy, self.span, users))
+
+
+def stage_seed(seed: int, span: int) -> int:
+  """A seed for a stage: a fixed function of the run's seed and the span's number."""
+  mixed = int(mix(np.asarray([span]), seed)[0])
+  return mixed % (1 << 31)

@@ -17,8 +17,8 @@ from collections.abc import Callable
 
 import numpy as np
 
-from diet_tf.distillation.scored_examples import Passes, ScoredExamples
 from diet_tf.errors import ConfigError, DataError
+from diet_tf.log.encoded_rows import EncodedRows, RowStream
 from diet_tf.log.features import MISSING_ID
 from diet_tf.log.hashing import mix
 from diet_tf.memory.slots import Slots
@@ -84,7 +84,7 @@ class UserRule:
 
 
 # Gives the cluster of each example, `[num_examples]` integers.
-ClusterOf = Callable[[ScoredExamples], np.ndarray]
+ClusterOf = Callable[[EncodedRows], np.ndarray]
 
 
 class _Clusters:
@@ -99,13 +99,13 @@ class _Clusters:
     self.order = np.zeros(0, np.uint64)
 
 
-def squash(passes: Passes, cluster_of: ClusterOf, num_clusters: int, max_ids: tuple[int, ...],
+def squash(stream: RowStream, cluster_of: ClusterOf, num_clusters: int, max_ids: tuple[int, ...],
            settings: SquashSettings, *, span: int, first_slot_id: int, seed: int, progress: Progress = silent,
            users: UserRule | None = None, centres: np.ndarray | None = None) -> Slots:
   """One slot per non-empty cluster: its heaviest ids with their shares, mean soft label, mass as sample weight.
 
   Args:
-    passes: the span's examples that are not held back.
+    stream: the span's rows that are not held back, with example ids, the teacher's logits and influences.
     cluster_of: gives their clusters.
     num_clusters: how many there are.
     max_ids: per field, the most ids to keep.
@@ -127,10 +127,11 @@ def squash(passes: Passes, cluster_of: ClusterOf, num_clusters: int, max_ids: tu
                       f"{settings.kept_rows_per_slot} rows.", remedy="raise squash.kept_rows_per_slot.")
   kept = _Clusters(num_clusters, len(max_ids))
   done = 0
-  for batch in passes():
+  for batch in stream():
     clusters = cluster_of(batch)
     kept.mass += np.bincount(clusters, minlength=num_clusters)
-    kept.label_sum += np.bincount(clusters, 1 / (1 + np.exp(-batch.teacher_logits.astype(np.float64))), num_clusters)
+    logits = batch.teacher_logits.astype(np.float64)
+    kept.label_sum += np.bincount(clusters, 1 / (1 + np.exp(-logits)), num_clusters)
     kept.influence_sum += np.bincount(clusters, batch.influences.astype(np.float64), num_clusters)
     kept.ids = np.concatenate([kept.ids, batch.ids])
     kept.clusters = np.concatenate([kept.clusters, clusters])

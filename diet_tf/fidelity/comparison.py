@@ -23,7 +23,7 @@ from diet_tf.fidelity.trainings import train_and_predict, train_on_memory
 from diet_tf.io.documents import DocumentFormat
 from diet_tf.io.json_files import without_nan
 from diet_tf.io.shapes import Figure, ListOf, Nullable
-from diet_tf.log.examples import Examples
+from diet_tf.log.encoded_rows import EncodedRows
 from diet_tf.log.features import FeatureSpec
 from diet_tf.memory.memory import Memory
 from diet_tf.metrics import Estimate, PairedDifference
@@ -160,7 +160,7 @@ class Comparison:
 COLUMNS = ("rank", "architecture", "AUC", "to the best", "resolved", "log loss")
 
 
-def compare(memory: Memory, unseen: Examples, members: Sequence[str], *, num_seeds: int = 5,
+def compare(memory: Memory, unseen: EncodedRows, members: Sequence[str], *, num_seeds: int = 5,
             progress: Progress = silent, strategy: tf.distribute.Strategy | None = None) -> Comparison:
   """Ranks architectures by training each on a memory.
 
@@ -223,7 +223,7 @@ class _Trainings:
   not_averaged: str
 
 
-def _train(learner: Learner, memory: Memory, unseen: Examples, num_seeds: int,
+def _train(learner: Learner, memory: Memory, unseen: EncodedRows, num_seeds: int,
            report: Callable[[int], None]) -> _Trainings:
   done = itertools.count(1)
   outcome = train_and_predict(
@@ -236,7 +236,7 @@ def _train(learner: Learner, memory: Memory, unseen: Examples, num_seeds: int,
                     learner.input_form, learner.not_averaged)
 
 
-def _ranked(memory: Memory, unseen: Examples, trainings: Mapping[str, _Trainings], diverged: Mapping[str, str],
+def _ranked(memory: Memory, unseen: EncodedRows, trainings: Mapping[str, _Trainings], diverged: Mapping[str, str],
             num_seeds: int) -> Comparison:
   # A stable sort: of equals, the one that was named first.
   order = sorted(trainings, key=lambda name: -float(np.mean(trainings[name].aucs)))

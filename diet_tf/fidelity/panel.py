@@ -44,8 +44,10 @@ from diet_tf.fidelity.trainings import (
   train_on_rows,
 )
 from diet_tf.io import records
-from diet_tf.log.examples import SURVEY_BATCH, Examples, example_arrays, is_held_back, log_dataset, read_examples
+from diet_tf.log.encoded_rows import BoundedSample, EncodedRows
+from diet_tf.log.examples import SURVEY_BATCH, example_arrays, is_held_back, log_dataset, read_examples
 from diet_tf.log.features import FeatureSpec
+from diet_tf.log.hashing import salted_mix
 from diet_tf.memory.memory import Memory
 from diet_tf.progress import Progress, silent
 from diet_tf.training.learner import Learner
@@ -53,8 +55,6 @@ from diet_tf.training.learner import Learner
 # Gives the teacher's click probabilities `[N]` of examples from their ids `[N, num_fields]`.
 TeacherProbabilities = Callable[[np.ndarray], np.ndarray]
 
-# The first seed's rows are those that settings are selected with.
-_ROW_DRAW_SALT = 0x9E3779B97F4A7C15
 
 
 @dataclasses.dataclass(frozen=True)
@@ -130,8 +130,8 @@ class Survey:
   num_examples: int
   num_bytes: int
   num_raw_bytes: int
-  selection: Examples
-  random_rows: tuple[Examples, ...]
+  selection: EncodedRows
+  random_rows: tuple[EncodedRows, ...]
 
 
 def survey_log(log_shards: Mapping[int, Sequence[str]], spec: FeatureSpec, settings: PanelSettings, num_rows: int, *,
@@ -146,63 +146,25 @@ def survey_log(log_shards: Mapping[int, Sequence[str]], spec: FeatureSpec, setti
     progress: callback that is told of each batch.
   """
   newest = sorted(log_shards)[-settings.selection_spans:]
-  draws = [_Reservoir(num_rows, seed) for seed in settings.seeds]
-  held_back = _Reservoir(settings.selection_examples, 0)
+  draws = [BoundedSample(num_rows, functools.partial(salted_mix, seed=seed)) for seed in settings.seeds]
+  held_back = BoundedSample(settings.selection_examples, functools.partial(salted_mix, seed=0))
   count = 0
   for span in sorted(log_shards):
     for ids, labels, example_ids in read_examples(log_shards[span], spec, SURVEY_BATCH):
       held = is_held_back(example_ids, settings.holdback_fraction)
+      rows = EncodedRows(ids, labels, example_ids)
       if span in newest:
-        held_back.add(ids[held], labels[held], example_ids[held])
+        held_back.add(rows.take(held))
+      kept = rows.take(~held)
       for draw in draws:
-        draw.add(ids[~held], labels[~held], example_ids[~held])
+        draw.add(kept)
       count += len(labels)
       progress("survey the log", count, None)
   if not count:
     raise DataError("log", rule="it holds at least one example.", received=f"none in spans {sorted(log_shards)}.",
                     remedy="check the encoded spans.")
   num_bytes, num_raw_bytes = records.shard_bytes(path for paths in log_shards.values() for path in paths)
-  return Survey(count, num_bytes, num_raw_bytes, held_back.examples(), tuple(draw.examples() for draw in draws))
-
-
-class _Reservoir:
-  """The `capacity` examples whose mixed ids are least: a uniform sample, whatever the order of the rows."""
-
-  def __init__(self, capacity: int, seed: int) -> None:
-    self._capacity = capacity
-    self._salt = np.uint64((seed + 1) * _ROW_DRAW_SALT & 0xFFFFFFFFFFFFFFFF)
-    self._parts: list[tuple[np.ndarray, ...]] = []
-    self._bound = np.uint64(0xFFFFFFFFFFFFFFFF)
-    self._size = 0
-
-  def add(self, ids: np.ndarray, labels: np.ndarray, example_ids: np.ndarray) -> None:
-    keys = _mixed(example_ids.astype(np.int64).view(np.uint64) ^ self._salt)
-    below = keys <= self._bound
-    self._parts.append((keys[below], ids[below], labels[below]))
-    self._size += int(np.count_nonzero(below))
-    if self._size > 2 * self._capacity + SURVEY_BATCH:
-      self._shrink()
-
-  def _shrink(self) -> None:
-    keys, ids, labels = (np.concatenate(parts) for parts in zip(*self._parts, strict=True))
-    order = np.argsort(keys, kind="stable")[:self._capacity]
-    self._parts = [(keys[order], ids[order], labels[order])]
-    self._size = len(order)
-    if self._size == self._capacity:
-      self._bound = self._parts[0][0][-1]
-
-  def examples(self) -> Examples:
-    """The sample, in the order of its mixed ids: a shuffle."""
-    self._shrink()
-    _, ids, labels = self._parts[0]
-    return Examples(ids, labels)
-
-
-def _mixed(values: np.ndarray) -> np.ndarray:
-  """SplitMix64's finaliser, `[...]` uint64 (Steele et al., "Fast splittable pseudorandom number generators", 2014)."""
-  for shift, factor in ((30, 0xBF58476D1CE4E5B9), (27, 0x94D049BB133111EB)):
-    values = (values ^ (values >> np.uint64(shift))) * np.uint64(factor)
-  return values ^ (values >> np.uint64(31))
+  return Survey(count, num_bytes, num_raw_bytes, held_back.shuffled(), tuple(draw.shuffled() for draw in draws))
 
 
 def evaluate_panel(log_shards: Mapping[int, Sequence[str]], memory: Memory, test_shards: Sequence[str],
@@ -248,7 +210,7 @@ def evaluate_panel(log_shards: Mapping[int, Sequence[str]], memory: Memory, test
 class _Evaluation:
   """Trains and judges one member after the other, on data that they share."""
 
-  def __init__(self, log_shards: Mapping[int, Sequence[str]], memory: Memory, survey: Survey, test: Examples,
+  def __init__(self, log_shards: Mapping[int, Sequence[str]], memory: Memory, survey: Survey, test: EncodedRows,
                settings: PanelSettings, teacher_probabilities: TeacherProbabilities | None, progress: Progress,
                strategy: tf.distribute.Strategy | None) -> None:
     self._memory, self._survey, self._test, self._settings = memory, survey, test, settings

@@ -17,7 +17,7 @@ import numpy as np
 import tensorflow as tf
 
 from diet_tf.errors import NumericsError
-from diet_tf.log.examples import Examples
+from diet_tf.log.encoded_rows import EncodedRows
 from diet_tf.memory.memory import Memory, Mode
 from diet_tf.training.learner import Learner
 
@@ -129,7 +129,7 @@ def train_on_log(learner: Learner, dataset: tf.data.Dataset, *, seed: int, learn
   return train_on_batches(learner, packed_batches(dataset), seed=seed, learning_rate=learning_rate)
 
 
-def train_on_rows(learner: Learner, rows: Examples, *, seed: int, learning_rate: float, epochs: int, batch_size: int,
+def train_on_rows(learner: Learner, rows: EncodedRows, *, seed: int, learning_rate: float, epochs: int, batch_size: int,
                   soft_labels: np.ndarray | None = None, after_epoch: Callable[[int], None] | None = None) -> float:
   """Trains on a few rows in a fixed order; returns the seconds that it took.
 

@@ -23,6 +23,7 @@ import tensorflow as tf
 from diet_tf.errors import DataError
 from diet_tf.io.documents import DocumentFormat
 from diet_tf.log.features import MISSING_ID, NUM_RESERVED_VOCABULARY_IDS, OUT_OF_VOCABULARY_ID, FeatureSpec, Field
+from diet_tf.log.hashing import split_mix
 from diet_tf.log.salt import FOR_ROWS, FOR_TEXTS, Salt, keyed_hashes
 
 MISSING_TEXT = ""
@@ -294,7 +295,7 @@ def column_fingerprints(column: str, hashes: np.ndarray, missing: np.ndarray) ->
     `[n]` uint64.
   """
   name_hash = fingerprints(_object_array([column]))[0]
-  return np.where(missing, np.uint64(0), _mix(hashes ^ _mix(name_hash[None])))
+  return np.where(missing, np.uint64(0), split_mix(hashes ^ split_mix(name_hash[None])))
 
 
 def row_ids(sums: np.ndarray, salt: Salt | None = None) -> np.ndarray:
@@ -303,18 +304,11 @@ def row_ids(sums: np.ndarray, salt: Salt | None = None) -> np.ndarray:
   A sum does not depend on the order of the columns. With a salt the ids are keyed: otherwise a whole row could be
   guessed from them, and with it the values whose own ids are keyed.
   """
-  words = _mix(sums)
+  words = split_mix(sums)
   if salt is not None:
     keyed = keyed_hashes((word.tobytes() for word in words.astype("<u8")), salt.key(), FOR_ROWS)
     words = np.frombuffer(keyed, "<u8")
   return (words >> np.uint64(1)).astype(np.int64)
-
-
-def _mix(values: np.ndarray) -> np.ndarray:
-  """The finaliser of SplitMix64 (Steele, Lea and Flood, OOPSLA 2014), a bijection on 64-bit words."""
-  values = (values ^ (values >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
-  values = (values ^ (values >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
-  return values ^ (values >> np.uint64(31))
 
 
 def write_vocabularies(path: str, vocabularies: Mapping[str, Sequence[str]]) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, Literal
 
@@ -22,8 +21,9 @@ from diet_tf.io.records import (
   serialised_examples,
   write_records,
 )
+from diet_tf.log.encoded_rows import EncodedRows
 from diet_tf.log.features import FeatureSpec
-from diet_tf.log.hashing import SPLIT_MIX, split_mix
+from diet_tf.log.hashing import split_mix, split_mix_tensor
 
 Holdback = Literal["only", "without"]
 _EXAMPLE_KEYS = ("label", "example_id", "time")
@@ -150,11 +150,8 @@ def is_held_back(example_ids: np.ndarray | tf.Tensor, fraction: float) -> np.nda
   if not tf.is_tensor(example_ids):
     mixed = split_mix(np.asarray(example_ids, np.int64).reshape(-1).view(np.uint64))
     return ((mixed >> np.uint64(64 - _HOLDBACK_BITS)) < np.uint64(bound)).reshape(np.shape(example_ids))
-  state = tf.bitcast(example_ids, tf.uint64)
-  for shift, factor in SPLIT_MIX:
-    state = _xor_shifted(state, shift) * tf.constant(factor, tf.uint64)
-  state = _xor_shifted(state, 31)
-  top = tf.bitwise.right_shift(state, tf.constant(64 - _HOLDBACK_BITS, tf.uint64))
+  mixed = split_mix_tensor(tf.bitcast(example_ids, tf.uint64))
+  top = tf.bitwise.right_shift(mixed, tf.constant(64 - _HOLDBACK_BITS, tf.uint64))
   return tf.cast(top, tf.int64) < bound
 
 
@@ -190,19 +187,10 @@ def write_example_shard(path: str, ids: np.ndarray, labels: np.ndarray, example_
   return write_records(path, encoded_blocks(), _EXAMPLE_COMPRESSION_LEVEL)
 
 
-def _xor_shifted(state: tf.Tensor, shift: int) -> tf.Tensor:
-  return tf.bitwise.bitwise_xor(state, tf.bitwise.right_shift(state, tf.constant(shift, tf.uint64)))
-
-
-@dataclasses.dataclass(frozen=True)
-class Examples:
-  """Encoded examples as arrays: `ids [N, num_fields]` int32 and `labels [N]` float32."""
-
-  ids: np.ndarray
-  labels: np.ndarray
-
-  def __len__(self) -> int:
-    return len(self.labels)
+def rows_dataset(rows: EncodedRows, batch_size: int) -> tf.data.Dataset:
+  """Rows in memory, which have labels and example ids, as the batches that `example_dataset` gives."""
+  columns = (rows.ids, rows.labels, rows.example_ids)
+  return tf.data.Dataset.from_tensor_slices(columns).batch(batch_size)
 
 
 def log_dataset(log_shards: Mapping[int, Sequence[str]], spec: FeatureSpec, batch_size: int,
@@ -215,7 +203,7 @@ def log_dataset(log_shards: Mapping[int, Sequence[str]], spec: FeatureSpec, batc
   return whole
 
 
-def example_arrays(shards: Sequence[str], spec: FeatureSpec) -> Examples:
+def example_arrays(shards: Sequence[str], spec: FeatureSpec) -> EncodedRows:
   """All examples of some files as arrays, in the order of the files: those that models are judged on, for instance.
 
   Args:
@@ -230,4 +218,4 @@ def example_arrays(shards: Sequence[str], spec: FeatureSpec) -> Examples:
   if not batches:
     raise DataError("test span", rule="it holds at least one example.", received="none.",
                     remedy="name a span with examples as the test.")
-  return Examples(*(np.concatenate(parts) for parts in zip(*batches, strict=True)))
+  return EncodedRows(*(np.concatenate(parts) for parts in zip(*batches, strict=True)))

@@ -5,11 +5,11 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Mapping, Sequence
 
-import numpy as np
 import tensorflow as tf
 
 from diet_tf.errors import ConfigError, DataError
-from diet_tf.log.examples import Examples, example_arrays, example_shards, log_dataset
+from diet_tf.log.encoded_rows import EncodedRows
+from diet_tf.log.examples import example_arrays, example_shards, log_dataset
 from diet_tf.log.features import FeatureSpec
 from diet_tf.memory.memory import Mode
 from diet_tf.models.inputs import features_in_form
@@ -73,12 +73,11 @@ class LogExamples:
     return batches.map(lambda ids, labels, _: (features_in_form(mode, self.spec, ids, None), labels),
                        num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
 
-  def arrays(self) -> Examples:
+  def arrays(self) -> EncodedRows:
     """All examples as arrays in the same order, for what judges without Keras (`diet_tf.fidelity.comparison.compare`).
 
     Raises:
       DataError: the files of a span hold no example.
       FormatError: a file is damaged, or of another feature spec.
     """
-    spans = [example_arrays(paths, self.spec) for paths in self.shards.values()]
-    return Examples(np.concatenate([span.ids for span in spans]), np.concatenate([span.labels for span in spans]))
+    return EncodedRows.concatenate([example_arrays(paths, self.spec) for paths in self.shards.values()])

@@ -1,12 +1,10 @@
 """Row selections: literal cases by hand, and that neither the rows' order nor the seed decides what it should not."""
 
-import dataclasses
 import itertools
 
 import numpy as np
 import pytest
 
-from benchmarks.fidelity.rows import LogRows
 from benchmarks.fidelity.selections import (
   SELECTIONS,
   TeacherView,
@@ -17,13 +15,14 @@ from benchmarks.fidelity.selections import (
   training_weights,
 )
 from diet_tf.errors import ConfigError, DataError, NumericsError
+from diet_tf.log.encoded_rows import EncodedRows
 
 # Selections that draw nothing, so that the seed is of the order alone.
 DETERMINISTIC = ("recent", "el2n", "grand", "boundary", "herding", "k_center", "gradmatch")
 
 
 def log_of(num_rows, **columns):
-  return LogRows(**{"ids": np.ones((num_rows, 1), np.int32), "labels": np.zeros(num_rows, np.float32),
+  return EncodedRows(**{"ids": np.ones((num_rows, 1), np.int32), "labels": np.zeros(num_rows, np.float32),
                     "example_ids": np.arange(num_rows), "spans": np.zeros(num_rows, np.int64),
                     **{name: np.asarray(values) for name, values in columns.items()}})
 
@@ -38,7 +37,7 @@ def teacher_of(num_rows, **outputs):
 def random_log(num_rows=300, num_spans=3):
   """Rows whose example ids have nothing to do with time, and a teacher with many equal logits."""
   random = np.random.default_rng(0)
-  log = LogRows(random.integers(1, 9, (num_rows, 3)).astype(np.int32),
+  log = EncodedRows(random.integers(1, 9, (num_rows, 3)).astype(np.int32),
                 (random.random(num_rows) < 0.3).astype(np.float32), random.permutation(num_rows) * 7 - 400,
                 np.sort(random.integers(0, num_spans, num_rows)))
   teacher = TeacherView(random.integers(-4, 5, num_rows).astype(np.float32),
@@ -49,7 +48,7 @@ def random_log(num_rows=300, num_spans=3):
 
 
 def reordered(log, teacher, order):
-  rows = LogRows(*(getattr(log, field.name)[order] for field in dataclasses.fields(log)))
+  rows = log.take(order)
   return rows, TeacherView(teacher.logits[order], teacher.early_logits[:, order], teacher.early_hidden[:, order],
                            teacher.hidden[order])
 
@@ -359,7 +358,7 @@ def test_no_rows_are_refused():
 ])
 def test_a_broken_log_is_refused(broken, message):
   with pytest.raises(DataError, match=message):
-    select("random", dataclasses.replace(log_of(3), **broken), teacher_of(3), 1, seed=0)
+    select("random", log_of(3, **broken), teacher_of(3), 1, seed=0)
 
 
 @pytest.mark.parametrize("name", ["logits", "early_logits", "early_hidden", "hidden"])

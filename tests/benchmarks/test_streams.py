@@ -5,14 +5,14 @@ import dataclasses
 import numpy as np
 import pytest
 
-from benchmarks.fidelity import streams
-from benchmarks.fidelity.rows import LogRows
 from benchmarks.fidelity.streams import distil
+from diet_tf.distillation import stage
 from diet_tf.distillation.budget import BudgetSettings
 from diet_tf.distillation.gate import GateSettings
 from diet_tf.distillation.refinement import DistillSettings
 from diet_tf.distillation.settings import StageSettings
 from diet_tf.distillation.squash import SquashSettings
+from diet_tf.log.encoded_rows import EncodedRows
 from diet_tf.memory.slots import Slots
 from diet_tf.training.bilevel import InnerSettings
 from tests.diet_tf.small_log import SPEC, TEACHER, TINY, draw
@@ -26,7 +26,7 @@ SETTINGS = StageSettings(
 
 def log_of(*spans):
   parts = [draw(400, seed=span) for span in spans]
-  return LogRows(*(np.concatenate(column) for column in zip(*parts)), np.repeat(spans, 400))
+  return EncodedRows(*(np.concatenate(column) for column in zip(*parts)), np.repeat(spans, 400))
 
 
 @pytest.fixture(scope="module")
@@ -66,7 +66,7 @@ def test_held_back_rows_are_the_gates_alone(monkeypatch):
     seen.update(num_rows=len(ids), candidates=set(candidates))
     return dataclasses.make_dataclass("Verdict", ["chosen"])("start")
 
-  monkeypatch.setattr(streams, "judge", judge)
+  monkeypatch.setattr(stage, "judge", judge)
   rows = log_of(1)
   outcome = distil(rows, [[1]], SPEC, SETTINGS, seed=0)[0][0]
   assert 0 < seen["num_rows"] < 100 and seen["candidates"] == {"refined", "start"}

@@ -3,12 +3,11 @@
 import numpy as np
 import pytest
 
-from benchmarks.fidelity.rows import LogRows
 from benchmarks.fidelity.trainings import MAX_EXTENSIONS, MemberTrainer, RowsTrainer, best_choice, slots_of_rows
 from diet_tf import metrics
 from diet_tf.errors import NumericsError
 from diet_tf.fidelity.trainings import RATE_STEP, Choice, choose, train_on_rows
-from diet_tf.log.examples import Examples
+from diet_tf.log.encoded_rows import EncodedRows
 from diet_tf.memory.recipe import Recipe
 from diet_tf.training.learner import Learner
 from tests.diet_tf.small_log import SPEC, TINY, draw
@@ -16,7 +15,7 @@ from tests.diet_tf.small_log import SPEC, TINY, draw
 
 def rows_of(num_rows, seed):
   ids, labels, example_ids = draw(num_rows, seed)
-  return LogRows(ids, labels, example_ids, np.zeros(num_rows, np.int64))
+  return EncodedRows(ids, labels, example_ids, np.zeros(num_rows, np.int64))
 
 
 @pytest.mark.parametrize("peak, expected_tries", [(0.01, 3), (0.1 * RATE_STEP, 5), (0.001, 4)])
@@ -85,7 +84,7 @@ def test_rows_as_slots_train_like_rows_of_a_learner():
   slots = slots_of_rows(rows, rows.labels, np.ones(160))
   ours = rows_trainer(slots)._train(slots, 0, Choice(0.03, 5), rows_of(400, 2))
   learner = Learner(f"dnn({TINY})", SPEC, Recipe())
-  train_on_rows(learner, Examples(rows.ids, rows.labels), seed=0, learning_rate=0.03, epochs=5, batch_size=16)
+  train_on_rows(learner, EncodedRows(rows.ids, rows.labels), seed=0, learning_rate=0.03, epochs=5, batch_size=16)
   theirs = learner.logits(rows_of(400, 2).ids)
   # Tables of other sizes begin with other random numbers: the two are alike, and not the same.
   assert np.corrcoef(ours, theirs)[0, 1] > 0.9

@@ -2,8 +2,8 @@
 
 import numpy as np
 
-from diet_tf.distillation.scored_examples import ScoredExamples
 from diet_tf.distillation.teacher import TeacherSettings
+from diet_tf.log.encoded_rows import EncodedRows
 from diet_tf.log.examples import write_example_shard
 from diet_tf.log.features import FeatureSpec, Field, Label
 
@@ -30,7 +30,8 @@ def draw(num_rows, seed=0):
 def scored(num_rows, seed=0):
   """The same rows as a perfect teacher with no opinion on influence scores them."""
   ids, _, example_ids = draw(num_rows, seed)
-  return ScoredExamples(ids, example_ids, true_logits(ids).astype(np.float32), np.ones(num_rows, np.float32))
+  return EncodedRows(ids, example_ids=example_ids, teacher_logits=true_logits(ids).astype(np.float32),
+                     influences=np.ones(num_rows, np.float32))
 
 
 def write_shards(directory, columns, num_shards):

@@ -8,12 +8,14 @@ import pytest
 
 import tfx_components
 from diet_tf.distillation.gate import PREVIOUS, REFINED, START
+from diet_tf.distillation.settings import Stage
 from diet_tf.errors import FormatError
 from diet_tf.io import arrays, files
 from diet_tf.log.examples import is_held_back
 from diet_tf.log.salt import Salt
 from diet_tf.report.stage_record import StageRecord, slots_by_age
 from diet_tf.store.memories import load_memory
+from diet_tf.training.slot_trainer import Candidate
 from tfx_components import stage_files
 from tfx_components.log_gen.summary import LogSummary
 from tfx_components.stage_files import read_refinement, read_start, read_verdict
@@ -65,10 +67,10 @@ def test_a_refined_memory_that_is_worse_is_not_chosen(workshop, first):
   refined = read_refinement(first.memory.uri)
   worse = workshop.artifact(type(first.memory))
   files.make_folders(worse.uri)
-  stage = stage_files.Stage(workshop.spec, workshop.settings, 3, 1)
+  stage = Stage(workshop.spec, workshop.settings, 3, 1)
   flipped = memory.slots.replace(labels=1 - memory.slots.labels)
   recipe = dataclasses.replace(memory.recipe, learning_rates=dict.fromkeys(memory.recipe.learning_rates, 0.3))
-  stage.save(worse.uri, flipped, recipe, None, 600)
+  stage_files.save_stage_memory(worse.uri, stage, Candidate(flipped, recipe), None, 600)
 
   @dataclasses.dataclass
   class Refinement:
@@ -87,7 +89,7 @@ def test_a_memory_of_another_secret_is_not_judged(workshop, first, check_of_memo
     shutil.copytree(artifact.uri, copy.uri, ignore=shutil.ignore_patterns("memory"))
     memory = load_memory(f"{artifact.uri}/memory")
     spec = workshop.spec.with_salt(Salt("DIET_TF_TINY_SALT", check))
-    stage_files.Stage(spec, workshop.settings, 3, 1).save(copy.uri, memory.slots, memory.recipe, None, 600)
+    stage_files.save_stage_memory(copy.uri, Stage(spec, workshop.settings, 3, 1), memory, None, 600)
     return copy
 
   workshop.spec = workshop.spec.with_salt(Salt("DIET_TF_TINY_SALT"))

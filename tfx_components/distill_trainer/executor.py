@@ -12,7 +12,7 @@ from diet_tf.distillation.stage import refine_start
 from diet_tf.io import files
 from tfx_components import inputs, training
 from tfx_components.progress import report
-from tfx_components.stage_files import StageInputs, write_refinement
+from tfx_components.stage_files import StageInputs, save_stage_memory, write_refinement
 
 
 class Executor(base_executor.BaseExecutor):
@@ -32,11 +32,10 @@ class Executor(base_executor.BaseExecutor):
     given = StageInputs.of(input_dict, exec_properties)
     stage, previous = given.stage, given.previous
     start, _ = given.start()
-    refined = refine_start(start, previous, given.passes(), given.teacher(), stage.settings.distill,
-                           seed=stage.stage_seed, strategy=strategy, progress=report)
+    refined = refine_start(stage, start, previous, given.rows(), given.teacher(), strategy=strategy, progress=report)
     artifact = inputs.single(output_dict, "memory")
     files.make_folders(artifact.uri)
-    memory = stage.save(artifact.uri, refined.slots, refined.recipe, previous, start.num_examples_seen)
+    memory = save_stage_memory(artifact.uri, stage, refined, previous, start.num_examples_seen)
     write_refinement(artifact.uri, refined)
     artifact.set_int_custom_property("span", stage.span)
     artifact.set_int_custom_property("num_slots", len(memory))

@@ -11,22 +11,24 @@ from absl import logging
 from tfx import types
 from tfx.dsl.components.base import base_executor
 
-from diet_tf.distillation.gate import PREVIOUS, REFINED, START, judge
-from diet_tf.distillation.held_back import HeldBack, sample_held_back
+from diet_tf.distillation.gate import PREVIOUS, REFINED, START
+from diet_tf.distillation.held_back import sample_held_back, teacher_loss
 from diet_tf.distillation.scoring import read_scores, score_file
+from diet_tf.distillation.stage import judge_stage
 from diet_tf.io import files
+from diet_tf.log.encoded_rows import EncodedRows
 from diet_tf.memory.composition import coverage
 from diet_tf.memory.memory import Memory
 from diet_tf.report.histogram import INFLUENCE_EDGES, Histogram
 from diet_tf.report.stage_record import StageRecord, StageSummary, slots_by_age
 from diet_tf.report.stage_report import write_stage_report
-from diet_tf.training.slot_trainer import Candidate
 from tfx_components import inputs, training
 from tfx_components.progress import report
 from tfx_components.stage_files import (
   REPORT_NAME,
   STAGE_NAME,
   StageInputs,
+  load_stage_memory,
   read_refinement,
   read_start,
   write_verdict,
@@ -50,15 +52,13 @@ class Executor(base_executor.BaseExecutor):
     training.make_deterministic(exec_properties["seed"])
     given = StageInputs.of(input_dict, exec_properties)
     stage, previous, scores_dir, shards = given.stage, given.previous, given.scores_dir, given.shards
-    memories = {REFINED: stage.load(given.uri("memory")), START: stage.load(given.uri("start"))}
+    memories = {name: load_stage_memory(given.uri(key), stage) for name, key in ((REFINED, "memory"), (START, "start"))}
     start, num_examples = read_start(given.uri("start"), memories[START])
     if previous is not None:
       memories[PREVIOUS] = previous
     held_back = sample_held_back(shards, stage.spec, stage.settings.influence.holdback_fraction,
                                  stage.settings.gate.max_examples, seed=stage.stage_seed, scores_dir=scores_dir)
-    candidates = {name: Candidate(memory.slots, memory.recipe) for name, memory in memories.items()}
-    verdict = judge(candidates, stage.spec, held_back.ids, held_back.labels, stage.settings.gate,
-                    seed=stage.stage_seed, progress=report)
+    verdict = judge_stage(stage, memories[REFINED], memories[START], previous, held_back, report)
     artifact = inputs.single(output_dict, "verdict")
     files.make_folders(artifact.uri)
     write_verdict(artifact.uri, verdict, stage.span, len(held_back))
@@ -83,12 +83,12 @@ def example_influences(shards: Sequence[str], scores_dir: str) -> Histogram:
   return found
 
 
-def write_reports(directory: str, summary: StageSummary, chosen: Memory, held_back: HeldBack,
+def write_reports(directory: str, summary: StageSummary, chosen: Memory, held_back: EncodedRows,
                   influences: Histogram | None) -> str:
   """The report, written as `report.html` with `stage.json` beside it."""
   shares = coverage(chosen.slots, [held_back.ids])
   record = StageRecord(
-      summary, slots_by_age(chosen.slots, summary.span), held_back.teacher_loss(),
+      summary, slots_by_age(chosen.slots, summary.span), teacher_loss(held_back),
       None if shares is None else dict(zip(chosen.spec.names, shares, strict=True)), influences)
   record.write(files.join(directory, STAGE_NAME))
   return write_stage_report(files.join(directory, REPORT_NAME), record, chosen.slots)

@@ -7,6 +7,7 @@ scored in their order and written as one file, so that the scores do not depend 
 from __future__ import annotations
 
 import dataclasses
+import functools
 import typing
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
@@ -17,6 +18,7 @@ from apache_beam.utils.shared import Shared
 
 from diet_tf.distillation.influence import InfluenceSettings
 from diet_tf.distillation.scoring import SpanScorer, score_file
+from diet_tf.distillation.span import teacher_pass
 from diet_tf.distillation.teacher import Teacher, TeacherSettings
 from diet_tf.errors import DataError, FormatError
 from diet_tf.io import files
@@ -161,8 +163,13 @@ class SpanScoring:
   runner: GraphRunner
   progress: Progress = silent
 
-  def count(self) -> ExampleCounts:
-    """Examples of the span, and those held back."""
+  @functools.cached_property
+  def counts(self) -> ExampleCounts:
+    """Examples of the span, and those held back.
+
+    Raises:
+      DataError: none of the examples are held back, or all of them.
+    """
     work = CountShard(self.spec, self.influence.holdback_fraction)
     counts = self._over_shards("count", work, "counting examples (shards)").get(_COUNTS, ExampleCounts())
     if not 0 < counts.num_held_back < counts.num_examples:
@@ -171,10 +178,15 @@ class SpanScoring:
                       remedy="begin with a longer span, or change influence.holdback_fraction.")
     return counts
 
-  def examples(self, batch_size: int, holdback: Holdback) -> tf.data.Dataset:
-    """The span's examples that are held back, or the others."""
-    return example_dataset(self.shards, self.spec, batch_size, holdback=holdback,
-                                   holdback_fraction=self.influence.holdback_fraction)
+  def count(self, part: Holdback) -> int:
+    """See `diet_tf.distillation.span.SpanExamples`."""
+    held_back = self.counts.num_held_back
+    return held_back if part == "only" else self.counts.num_examples - held_back
+
+  def dataset(self, batch_size: int, part: Holdback) -> tf.data.Dataset:
+    """See `diet_tf.distillation.span.SpanExamples`."""
+    return example_dataset(self.shards, self.spec, batch_size, holdback=part,
+                           holdback_fraction=self.influence.holdback_fraction)
 
   def score(self, scorer: SpanScorer, teacher: Teacher, directory: str) -> None:
     """Scores all shards on Beam."""
@@ -197,8 +209,7 @@ def score_span(scoring: SpanScoring, teacher: Teacher, previous: Memory | None, 
                scores_dir: str) -> ScoresSummary:
   """Advances the teacher over a span and scores the span's examples and the old slots.
 
-  The teacher learns from the held-back examples last, after everything was scored: their scores come from a teacher
-  that has not seen them.
+  See `diet_tf.distillation.span.teacher_pass` for the order.
 
   Args:
     scoring: the span's shards and how they are scored; `scoring.seed` is the run's.
@@ -211,28 +222,21 @@ def score_span(scoring: SpanScoring, teacher: Teacher, previous: Memory | None, 
     DataError: none of the examples are held back, or all of them.
     NumericsError: a loss or a score is not finite.
   """
-  counts = scoring.count()
-  batch_size = scoring.settings.batch_size
-  loss = teacher.advance(scoring.examples(batch_size, "without"), counts.num_examples - counts.num_held_back,
-                         progress=scoring.progress)
-  scorer = SpanScorer(teacher, scoring.influence)
+  counts = scoring.counts
   slots = previous.slots if previous is not None else None
-  scorer.fit_reference(scoring.examples(scoring.influence.batch_size, "only"), slots)
   files.make_folders(scores_dir)
-  scoring.score(scorer, teacher, scores_dir)
-  write_slot_influences(scores_dir, slots, scorer)
-  teacher.advance(scoring.examples(batch_size, "only"), counts.num_held_back, keep_checkpoints=False,
-                  progress=scoring.progress)
+  loss, influences = teacher_pass(teacher, scoring, slots, scoring.influence,
+                                  lambda scorer: scoring.score(scorer, teacher, scores_dir), scoring.progress)
+  write_slot_influences(scores_dir, slots, influences)
   teacher.save(teacher_dir)
   summary = ScoresSummary(scoring.span, counts.num_examples, counts.num_held_back, loss, scoring.spec.digest())
   summary.write(scores_dir)
   return summary
 
 
-def write_slot_influences(directory: str, slots: Slots | None, scorer: SpanScorer) -> None:
+def write_slot_influences(directory: str, slots: Slots | None, influences: np.ndarray) -> None:
   """Writes the influence of every old slot, with its slot id; empty where there is no memory yet."""
   slot_ids = slots.slot_ids if slots is not None else np.zeros(0, np.int64)
-  influences = scorer.score_slots(slots) if slots is not None else np.zeros(0, np.float32)
   SLOT_INFLUENCES.write(files.join(directory, SLOT_INFLUENCES_NAME), {"slot_ids": slot_ids, "influences": influences})
 
 

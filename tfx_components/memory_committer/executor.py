@@ -9,6 +9,7 @@ from tfx import types
 from tfx.dsl.components.base import base_executor
 
 from diet_tf.distillation.gate import PREVIOUS, REFINED
+from diet_tf.distillation.settings import Stage
 from diet_tf.errors import DataError, StoreError
 from diet_tf.io import files
 from diet_tf.io.json_files import write_json
@@ -18,7 +19,7 @@ from diet_tf.store.store import MEMORY_PART, MIGRATED_FROM_KEY, Store
 from tfx_components import inputs
 from tfx_components.log_gen.file_names import VOCABULARIES_NAME
 from tfx_components.span_validator import validate
-from tfx_components.stage_files import MEMORY_FOLDER, Stage, StageInputs, read_verdict
+from tfx_components.stage_files import MEMORY_FOLDER, StageInputs, read_verdict, save_stage_memory, stage_settings
 
 LOCATION_NAME = "location.json"
 
@@ -99,7 +100,7 @@ def memory_folder(given: StageInputs, chosen: str, folder: str) -> str:
     raise DataError("verdict", rule=f"{PREVIOUS!r} is chosen only where a memory was committed before.",
                     received="no commit before the span.", remedy="connect the artifacts of one run.")
   start, _ = given.start()
-  given.stage.save(folder, previous.slots, previous.recipe, previous, start.num_examples_seen)
+  save_stage_memory(folder, given.stage, previous, previous, start.num_examples_seen)
   return files.join(folder, MEMORY_FOLDER)
 
 
@@ -134,7 +135,7 @@ def commit_settings(stage: Stage, parent: inputs.Parent) -> dict[str, Any]:
   Raises:
     FormatError: the parent's memory was not migrated to the stage's feature spec.
   """
-  settings = stage.to_settings()
+  settings = stage_settings(stage)
   committed = parent.commit.feature_spec_digest if parent.commit is not None else None
   if committed is None or committed == stage.spec.digest():
     return settings

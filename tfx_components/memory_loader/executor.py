@@ -9,6 +9,7 @@ from tfx import types
 from tfx.dsl.components.base import base_executor
 
 from diet_tf.config.changes import Change, listed
+from diet_tf.distillation.settings import Stage
 from diet_tf.errors import FormatError
 from diet_tf.io import files
 from diet_tf.io.json_files import write_json
@@ -18,7 +19,7 @@ from diet_tf.store.store import Store
 from tfx_components import inputs
 from tfx_components.memory_loader import migrate
 from tfx_components.progress import report
-from tfx_components.stage_files import Stage
+from tfx_components.stage_files import stage_of
 
 
 class Executor(base_executor.BaseExecutor):
@@ -45,7 +46,7 @@ class Executor(base_executor.BaseExecutor):
     stage = None
     if exec_properties.get("features") and exec_properties.get("settings"):
       # The number is not known yet where it is `auto`, and nothing here depends on it.
-      stage = Stage.of({"seed": 0, **exec_properties}, span or 0)
+      stage = stage_of({"seed": 0, **exec_properties}, span or 0)
     commit = load_newest(exec_properties["store_uri"], span, parent.uri, stage,
                          accept_changes=bool(int(exec_properties.get("accept_changes") or 0)))
     parent.set_int_custom_property("is_empty", int(commit is None))

@@ -7,7 +7,7 @@ import json
 from tensorflow_metadata.proto.v0 import schema_pb2, statistics_pb2
 
 from diet_tf.config.changes import Change, feature_changes, listed, require_acceptable, settings_changes
-from diet_tf.distillation.settings import StageSettings
+from diet_tf.distillation.settings import Stage, StageSettings
 from diet_tf.errors import ConfigError
 from diet_tf.io import files
 from diet_tf.log import encoding
@@ -21,7 +21,7 @@ from diet_tf.store.memories import load_memory
 from diet_tf.store.store import MEMORY_PART, Store
 from tfx_components import inputs
 from tfx_components.span_validator import validate
-from tfx_components.stage_files import Stage
+from tfx_components.stage_files import stage_settings
 
 
 def committed_spec(store: Store, commit: Commit) -> FeatureSpec | None:
@@ -42,7 +42,7 @@ def config_changes(commit: Commit, spec: FeatureSpec | None, stage: Stage) -> li
   """
   defaults = json.loads(StageSettings().to_json())
   return [*(feature_changes(spec, stage.spec) if spec is not None else ()),
-          *settings_changes(commit.settings, stage.to_settings(), defaults)]
+          *settings_changes(commit.settings, stage_settings(stage), defaults)]
 
 
 def require_declared(changes: list[Change], store: Store, commit: Commit, spec: FeatureSpec | None, stage: Stage,

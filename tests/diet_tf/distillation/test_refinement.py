@@ -13,8 +13,8 @@ import tensorflow as tf
 from diet_tf.distillation import refinement as distill
 from diet_tf.distillation.refinement import (
   DistillSettings,
+  EncodedRows,
   LearnedMemory,
-  OuterExamples,
   OuterLoop,
   devices_of,
   initial_recipe,
@@ -66,7 +66,7 @@ def make_slots():
 
 def outer_rows(num_rows, seed):
   ids = draw(num_rows, seed)[0]
-  return OuterExamples(ids, (1 / (1 + np.exp(-true_logits(ids)))).astype(np.float32))
+  return EncodedRows(ids, (1 / (1 + np.exp(-true_logits(ids)))).astype(np.float32))
 
 
 START, NEW, OLD = make_slots(), outer_rows(600, 3), outer_rows(100, 4)
@@ -97,7 +97,7 @@ def refined():
 def held_back_loss(slots, recipe, member="lr"):
   rows = outer_rows(2000, seed=77)
   logits = train_by_recipe(member, SPEC, Candidate(slots, recipe), [50, 51], rows.ids).astype(np.float64)
-  return float((np.logaddexp(0, logits) - rows.targets * logits).mean())
+  return float((np.logaddexp(0, logits) - rows.labels * logits).mean())
 
 
 def test_it_lowers_the_outer_loss(refined):
@@ -318,7 +318,7 @@ def test_outer_batches_weigh_old_and_new_by_what_stands_behind_them(share, num_o
   assert ids.shape == (8, 3) and targets.shape == (8,)
   new, old = importances[:8 - num_old], importances[8 - num_old:]
   np.testing.assert_allclose([new.sum(), old.sum()], [1 - share, share], rtol=1e-6)
-  known = {tuple(row): target for row, target in zip(NEW.ids.tolist(), NEW.targets, strict=True)}
+  known = {tuple(row): target for row, target in zip(NEW.ids.tolist(), NEW.labels, strict=True)}
   assert all(known[tuple(row)] == target for row, target in zip(ids[:8 - num_old].tolist(), targets, strict=False))
 
 

@@ -5,11 +5,11 @@ import pytest
 import tensorflow as tf
 
 from diet_tf.distillation.influence import InfluenceSettings
-from diet_tf.distillation.scored_examples import ScoredExamples
-from diet_tf.distillation.scoring import SCORES, SpanScorer, read_scores, score_file, score_span, scored_passes
+from diet_tf.distillation.scoring import SCORES, SpanScorer, read_scores, score_file, score_shards, scored_stream
 from diet_tf.distillation.teacher import Teacher
 from diet_tf.errors import FormatError
 from diet_tf.io import arrays
+from diet_tf.log.encoded_rows import EncodedRows
 from diet_tf.log.examples import example_dataset, is_held_back
 from tests.diet_tf.small_log import SPEC, TEACHER, draw, write_shards
 from tests.diet_tf.small_slots import small_slots
@@ -56,7 +56,7 @@ def scorer(teacher, shards):
 def scores(tmp_path_factory, scorer, shards):
   """The folder of the scores of both shards."""
   folder = str(tmp_path_factory.mktemp("scores"))
-  assert score_span(scorer, shards, SPEC, folder) == NUM_ROWS
+  assert score_shards(scorer, shards, SPEC, folder) == NUM_ROWS
   return folder
 
 
@@ -67,7 +67,7 @@ def all_scores(shards, folder):
 
 
 def one_pass(shards, folder, fraction=HOLDBACK):
-  return ScoredExamples.concatenate(list(scored_passes(shards, folder, SPEC, fraction)()))
+  return EncodedRows.concatenate(list(scored_stream(shards, folder, SPEC, fraction)()))
 
 
 def test_scores_are_those_of_the_teacher_in_the_order_of_the_shard(teacher, shards, scores):
@@ -81,7 +81,7 @@ def test_scores_are_those_of_the_teacher_in_the_order_of_the_shard(teacher, shar
 @pytest.mark.parametrize("num_shards,batch_size", [(1, 300), (5, 7)])
 def test_scores_do_not_depend_on_shards_or_batches(teacher, shards, scores, tmp_path, num_shards, batch_size):
   others = write_shards(tmp_path / "span", ROWS, num_shards)
-  score_span(make_scorer(teacher, others, batch_size), others, SPEC, str(tmp_path / "scores"))
+  score_shards(make_scorer(teacher, others, batch_size), others, SPEC, str(tmp_path / "scores"))
   expected, found = all_scores(shards, scores), all_scores(others, str(tmp_path / "scores"))
   for name, values in expected.items():
     np.testing.assert_allclose(found[name], values, rtol=1e-4, atol=1e-7, err_msg=name)
@@ -141,8 +141,8 @@ def test_shards_without_rows_or_with_held_back_rows_alone_are_passed_over(scorer
   alone = write_shards(tmp_path / "b", [column[held] for column in ROWS], 1)
   for shard, rows in ((empty, 0), (alone, 2)):
     folder = str(tmp_path / f"scores{rows}")
-    assert score_span(scorer, shard, SPEC, folder) == rows
-    assert list(scored_passes(shard, folder, SPEC, HOLDBACK)()) == []
+    assert score_shards(scorer, shard, SPEC, folder) == rows
+    assert list(scored_stream(shard, folder, SPEC, HOLDBACK)()) == []
 
 
 @pytest.mark.parametrize("broken", ["fewer", "others"])

@@ -11,9 +11,10 @@ from diet_tf.distillation.clusters import (
   nearest_centre,
   random_clusters,
 )
-from diet_tf.distillation.scored_examples import ScoredExamples, sample
 from diet_tf.distillation.squash import SquashSettings, squash
+from diet_tf.distillation.start import sampled
 from diet_tf.errors import ConfigError, DataError
+from diet_tf.log.encoded_rows import EncodedRows
 from diet_tf.log.hashing import mix
 from diet_tf.models import build_model
 from tests.diet_tf.small_log import SPEC, scored
@@ -41,7 +42,8 @@ def literal_examples():
   # Four examples of logit log 3 (probability 3/4) or 0 (1/2), then one of logit -log 4 (1/5).
   ids = np.array([[5, 1, 1], [5, 1, 2], [6, 2, 1], [5, 1, 3], [9, 4, 4]], np.int32)
   logits = np.log(np.array([3, 3, 1, 1, 0.25], np.float32))
-  return ScoredExamples(ids, np.arange(5), logits, np.array([1, 2, 3, -2, 0.5], np.float32))
+  return EncodedRows(ids, example_ids=np.arange(5), teacher_logits=logits,
+                     influences=np.array([1, 2, 3, -2, 0.5], np.float32))
 
 
 @pytest.mark.parametrize("size", [1, 2, 5])
@@ -86,7 +88,8 @@ def test_shares_are_counted_on_a_bounded_draw_of_rows():
   # 200 rows of one cluster, each of its own user but for the bound; the count of rows shows in the shares.
   ids = np.ones((200, 3), np.int32)
   ids[:, 0] = 1 + np.arange(200) % 12
-  examples = ScoredExamples(ids, np.arange(200), np.zeros(200, np.float32), np.zeros(200, np.float32))
+  examples = EncodedRows(ids, example_ids=np.arange(200), teacher_logits=np.zeros(200, np.float32),
+                         influences=np.zeros(200, np.float32))
   kept = squash(in_batches(examples, 30), lambda batch: np.zeros(len(batch), np.int64), 1, (12, 1, 1),
                 SquashSettings(kept_rows_per_slot=5), span=0, first_slot_id=0, seed=3)
   rows = np.argsort(mix(examples.example_ids, 3))[:5]
@@ -98,8 +101,7 @@ def test_shares_are_counted_on_a_bounded_draw_of_rows():
 
 
 def test_random_clusters_depend_on_ids_and_seed_alone():
-  examples = ScoredExamples(np.ones((4000, 3), np.int32), np.arange(4000), np.zeros(4000, np.float32),
-                            np.zeros(4000, np.float32))
+  examples = EncodedRows(np.ones((4000, 3), np.int32), example_ids=np.arange(4000))
   clusters = random_clusters(8, 3)(examples)
   # 500 in each, give or take five standard deviations.
   assert np.abs(np.bincount(clusters, minlength=8) - 500).max() < 105
@@ -164,18 +166,18 @@ def test_influence_weights_by_hand():
 
 def test_a_sample_depends_on_the_example_ids_alone():
   examples = scored(300)
-  whole = sample(in_batches(examples, 300), 20, 4)
+  whole = sampled(in_batches(examples, 300), 20, 4)
   assert set(whole.example_ids) == set(examples.example_ids[np.argsort(mix(examples.example_ids, 4))[:20]])
   for size in (1, 7, 50):
-    np.testing.assert_array_equal(sample(in_batches(examples, size), 20, 4).example_ids, whole.example_ids)
+    np.testing.assert_array_equal(sampled(in_batches(examples, size), 20, 4).example_ids, whole.example_ids)
   shuffled = examples.take(np.random.default_rng(5).permutation(300))
-  assert set(sample(in_batches(shuffled, 9), 20, 4).example_ids) == set(whole.example_ids)
-  assert set(sample(in_batches(examples, 50), 20, 5).example_ids) != set(whole.example_ids)
+  assert set(sampled(in_batches(shuffled, 9), 20, 4).example_ids) == set(whole.example_ids)
+  assert set(sampled(in_batches(examples, 50), 20, 5).example_ids) != set(whole.example_ids)
 
 
 def test_a_sample_keeps_rows_together_and_in_order():
   examples = scored(300)
-  drawn = sample(in_batches(examples, 31), 40, 4)
+  drawn = sampled(in_batches(examples, 31), 40, 4)
   rows = np.array([int(np.flatnonzero(examples.example_ids == one)[0]) for one in drawn.example_ids])
   assert (np.diff(rows) > 0).all()
   for name in ("ids", "teacher_logits", "influences"):
@@ -183,9 +185,9 @@ def test_a_sample_keeps_rows_together_and_in_order():
 
 
 def test_a_sample_of_few_rows_is_all_of_them():
-  assert len(sample(in_batches(scored(5), 2), 20, 0)) == 5
+  assert len(sampled(in_batches(scored(5), 2), 20, 0)) == 5
   with pytest.raises(DataError, match="at least one example"):
-    sample(lambda: iter(()), 20, 0)
+    sampled(lambda: iter(()), 20, 0)
 
 
 def test_the_order_by_example_id_is_even():

@@ -10,20 +10,12 @@ from diet_tf.distillation.addressing import Action, Addressing, AddressingSettin
 from diet_tf.distillation.budget import BudgetSettings
 from diet_tf.distillation.influence import InfluenceSettings
 from diet_tf.distillation.refinement import DistillSettings, Refined
-from diet_tf.distillation.scored_examples import ScoredExamples
-from diet_tf.distillation.scoring import SpanScorer, score_span, scored_passes
+from diet_tf.distillation.scoring import SpanScorer, score_shards, scored_stream
+from diet_tf.distillation.settings import Stage, StageSettings, stage_seed
+from diet_tf.distillation.span import ScoredSpan
 from diet_tf.distillation.squash import SquashSettings
-from diet_tf.distillation.stage import (
-  Start,
-  begin,
-  learning_curve,
-  new_slots,
-  num_slots_within,
-  outer_examples,
-  refine_start,
-  replayed_examples,
-  stage_seed,
-)
+from diet_tf.distillation.stage import learning_curve, outer_examples, refine_start, replayed_examples
+from diet_tf.distillation.start import Start, begin, choose_addressing, new_slots, num_slots_within
 from diet_tf.distillation.teacher import Teacher
 from diet_tf.errors import ConfigError, DataError
 from diet_tf.log.examples import example_dataset, is_held_back
@@ -41,10 +33,11 @@ ADDRESSING = AddressingSettings(update_fraction=0.5, replace_fraction=0.25)
 SQUASH = SquashSettings(ids_per_slot=3, num_components=3, num_iterations=4, sample_rows_per_slot=8)
 DISTILL = DistillSettings(inner=InnerSettings(batch_size=BATCH, epochs=1), proxies=("lr",), outer_steps=3,
                           outer_batch_size=32, num_initialisations=1, replay_rows=64, max_pool_rows=256)
+SETTINGS = StageSettings(budget=BUDGET, addressing=ADDRESSING, squash=SQUASH, distill=DISTILL)
 
 
 @dataclasses.dataclass
-class Stage:
+class Left:
   """What one stage left behind."""
 
   start: Start
@@ -68,20 +61,19 @@ def run_span(folder, span, teacher_from, memory):
   teacher.advance(sets["without"], NUM_ROWS - num_held)
   scorer = SpanScorer(teacher, InfluenceSettings(64, HOLDBACK))
   scorer.fit_reference(sets["only"], memory.slots if memory else None)
-  score_span(scorer, shards, SPEC, str(folder / "scores"))
+  score_shards(scorer, shards, SPEC, str(folder / "scores"))
   influences = scorer.score_slots(memory.slots) if memory else np.zeros(0, np.float32)
-  passes = scored_passes(shards, str(folder / "scores"), SPEC, HOLDBACK)
-  seed = stage_seed(0, span)
-  start = begin(memory, influences, passes, NUM_ROWS, teacher, BUDGET, ADDRESSING, SQUASH, DISTILL, span=span,
-                seed=seed)
-  refined = refine_start(start, memory, passes, teacher, DISTILL, seed=seed)
+  rows = scored_stream(shards, str(folder / "scores"), SPEC, HOLDBACK)
+  stage = Stage(SPEC, SETTINGS, 0, span)
+  start = begin(stage, memory, ScoredSpan(rows, influences, NUM_ROWS), teacher)
+  refined = refine_start(stage, start, memory, rows, teacher)
   teacher.save(str(folder / "teacher"))
   made = Memory.create(refined.slots, SPEC, refined.recipe, span=span, num_examples_seen=start.num_examples_seen,
                        budget=dataclasses.asdict(BUDGET))
   save_memory(str(folder / "memory"), made)
   shutil.rmtree(folder / "log")
   shutil.rmtree(folder / "scores")
-  return Stage(start, refined, load_memory(str(folder / "memory")), influences)
+  return Left(start, refined, load_memory(str(folder / "memory")), influences)
 
 
 @pytest.fixture(scope="module")
@@ -145,10 +137,11 @@ def test_without_replay_the_outer_loss_is_of_the_new_span_alone(first, second, t
   given = {}
   monkeypatch.setattr("diet_tf.distillation.stage.refine",
                       lambda *args, **kwargs: given.update(old=args[3], old_share=args[4]))
-  passes = in_one_pass(scored(50))
-  refine_start(second.start, first.memory, passes, teacher, dataclasses.replace(DISTILL, replay_rows=0), seed=0)
+  rows = in_one_pass(scored(50))
+  without = dataclasses.replace(SETTINGS, distill=dataclasses.replace(DISTILL, replay_rows=0))
+  refine_start(Stage(SPEC, without, 0, 2), second.start, first.memory, rows, teacher)
   assert given == {"old": None, "old_share": 0.0}
-  refine_start(second.start, first.memory, passes, teacher, DISTILL, seed=0)
+  refine_start(Stage(SPEC, SETTINGS, 0, 2), second.start, first.memory, rows, teacher)
   assert len(given["old"]) == DISTILL.replay_rows and given["old_share"] == 0.5
 
 
@@ -204,10 +197,10 @@ def test_the_recipe_goes_on_from_the_one_before(first, second):
   assert second.start.recipe.learning_rates != first.start.recipe.learning_rates
 
 
-def begin_with(previous, passes, num_examples, teacher, *, max_slots=32):
+def begin_with(previous, rows, num_examples, teacher, *, max_slots=32):
   influences = np.arange(len(previous.slots), dtype=np.float32) if previous else np.zeros(0, np.float32)
-  return begin(previous, influences, passes, num_examples, teacher, BudgetSettings(fraction=1.0, max_slots=max_slots),
-               ADDRESSING, SQUASH, DISTILL, span=5, seed=3)
+  settings = dataclasses.replace(SETTINGS, budget=BudgetSettings(fraction=1.0, max_slots=max_slots))
+  return begin(Stage(SPEC, settings, 3, 5), previous, ScoredSpan(rows, influences, num_examples), teacher)
 
 
 def test_the_start_does_not_depend_on_the_shards_of_a_pass(teacher):
@@ -225,7 +218,7 @@ def few_rows(count):
 
 
 def with_new_example_ids(examples):
-  return ScoredExamples(examples.ids, np.arange(len(examples)), examples.teacher_logits, examples.influences)
+  return examples.with_columns(example_ids=np.arange(len(examples)))
 
 
 @pytest.mark.parametrize("num_distinct", [1, 5])
@@ -250,7 +243,7 @@ def test_a_span_of_too_few_clusters_cannot_begin_a_memory(teacher):
 
 def test_the_clusters_of_least_mass_are_left_out(teacher):
   examples = with_new_example_ids(few_rows(11))
-  light = ScoredExamples(*(getattr(examples, field.name)[9:] for field in dataclasses.fields(examples)))
+  light = examples.take(slice(9, None))
   start = begin_with(None, lambda: iter([light]), len(light), teacher)
   # Eleven clusters make one batch of eight; the one with a single row is among those left out.
   assert len(start.slots) == 8
@@ -275,21 +268,22 @@ def test_outer_examples_are_a_bounded_sample_with_the_teachers_probabilities():
   assert len(rows) == 50
   expected = {tuple(ids): 1 / (1 + np.exp(-logit)) for ids, logit in
               zip(examples.ids.tolist(), examples.teacher_logits, strict=True)}
-  np.testing.assert_allclose(rows.targets, [expected[tuple(ids)] for ids in rows.ids.tolist()], rtol=1e-5)
+  np.testing.assert_allclose(rows.labels, [expected[tuple(ids)] for ids in rows.ids.tolist()], rtol=1e-5)
 
 
 def test_replayed_rows_are_made_of_the_slots_ids_and_labelled_by_the_teacher(first, teacher):
   rows = replayed_examples(first.memory, teacher, 40, seed=2)
   for field in range(3):
     assert set(rows.ids[:, field]) <= set(first.memory.slots.ids[:, field][first.memory.slots.weights[:, field] > 0])
-  np.testing.assert_allclose(rows.targets, 1 / (1 + np.exp(-teacher.logits(rows.ids).numpy())), rtol=1e-5)
+  np.testing.assert_allclose(rows.labels, 1 / (1 + np.exp(-teacher.logits(rows.ids).numpy())), rtol=1e-5)
 
 
 def test_old_slots_keep_the_rule_that_they_were_made_under(first, teacher):
   examples = scored(NUM_ROWS, seed=5)
-  start = begin(first.memory, first.influences if len(first.influences) else np.zeros(len(first.memory), np.float32),
-                in_one_pass(examples), NUM_ROWS, teacher, BUDGET, ADDRESSING, SQUASH, DISTILL, span=2, seed=0,
-                privacy=PrivacySettings("user", 3))
+  influences = first.influences if len(first.influences) else np.zeros(len(first.memory), np.float32)
+  ruled = dataclasses.replace(SETTINGS, privacy=PrivacySettings("user", 3))
+  start = begin(Stage(SPEC, ruled, 0, 2), first.memory, ScoredSpan(in_one_pass(examples), influences, NUM_ROWS),
+                teacher)
   new = start.actions == Action.ADD
   assert new.any() and not start.slots.ids[new, 0].any() and start.slots.ids[~new, 0].any()
 
@@ -313,6 +307,5 @@ def test_the_learning_curve_is_a_mean_of_stretches(first):
 
 
 def test_the_first_stage_has_nothing_to_address(first):
-  from diet_tf.distillation.stage import choose_addressing
   decided = choose_addressing(None, np.zeros(0), lambda: iter(()), SPEC, 16, ADDRESSING, seed=0)
   assert decided.num_added == 16 and isinstance(decided, Addressing) and not len(decided.old_actions)

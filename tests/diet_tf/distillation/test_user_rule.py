@@ -6,10 +6,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from diet_tf.distillation.clusters import nearest_centre, random_clusters
-from diet_tf.distillation.refinement import DistillSettings, OuterExamples, initial_recipe, refine
-from diet_tf.distillation.scored_examples import ScoredExamples
+from diet_tf.distillation.refinement import DistillSettings, initial_recipe, refine
 from diet_tf.distillation.squash import SquashSettings, UserRule, squash
 from diet_tf.errors import ConfigError, DataError
+from diet_tf.log.encoded_rows import EncodedRows
 from diet_tf.log.features import FeatureSpec, Field, Label
 from diet_tf.memory.slot_records import check_slots
 from diet_tf.training.bilevel import InnerSettings
@@ -23,7 +23,8 @@ MAX_IDS = (2, 2, 3)
 def rows(*triples, logits=None):
   ids = np.asarray(triples, np.int32)
   logits = np.zeros(len(ids)) if logits is None else np.asarray(logits)
-  return ScoredExamples(ids, np.arange(len(ids)), logits.astype(np.float32), np.ones(len(ids), np.float32))
+  return EncodedRows(ids, example_ids=np.arange(len(ids)), teacher_logits=logits.astype(np.float32),
+                     influences=np.ones(len(ids), np.float32))
 
 
 def squashed(examples, centres, min_users, size=1000, kept=256):
@@ -169,7 +170,7 @@ def test_a_refinement_brings_no_weight_to_other_ids():
   assert len(slots) >= 8 and (slots.weights == 0).any()
   distill = DistillSettings(inner=InnerSettings(batch_size=8, epochs=1), proxies=("lr", "fm(embedding_dim=2)"),
                             outer_steps=8, outer_batch_size=64, num_initialisations=1)
-  outer = OuterExamples(examples.ids, random.random(count).astype(np.float32))
+  outer = EncodedRows(examples.ids, random.random(count).astype(np.float32))
   refined = refine(slots, np.ones(len(slots), bool), outer, None, 0.0, SPEC, initial_recipe(distill, len(slots), None),
                    distill, seed=0)
   assert not np.array_equal(refined.slots.weights, slots.weights)

@@ -12,7 +12,7 @@ from diet_tf import metrics
 from diet_tf.errors import ConfigError, DataError, NumericsError
 from diet_tf.fidelity import comparison
 from diet_tf.fidelity.trainings import train_on_memory
-from diet_tf.log.examples import Examples
+from diet_tf.log.encoded_rows import EncodedRows
 from diet_tf.memory.memory import Memory
 from diet_tf.memory.recipe import Recipe
 from diet_tf.training.learner import Learner
@@ -51,7 +51,7 @@ def memory():
 @pytest.fixture(scope="module")
 def unseen():
   ids, labels, _ = draw(800, seed=2)
-  return Examples(ids, labels)
+  return EncodedRows(ids, labels)
 
 
 def test_members_are_ranked_and_compared_with_the_best(memory, unseen):
@@ -144,4 +144,4 @@ def test_what_cannot_be_compared_is_refused_before_any_training(memory, unseen, 
 
 def test_rows_of_one_class_are_refused(memory, unseen):
   with pytest.raises(DataError, match="both classes"):
-    comparison.compare(memory, Examples(unseen.ids, np.zeros(800, np.float32)), ["lr"], num_seeds=1)
+    comparison.compare(memory, EncodedRows(unseen.ids, np.zeros(800, np.float32)), ["lr"], num_seeds=1)

@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import json
-import math
 import os
 import subprocess
 import sys
@@ -14,7 +13,8 @@ from diet_tf import errors, metrics
 from diet_tf.fidelity import panel as fidelity
 from diet_tf.fidelity import trainings
 from diet_tf.fidelity.result import FidelityResult
-from diet_tf.log.examples import Examples, is_held_back, log_dataset, write_example_shard
+from diet_tf.log.encoded_rows import EncodedRows
+from diet_tf.log.examples import is_held_back, log_dataset, write_example_shard
 from diet_tf.log.features import FeatureSpec, Field, Label
 from diet_tf.memory.memory import Memory, save_memory
 from diet_tf.memory.recipe import Recipe
@@ -150,7 +150,7 @@ def test_training_on_rows_is_what_keras_does(lazy):
   learner = Learner("fm", SPEC, RECIPE, lazy=lazy)
   ids, labels, _ = _examples(3, 100)
   soft = np.linspace(0, 1, 100, dtype=np.float32)
-  trainings.train_on_rows(learner, Examples(ids, labels), seed=1, learning_rate=0.02, epochs=2, batch_size=32,
+  trainings.train_on_rows(learner, EncodedRows(ids, labels), seed=1, learning_rate=0.02, epochs=2, batch_size=32,
                          soft_labels=soft)
   model = build_model("fm", SPEC, seed=1)
   model.compile(GroupedAdam(0.02, lazy=lazy) if lazy else tf.keras.optimizers.Adam(0.02),
@@ -194,7 +194,7 @@ import numpy as np
 import diet_tf
 import tensorflow as tf
 from diet_tf.fidelity import trainings
-from diet_tf.log.examples import Examples
+from diet_tf.log.encoded_rows import EncodedRows
 from diet_tf.log.features import FeatureSpec, Field, Label
 from diet_tf.training.learner import Learner
 from diet_tf.memory.recipe import Recipe
@@ -204,7 +204,7 @@ tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfigur
 spec = FeatureSpec((Field("user", "user", hash_ids=24), Field("item", "item", hash_ids=16)), Label("click"))
 rng = np.random.default_rng(0)
 ids = rng.integers(0, 16, [101, 2]).astype(np.int32)
-rows = Examples(ids, (ids[:, 0] < 8).astype(np.float32))
+rows = EncodedRows(ids, (ids[:, 0] < 8).astype(np.float32))
 logits = []
 for strategy in (None, tf.distribute.OneDeviceStrategy("/CPU:0"), tf.distribute.MirroredStrategy(["CPU:0", "CPU:1"])):
   learner = Learner("dnn(l2=0.01)", spec, Recipe(), strategy=strategy)
@@ -225,7 +225,7 @@ def test_one_device_and_two_replicas_train_as_no_strategy_does():
 
 def test_training_on_nothing_is_refused():
   learner = Learner("lr", SPEC, RECIPE)
-  nothing = Examples(np.zeros([0, 3], np.int32), np.zeros(0, np.float32))
+  nothing = EncodedRows(np.zeros([0, 3], np.int32), np.zeros(0, np.float32))
   with pytest.raises(errors.DataError, match="at least one batch"):
     trainings.train_on_rows(learner, nothing, seed=0, learning_rate=0.1, epochs=1, batch_size=8)
 
@@ -263,24 +263,6 @@ def test_random_rows_depend_on_the_examples_and_not_on_their_order(tmp_path):
     draws.append(fidelity.survey_log(shards, SPEC, settings, 40).random_rows[0])
   np.testing.assert_array_equal(draws[0].ids, draws[1].ids)
   np.testing.assert_array_equal(draws[0].labels, draws[1].labels)
-
-
-def test_a_reservoir_is_uniform_over_the_stream():
-  """Each of 40 blocks of a stream gets its share of a sample, within four standard deviations."""
-  reservoir = fidelity._Reservoir(2000, seed=7)
-  for block in range(40):
-    example_ids = np.arange(block * 1000, (block + 1) * 1000)
-    reservoir.add(np.full([1000, 1], block), np.zeros(1000), example_ids)
-  sample = reservoir.examples()
-  assert len(sample) == 2000
-  counts = np.bincount(sample.ids[:, 0], minlength=40)
-  assert np.abs(counts - 50).max() < 4 * math.sqrt(50)
-
-
-def test_a_reservoir_smaller_than_asked_for_holds_all():
-  reservoir = fidelity._Reservoir(10, seed=0)
-  reservoir.add(np.arange(3)[:, None], np.zeros(3), np.arange(3))
-  assert sorted(reservoir.examples().ids[:, 0]) == [0, 1, 2]
 
 
 @pytest.fixture(scope="module")

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import numpy as np
+import tensorflow as tf
 
-from diet_tf.log.hashing import mix, split_mix
+from diet_tf.log.hashing import mix, salted_mix, split_mix, split_mix_tensor
 
 GOLDEN = 0x9E3779B97F4A7C15
 # The first three numbers that SplitMix64 draws from the state 0, as its authors' C code prints them.
@@ -29,3 +30,9 @@ def test_an_id_is_mixed_alike_wherever_it_stands():
   assert whole.dtype == np.uint64 and len(set(whole.tolist())) == 5
   np.testing.assert_array_equal(mix(ids[::-1], 7)[::-1], whole)
   assert not (mix(ids, 8) == whole).any()
+  assert salted_mix(np.zeros(1, np.int64), 7).tolist() == mix(np.zeros(1, np.int64), 7).tolist()
+
+
+def test_a_tensor_is_mixed_alike():
+  values = np.random.default_rng(0).integers(0, 2**63, size=(4, 3)).astype(np.uint64) * np.uint64(2)
+  np.testing.assert_array_equal(split_mix_tensor(tf.constant(values)), split_mix(values))

@@ -1,0 +1,186 @@
+"""The start of a stage: which old slots stay, and which new ones are squashed from the span, under the budget."""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+from collections.abc import Mapping
+
+import numpy as np
+
+from diet_tf.distillation import squash as squash_module
+from diet_tf.distillation.addressing import Action, Addressing, AddressingSettings, address, count_ids
+from diet_tf.distillation.budget import BudgetSettings
+from diet_tf.distillation.clusters import (
+  TeacherSpace,
+  fit_centres,
+  influence_weights,
+  nearest_centre,
+  random_clusters,
+)
+from diet_tf.distillation.refinement import initial_recipe
+from diet_tf.distillation.settings import Stage
+from diet_tf.distillation.span import ScoredSpan
+from diet_tf.distillation.squash import ClusterOf, SquashSettings, UserRule
+from diet_tf.distillation.teacher import Teacher
+from diet_tf.errors import DataError
+from diet_tf.log.encoded_rows import EncodedRows, RowStream, sample_of
+from diet_tf.log.features import FeatureSpec
+from diet_tf.log.hashing import mix
+from diet_tf.memory.memory import Memory
+from diet_tf.memory.privacy import NO_RULES, PrivacySettings
+from diet_tf.memory.recipe import Recipe
+from diet_tf.memory.slots import Slots
+from diet_tf.models import RankingModel
+from diet_tf.progress import Progress, silent
+
+
+@dataclasses.dataclass(frozen=True)
+class Start:
+  """The memory that refinement begins with.
+
+  Attributes:
+    slots: kept old slots and new ones, in the order of training.
+    actions: `[len(slots)]` int8 of `Action`: FREEZE, UPDATE or ADD.
+    recipe: to train on it with.
+    counts: slots per action, the replaced ones included.
+    num_examples_seen: examples of all spans so far.
+  """
+
+  slots: Slots
+  actions: np.ndarray
+  recipe: Recipe
+  counts: Mapping[str, int]
+  num_examples_seen: int
+
+
+def num_slots_within(budget: BudgetSettings, num_examples_seen: int, batch_size: int) -> int:
+  """The largest multiple of the batch size within the budget.
+
+  Raises:
+    DataError: if the budget does not hold one batch.
+  """
+  allowed = budget.num_slots(num_examples_seen)
+  if allowed < batch_size:
+    raise DataError("budget", rule="the memory holds at least one training batch of slots.",
+                    received=f"{allowed} slots for {num_examples_seen} examples, batch size {batch_size}.",
+                    remedy="raise budget.fraction, lower distill.inner.batch_size, or begin with a longer span.")
+  return allowed // batch_size * batch_size
+
+
+def sampled(stream: RowStream, num_rows: int, seed: int) -> EncodedRows:
+  """At most `num_rows` rows of a span, those first in the stage's pseudo-random order, in the order of the stream.
+
+  Raises:
+    DataError: the stream has no rows.
+  """
+  rows = sample_of(stream(), num_rows, functools.partial(mix, seed=seed))
+  if rows is None:
+    raise DataError("span", rule="holds at least one example that is not held back.", received="none.",
+                    remedy="check the span's log, or lower influence.holdback_fraction.")
+  return rows
+
+
+def choose_addressing(previous: Memory | None, influences: np.ndarray, stream: RowStream, spec: FeatureSpec,
+                      num_slots: int, settings: AddressingSettings, *, seed: int) -> Addressing:
+  """The actions on the old slots, and how many new ones are made."""
+  if previous is None:
+    return Addressing(np.zeros(0, np.int8), num_slots)
+  counts = count_ids(spec.num_ids, (batch.ids for batch in stream()))
+  return address(previous.slots, influences, counts.overlap(previous.slots), num_slots, settings, seed=seed)
+
+
+def new_slots(stream: RowStream, member: RankingModel, num_slots: int, spec: FeatureSpec, settings: SquashSettings, *,
+              span: int, first_slot_id: int, seed: int, progress: Progress = silent,
+              privacy: PrivacySettings = NO_RULES) -> Slots:
+  """At most `num_slots` slots squashed from the span, see `diet_tf.distillation.squash`."""
+  cluster_of, centres = ((random_clusters(num_slots, seed), None) if settings.clusters == "random" else
+                         _teacher_clusters(stream, member, num_slots, settings, seed))
+  users = UserRule(privacy.user_column(spec.names), privacy.min_users_per_id) if privacy.counts_users else None
+  return squash_module.squash(stream, cluster_of, num_slots, spec.ids_per_slot(settings.ids_per_slot), settings,
+                              span=span, first_slot_id=first_slot_id, seed=seed, progress=progress, users=users,
+                              centres=centres)
+
+
+def _teacher_clusters(stream: RowStream, member: RankingModel, num_clusters: int, settings: SquashSettings,
+                      seed: int) -> tuple[ClusterOf, np.ndarray]:
+  """Clusters of examples that the teacher sees alike, and `[num_clusters, d]` centres, found on a bounded sample."""
+  num_rows = min(settings.max_sample_rows, settings.sample_rows_per_slot * num_clusters)
+  rows = sampled(stream, num_rows, seed)
+  space = TeacherSpace(member, rows, settings.num_components)
+  centres = fit_centres(space(rows), influence_weights(rows.influences, settings),
+                        min(num_clusters, len(rows)), num_iterations=settings.num_iterations, seed=seed)
+  return nearest_centre(space, centres), centres
+
+
+def begin(stage: Stage, previous: Memory | None, scored: ScoredSpan, teacher: Teacher,
+          progress: Progress = silent) -> Start:
+  """The start of a stage: old slots addressed, and after them new ones squashed from the span.
+
+  Args:
+    stage: the stage's settings, seed and span.
+    previous: the memory before the stage; None in the first.
+    scored: the span after the teacher's pass.
+    teacher: the teacher after that pass.
+    progress: called along the way.
+
+  Raises:
+    DataError: the budget or the span is too small for one training batch, or the span has too few users.
+  """
+  settings, spec, influences = stage.settings, teacher.spec, scored.slot_influences
+  seen = scored.num_examples + (previous.manifest.num_examples_seen if previous else 0)
+  batch_size = settings.distill.inner.batch_size
+  num_slots = num_slots_within(settings.budget, seen, batch_size)
+  decided = choose_addressing(previous, influences, scored.rows, spec, num_slots, settings.addressing,
+                              seed=stage.stage_seed)
+  first_id = int(previous.slots.slot_ids.max()) + 1 if previous else 0
+  parts, actions = [], []
+  if decided.num_added > 0:
+    member = teacher.load_checkpoint(teacher.checkpoints[-1])
+    added = new_slots(scored.rows, member, decided.num_added, spec, settings.squash, span=stage.span,
+                      first_slot_id=first_id, seed=stage.stage_seed, progress=progress, privacy=settings.privacy)
+    decided, added = _in_whole_batches(decided, added, influences, batch_size)
+    # A cluster of the whole log weighs by its examples, so that old and new slots stand for equal numbers of them.
+    parts.append(added)
+    actions.append(np.full(len(added), Action.ADD, np.int8))
+  if previous is not None:
+    kept = np.flatnonzero(decided.old_actions != Action.REPLACE)
+    parts.append(previous.slots.replace(influences=influences).take(kept))
+    actions.append(decided.old_actions[kept])
+  slots, all_actions = _in_order(Slots.concatenate(parts), np.concatenate(actions), stage)
+  counts = {**decided.counts(), "add": int((all_actions == Action.ADD).sum())}
+  recipe = initial_recipe(settings.distill, len(slots), previous.recipe if previous else None)
+  return Start(slots, all_actions, recipe, counts, seen)
+
+
+def _in_order(slots: Slots, actions: np.ndarray, stage: Stage) -> tuple[Slots, np.ndarray]:
+  """New slots and old ones, weighed to a mean of 1 and in the order of training, with their actions."""
+  slots = slots.replace(sample_weights=slots.sample_weights / slots.sample_weights.mean(),
+                        updated_spans=np.where(actions == Action.FREEZE, slots.updated_spans, stage.span))
+  # Old slots were learned for their places in the order, so they keep them; new ones follow in a random order.
+  num_new = int((actions == Action.ADD).sum())
+  order = np.concatenate([np.arange(num_new, len(slots)),
+                          np.argsort(mix(slots.slot_ids[:num_new], stage.stage_seed), kind="stable")])
+  return slots.take(order), actions[order]
+
+
+def _in_whole_batches(decided: Addressing, added: Slots, influences: np.ndarray,
+                      batch_size: int) -> tuple[Addressing, Slots]:
+  """The decision and the new slots, changed so that all slots fill whole batches.
+
+  Clusters may run empty. Places that there is no new slot for go back to the replaced slots of most influence, which
+  are frozen; if those are too few to fill a batch, the new slots of least mass are left out.
+  """
+  replaced = np.flatnonzero(decided.old_actions == Action.REPLACE)
+  spared = replaced[np.argsort(-influences[replaced], kind="stable")[:decided.num_added - len(added)]]
+  actions = decided.old_actions.copy()
+  actions[spared] = Action.FREEZE
+  total = int((actions != Action.REPLACE).sum()) + len(added)
+  surplus = total % batch_size
+  if surplus > len(added) or surplus == total:
+    raise DataError("span", rule="its clusters and the slots before it fill at least one training batch.",
+                    received=f"{total} slots, batch size {batch_size}.",
+                    remedy="lower distill.inner.batch_size, or privacy.min_users_per_id, for which small clusters are "
+                    "joined, or begin with a longer span.")
+  by_mass = np.lexsort((added.slot_ids, added.sample_weights))
+  return Addressing(actions, decided.num_added), added.take(np.sort(by_mass[surplus:]))
