@@ -22,7 +22,7 @@ HEADER = f"""\
 """
 COMPONENTS = ("DistillTrainer", "FidelityEvaluator", "InfluenceScorer", "LogGen", "MemoryAddresser", "MemoryCommitter",
               "MemoryLoader", "SpanValidator")
-FUNCTIONS = ("pipelines.pipeline.create_pipeline",)
+FUNCTIONS = ("pipelines.pipeline.create_pipeline", "diet_tf.distillation.stage.run_stage")
 PACKAGES = ("diet_tf", "tfx_components", "pipelines", "tests")
 
 # How the file writes what is no argument that may be given by position or name.
