@@ -88,7 +88,7 @@ setup(
             "run = pipelines.command_line:run",
             "demo = pipelines.command_line:demo",
             "report = pipelines.command_line:report",
-            "init = pipelines.init_command:init",
+            "init = pipelines.init.command:init",
             "compare = pipelines.compare_command:compare",
             "kubeflow = pipelines.kubeflow.command_line:kubeflow",
         ],

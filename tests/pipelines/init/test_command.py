@@ -11,9 +11,10 @@ import pytest
 from diet_tf.config.config import load_config
 from diet_tf.errors import ConfigError, DataError
 from diet_tf.store.store import Store
-from pipelines import command_line, log_sample
+from pipelines import command_line
 from pipelines.data_folder import with_data_dir
-from pipelines.init_command import init
+from pipelines.init import log_sample
+from pipelines.init.command import init
 from tfx_components.log_gen import available_spans
 
 NUM_ROWS = 3000

@@ -10,7 +10,7 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 from diet_tf.printable import printable, printable_json
-from pipelines.column_guesses import FieldGuess, LabelGuess, TimeGuess
+from pipelines.init.column_guesses import FieldGuess, LabelGuess, TimeGuess
 
 _PLAIN = re.compile(r"[A-Za-z_][A-Za-z0-9_.-]*")
 _RESERVED_WORDS = ("null", "true", "false", "inf", "nan")

@@ -17,9 +17,9 @@ from diet_tf.log.settings import FORMATS, TIME_UNITS
 from diet_tf.printable import printable
 
 if TYPE_CHECKING:
-  from pipelines.column_guesses import TimeGuess
-  from pipelines.config_text import ConfigDraft, SpanLayout
-  from pipelines.log_sample import LogFiles, LogSample
+  from pipelines.init.column_guesses import TimeGuess
+  from pipelines.init.config_text import ConfigDraft, SpanLayout
+  from pipelines.init.log_sample import LogFiles, LogSample
 
 # A memory of fewer slots than this is a handful of training steps.
 _LEAST_SLOTS = 256
@@ -71,7 +71,7 @@ def _init(options: argparse.Namespace) -> int:
   if options.rows < 1:
     raise ConfigError("--rows", rule="it is at least 1.", received=str(options.rows), remedy="use 100000.")
   print("Reading a sample of the log.", file=sys.stderr, flush=True)
-  from pipelines.config_text import config_text
+  from pipelines.init.config_text import config_text
 
   draft = make_draft(options)
   text = config_text(draft, options.output)
@@ -95,8 +95,8 @@ def make_draft(options: argparse.Namespace) -> ConfigDraft:
   Raises:
     ConfigError, DataError: the log cannot be read, or nothing in it looks like a label.
   """
-  from pipelines import column_guesses, log_sample
-  from pipelines.config_text import ConfigDraft
+  from pipelines.init import column_guesses, log_sample
+  from pipelines.init.config_text import ConfigDraft
 
   log_files = log_sample.find_files(options.log, declared_format=options.format, delimiter=options.delimiter)
   sample = log_sample.read_sample(log_files, options.rows)
@@ -124,8 +124,8 @@ def make_draft(options: argparse.Namespace) -> ConfigDraft:
 
 
 def _spans(log_files: LogFiles, time: TimeGuess | None) -> SpanLayout:
-  from pipelines.config_text import SpanLayout
-  from pipelines.log_sample import time_range
+  from pipelines.init.config_text import SpanLayout
+  from pipelines.init.log_sample import time_range
   from tfx_components.log_gen import available_spans
 
   if log_files.has_spans:
