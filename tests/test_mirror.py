@@ -13,6 +13,7 @@ TESTED_ELSEWHERE = {
     "cli/help.py": "cli/test_main.py",
     "cli/memory.py": "cli/test_main.py",
     "distillation/clusters.py": "distillation/test_squash.py",
+    "distillation/learned_memory.py": "distillation/test_refinement.py",
     "distillation/start.py": "distillation/test_stage.py",
     "fidelity/result.py": "fidelity/test_panel.py",
     "fidelity/scores.py": "fidelity/test_trainings.py",

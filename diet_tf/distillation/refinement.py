@@ -26,6 +26,7 @@ from collections.abc import Callable, Mapping
 import numpy as np
 import tensorflow as tf
 
+from diet_tf.distillation.learned_memory import LEARNABLE, MAX_LABEL_LOGIT, LearnedMemory
 from diet_tf.errors import ConfigError, NumericsError
 from diet_tf.log.encoded_rows import EncodedRows
 from diet_tf.log.features import FeatureSpec
@@ -34,19 +35,12 @@ from diet_tf.memory.slots import Slots
 from diet_tf.models.optimizers import GroupedAdam
 from diet_tf.models.parameter_groups import PARAMETER_GROUPS
 from diet_tf.progress import Progress, silent
-from diet_tf.training.bilevel import InnerSettings, TrainingInputs
+from diet_tf.training.bilevel import InnerSettings
 from diet_tf.training.compact import CompactIds
 from diet_tf.training.proxies import Proxy, make_proxies
 
 # Share of outer steps whose gradient may be infinite before the stage stops.
 MAX_SKIPPED_FRACTION = 0.05
-# Bounds of a learned id weight's logarithm before normalisation, and of a soft label's logit.
-MIN_LOG_SHARE = -8.0
-MAX_LABEL_LOGIT = 8.0
-# Logarithm of the share of a place without an id: its exponential is 0, and so is a sum's gradient by it.
-NO_SHARE = -1e9
-# What of a slot can be learned, in the order of `LearnedMemory.slot_variables`.
-LEARNABLE = ("id_weights", "labels", "sample_weights")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -147,57 +141,6 @@ def replay(slots: Slots, num_rows: int, seed: int) -> np.ndarray:
   draws = random.random(cumulative.shape[:2])[..., None] * cumulative[..., -1:]
   return np.take_along_axis(slots.ids[rows], (cumulative <= draws).sum(2)[..., None].clip(max=slots.max_ids - 1),
                             axis=2)[..., 0]
-
-
-class LearnedMemory:
-  """The tensors that the outer loop moves, and what the inner loop trains on as a function of them.
-
-  Args:
-    slots: where they start, with compact ids.
-    rates: initial learning rate per group.
-    multipliers: `[num_steps]` initial step multipliers.
-    movable: `[num_slots]` bool; the other slots keep labels, id weights and sample weights.
-  """
-
-  def __init__(self, slots: Slots, rates: Mapping[str, float], multipliers: np.ndarray, movable: np.ndarray) -> None:
-    labels = np.clip(slots.labels.astype(np.float64), 1e-6, 1 - 1e-6)
-    self._ids = tf.constant(slots.ids)
-    self._movable = None if movable.all() else tf.constant(movable)
-    self._fixed = [tf.constant(value) for value in (slots.weights, slots.labels, slots.sample_weights)]
-    self.mixture_logits = tf.Variable(np.where(
-        slots.weights > 0, np.log(np.maximum(slots.weights, math.exp(MIN_LOG_SHARE))), NO_SHARE).astype(np.float32),
-                                      name="id weights")
-    self.label_logits = tf.Variable(np.clip(np.log(labels / (1 - labels)), -MAX_LABEL_LOGIT, MAX_LABEL_LOGIT).astype(
-        np.float32), name="soft labels")
-    self.log_sample_weights = tf.Variable(np.log(slots.sample_weights), name="sample weights")
-    log_rates = np.log([rates[group] for group in PARAMETER_GROUPS]).astype(np.float32)
-    self.log_rates = tf.Variable(log_rates, name="learning rates")
-    self.log_multipliers = tf.Variable(np.log(multipliers).astype(np.float32), name="step multipliers")
-
-  @property
-  def slot_variables(self) -> list[tf.Variable]:
-    """Id weights, soft labels and sample weights, in the order of `TrainingInputs.differentiable()`."""
-    return [self.mixture_logits, self.label_logits, self.log_sample_weights]
-
-  @property
-  def recipe_variables(self) -> list[tf.Variable]:
-    """Learning rates and step multipliers, in the order of `TrainingInputs.differentiable()`."""
-    return [self.log_rates, self.log_multipliers]
-
-  @property
-  def variables(self) -> list[tf.Variable]:
-    """All that the outer loop moves."""
-    return self.slot_variables + self.recipe_variables
-
-  def inputs(self) -> TrainingInputs:
-    """What a proxy is trained on."""
-    moved = [tf.nn.softmax(self.mixture_logits, axis=2), tf.sigmoid(self.label_logits),
-             tf.exp(self.log_sample_weights)]
-    weights, labels, sample_weights = moved if self._movable is None else (
-        tf.where(tf.reshape(self._movable, [-1] + [1] * (len(value.shape) - 1)), value, fixed)
-        for value, fixed in zip(moved, self._fixed))
-    return TrainingInputs(self._ids, weights, labels, sample_weights / tf.reduce_mean(sample_weights),
-                          tf.exp(self.log_rates), tf.exp(self.log_multipliers))
 
 
 class OuterLoop:

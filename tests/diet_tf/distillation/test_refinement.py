@@ -11,10 +11,10 @@ import pytest
 import tensorflow as tf
 
 from diet_tf.distillation import refinement as distill
+from diet_tf.distillation.learned_memory import LEARNABLE, LearnedMemory
 from diet_tf.distillation.refinement import (
   DistillSettings,
   EncodedRows,
-  LearnedMemory,
   OuterLoop,
   devices_of,
   initial_recipe,
@@ -176,14 +176,14 @@ def test_proxies_take_turns_the_users_own_among_them():
   np.testing.assert_allclose(alone.slots.weights, START.weights, rtol=1e-5)
 
 
-@pytest.mark.parametrize("learned", distill.LEARNABLE)
+@pytest.mark.parametrize("learned", LEARNABLE)
 def test_what_is_not_learned_stays(learned):
   result = refined_by(dataclasses.replace(SETTINGS, outer_steps=4, learned=(learned,)))
   before = {"id_weights": START.weights, "labels": START.labels,
             "sample_weights": START.sample_weights / START.sample_weights.mean()}
   after = {"id_weights": result.slots.weights, "labels": result.slots.labels,
            "sample_weights": result.slots.sample_weights}
-  for name in distill.LEARNABLE:
+  for name in LEARNABLE:
     moved = np.abs(after[name] - before[name])[MOVABLE].max()
     assert moved > 1e-3 if name == learned else moved < 1e-5, name
 
