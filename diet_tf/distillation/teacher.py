@@ -137,7 +137,7 @@ class Teacher:
     if keep_checkpoints:
       self.checkpoints = []
     for optimizer in self._optimizers:
-      optimizer.rest()
+      optimizer.stop_all_rows()
     iterator = iter(self.strategy.experimental_distribute_dataset(dataset))
     done, total = 0, 0.0
     for end in ends:

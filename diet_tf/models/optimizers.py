@@ -97,7 +97,7 @@ class GroupedAdam(tf.keras.optimizers.Optimizer):
         self._seen[key] = (earlier, recent)
     return self._seen[key]
 
-  def rest(self) -> None:
+  def stop_all_rows(self) -> None:
     """Stops the movement of all rows until they occur again, as at the end of one training and the start of another."""
     for pair in self._seen.values():
       for rows in pair:
@@ -108,7 +108,7 @@ class GroupedAdam(tf.keras.optimizers.Optimizer):
     for variable in (self.iterations, *self._momentums, *self._velocities):
       variable.assign(tf.zeros_like(variable))
     # Rows without moments would not move, but each step would read them.
-    self.rest()
+    self.stop_all_rows()
 
   def moments(self, variable: tf.Variable) -> tuple[tf.Variable, tf.Variable]:
     """The variables m and v of a variable that the optimizer was built for."""
