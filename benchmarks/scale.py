@@ -32,9 +32,9 @@ class Measured:
   """One step on one span.
 
   Attributes:
-    step: one of `STEPS`.
+    step: name of the step, one of `STEPS`.
     num_rows: rows of the span; for an outer step, the real examples that it reads.
-    seconds: of the work, without imports and tracing.
+    seconds: duration of the work in seconds, without imports and tracing.
     peak_bytes: largest resident memory of its process.
   """
 

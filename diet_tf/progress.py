@@ -29,8 +29,8 @@ class PlainProgress:
   A line reads `refinement (outer steps): 40/250, 3.2/s, 66 s left`.
 
   Args:
-    write: called with each line, which has no line feed at its end.
-    clock: returns seconds that never run backwards.
+    write: function that is called with each line; the line has no line feed at its end.
+    clock: function that returns seconds, which never run backwards.
   """
 
   def __init__(self, write: Callable[[str], None], clock: Callable[[], float] = time.monotonic) -> None:

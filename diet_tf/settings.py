@@ -26,7 +26,8 @@ class Where:
   Attributes:
     source: the file, or what else the values came from.
     path: the keys that lead to the place.
-    locations: of the values that are known to come from somewhere: "file:line", or the override that set them.
+    locations: origins of the values whose origin is known, by the keys that lead to them: "file:line", or the override
+      that set them.
   """
 
   source: str
@@ -211,7 +212,7 @@ def from_json(cls: type[Settings], text: str, subject: str) -> Settings:
   Args:
     cls: the dataclass.
     text: a JSON object; empty for all defaults.
-    subject: names the text in messages.
+    subject: name of the text in messages.
 
   Raises:
     ConfigError: the text is no JSON object, a key is unknown or missing, or a value is not usable.

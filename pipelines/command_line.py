@@ -48,7 +48,7 @@ class Options:
 
   Attributes:
     store_uri: root of the store; None for the one in the output folder.
-    runner: one of `pipelines.local.RUNNERS`.
+    runner: name of the TFX runner, "beam" or "local" (`pipelines.local.RUNNERS`).
     span: which spans are run, as `pipelines.spans.plan_spans` takes it: None for all that are not committed.
     first_span: number of the earliest span to run where `span` is None; None sets no bound.
     replace: whether committed spans are run again.

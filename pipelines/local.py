@@ -49,7 +49,7 @@ def run_pipeline(pipeline: Pipeline, runner: str = "beam") -> None:
 
   Args:
     pipeline: the pipeline, made with a local metadata connection.
-    runner: one of `RUNNERS`: TFX's BeamDagRunner or its LocalDagRunner.
+    runner: name of the TFX runner: "beam" for its BeamDagRunner, "local" for its LocalDagRunner.
 
   Raises:
     DietError: what a component raised, as it raised it.
@@ -96,7 +96,7 @@ def run_span(config: Config, span: int, workspace: Workspace, *, store_uri: str,
     span: number of the span.
     workspace: the folder that everything but the store is written to.
     store_uri: folder or URI of the store's root.
-    runner: one of `RUNNERS`.
+    runner: name of the TFX runner, "beam" or "local" (`RUNNERS`).
     replace: whether a commit of the span is replaced; otherwise other content is refused.
     accept_changes: whether the memory that the span grows from may have been made with another config.
     beam_pipeline_args: options of Beam for the components that run on it.

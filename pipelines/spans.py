@@ -104,7 +104,7 @@ def spans_after(available: Sequence[int], committed: Collection[int], *, test_sp
   Args:
     available: numbers of the log's spans, in any order.
     committed: numbers of the spans whose commits the store has.
-    test_spans: at most how many are taken; one is even where this is 0.
+    test_spans: largest number of spans that are taken; one is taken even where this is 0.
   """
   later = [span for span in sorted(available) if committed and span > max(committed)]
   return tuple(later[:max(1, test_spans)])
@@ -121,7 +121,7 @@ def resume_command(command: Sequence[str], planned: Sequence[int], done: Collect
     command: the words of the command that was given, `diet run` first.
     planned: numbers of the spans that it set out to run, ascending.
     done: the planned spans that it has committed.
-    request: its `--span`, as `plan_spans` takes it.
+    request: the command's `--span`, as `plan_spans` takes it.
     replace: whether it replaces commits.
   """
   words = list(command)

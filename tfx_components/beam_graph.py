@@ -35,7 +35,7 @@ class Work(Protocol):
     """The outputs of one element: of a number and all values grouped by it.
 
     Args:
-      number: of the element.
+      number: number that the values are grouped by.
       values: a list or other iterable, or for a `CoGroupByKey` one by name.
       side_input: the value of the step's side input; None where it has none.
 
@@ -79,8 +79,8 @@ class FirstError:
 
   Attributes:
     step: number of the step in its graph.
-    number: of the element.
-    error: what was raised.
+    number: number of the element in that step.
+    error: the error that was raised.
   """
 
   step: int
@@ -96,8 +96,8 @@ class _Marks:
   """One empty file per finished element of a step, by which the driver sees progress wherever the workers are.
 
   Attributes:
-    folder: of the files.
-    description: of the step, for people.
+    folder: folder that the empty files are in, seen by all workers and the driver.
+    description: name of the step that progress shows to people.
     total: elements of the step, or a function of its side input's value that says how many there are.
   """
 
@@ -136,8 +136,8 @@ class Graph:
   """One Beam pipeline under construction.
 
   Args:
-    pipeline: to add transforms to.
-    folder: for marks of progress and for totals; seen by all workers.
+    pipeline: the Beam pipeline that transforms are added to.
+    folder: folder of the marks of progress and of the totals, seen by all workers.
   """
 
   def __init__(self, pipeline: beam.Pipeline, folder: str) -> None:
@@ -155,7 +155,7 @@ class Graph:
 
     Args:
       work: what is done; it is sent to the workers.
-      description: of the step, for people.
+      description: name of the step that progress shows to people.
       total: elements that there will be, or a function of the side input's value that says so.
       side_input: one (`AsSingleton`, `AsList`), whose value is handed to the work.
       outputs: tags of the outputs besides `CLAIMS` and `TOTALS`.
@@ -188,9 +188,9 @@ class GraphRunner:
   """Runs graphs one after the other.
 
   Attributes:
-    make_pipeline: returns a new Beam pipeline.
-    folder: for marks of progress and for totals, seen by all workers; the caller removes it.
-    progress: told about finished elements of steps while a graph runs.
+    make_pipeline: function that returns a new Beam pipeline.
+    folder: folder of the marks of progress and of the totals, seen by all workers; the caller removes it.
+    progress: callback that is told of the finished elements of steps while a graph runs.
   """
 
   make_pipeline: MakePipeline
@@ -201,8 +201,8 @@ class GraphRunner:
     """Runs a graph and returns its totals by name.
 
     Args:
-      name: of the graph, unique within a run.
-      build: adds the transforms.
+      name: name of the graph, unique within a run; the graph's files are in a folder of that name.
+      build: function that adds the transforms to the graph.
 
     Raises:
       DietError: the first, by step and number of the element, that work raised.

@@ -49,8 +49,8 @@ def component(executor: type[base_executor.BaseExecutor], *, outputs: Mapping[st
   Args:
     executor: the class that runs the component; a Beam executor for a subclass of `BaseBeamComponent`.
     outputs: artifact type of each output, by its key.
-    keys: by the name of an argument, its key in the spec, where that is another one: an input and an output of one
-      spec must not have the same key.
+    keys: key in the spec of each argument that has another name there, by the argument's name: an input and an output
+      of one spec must not have the same key.
 
   Raises:
     TypeError: an argument's type hint is none of those above.

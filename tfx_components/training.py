@@ -14,7 +14,7 @@ def prepare(strategy: str, seed: int) -> tf.distribute.Strategy:
   global seed is for a user's model whose initialisers have none.
 
   Args:
-    strategy: see `diet_tf.training.devices.make_strategy`.
+    strategy: name of the strategy, see `diet_tf.training.devices.make_strategy`.
     seed: TensorFlow's global seed, the run's own.
 
   Raises:

@@ -43,7 +43,7 @@ def completion_script(shell: str, parsers: Mapping[str, argparse.ArgumentParser]
   """The script of a shell, as shtab writes it.
 
   Args:
-    shell: one of `SHELLS`.
+    shell: name of the shell that reads the script, "bash" or "zsh" (`SHELLS`).
     parsers: the parser of each command, by the command's name; which of their values are paths is noted in them.
   """
   import shtab

@@ -80,15 +80,15 @@ class LogLine:
   """One commit of a store.
 
   Attributes:
-    span: its span.
+    span: number of the commit's span.
     replaced: whether another commit of the span has replaced it.
     parent: the span that it grew from; None for the first.
     parent_removed: whether a garbage collection has removed the commit that it grew from.
     created: UTC time in ISO 8601.
-    num_slots: of its memory; None if it has none, or none that can be read.
+    num_slots: number of slots of the commit's memory; None if it has none, or none that can be read.
     data: the digest of its content.
     run_id: the pipeline run that made it.
-    num_bytes: of its files.
+    num_bytes: size of the commit's files in bytes.
   """
 
   span: int

@@ -32,7 +32,7 @@ class Change:
   Attributes:
     key: dotted path of what changed, in a config's words.
     committed: JSON of the value that the commit was made with, its beginning if it is long; "not set" for none.
-    now: the same of the value in use.
+    now: JSON of the value in use, cut in the same way; "not set" for none.
   """
 
   key: str

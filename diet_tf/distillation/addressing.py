@@ -130,7 +130,7 @@ def address(slots: Slots, influences: np.ndarray, overlaps: np.ndarray, num_slot
     overlaps: `[len(slots)]` in [0, 1], see `IdCounts.overlap`.
     num_slots: the budget; at least `num_slots - len(slots)` slots are added, and slots beyond it are replaced.
     settings: the rule and its shares.
-    seed: of the rule "random".
+    seed: seed of the random order of slots under the rule "random"; the other rules draw nothing.
   """
   count = len(slots)
   actions = np.full(count, Action.FREEZE, np.int8)

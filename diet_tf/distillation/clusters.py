@@ -17,7 +17,7 @@ class TeacherSpace:
 
   Args:
     member: the teacher's reference member.
-    examples: that the scales and principal components are fitted on.
+    examples: examples that the scales and principal components are fitted on.
     num_components: principal components to keep.
   """
 
@@ -89,7 +89,7 @@ def fit_centres(points: np.ndarray, weights: np.ndarray, num_clusters: int, *, n
     weights: `[n]` positive.
     num_clusters: how many centres.
     num_iterations: Lloyd iterations.
-    seed: of the initial choice, which draws points by weight without replacement.
+    seed: seed of the initial choice of centres, which draws points by weight without replacement.
   """
   uniform = np.random.default_rng(seed).random(len(points))
   # The Gumbel trick: the largest log(weight) + Gumbel noise are a draw by weight without replacement.

@@ -59,7 +59,7 @@ class Verdict:
     chosen: name of the candidate to commit.
     losses: per candidate, the mean cross-entropy on the held-back examples.
     differences: per other candidate, `loss of refined - its loss`; negative where refined is better.
-    standard_errors: of the differences.
+    standard_errors: per other candidate, the standard error of that difference.
   """
 
   chosen: str
@@ -73,13 +73,13 @@ def judge(candidates: Mapping[str, Candidate], spec: FeatureSpec, ids: np.ndarra
   """Chooses among candidates, one of which is named `REFINED`.
 
   Args:
-    candidates: by name.
+    candidates: the candidates that are compared, by name.
     spec: the feature spec.
     ids: `[num_examples, num_fields]` held-back examples.
     labels: `[num_examples]` their 0/1 labels.
-    settings: of the comparison.
-    seed: of the initial weights.
-    progress: called after each training.
+    settings: settings of the comparison: architectures, seeds, and what counts as noise.
+    seed: seed of the initial weights of the first training of an architecture; its further trainings count up from it.
+    progress: callback that is told when an architecture has been trained on a candidate with all seeds.
 
   Raises:
     NumericsError: if the refined memory trains to a loss that is not finite.

@@ -28,11 +28,11 @@ def sample_held_back(shards: Sequence[str], spec: FeatureSpec, fraction: float, 
   """At most `max_rows` held-back examples, those first in a pseudo-random order of example ids, in their own order.
 
   Args:
-    shards: of the span's examples.
+    shards: paths or URIs of the TFRecord files that hold the span's examples.
     spec: the feature spec.
     fraction: share that is held back.
     max_rows: the most examples to return; about twice as many are held at a time.
-    seed: of the pseudo-random order.
+    seed: seed of the pseudo-random order of example ids.
     scores_dir: folder of the span's scores, for the teacher's logits; None leaves these unknown.
 
   Raises:

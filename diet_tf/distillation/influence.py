@@ -103,7 +103,7 @@ class InfluenceScorer:
 
   Args:
     model: the reference member with a checkpoint's weights.
-    learning_rate: that it was trained with there.
+    learning_rate: learning rate that the model was trained with at that checkpoint.
   """
 
   def __init__(self, model: RankingModel, learning_rate: float) -> None:

@@ -29,7 +29,7 @@ class LearnedMemory:
   """The tensors that the outer loop moves, and what the inner loop trains on as a function of them.
 
   Args:
-    slots: where they start, with compact ids.
+    slots: slots that the tensors start at, with compact ids.
     rates: initial learning rate per group.
     multipliers: `[num_steps]` initial step multipliers.
     movable: `[num_slots]` bool; the other slots keep labels, id weights and sample weights.

@@ -52,8 +52,10 @@ class DistillSettings:
     proxies: architectures that take turns in the inner loop: panel members or a user's own `module:Class`.
     outer_steps: updates of the slots in a stage.
     outer_batch_size: real and replayed examples of one update.
-    outer_learning_rate: of Adam on labels, id weights and sample weights; it falls along a cosine to a twentieth.
-    rate_learning_rate: the same for the logarithms of learning rates and step multipliers.
+    outer_learning_rate: initial learning rate of the outer Adam on labels, id weights and sample weights; it falls
+      along a cosine to a twentieth.
+    rate_learning_rate: initial learning rate of the outer Adam on the logarithms of learning rates and step
+      multipliers; it falls in the same way.
     learning_rate_embedding: initial rate of embedding tables in the recipe.
     learning_rate_linear: initial rate of linear tables.
     learning_rate_dense: initial rate of all other variables.
@@ -149,7 +151,7 @@ class OuterLoop:
   Args:
     memory: the learned tensors.
     proxies: per name, one proxy on each device.
-    settings: of the refinement.
+    settings: settings of the refinement.
   """
 
   NORM_DECAY = 0.95
@@ -301,11 +303,12 @@ def refine(start: Slots, movable: np.ndarray, new: EncodedRows, old: EncodedRows
     old: replayed rows, labelled alike, or None in the first stage.
     old_share: weight of the replayed rows in the outer loss, in [0, 1).
     spec: the feature spec.
-    recipe: to start from, see `initial_recipe`.
-    settings: of the refinement.
-    seed: of initial weights and outer batches.
-    strategy: its devices each train a proxy of their own, on outer batches of their own.
-    progress: called after each outer step.
+    recipe: recipe that refinement starts from, see `initial_recipe`.
+    settings: settings of the refinement.
+    seed: seed of the proxies' initial weights, and of what each outer step draws: one of these weights and a batch.
+    strategy: strategy whose devices each train a proxy of their own, on outer batches of their own; None takes one
+      device.
+    progress: callback that is told of each outer step.
 
   Raises:
     NumericsError: if the outer loss, a learned tensor, or too many gradients are not finite.

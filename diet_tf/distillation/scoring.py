@@ -32,8 +32,8 @@ class SpanScorer:
   """Scores examples and slots of a stage at all checkpoints of the teacher.
 
   Args:
-    teacher: with the checkpoints of the span's pass.
-    settings: of the influence.
+    teacher: the teacher after its pass over the span, with the checkpoints of that pass.
+    settings: settings of how influence is measured.
   """
 
   def __init__(self, teacher: Teacher, settings: InfluenceSettings) -> None:

@@ -93,8 +93,8 @@ class Stage:
     """A memory of this stage, not saved yet; nothing in its manifest depends on when or where it is made.
 
     Args:
-      slots: its slots.
-      recipe: how to train on them.
+      slots: slots of the memory, in the order of training.
+      recipe: recipe to train on them with.
       previous: the memory before the stage; None in the first. Its lineage names memories by the digests that they were
         saved with: one that was not saved is not named.
       num_examples_seen: number of examples of all spans so far.

@@ -176,8 +176,9 @@ def teacher_pass(teacher: Teacher, examples: SpanExamples, slots: Slots | None, 
     examples: the span's examples.
     slots: slots of the memory before the span; None in the first stage.
     influence: how examples are scored.
-    score: called with the scorer once it can score; keeps the scores of the examples wherever they are wanted.
-    progress: called along the way.
+    score: function that scores the examples with the scorer that it is given and keeps the scores wherever they are
+      wanted; it is called once, before the teacher learns from the held-back examples.
+    progress: callback that is told of each block of the teacher's steps.
 
   Returns:
     The mean loss of the pass, and `[num_slots]` float32 influences of the old slots.
@@ -205,7 +206,7 @@ def score_span(span: Span, slots: Slots | None, teacher: Teacher, settings: Stag
     slots: slots of the memory before the span; None in the first stage.
     teacher: the teacher before the span; it is advanced.
     settings: settings of the stage.
-    progress: called along the way.
+    progress: callback that is told of each block of the teacher's steps.
 
   Raises:
     DataError: none of the rows are held back, or all of them.

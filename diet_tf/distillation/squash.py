@@ -34,13 +34,14 @@ class SquashSettings:
   Attributes:
     ids_per_slot: the most ids a slot keeps per field (K), where the field does not say otherwise.
     num_components: principal components of the importance-weighted embeddings.
-    num_iterations: of k-means.
+    num_iterations: Lloyd iterations of k-means.
     sample_rows_per_slot: size of the sample that k-means is fitted on, per cluster.
     max_sample_rows: cap of that sample, which bounds the stage's memory.
     kept_rows_per_slot: rows of a cluster that its id shares are counted on, chosen by example id.
     influence_exponent: 0 ignores influence; 1 weighs an example by its absolute influence.
     max_influence_weight: bound of that weight against its mean, both ways.
-    clusters: one of `CLUSTERS`: "teacher" as described above; "random" ignores what the teacher sees, for comparison.
+    clusters: rule by which rows are clustered, one of `CLUSTERS`: "teacher" goes by what the teacher sees in them;
+      "random" ignores it, for comparison.
   """
 
   ids_per_slot: int = 4
@@ -106,15 +107,15 @@ def squash(stream: RowStream, cluster_of: ClusterOf, num_clusters: int, max_ids:
 
   Args:
     stream: the span's rows that are not held back, with example ids, the teacher's logits and influences.
-    cluster_of: gives their clusters.
-    num_clusters: how many there are.
+    cluster_of: function that gives the cluster of each row of a batch, in [0, num_clusters).
+    num_clusters: number of clusters, empty ones included.
     max_ids: per field, the most ids to keep.
     settings: bounds of what is kept.
-    span: that the slots are born in.
+    span: number of the span that the slots are born in.
     first_slot_id: the slots are numbered from it.
-    seed: of the choice of rows.
-    progress: called after each batch.
-    users: what has to stand behind the slots; None asks for nothing.
+    seed: seed of the pseudo-random order by which the rows that are kept of a cluster are chosen.
+    progress: callback that is told, after each batch, how many rows were read.
+    users: rule on the users that have to stand behind a slot; None asks for nothing.
     centres: `[num_clusters, d]`, which clusters of too few users join by; None takes the clusters' numbers for them.
 
   Raises:

@@ -99,8 +99,9 @@ def run_stage(memory: Memory | None, span: Span, teacher: Teacher, settings: Sta
     teacher: the teacher before the span; it is advanced over it.
     settings: settings of the stage.
     seed: seed of the run, mixed with the span's number for what the stage draws.
-    strategy: its devices each train a proxy of their own; None takes one device.
-    progress: called along the way.
+    strategy: strategy whose devices each train a proxy of their own; None takes one device.
+    progress: callback that is told of each unit of the stage's long steps: the teacher's pass, squash, refinement and
+      gate.
 
   Raises:
     DataError: the span is too small for the settings.
@@ -134,8 +135,8 @@ def refine_start(stage: Stage, start: Start, previous: Memory | None, rows: RowS
     previous: the memory before the stage; None in the first.
     rows: stream of the span's scored rows.
     teacher: the teacher after the span.
-    strategy: its devices each train a proxy of their own; None takes one device.
-    progress: called after each outer step.
+    strategy: strategy whose devices each train a proxy of their own; None takes one device.
+    progress: callback that is told of each outer step.
   """
   settings, seed = stage.settings.distill, stage.stage_seed
   new = outer_examples(rows, settings.max_pool_rows, seed)
@@ -183,7 +184,7 @@ def judge_stage(stage: Stage, refined: Trainable, start: Trainable, previous: Tr
     start: the start that it was refined from.
     previous: the memory before the stage; None in the first.
     rows: held-back rows of the span, with their clicks.
-    progress: called after each training.
+    progress: callback that is told when an architecture has been trained on a candidate with all seeds.
   """
   return judge(candidates_of(refined, start, previous), stage.spec, rows.ids, rows.labels,
                stage.settings.gate, seed=stage.stage_seed, progress=progress)

@@ -42,7 +42,7 @@ class Start:
   Attributes:
     slots: kept old slots and new ones, in the order of training.
     actions: `[len(slots)]` int8 of `Action`: FREEZE, UPDATE or ADD.
-    recipe: to train on it with.
+    recipe: recipe that refinement starts from, fitted to the number of slots.
     counts: slots per action, the replaced ones included.
     num_examples_seen: examples of all spans so far.
   """
@@ -122,7 +122,7 @@ def begin(stage: Stage, previous: Memory | None, scored: ScoredSpan, teacher: Te
     previous: the memory before the stage; None in the first.
     scored: the span after the teacher's pass.
     teacher: the teacher after that pass.
-    progress: called along the way.
+    progress: callback that is told, after each batch of squash, how many rows were read.
 
   Raises:
     DataError: the budget or the span is too small for one training batch, or the span has too few users.

@@ -32,7 +32,7 @@ class TeacherSettings:
 
   Attributes:
     members: panel members whose logits are averaged; the first one is where influence is measured.
-    learning_rate: of Adam, for every parameter group.
+    learning_rate: learning rate of Adam, the same for every parameter group.
     batch_size: examples per step.
     momentum_steps: how long at least the row of an id goes on moving after it occurred, see `GroupedAdam`.
     num_checkpoints: weights kept along a span's pass, evenly spaced, the last at its end.
@@ -68,9 +68,9 @@ class Teacher:
 
   Args:
     spec: the feature spec of the log.
-    settings: how it is built and trained.
-    seed: of the members' initial weights.
-    strategy: where it is trained; None takes the current strategy.
+    settings: settings of how it is built and trained.
+    seed: seed of the initial weights of the first member; the others' seeds count up from it.
+    strategy: strategy that it is trained under; None takes the current one.
   """
 
   def __init__(self, spec: FeatureSpec, settings: TeacherSettings, *, seed: int = 0,
@@ -126,7 +126,7 @@ class Teacher:
       dataset: batches of `(ids [batch_size, num_fields], labels [batch_size], example_ids [batch_size])`.
       num_examples: how many examples it yields.
       keep_checkpoints: whether `checkpoints` is replaced by those of this pass.
-      progress: called after each block of steps.
+      progress: callback that is told, after each block of steps, how many examples were read.
 
     Raises:
       NumericsError: if the loss is not finite.

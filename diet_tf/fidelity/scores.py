@@ -20,7 +20,7 @@ def selection_score(measure: str, labels: np.ndarray, logits: np.ndarray) -> flo
   """How good predictions are, more being better: the AUC, or the log loss with its sign changed.
 
   Args:
-    measure: one of `SELECTION_MEASURES`.
+    measure: name of the measure, "auc" or "log_loss" (`SELECTION_MEASURES`).
     labels: `[num_examples]`, 0 or 1.
     logits: `[num_examples]` of the same examples.
 

@@ -21,8 +21,8 @@ class ArrayFormat:
   """A format of `.npz` files that hold columns of equal length, beside their format's name and version.
 
   Attributes:
-    name: its `format_name`, an array of one text.
-    version: its `format_version`, the only one that is read.
+    name: name of the format: what its files hold as `format_name`, an array of one text.
+    version: version of the format, what its files hold as `format_version`; the only one that is read.
     columns: per column the dtype of its values; each column is `[num_rows]`.
     remedy: sentence that says what to do about a damaged file.
   """

@@ -90,7 +90,7 @@ class DocumentFormat:
 
     Args:
       document: JSON value.
-      subject: names the document in messages, mostly by its path.
+      subject: name of the document in messages, mostly its path.
 
     Raises:
       FormatError: the document is of another format or of a newer version, a key is missing or unknown at any depth, or

@@ -51,7 +51,7 @@ def parse_json(content: bytes | str, subject: str, remedy: str) -> Any:
 
   Args:
     content: the text, in UTF-8 where it is bytes.
-    subject: names the text in messages, mostly by the path of its file.
+    subject: name of the text in messages, mostly the path of its file.
     remedy: sentence that says what to do if the text is no JSON.
 
   Raises:

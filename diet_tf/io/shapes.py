@@ -106,8 +106,8 @@ def shaped(value: Any, shape: Any, place: Place) -> Any:
 
   Args:
     value: JSON value.
-    shape: what it must look like; see the module.
-    place: where it stands.
+    shape: shape that the value must have; see the module.
+    place: place of the value in its document, for messages.
 
   Raises:
     FormatError: a key is missing or unknown, a value is of another type, or a dataclass refuses its values; the

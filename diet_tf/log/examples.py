@@ -141,7 +141,7 @@ def is_held_back(example_ids: np.ndarray | tf.Tensor, fraction: float) -> np.nda
 
   Args:
     example_ids: `[...]` int64, NumPy or TensorFlow.
-    fraction: in `[0, 1]`.
+    fraction: share of ids that is held back, on average, in [0, 1].
 
   Returns:
     `[...]` bool of the same kind.
@@ -165,7 +165,7 @@ def write_example_shard(path: str, ids: np.ndarray, labels: np.ndarray, example_
     labels: `[N]` float32.
     example_ids: `[N]` int64.
     times: `[N]` int64.
-    spec: names the fields.
+    spec: feature spec, which names the fields.
 
   Raises:
     StoreError: the disk is full or the place is not writable.

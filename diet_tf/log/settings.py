@@ -29,7 +29,7 @@ class Join:
     key: name of the side table's column that is matched with it; None if it has the same name.
     columns: names of the columns that are added; empty adds all but the key.
     prefix: text that is put before the names of the added columns.
-    format: one of `FORMATS`; None goes by the suffix.
+    format: format of the side table, one of `FORMATS`; None goes by the suffix.
   """
 
   pattern: str
@@ -61,7 +61,8 @@ class LogSettings:
 
   Attributes:
     pattern: path or URI of the log's files; globs are expanded, `{SPAN}` stands for the span's number.
-    format: one of `FORMATS`; None goes by the suffix (`.gz` may follow for csv, jsonl and tfrecord).
+    format: format of the log's files, one of `FORMATS`; None goes by the suffix (`.gz` may follow for csv, jsonl and
+      tfrecord).
     delimiter: the character between the values of a CSV line.
     newlines_in_values: whether quoted CSV values may hold line breaks; such files are not split between workers.
     span_column: name of the column with the time that assigns a row to a span.

@@ -42,7 +42,7 @@ class Export:
 
   Attributes:
     folder: path of the folder that was written.
-    format: one of `FORMATS`.
+    format: name of the format, a key of `FORMATS`.
     memory_uri: the memory that it was made from.
     memory_digest: digest of that memory.
     span: number of the last span that the memory has seen.
@@ -70,7 +70,7 @@ def export_memory(memory: Memory, memory_uri: str, folder: str, export_format: s
     memory: memory that is exported; it has to be a saved one.
     memory_uri: path or URI of that memory, which the export names.
     folder: path of a local folder that is not there yet, or is empty.
-    export_format: one of `FORMATS`.
+    export_format: name of the format, a key of `FORMATS`.
     replace: whether an export that lies there already gives way.
 
   Raises:

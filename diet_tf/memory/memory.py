@@ -103,7 +103,7 @@ class Memory:
       mode: "weighted" or "sampled".
       seed: seed of the draws of mode "sampled".
       packed: whether all fields come in one array.
-      repeat_epochs: that many epochs in one pass of the dataset (then give `model.fit` its `steps_per_epoch`). None is
+      repeat_epochs: number of epochs in one pass of the dataset (then give `model.fit` its `steps_per_epoch`). None is
         one epoch a pass; the n-th pass over one dataset object is then epoch n.
     """
     batch_size = self.recipe.batch_size if batch_size is None else batch_size

@@ -95,7 +95,7 @@ class _MovedRows:
 
   Attributes:
     rows: `[n]` int64 rows of the new table, in increasing order.
-    sources: for each row but the last `num_added`, the place of the old row among those saved.
+    sources: `[n - num_added]` int64, the old row's place among the saved rows, for each row but the last `num_added`.
     num_added: rows of new fields' missing ids, which come last.
   """
 

@@ -20,7 +20,7 @@ class AutoInt(RankingModel):
     num_attention_layers: how many interacting layers follow one another.
     num_heads: heads of each.
     head_dim: width of a head.
-    others: see `RankingModel`.
+    others: settings that all families share, see `RankingModel`.
   """
 
   family = "autoint"

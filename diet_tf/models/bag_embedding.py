@@ -39,7 +39,7 @@ class BagEmbedding(tf.keras.layers.Layer):
   loops read from checked arrays, does not.
 
   Args:
-    spec: names the fields and sizes their id spaces.
+    spec: feature spec, which names the fields and sizes their id spaces.
     embedding_dim: D; 0 for a model without embeddings.
     linear: whether there is a linear table; without one, `linear` is 0.
     embedding_stddev: standard deviation of the initial embeddings; linear weights start at 0.

@@ -19,9 +19,9 @@ class DCNv2(RankingModel):
   Wang et al., "DCN V2", 2021, the parallel form with low-rank crosses, by `tfrs.layers.dcn.Cross`.
 
   Args:
-    num_cross_layers: L.
-    projection_dim: the rank of a cross layer; None for full rank.
-    others: see `RankingModel`.
+    num_cross_layers: number of cross layers, L.
+    projection_dim: rank of the kernel of a cross layer; None for full rank.
+    others: settings that all families share, see `RankingModel`.
   """
 
   family = "dcn_v2"

@@ -22,7 +22,7 @@ def features_in_form(form: str, spec: FeatureSpec, ids: tf.Tensor, weights: tf.T
 
   Args:
     form: "sampled" takes single ids only; "averaged" bags and single ids.
-    spec: names the fields.
+    spec: feature spec, which names the fields.
     ids: `[B, num_fields]`, or `[B, num_fields, K]` with weights.
     weights: `[B, num_fields, K]`, or None.
   """
@@ -90,8 +90,9 @@ def build_with_form(member: str, spec: FeatureSpec, *, seed: int = 0) -> BuiltMo
   gives one output a row. Each form is tried on a new model: a failed call may leave layers built for another shape.
 
   Args:
-    member: see `diet_tf.models.build_model`.
-    spec: names the fields and sizes their id spaces.
+    member: name of a panel family or a user's `module:Class`, with settings in brackets or not; see
+      `diet_tf.models.build_model`.
+    spec: feature spec, which names the fields and sizes their id spaces.
     seed: seed of the initial weights.
 
   Raises:

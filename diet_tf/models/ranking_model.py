@@ -24,7 +24,7 @@ class ModelSettings:
     hidden_units: widths of the tower's layers; one number is one layer.
     dropout: rate of dropout after each hidden layer in training, in [0, 1).
     l2: factor of the penalty on dense kernels. Tables carry none: its gradient would be as large as the id space.
-    seed: fixes all initial weights.
+    seed: seed of all initial weights.
     embedding_stddev: standard deviation of the initial embeddings.
     without: names of fields that the model does not read; one text joins them by `+`.
   """
@@ -62,9 +62,9 @@ class RankingModel(tf.keras.Model):
   from then on. Logits, not probabilities, are returned: use `from_logits=True` in losses and metrics.
 
   Args:
-    spec: names the fields and sizes their id spaces.
+    spec: feature spec, which names the fields and sizes their id spaces.
     dtype: dtype of all variables and computations; None takes Keras' floatx at the time of the call.
-    others: see `ModelSettings`.
+    others: settings that all families share, see `ModelSettings`.
   """
 
   from_logits = True

@@ -88,8 +88,8 @@ def build_model(name_or_path: str, spec: FeatureSpec, *, seed: int = 0, **settin
     name_or_path: a family of `PANEL` or `module:Class`, with settings in brackets or not (see `parse_member`). A
       user's class is called as `Class(spec, seed=seed, **settings)`; one whose constructor takes no `seed` is called
       without, and then its initial weights are not ours to fix.
-    spec: names the fields and sizes their id spaces.
-    seed: fixes all initial weights.
+    spec: feature spec, which names the fields and sizes their id spaces.
+    seed: seed of all initial weights.
     **settings: further arguments of the constructor; those in brackets win.
 
   Raises:

@@ -18,9 +18,9 @@ class TfrsRanking(tfrs.models.Model):
   It shows how a TFRS model joins the panel: `diet_tf.models:TfrsRanking(member=dcn_v2)`.
 
   Args:
-    spec: names the fields and sizes their id spaces.
+    spec: feature spec, which names the fields and sizes their id spaces.
     member: the panel model inside.
-    seed: fixes all initial weights.
+    seed: seed of all initial weights.
     **settings: further arguments of the panel model.
   """
 

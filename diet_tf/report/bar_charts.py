@@ -45,8 +45,8 @@ def bar_chart(rows: Mapping[str, Mapping[str, float]], texts: Mapping[str, str])
   """Stacked horizontal bars.
 
   Args:
-    rows: by the label of each bar, the length of its segments by their kind, at least 0.
-    texts: by the label of each bar, the figure at its end.
+    rows: length of each bar's segments, at least 0, by the bar's label and then by the segment's kind.
+    texts: figure at the end of each bar, by the bar's label.
   """
   step, bar_height, left = 24.0, 14.0, round(14.0 + label_width(list(rows)), 2)
   right = round(WIDTH - 10.0 - label_width(list(texts.values())), 2)

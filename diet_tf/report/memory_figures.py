@@ -110,7 +110,7 @@ def coverage(shares: Mapping[str, Mapping[str, float]], names: Mapping[str, str]
 
   Args:
     shares: per kind of examples, the share of each field.
-    names: what each kind is called.
+    names: name that the figure gives to each kind.
   """
   fields = list(dict.fromkeys(field for values in shares.values() for field in values))
   nan = float("nan")

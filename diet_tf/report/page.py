@@ -20,7 +20,7 @@ def render(name: str, **values: Any) -> str:
 
   Args:
     name: file name of the template, which extends `page.html.j2`.
-    **values: that the template shows.
+    **values: values that the template shows, by the names that it gives them.
   """
   environment = jinja2.Environment(loader=jinja2.PackageLoader("diet_tf.report"), autoescape=True, trim_blocks=True,
                                    lstrip_blocks=True, undefined=jinja2.StrictUndefined, finalize=_shown)

@@ -37,7 +37,7 @@ def write_report(uri: str, result: FidelityResult, **parts: Any) -> None:
   Args:
     uri: the HTML file.
     result: fidelity of the memory.
-    **parts: of `render_report`.
+    **parts: further arguments of `render_report`: the parts of the report.
 
   Raises:
     StoreError: the disk is full or the place is not writable.

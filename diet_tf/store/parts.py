@@ -36,7 +36,7 @@ def measure_parts(parts: Mapping[str, str]) -> dict[str, SourceFile]:
   """The files of parts, by the path that each gets in the data folder.
 
   Args:
-    parts: by the name of each part, the local path or URI of its file or folder.
+    parts: local path or URI of each part's file or folder, by the part's name.
 
   Raises:
     StoreError: a name is no plain file name, or a part is missing, empty, or has a link that leads out of it.

@@ -69,7 +69,7 @@ class Store(StoreReader):
 
     Args:
       span: number of the span, at least 0.
-      files: by the name of each part, the local path or URI of its file or folder.
+      files: local path or URI of each part's file or folder, by the part's name.
       parent: the commit that the content grew from, or the span of it, which is an earlier one; None for the first.
       settings: settings of the run, as JSON values. Its `feature_spec` or `feature_spec_digest` counts where the part
         "memory" has no manifest. Its `migrated_from`, the digest of the parent's feature spec, declares that the memory

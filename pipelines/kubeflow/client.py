@@ -30,8 +30,8 @@ class Server:
   """An API server of Kubeflow Pipelines.
 
   Attributes:
-    host: its URL.
-    namespace: of runs, where the server knows several users; empty otherwise.
+    host: URL of the server.
+    namespace: namespace of the runs, where the server knows several users; empty otherwise.
     token_path: file with a bearer token; empty for none.
   """
 
@@ -149,13 +149,13 @@ def submit(server: Server, package_path: str, parameters: Mapping[str, Any], *, 
   """Starts a run; returns its id.
 
   Args:
-    server: to run on.
+    server: the API server that the run is started on.
     package_path: the compiled pipeline.
-    parameters: that differ from their defaults.
-    experiment: is made if it is not there.
-    run_name: shown in the console.
-    pipeline_root: of this run; empty keeps that of the pipeline, or the cluster's.
-    service_account: of its containers; empty for the default.
+    parameters: values of the pipeline's runtime parameters that differ from their defaults, by name.
+    experiment: name of the experiment, which is made if it is not there.
+    run_name: name of the run that the console shows.
+    pipeline_root: URI below which this run keeps its artifacts; empty keeps that of the pipeline, or the cluster's.
+    service_account: Kubernetes service account of the run's containers; empty takes the cluster's default.
   """
   client = server.connect()
   with server.answering():
@@ -206,17 +206,17 @@ def schedule(server: Server, package_path: str, parameters: Mapping[str, Any], *
   """Makes a recurring run, of which one runs at a time; returns its id.
 
   Args:
-    server: to run on.
+    server: the API server that the runs are started on.
     package_path: the compiled pipeline.
-    parameters: that differ from their defaults.
-    name: of the recurring run; two of one name would commit to one store at the same time, so that it is refused.
-    experiment: is made if it is not there.
-    cron: when it runs, six fields from seconds on; or
-    every_seconds: how often it runs.
+    parameters: values of the pipeline's runtime parameters that differ from their defaults, by name.
+    name: name of the recurring run; two of one name would commit to one store at the same time, so that it is refused.
+    experiment: name of the experiment, which is made if it is not there.
+    cron: schedule of the runs in six fields from seconds on; empty where `every_seconds` is given.
+    every_seconds: time between the starts of two runs, in seconds; 0 where `cron` is given.
     catch_up: whether times that were missed are made up for, each by a run.
     replace: whether an older recurring run of that name is deleted.
-    pipeline_root: of its runs; empty keeps that of the pipeline, or the cluster's.
-    service_account: of its containers; empty for the default.
+    pipeline_root: URI below which its runs keep their artifacts; empty keeps that of the pipeline, or the cluster's.
+    service_account: Kubernetes service account of the runs' containers; empty takes the cluster's default.
 
   Raises:
     ConfigError: neither or both times are given, or the name is taken.

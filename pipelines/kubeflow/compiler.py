@@ -65,9 +65,9 @@ def compile_config(config: Config, deployment: Deployment, *, beam_pipeline_args
   `accept_changes`.
 
   Args:
-    config: with paths as the containers see them.
-    deployment: how the containers run.
-    beam_pipeline_args: for the components that run on Beam.
+    config: the config that the pipeline is made from, with paths as the containers see them.
+    deployment: deployment, which says how the containers run.
+    beam_pipeline_args: options of Beam for the components that run on it.
 
   Raises:
     ConfigError: the pipeline has something that Kubeflow Pipelines cannot run, or ids are hashed with a salt and the
@@ -90,9 +90,9 @@ def compile_pipeline(pipeline: Pipeline, deployment: Deployment, defaults: dict[
   """A TFX pipeline for a deployment.
 
   Args:
-    pipeline: of components and importers.
-    deployment: how the containers run.
-    defaults: of its runtime parameters, which TFX leaves out of what it compiles.
+    pipeline: the TFX pipeline, made of components and importers.
+    deployment: deployment, which says how the containers run.
+    defaults: default values of its runtime parameters by name, which TFX leaves out of what it compiles.
 
   Raises:
     ConfigError: the pipeline has something that Kubeflow Pipelines cannot run.

@@ -33,9 +33,9 @@ class Toleration:
   """A taint of a node that containers put up with.
 
   Attributes:
-    key: of the taint.
-    value: of the taint; empty tolerates every value.
-    effect: one of `EFFECTS`; empty tolerates all of them.
+    key: key of the taint.
+    value: value of the taint; empty tolerates every value.
+    effect: effect of the taint, one of `EFFECTS`; empty tolerates all of them.
   """
 
   key: str
@@ -121,18 +121,18 @@ class Deployment:
   """How the pipeline's containers run.
 
   Attributes:
-    image: of every container, with a tag or digest.
+    image: name of the image that every container runs, with a tag or digest.
     store_uri: root of the store of memories, as containers see it; a run can set another.
     pipeline_root: URI below which artifacts are kept; empty takes the cluster's default.
-    resources: of containers that do not train.
-    training_resources: of `TRAINING_NODES`.
+    resources: resources of each container that does not train.
+    training_resources: resources of each container of `TRAINING_NODES`, which train.
     gpu_resource: the name by which Kubernetes knows the devices.
     node_selector: labels of the nodes that training may run on.
-    tolerations: of containers that train.
+    tolerations: taints that the containers that train put up with.
     s3_secret: name of a secret with `SECRET_KEYS`; empty for none.
     s3_endpoint: URL of an S3 server other than Amazon's; empty for none.
-    s3_region: its region.
-    volumes: mounted into every container.
+    s3_region: region of that S3 server.
+    volumes: volumes that are mounted into every container.
     image_pull_secret: name of a secret; empty for none.
     salt_secret: name of a secret with the key `salt_variable`, for `ENCODING_NODES` alone; empty for none.
     salt_variable: the environment variable of the config that ids are hashed with; empty for none.

@@ -45,11 +45,11 @@ class ScoresSummary:
   """What is known of a span's scores.
 
   Attributes:
-    span: its number.
-    num_examples: of the span.
-    num_held_back: of these, kept from distillation.
+    span: number of the span.
+    num_examples: number of examples of the span, held-back ones included.
+    num_held_back: number of those examples that are held back, so kept from distillation.
     teacher_loss: mean training loss of the teacher's pass over the examples that are not held back.
-    feature_spec_digest: of the examples.
+    feature_spec_digest: digest of the feature spec that the examples are encoded by.
   """
 
   span: int
@@ -80,8 +80,8 @@ class ExampleCounts:
   """Counts of examples; those of parts add up with `+`.
 
   Attributes:
-    num_examples: all of them.
-    num_held_back: those that are kept from distillation.
+    num_examples: number of all examples.
+    num_held_back: number of those that are held back, so kept from distillation.
   """
 
   num_examples: int = 0
@@ -119,7 +119,7 @@ class ScoreShard:
   """Scores a shard of examples with the teacher and the reference gradients saved in a folder.
 
   Attributes:
-    directory: gets a score file per shard.
+    directory: folder that gets a score file per shard.
     scorer: folder of the saved scorer.
     spec: the feature spec.
     teacher_settings: settings of the teacher.
@@ -213,10 +213,10 @@ def score_span(scoring: SpanScoring, teacher: Teacher, previous: Memory | None, 
 
   Args:
     scoring: the span's shards and how they are scored; `scoring.seed` is the run's.
-    teacher: before the span.
+    teacher: the teacher before the span; it is advanced.
     previous: the memory before the span, or None.
-    teacher_dir: gets the teacher after the span.
-    scores_dir: gets a score file per shard, `slot_influences.npz` and `scores.json`.
+    teacher_dir: folder that gets the teacher after the span.
+    scores_dir: folder that gets a score file per shard, `slot_influences.npz` and `scores.json`.
 
   Raises:
     DataError: none of the examples are held back, or all of them.

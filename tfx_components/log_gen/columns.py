@@ -96,7 +96,7 @@ def from_arrow(array: pa.Array, *, untyped: bool = False) -> Column:
   """The column of an Arrow array.
 
   Args:
-    array: of any type; lists and structs are kept as JSON and marked `NESTED`.
+    array: the Arrow array, of any type; lists and structs are kept as JSON and marked `NESTED`.
     untyped: whether the values are texts of a CSV file, where a number is not told from a text.
   """
   if isinstance(array, pa.ChunkedArray):

@@ -54,7 +54,7 @@ class SortedRows:
   """The sorted rows of some ranges, without exact duplicates.
 
   Attributes:
-    files: by number of the range its spill file and the rows in it.
+    files: path of each range's spill file and the number of rows in it, by the range's number.
     num_positives: rows with label 1.
     first_time: smallest time.
     last_time: largest time.

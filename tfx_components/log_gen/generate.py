@@ -47,15 +47,15 @@ def generate_examples(settings: LogSettings, spec: FeatureSpec, span: int, outpu
   The output depends on the set of the span's rows, not on their order or on how the work was split.
 
   Args:
-    settings: of the log.
-    spec: how rows become examples.
+    settings: settings of the log: where it is, its spans, and the limits under which it is read.
+    spec: feature spec, which says how rows become examples.
     span: the span's number.
-    output_dir: gets `Split-train/`, `vocabularies.json`, `quarantine.jsonl` and `log_summary.json`.
+    output_dir: folder that gets `Split-train/`, `vocabularies.json`, `quarantine.jsonl` and `log_summary.json`.
     vocabularies: values of growing vocabularies known before this span, by field name.
-    make_pipeline: returns a new Beam pipeline; by default one with `beam_pipeline_args`.
+    make_pipeline: function that returns a new Beam pipeline; by default one with `beam_pipeline_args`.
     beam_pipeline_args: options of the default pipeline.
-    temp_dir: for spill files, seen by all workers; by default below `output_dir`.
-    progress: told about finished pieces of work.
+    temp_dir: folder for spill files, seen by all workers; by default one below `output_dir`.
+    progress: callback that is told of finished pieces of work.
 
   Returns:
     What became of the span.

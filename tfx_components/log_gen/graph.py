@@ -29,12 +29,12 @@ class SortedSpan:
   """The graph from the files of a span to its sorted rows.
 
   Attributes:
-    pieces: of the log.
-    side_pieces: by number of the join the pieces of its side table.
-    plan: how rows are encoded.
-    known: by field the values of growing vocabularies known before the span.
+    pieces: pieces of the log's files.
+    side_pieces: pieces of each join's side table, by the join's number.
+    plan: plan of how rows are encoded.
+    known: values of growing vocabularies known before the span, by field name.
     rows_per_range: rows to sort at a time, about.
-    folder: for spill files.
+    folder: folder for spill files, seen by all workers.
   """
 
   pieces: Sequence[Piece]

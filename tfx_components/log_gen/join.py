@@ -31,7 +31,7 @@ class JoinPlan:
   """One join, resolved against the feature spec.
 
   Attributes:
-    index: its number in the settings.
+    index: number of the join in the settings, from 0.
     pattern: the side table, for messages.
     on: key column of the log.
     key: key column of the side table.
@@ -127,7 +127,7 @@ class SideTable:
 
   Args:
     table: rows of `side_schema`.
-    pattern: its name for messages.
+    pattern: pattern of the side table's files, its name in messages.
 
   Raises:
     DataError: if a key is listed twice.

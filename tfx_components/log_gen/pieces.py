@@ -34,13 +34,13 @@ class Piece:
   Attributes:
     index: its number in the order of the input.
     path: the file.
-    format: one of `FORMATS`.
+    format: format of the file, one of `FORMATS`.
     start: first byte (text formats); a line belongs to the piece that its first byte lies in.
     stop: first byte after the piece.
-    row_groups: of a Parquet file.
+    row_groups: numbers of the row groups that the piece takes of a Parquet file; empty for other formats.
     names: the header of a CSV file.
-    delimiter: of a CSV file.
-    newlines_in_values: of a CSV file.
+    delimiter: character between the values of a line of a CSV file; other formats ignore it.
+    newlines_in_values: whether quoted values of a CSV file may hold line breaks; other formats ignore it.
     before: records of the file that are known to come before the piece (a header line, earlier row groups).
   """
 
@@ -61,7 +61,7 @@ class Block:
   """Some consecutive records of a piece.
 
   Attributes:
-    columns: by name.
+    columns: columns of the records, by name.
     records: `[n]` int64, per row its number within the piece, from 0.
     rejected: records that could not be parsed: number, reason, raw text.
     num_records: how many records of the piece were read so far; blank lines count.

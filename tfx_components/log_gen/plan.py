@@ -221,9 +221,9 @@ def plan_joins(settings: LogSettings, spec: FeatureSpec, span: int, log_columns:
   """The joins that fields need, each with its fields and its way, chosen by the size of the side table.
 
   Args:
-    settings: of the log.
-    spec: whose fields are resolved.
-    span: for side tables with `{SPAN}`.
+    settings: settings of the log, which list the joins.
+    spec: feature spec whose fields are resolved.
+    span: number that stands for `{SPAN}` in the patterns of side tables.
     log_columns: columns that the log declares; a field found both there and in a side table is refused.
 
   Raises:

@@ -63,7 +63,7 @@ class Quarantine:
     Args:
       rows: the broken rows.
       max_rows: how many to keep.
-      uncounted: by reason the number of further broken rows, which all come after `max_rows` of the others.
+      uncounted: number of further broken rows by reason, which all come after `max_rows` of the others.
     """
     short = [row.shortened() for row in rows]
     counts = Counter(row.reason for row in short)

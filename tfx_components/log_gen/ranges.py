@@ -70,7 +70,7 @@ class Ranges:
 
   Attributes:
     splits: where they are cut, increasing: the first keys of all ranges but the first.
-    num_rows: in all ranges, exact duplicates included.
+    num_rows: number of rows in all ranges, exact duplicates included.
   """
 
   splits: tuple[Key, ...] = ()

@@ -30,7 +30,7 @@ class SpanWindow:
   Attributes:
     column: the time column.
     origin: start of span 0.
-    length: of a span.
+    length: length of a span, at least 1.
   """
 
   column: str
@@ -59,7 +59,7 @@ class RowPlan:
     spec: the feature spec.
     span: the span whose rows are taken.
     window: how a row's span follows from its time; None takes all rows.
-    joins: of the side tables that fields are read from.
+    joins: plans of the joins with the side tables that fields are read from.
     max_quarantine_rows: broken rows to keep per piece.
   """
 
@@ -94,7 +94,7 @@ class Faults:
   """Per row of a block the first rule that it breaks.
 
   Args:
-    num_rows: of the block.
+    num_rows: number of rows of the block.
   """
 
   def __init__(self, num_rows: int) -> None:
@@ -118,7 +118,7 @@ class RowEncoder:
   """Encodes blocks of one piece and counts what it sees.
 
   Args:
-    plan: how.
+    plan: plan of how rows are encoded.
     piece: number of the piece.
     sides: the encoded rows of side tables that are held in memory, each with the number of its join.
   """

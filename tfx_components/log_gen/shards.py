@@ -50,9 +50,9 @@ def plan_shards(folder: str, sorted_files: Sequence[tuple[str, int]], rows_per_s
   """Shards of about `rows_per_shard` rows, all equally long; a span of no more than two is one.
 
   Args:
-    folder: gets the shards.
-    sorted_files: in order, files of sorted rows and the rows in each.
-    rows_per_shard: rows of a shard, about.
+    folder: folder that gets the shards.
+    sorted_files: path of each file of sorted rows and the number of rows in it, in the order of the rows.
+    rows_per_shard: number of rows of a shard, about.
   """
   num_rows = sum(number for _, number in sorted_files)
   num_shards = -(-num_rows // rows_per_shard) if num_rows > 2 * rows_per_shard else 1

@@ -79,7 +79,7 @@ class PartitionWriter:
 
   Args:
     stem: the files are named `<stem>-<number>.arrow`.
-    schema: of the rows.
+    schema: Arrow schema of the rows.
     file_bytes: a file is written when this much is collected.
   """
 

@@ -150,7 +150,7 @@ class SortRange:
 
   Attributes:
     growing: numbers of the fields whose vocabulary grows.
-    folder: for the sorted rows and the counts.
+    folder: folder that the sorted rows and the counts are written to.
   """
 
   growing: tuple[int, ...]

@@ -63,8 +63,8 @@ class NewValues:
   """The values that may enter growing vocabularies, with how often they occur.
 
   Attributes:
-    room: by field the number of values to keep.
-    counts: by field the counts of the most frequent values, ties by value.
+    room: number of values to keep, by field name.
+    counts: how often each of the most frequent values occurs, by field name and value; ties go by value.
   """
 
   room: Mapping[str, int]
@@ -90,7 +90,7 @@ class CountValues:
 
   Attributes:
     spec: the feature spec.
-    known: by field the values known before the span.
+    known: values known before the span, by field name.
   """
 
   spec: FeatureSpec
