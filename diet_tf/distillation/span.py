@@ -60,12 +60,18 @@ class Span:
         and row, which serves spans of up to 2^32 rows.
 
     Raises:
-      DataError: the arrays do not fit each other or the spec, or an example id stands twice.
+      DataError: the arrays do not fit each other or the spec, ids are no integers, or an example id stands twice.
     """
     ids, labels = np.asarray(ids), np.asarray(labels)
     if example_ids is None:
       example_ids = (np.int64(number) << 32) + np.arange(len(ids), dtype=np.int64)
-    rows = EncodedRows(ids.astype(np.int32), labels.astype(np.float32), np.asarray(example_ids, np.int64))
+    example_ids = np.asarray(example_ids)
+    for name, column, remedy in (("ids", ids, "encode the values, see diet_tf.log.encoding.encode."),
+                                 ("example ids", example_ids, "number the rows, or leave them out.")):
+      if column.dtype.kind not in "iu":
+        raise DataError(f"span {number}", rule=f"its {name} are integers.", received=f"an array of {column.dtype}.",
+                        remedy=remedy)
+    rows = EncodedRows(ids.astype(np.int32), labels.astype(np.float32), example_ids.astype(np.int64))
     _check_rows(number, rows, ids, spec)
     return cls(number, rows)
 

@@ -26,6 +26,8 @@ def test_rows_without_ids_of_their_own_are_numbered_by_span():
     ({"ids": np.array([[1, 1, 1], [1, 9, 1], [1, 1, 1], [1, 1, 1]])}, r"field 'item'.*\[0, 9\).*ids from 1 to 9"),
     ({"ids": np.array([[1, 1, 1], [-1, 1, 1], [1, 1, 1], [1, 1, 1]])}, "field 'user'.*ids from -1 to 1"),
     ({"ids": np.full((4, 3), 2**32 + 1)}, "field 'user'.*ids from 4294967297"),
+    ({"ids": np.array([[1, 1, 1], [1, np.nan, 1], [1, 1, 1], [1, 1, 1]])}, "its ids are integers.*float64"),
+    ({"example_ids": np.array([1.0, 1.5, 2.0, 3.0])}, "its example ids are integers.*float64"),
     ({"labels": np.array([0, 1, 0.5, 1])}, "0 or 1.*0.5"),
     ({"labels": np.array([0, 1, np.nan, 1])}, "0 or 1.*nan"),
     ({"labels": np.zeros(3)}, "one entry per row"),
