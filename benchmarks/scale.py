@@ -19,8 +19,6 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-from diet_tf.log.examples import example_dataset, example_shards
-
 STEPS = ("simulate", "encode", "teacher pass", "score", "outer step")
 # Steps whose memory must not depend on the length of the span.
 STREAMING = ("encode", "teacher pass", "score")
@@ -79,6 +77,7 @@ def run_encode(folder: str, num_rows: int) -> tuple[int, float]:
 def run_teacher(folder: str, num_rows: int) -> tuple[int, float]:
   """One pass of the teacher over the span."""
   from diet_tf.distillation.teacher import Teacher, TeacherSettings
+  from diet_tf.log.examples import example_dataset, example_shards
 
   spec, settings = _spec(num_rows), TeacherSettings()
   shards = example_shards(f"{folder}/examples/Split-train")
@@ -98,13 +97,14 @@ def run_score(folder: str, num_rows: int) -> tuple[int, float]:
   from diet_tf.distillation.influence import InfluenceSettings
   from diet_tf.distillation.scoring import SpanScorer, score_shards
   from diet_tf.distillation.teacher import Teacher, TeacherSettings
+  from diet_tf.log.examples import example_dataset, example_shards
 
   spec, settings = _spec(num_rows), InfluenceSettings()
   shards = example_shards(f"{folder}/examples/Split-train")
   scorer = SpanScorer(Teacher.load(f"{folder}/teacher", spec, TeacherSettings()), settings)
   started = time.perf_counter()
   scorer.fit_reference(example_dataset(shards, spec, settings.batch_size, holdback="only",
-                                               holdback_fraction=settings.holdback_fraction), None)
+                                       holdback_fraction=settings.holdback_fraction), None)
   score_shards(scorer, shards, spec, f"{folder}/scores")
   return num_rows, time.perf_counter() - started
 
@@ -121,6 +121,7 @@ def run_outer(folder: str, num_rows: int, max_slots: int = 512, num_steps: int =
   from diet_tf.distillation.stage import refine_start
   from diet_tf.distillation.start import begin
   from diet_tf.distillation.teacher import Teacher
+  from diet_tf.log.examples import example_shards
 
   distill = DistillSettings(outer_steps=num_steps)
   settings = StageSettings(budget=BudgetSettings(max_slots=max_slots), distill=distill)
