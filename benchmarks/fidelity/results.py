@@ -121,7 +121,7 @@ def _fidelity_after(benchmark: Benchmark, log: EncodedLog, course: Scores, index
   first = log.rows.of_spans(spans[:1])
   tests = {"next": log.rows.of_spans([spans[index + 1]]),
            "first": first.take(np.asarray(is_held_back(first.example_ids,
-                                                               benchmark.settings.influence.holdback_fraction)))}
+                                                       benchmark.settings.influence.holdback_fraction)))}
   found = {place: _course_figures(benchmark, course, f"{spans[index]}/{place}", rows) for place, rows in tests.items()}
   return {**found["next"],
           "first_span": {key: found["first"][key] for key in ("mean_recovery", "mean_auc", "log_mean_auc")}}

@@ -194,7 +194,7 @@ def build_config(values: Mapping[str, Any], where: Where | str = "config") -> Co
                      ("test_spans", sections["test_spans"] >= 0)):
     if not holds:
       refuse(where.child(key), "it is not empty." if key == "name" else "it is not negative.", repr(sections[key]),
-              f"correct {key}.")
+             f"correct {key}.")
   for name, (module, cls) in SECTIONS.items():
     settings = getattr(importlib.import_module(module), cls)
     sections[name] = build(settings, _section(values, name), where.child(name))
@@ -224,5 +224,3 @@ def _canonical_text(value: str | int | float | bool) -> str:
   if isinstance(value, str):
     return unicodedata.normalize("NFC", value)
   return str(int(value)) if value == int(value) else str(value)
-
-

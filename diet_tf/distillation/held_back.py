@@ -31,7 +31,7 @@ def sample_held_back(shards: Sequence[str], spec: FeatureSpec, fraction: float, 
     shards: paths or URIs of the TFRecord files that hold the span's examples.
     spec: the feature spec.
     fraction: share that is held back.
-    max_rows: the most examples to return; about twice as many are held at a time.
+    max_rows: the most examples to return; about three times as many are held at a time.
     seed: seed of the pseudo-random order of example ids.
     scores_dir: folder of the span's scores, for the teacher's logits; None leaves these unknown.
 

@@ -255,5 +255,3 @@ def _heaviest(slots: np.ndarray, values: np.ndarray, most: int, ids: np.ndarray,
   ids[rows, columns] = pairs[chosen, 1]
   weights[rows, columns] = counts[chosen]
   weights /= np.maximum(weights.sum(axis=1, keepdims=True), 1)
-
-

@@ -95,7 +95,7 @@ def run_stage(memory: Memory | None, span: Span, teacher: Teacher, settings: Sta
 
   Args:
     memory: the memory before the span; None in the first stage.
-    span: the span's rows; its number is greater than that of the memory's.
+    span: the span's rows; its number is greater than that of the memory's last span.
     teacher: the teacher before the span; it is advanced over it.
     settings: settings of the stage.
     seed: seed of the run, mixed with the span's number for what the stage draws.

@@ -56,7 +56,6 @@ from diet_tf.training.learner import Learner
 TeacherProbabilities = Callable[[np.ndarray], np.ndarray]
 
 
-
 @dataclasses.dataclass(frozen=True)
 class PanelSettings:
   """How the panel is trained and judged.

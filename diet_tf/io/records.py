@@ -1,12 +1,8 @@
-"""TFRecord formats of examples and slots.
+"""TFRecord files of `tf.train.Example` records: what the formats of examples and of slots are written and read by.
 
-Both are plain `tf.train.Example` records in GZIP TFRecord files, so that `tf.io.parse_example` reads them without any
-code of ours. The writers put together the protocol buffer's bytes themselves, from pieces that are encoded once per
-distinct value: the result is what `Example.SerializeToString(deterministic=True)` gives, many times faster.
-
-An example has, per field, `<field>` (one int64 id), and `label` (float), `example_id` and `time` (int64). A slot has,
-per field, `<field>/ids` (int64 list) and `<field>/weights` (float list) of equal length, and `label`, `sample_weight`,
-`influence` (float), `slot_id`, `born_span`, `updated_span` (int64).
+The records are plain ones in GZIP files, so that `tf.io.parse_example` reads them without any code of ours. The writers
+put together the protocol buffer's bytes themselves, from pieces that are encoded once per distinct value: the result is
+what `Example.SerializeToString(deterministic=True)` gives, many times faster.
 """
 
 from __future__ import annotations
@@ -187,5 +183,3 @@ def _packed_varints(values: np.ndarray, counts: np.ndarray) -> tuple[bytes, np.n
     if position + 1 < num_bytes:
       present[..., position + 1] = kept & more
   return encoded[present].tobytes(), np.cumsum(present.sum(axis=(1, 2)))
-
-

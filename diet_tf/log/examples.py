@@ -1,4 +1,8 @@
-"""Encoded examples of the log: TFRecord files of them, read and written, and as arrays."""
+"""Encoded examples of the log: TFRecord files of them, read and written, and as arrays.
+
+An example is a plain `tf.train.Example` with, per field, `<field>` (one int64 id), and `label` (float), `example_id`
+and `time` (int64).
+"""
 
 from __future__ import annotations
 
@@ -195,7 +199,7 @@ def rows_dataset(rows: EncodedRows, batch_size: int) -> tf.data.Dataset:
 
 def log_dataset(log_shards: Mapping[int, Sequence[str]], spec: FeatureSpec, batch_size: int,
                 **holdback: Any) -> tf.data.Dataset:
-  """The examples of all spans in order, as batches of `(ids, labels, example_ids)`; see `records.example_dataset`."""
+  """The examples of all spans in order, as batches of `(ids, labels, example_ids)`; see `example_dataset`."""
   parts = [example_dataset(log_shards[span], spec, batch_size, **holdback) for span in sorted(log_shards)]
   whole = parts[0]
   for part in parts[1:]:

@@ -1,4 +1,4 @@
-"""The manifest of a memory and the recipe that it ships: plain JSON, read without TensorFlow."""
+"""The manifest of a memory: plain JSON, read without TensorFlow."""
 
 from __future__ import annotations
 

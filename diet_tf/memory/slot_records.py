@@ -1,4 +1,8 @@
-"""The TFRecord format of slots: checked, written and read."""
+"""The TFRecord format of slots: checked, written and read.
+
+A slot is a plain `tf.train.Example` with, per field, `<field>/ids` (int64 list) and `<field>/weights` (float list) of
+equal length, and `label`, `sample_weight`, `influence` (float), `slot_id`, `born_span`, `updated_span` (int64).
+"""
 
 from __future__ import annotations
 

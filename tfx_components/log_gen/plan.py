@@ -302,4 +302,3 @@ def next_span(settings: LogSettings, after: int | None) -> int:
     raise DataError(f"log {settings.pattern}", rule=f"there is a span later than {after}.", received="none.",
                     remedy="wait for the next span's files.")
   return spans[0]
-
