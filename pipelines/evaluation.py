@@ -110,11 +110,11 @@ class Evaluation:
 
   def _log_shards(self, span: int) -> list[str]:
     return committed_shards(self.config.log, self.config.features, span, self.store, self.workspace,
-                          beam_pipeline_args=self.beam_pipeline_args, progress=self.progress)
+                            beam_pipeline_args=self.beam_pipeline_args, progress=self.progress)
 
   def _encoded(self, span: int) -> list[str]:
     return encoded_shards(self.config.log, self.config.features, span, self.store, self.workspace.examples_folder(span),
-                        beam_pipeline_args=self.beam_pipeline_args, progress=self.progress)
+                          beam_pipeline_args=self.beam_pipeline_args, progress=self.progress)
 
   def _report(self, result: FidelityResult, commit: Commit, test_spans: Sequence[int], commands: Sequence[str]) -> None:
     memory = load_memory(self.store.path(commit, MEMORY_PART), verify=False)
