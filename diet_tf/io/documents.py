@@ -60,7 +60,7 @@ class DocumentFormat:
     """The JSON text of a document in UTF-8; equal documents give equal bytes.
 
     Raises:
-      ValueError: a number is not finite; `diet_tf.io.shapes.without_nan` makes it null where that is allowed.
+      ValueError: a number is not finite; `diet_tf.io.json_files.without_nan` makes it null where that is allowed.
     """
     text = json.dumps(document, indent=self.indent, sort_keys=self.sort_keys, ensure_ascii=self.ascii_only,
                       allow_nan=False)
