@@ -63,7 +63,7 @@ class Quarantine:
     Args:
       rows: the broken rows.
       max_rows: how many to keep.
-      uncounted: number of further broken rows by reason, which all come after `max_rows` of the others.
+      uncounted: number of further broken rows by reason, none of which is to be kept.
     """
     short = [row.shortened() for row in rows]
     counts = Counter(row.reason for row in short)

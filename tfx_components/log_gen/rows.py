@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections import Counter
 from collections.abc import Iterable
 from typing import Any
 
@@ -113,6 +114,11 @@ class Faults:
     if broken.any():
       self.mark(broken[column.codes], reason)
 
+  def counts(self, rows: np.ndarray) -> Counter[str]:
+    """By reason how many of `rows` (int) break it first."""
+    numbers = np.bincount(self.numbers[rows], minlength=len(self.reasons)).tolist()
+    return Counter({reason: number for reason, number in zip(self.reasons, numbers) if number})
+
 
 class RowEncoder:
   """Encodes blocks of one piece and counts what it sees.
@@ -192,14 +198,16 @@ class RowEncoder:
   def _set_aside(self, block: Block, columns: dict[str, Column], records: np.ndarray, faults: Faults) -> None:
     """Counts the broken rows; only those that may be kept are looked at one by one."""
     broken = np.flatnonzero(faults.numbers)
+    # Both kinds lie in the order of their records, after those of the piece's earlier blocks.
     room = self._plan.max_quarantine_rows - len(self.quarantine.rows)
-    rows = [QuarantinedRow(self._piece, record, reason, {"line": text}) for record, reason, text in block.rejected]
+    rows = [QuarantinedRow(self._piece, record, reason, {"line": text})
+            for record, reason, text in block.rejected[:room]]
     for row in broken[:room]:
       values = {name: str(column.texts[column.codes[row]]) for name, column in columns.items()}
       rows.append(QuarantinedRow(self._piece, int(records[row]), faults.reasons[faults.numbers[row]], values))
-    rest = np.bincount(faults.numbers[broken[room:]], minlength=len(faults.reasons)).tolist()
-    if rows or any(rest):
-      self.quarantine += Quarantine.of(rows, self._plan.max_quarantine_rows, dict(zip(faults.reasons, rest)))
+    rest = faults.counts(broken[room:]) + Counter(reason for _, reason, _ in block.rejected[room:])
+    if rows or rest:
+      self.quarantine += Quarantine.of(rows, self._plan.max_quarantine_rows, rest)
 
 
 def mark_joined(fault_texts: pa.Array, faults: Faults) -> None:

@@ -122,7 +122,7 @@ class JoinPartition:
       counts += RowCounts.of_keys(join.index, pc.sum(pc.not_equal(keys, "")).as_py() or 0,
                                   len(positions) - positions.null_count)
       table, broken = self._joined(batch, side.rows(positions), later)
-      quarantine += Quarantine.of(broken, self.plan.max_quarantine_rows)
+      quarantine += broken
       sink.write(table)
     join_lib.load.cache_clear()
     yield from sink.close()
@@ -130,18 +130,24 @@ class JoinPartition:
     yield total(QUARANTINE, quarantine)
 
   def _joined(self, batch: pa.RecordBatch, columns: dict[str, pa.Array],
-              later: tuple[JoinPlan, ...]) -> tuple[pa.Table, list[QuarantinedRow]]:
+              later: tuple[JoinPlan, ...]) -> tuple[pa.Table, Quarantine]:
     """The rows with what the side table adds, and those whose row there is broken."""
     faults = Faults(batch.num_rows)
     mark_joined(columns.pop("fault"), faults)
     arrays = {**dict(zip(batch.schema.names, batch.columns)), **columns}
-    join = self.pending[0]
-    broken = [QuarantinedRow(arrays["piece"][row].as_py(), arrays["record"][row].as_py(),
-                             faults.reasons[faults.numbers[row]], {join.on: arrays[join.key_name][row].as_py()})
-              for row in np.flatnonzero(faults.numbers)]
     schema = self.plan.schema(later)
     table = pa.table([arrays[name] for name in schema.names], schema=schema)
-    return table.filter(pa.array(faults.numbers == 0)), broken
+    return table.filter(pa.array(faults.numbers == 0)), self._broken(arrays, faults)
+
+  def _broken(self, arrays: Mapping[str, pa.Array], faults: Faults) -> Quarantine:
+    """The broken rows; only those that may be kept are looked at one by one: one key may be that of most rows."""
+    join, most = self.pending[0], self.plan.max_quarantine_rows
+    rows = np.flatnonzero(faults.numbers)
+    rows = rows[np.lexsort((arrays["record"].to_numpy()[rows], arrays["piece"].to_numpy()[rows]))]
+    kept = [QuarantinedRow(arrays["piece"][row].as_py(), arrays["record"][row].as_py(),
+                           faults.reasons[faults.numbers[row]], {join.on: arrays[join.key_name][row].as_py()})
+            for row in rows[:most]]
+    return Quarantine.of(kept, most, faults.counts(rows[most:]))
 
 
 @dataclasses.dataclass(frozen=True)

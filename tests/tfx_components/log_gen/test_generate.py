@@ -240,6 +240,16 @@ def test_quarantine_file_is_capped_but_counts_are_not(log, rows):
   assert summary.num_quarantined == 7
 
 
+@pytest.mark.parametrize("piece_bytes", [20, 1 << 20])
+def test_the_rows_kept_are_the_first_ones_wherever_files_are_cut(log, piece_bytes):
+  (log.folder / "log-1.csv").write_bytes(
+      b"user,item,price,click,t\n1,a,1.0,1,10\n2,b,1.0,2,20\n3,b\n4,b,1.0,2,40\n5,b\n6,b\n7,b,1.0,0,70\n8,b,1.0,2,80\n")
+  summary = log.generate(log.settings(max_quarantine_share=1, max_quarantine_rows=3, piece_bytes=piece_bytes))
+  assert [row["row"] for row in log.quarantined()] == [3, 4, 5]
+  assert summary.quarantine_reasons == {
+      "label 'click' is not 0 or 1": 3, "the line cannot be parsed: 2 values for 5 columns": 3}
+
+
 def test_too_many_broken_rows_stop_the_run_and_the_file_says_why(log, rows):
   log.write("log-1.csv", rows + [dict(row, click=5) for row in rows[:3]] + [dict(rows[0], price="x")])
   with pytest.raises(DataError) as raised:

@@ -81,6 +81,19 @@ def test_a_row_with_a_broken_side_value_is_quarantined(tables, limit):
 
 
 @pytest.mark.parametrize("limit", [0, 1 << 20])
+def test_of_rows_with_a_broken_side_value_the_first_are_kept_and_all_are_counted(tables, limit):
+  tables.write("users.csv", [{"user": 1, "age": "old", "city": "Gent"}, {"user": 2, "age": "old", "city": "Bonn"},
+                             *USERS[2:]])
+  settings = joined(tables, broadcast_limit_bytes=limit, max_quarantine_share=0.6, max_quarantine_rows=2,
+                    piece_bytes=30)
+  summary = tables.generate(settings, spec=SPEC)
+  # Rows 2 and 4 are of user 1, rows 3 and 6 of user 2; the header is row 1.
+  assert [row["row"] for row in tables.quarantined()] == [2, 3]
+  assert summary.quarantine_reasons == {"column 'age' of field 'age' is not a number": 4}
+  assert summary.num_examples == 3
+
+
+@pytest.mark.parametrize("limit", [0, 1 << 20])
 @pytest.mark.parametrize(("users", "message"), [
     ([*USERS, USERS[0]], "listed once.*1 keys listed several times: 1"),
     ([*USERS, {"user": None, "age": 1, "city": "x"}], "every row has a key.*record 6"),
