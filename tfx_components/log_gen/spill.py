@@ -190,3 +190,22 @@ def distinct_rows(table: pa.Table) -> pa.Table:
   first = np.ones(len(order), bool)
   first[1:] = (times[1:] != times[:-1]) | (example_ids[1:] != example_ids[:-1])
   return table.take(pa.array(order if first.all() else order[first]))
+
+
+def collect_distinct(tables: Iterable[pa.Table], collected_bytes: int = COLLECTED_BYTES) -> pa.Table:
+  """The rows of some tables as `distinct_rows` gives them, in memory for the distinct ones only.
+
+  Args:
+    tables: at least one. A row may be in each of them.
+    collected_bytes: rows are collected up to this size, or to twice that of the distinct ones, before duplicates go.
+  """
+  waiting: list[pa.Table] = []
+  num_bytes, most = 0, collected_bytes
+  for table in tables:
+    waiting.append(table)
+    num_bytes += table.nbytes
+    if num_bytes >= most:
+      waiting = [distinct_rows(pa.concat_tables(waiting))]
+      num_bytes = waiting[0].nbytes
+      most = max(collected_bytes, 2 * num_bytes)
+  return distinct_rows(pa.concat_tables(waiting))

@@ -164,12 +164,7 @@ class SortRange:
 
   def run(self, number: int, claims: Iterable[Claim], side_input: Ranges) -> Iterator[Any]:
     """Claims of the counts, by partition of the values."""
-    tables = []
-    for batch in spill.read_claims(claims):
-      rows = pa.Table.from_batches([batch])
-      inside = side_input.hold(number, rows["time"].to_numpy(), rows["example_id"].to_numpy())
-      tables.append(rows if inside.all() else rows.filter(pa.array(inside)))
-    table = spill.distinct_rows(pa.concat_tables(tables)).combine_chunks()
+    table = spill.collect_distinct(_rows_of_range(claims, number, side_input)).combine_chunks()
     # A batch that may hold rows of the range need not.
     if not table.num_rows:
       return
@@ -179,3 +174,11 @@ class SortRange:
     if self.growing:
       yield from vocabularies.spill_counts(f"{self.folder}/counts-{number:05d}.arrow", table, self.growing,
                                            vocabularies.num_partitions(side_input))
+
+
+def _rows_of_range(claims: Iterable[Claim], number: int, ranges: Ranges) -> Iterator[pa.Table]:
+  """The claimed batches, without their rows of other ranges."""
+  for batch in spill.read_claims(claims):
+    rows = pa.Table.from_batches([batch])
+    inside = ranges.hold(number, rows["time"].to_numpy(), rows["example_id"].to_numpy())
+    yield rows if inside.all() else rows.filter(pa.array(inside))

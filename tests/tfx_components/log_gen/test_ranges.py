@@ -102,3 +102,20 @@ def test_the_claims_of_all_ranges_hold_every_row_once(tmp_path, monkeypatch):
     kept = spill.distinct_rows(table.filter(pa.array(inside))).to_pydict()
     found += list(zip(kept["time"], kept["example_id"]))
   assert found == sorted(set(zip(times.tolist(), example_ids.tolist())))
+
+
+def test_rows_that_are_in_every_table_are_collected_once(monkeypatch):
+  rng = np.random.default_rng(0)
+  tables = [rows(times, times % 7) for times in np.split(rng.permutation(3000) % 300, 30)]
+  sorted_rows, distinct_rows = [], spill.distinct_rows
+
+  def spy(table):
+    sorted_rows.append(table.num_rows)
+    return distinct_rows(table)
+
+  monkeypatch.setattr(spill, "distinct_rows", spy)
+  collected = spill.collect_distinct(iter(tables), collected_bytes=400 * 16)
+  assert list(zip(*collected.to_pydict().values())) == [(time, time % 7) for time in range(300)]
+  # At most twice the distinct rows, and the table that is more.
+  assert max(sorted_rows) <= 2 * 300 + 100 and len(sorted_rows) > 3
+  assert spill.collect_distinct(tables[:1]).num_rows == len(set(tables[0]["time"].to_pylist()))
