@@ -190,6 +190,7 @@ class _Generation:
     self.runner.run("write", lambda graph: graph_lib.write_shards(graph, shards, self.spec, path, self.span))
     return shards
 
+
 def _locate(pieces: list[Piece], counts: RowCounts) -> dict[int, tuple[str, int]]:
   """Per piece its file and the number of the file's records before it."""
   located: dict[int, tuple[str, int]] = {}

@@ -100,5 +100,4 @@ def write_shard(path: str, rows: pa.Table, spec: FeatureSpec, vocabularies: Mapp
       ids[:, index] = encoding.Vocabulary(vocabularies[field.name]).ids(distinct.texts)[distinct.codes]
     else:
       ids[:, index] = column.to_numpy()
-  write_example_shard(path, ids, rows["label"].to_numpy(), rows["example_id"].to_numpy(),
-                              rows["time"].to_numpy(), spec)
+  write_example_shard(path, ids, rows["label"].to_numpy(), rows["example_id"].to_numpy(), rows["time"].to_numpy(), spec)

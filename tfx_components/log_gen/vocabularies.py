@@ -100,10 +100,12 @@ class CountValues:
     """The total of new values."""
     totals = _SCHEMA.empty_table()
     waiting: list[pa.Table] = []
+    num_waiting = 0
     for batch in spill.read_claims(claims):
       waiting.append(pa.Table.from_batches([batch]))
-      if sum(table.num_rows for table in waiting) > _MERGED_VALUES:
-        totals, waiting = _added_up([totals, *waiting]), []
+      num_waiting += batch.num_rows
+      if num_waiting > _MERGED_VALUES:
+        totals, waiting, num_waiting = _added_up([totals, *waiting]), [], 0
     totals = _added_up([totals, *waiting])
     counts, room = {}, {}
     for index in growing_fields(self.spec):
