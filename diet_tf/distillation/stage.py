@@ -23,7 +23,8 @@ from diet_tf.distillation.settings import Stage, StageSettings
 from diet_tf.distillation.span import Span, score_span
 from diet_tf.distillation.start import Start, begin, sampled
 from diet_tf.distillation.teacher import Teacher
-from diet_tf.log.encoded_rows import EncodedRows, RowStream, sample_of
+from diet_tf.errors import DataError
+from diet_tf.log.encoded_rows import BoundedSample, EncodedRows, RowStream
 from diet_tf.log.hashing import mix
 from diet_tf.memory.memory import Memory
 from diet_tf.memory.recipe import Recipe
@@ -104,13 +105,17 @@ def run_stage(memory: Memory | None, span: Span, teacher: Teacher, settings: Sta
       gate.
 
   Raises:
-    DataError: the span is too small for the settings.
+    DataError: the span is too small for the settings, or no later than what the memory has seen.
     FormatError: the memory is of another feature spec than the teacher's.
     NumericsError: something that is learned is not finite.
   """
   stage, clock = Stage(teacher.spec, settings, seed, span.number), _Clock()
   if memory is not None:
     memory.manifest.require_spec(teacher.spec)
+    if span.number <= memory.manifest.span:
+      raise DataError(f"span {span.number}", rule="it comes after the spans that the memory has seen.",
+                      received=f"a memory that has seen span {memory.manifest.span}.",
+                      remedy="number spans upwards; to run a span again, begin with the memory before it.")
   scored, held_back = score_span(span, None if memory is None else memory.slots, teacher, settings, progress)
   clock.note("teacher and scores")
   start = begin(stage, memory, scored, teacher, progress)
@@ -170,8 +175,9 @@ def candidates_of(refined: Trainable, start: Trainable, previous: Trainable | No
 
 def gate_rows(stage: Stage, held_back: EncodedRows) -> EncodedRows:
   """The held-back rows that the gate judges on, at most `gate.max_examples` of them."""
-  rows = sample_of([held_back], stage.settings.gate.max_examples, functools.partial(mix, seed=stage.stage_seed))
-  return held_back if rows is None else rows
+  sample = BoundedSample(stage.settings.gate.max_examples, functools.partial(mix, seed=stage.stage_seed))
+  sample.add(held_back)
+  return sample.rows()
 
 
 def judge_stage(stage: Stage, refined: Trainable, start: Trainable, previous: Trainable | None, rows: EncodedRows,

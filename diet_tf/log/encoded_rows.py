@@ -122,7 +122,7 @@ DrawOrder = Callable[[np.ndarray], np.ndarray]
 class BoundedSample:
   """The rows of a stream that come first in a draw: a uniform sample, however the stream is cut.
 
-  At most about three times `num_rows` rows are held, and a batch.
+  At most about twice `num_rows` rows are held, and a batch.
 
   Args:
     num_rows: the most rows that are kept.
@@ -144,12 +144,21 @@ class BoundedSample:
     self._parts.append((places, rows))
     self._size += len(rows)
     # Cutting at several times the size keeps the memory bounded and the work for each batch constant on average.
-    if self._size > 3 * self._num_rows:
+    if self._size > 2 * self._num_rows:
       self._cut()
 
-  def rows(self) -> EncodedRows | None:
-    """The sample, in the order of the stream; None where nothing was added."""
-    return self._cut()[1] if self._parts else None
+  @property
+  def has_drawn(self) -> bool:
+    """Whether anything was added, if only a batch without rows."""
+    return bool(self._parts)
+
+  def rows(self) -> EncodedRows:
+    """The sample, in the order of the stream.
+
+    Raises:
+      DataError: nothing was added.
+    """
+    return self._cut()[1]
 
   def shuffled(self) -> EncodedRows:
     """The sample, in the order of the draw.
@@ -157,13 +166,13 @@ class BoundedSample:
     Raises:
       DataError: nothing was added.
     """
-    if not self._parts:
-      raise DataError("sample", rule="it is drawn from at least one batch of rows.", received="none.",
-                      remedy="check the source of the rows.")
     places, rows = self._cut()
     return rows.take(np.argsort(places, kind="stable"))
 
   def _cut(self) -> tuple[np.ndarray, EncodedRows]:
+    if not self._parts:
+      raise DataError("sample", rule="it is drawn from at least one batch of rows.", received="none.",
+                      remedy="check the source of the rows.")
     places = np.concatenate([part for part, _ in self._parts])
     rows = EncodedRows.concatenate([part for _, part in self._parts])
     if len(rows) > self._num_rows:
@@ -181,4 +190,4 @@ def sample_of(stream: Iterable[EncodedRows], num_rows: int, order: DrawOrder) ->
   sample = BoundedSample(num_rows, order)
   for rows in stream:
     sample.add(rows)
-  return sample.rows()
+  return sample.rows() if sample.has_drawn else None

@@ -38,6 +38,11 @@ def test_arrays_that_do_not_fit_are_refused(change, message):
     Span.of_arrays(1, SPEC, **arrays)
 
 
+def test_a_number_below_0_is_refused():
+  with pytest.raises(DataError, match="span -1.*at least 0"):
+    Span.of_arrays(-1, SPEC, np.ones((2, 3), int), np.array([0, 1]), np.arange(2))
+
+
 @pytest.mark.parametrize("by_name", [False, True])
 def test_a_dataset_gives_the_span_of_its_arrays(by_name):
   ids, labels, example_ids = draw(50)

@@ -8,13 +8,14 @@ import pytest
 
 from diet_tf.distillation.addressing import Action, Addressing, AddressingSettings
 from diet_tf.distillation.budget import BudgetSettings
+from diet_tf.distillation.gate import GateSettings
 from diet_tf.distillation.influence import InfluenceSettings
 from diet_tf.distillation.refinement import DistillSettings, Refined
 from diet_tf.distillation.scoring import SpanScorer, score_shards, scored_stream
 from diet_tf.distillation.settings import Stage, StageSettings, stage_seed
-from diet_tf.distillation.span import ScoredSpan
+from diet_tf.distillation.span import ScoredSpan, Span
 from diet_tf.distillation.squash import SquashSettings
-from diet_tf.distillation.stage import learning_curve, outer_examples, refine_start, replayed_examples
+from diet_tf.distillation.stage import learning_curve, outer_examples, refine_start, replayed_examples, run_stage
 from diet_tf.distillation.start import Start, begin, choose_addressing, new_slots, num_slots_within
 from diet_tf.distillation.teacher import Teacher
 from diet_tf.errors import ConfigError, DataError
@@ -292,6 +293,23 @@ def test_a_stage_is_refused_where_the_user_field_is_none_of_the_fields(teacher):
   with pytest.raises(ConfigError, match="one of the fields: user, item, hour"):
     new_slots(in_one_pass(scored(60)), None, 4, SPEC, dataclasses.replace(SQUASH, clusters="random"), span=1,
               first_slot_id=0, seed=1, privacy=PrivacySettings("member", 3))
+
+
+def test_a_whole_stage_goes_on_from_the_one_before():
+  settings = dataclasses.replace(SETTINGS, teacher=TEACHER, influence=InfluenceSettings(64, HOLDBACK),
+                                 gate=GateSettings(members=("lr",), num_seeds=1))
+  teacher, memories = Teacher(SPEC, TEACHER, seed=1), [None]
+  for number in (1, 2):
+    outcome = run_stage(memories[-1], Span.of_arrays(number, SPEC, *draw(NUM_ROWS, seed=number)), teacher, settings)
+    assert set(outcome.seconds) == {"teacher and scores", "addressing", "refinement", "gate"}
+    assert outcome.chosen in outcome.verdict.losses and outcome.memory.manifest.span == number
+    memories.append(outcome.memory)
+  assert [len(memory) for memory in memories[1:]] == [32, 72]
+  assert memories[2].manifest.num_examples_seen == teacher.num_examples_seen == 2 * NUM_ROWS
+  # Neither memory was saved, so that there is no digest to name.
+  assert memories[2].manifest.lineage == ()
+  with pytest.raises(DataError, match="span 2.*has seen span 2"):
+    run_stage(memories[2], Span.of_arrays(2, SPEC, *draw(NUM_ROWS, seed=3)), teacher, settings)
 
 
 def test_seeds_differ_by_span_and_run():

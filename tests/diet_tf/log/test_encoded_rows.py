@@ -103,6 +103,7 @@ def test_a_sample_smaller_than_asked_for_holds_all():
 
 def test_nothing_is_drawn_from_nothing():
   drawn = BoundedSample(10, ORDERS["stage"])
-  assert drawn.rows() is None and sample_of([], 3, ORDERS["stage"]) is None
-  with pytest.raises(DataError, match="at least one batch"):
-    drawn.shuffled()
+  assert not drawn.has_drawn and sample_of([], 3, ORDERS["stage"]) is None
+  for draw in (drawn.rows, drawn.shuffled):
+    with pytest.raises(DataError, match="at least one batch"):
+      draw()
