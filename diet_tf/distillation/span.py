@@ -106,7 +106,8 @@ class Span:
 def _check_rows(number: int, rows: EncodedRows, ids: np.ndarray, spec: FeatureSpec) -> None:
   subject = f"span {number}"
   if number < 0:
-    raise DataError(subject, rule="a span's number is at least 0.", received=str(number), remedy="number from 0 upwards.")
+    raise DataError(subject, rule="a span's number is at least 0.", received=str(number),
+                    remedy="number spans from 0 upwards.")
   if rows.ids.shape[1] != len(spec.names):
     raise DataError(subject, rule=f"its ids have a column for each of the {len(spec.names)} fields.",
                     received=f"{rows.ids.shape[1]} columns.", remedy="give them in the order of the feature spec.")
