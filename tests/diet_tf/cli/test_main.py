@@ -221,7 +221,9 @@ def test_how_to_go_on_is_the_last_that_is_said(monkeypatch: pytest.MonkeyPatch, 
 @pytest.mark.parametrize(("number", "code", "word"), [(signal.SIGTERM, cli.EXIT_TERMINATED, "Terminated"),
                                                       (signal.SIGINT, cli.EXIT_INTERRUPTED, "Interrupted")])
 def test_signals_that_end_a_command(number: signal.Signals, code: int, word: str):
-  script = ("import sys, time\nfrom diet_tf.cli import doctor, main as cli\n"
+  # What a shell starts in the background ignores SIGINT, and so would the command here.
+  script = ("import signal, sys, time\nsignal.signal(signal.SIGINT, signal.default_int_handler)\n"
+            "from diet_tf.cli import doctor, main as cli\n"
             "def wait(arguments):\n  print('ready', flush=True)\n  time.sleep(60)\n"
             "doctor.doctor = wait\nsys.argv[1:] = ['doctor']\ncli.run_process()")
   with subprocess.Popen([sys.executable, "-c", script], stdout=subprocess.PIPE, stderr=subprocess.PIPE,
