@@ -20,16 +20,19 @@ os.environ.setdefault("TF_NUM_INTEROP_THREADS", "2")
 
 
 @pytest.fixture(autouse=True)
-def third_parties_as_they_were() -> Iterator[None]:
-  """A command that a test calls in this process silences other packages; the next test hears them again."""
+def third_parties_are_heard() -> Iterator[None]:
+  """A command that a test calls in this process silences other packages; each test hears them again.
+
+  Said before a test and not after it: fixtures of a whole module call commands too, ahead of any test's own.
+  """
   from diet_tf.cli.terminal import NOISY_LOGGERS
 
-  loggers = [logging.getLogger(None if name == "root" else name) for name in NOISY_LOGGERS]
-  before = [(logger, logger.level) for logger in loggers]
+  for name in NOISY_LOGGERS:
+    logger = logging.getLogger(None if name == "root" else name)
+    if logger.level == logging.ERROR:
+      logger.setLevel(logging.WARNING if name == "root" else logging.NOTSET)
   with warnings.catch_warnings():
     yield
-  for logger, level in before:
-    logger.setLevel(level)
 
 
 # What a test takes that is marked as slow without saying how long: `slow(seconds=60)` says so.

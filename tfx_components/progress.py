@@ -13,7 +13,13 @@ from absl import logging
 
 from diet_tf.progress import PlainProgress, Progress
 
-_log = PlainProgress(lambda line: logging.info("%s", line))
+
+def log_line(line: str) -> None:
+  """Logs one line of progress as it is, whatever characters are in it."""
+  logging.info("%s", line)
+
+
+_log = PlainProgress(log_line)
 # The innermost last. A list, since executors run in threads of the runner, which context variables do not reach.
 _shown: list[Progress] = []
 

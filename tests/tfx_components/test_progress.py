@@ -2,10 +2,13 @@
 
 import logging
 
+from diet_tf.progress import PlainProgress
 from tfx_components import progress
 
 
-def test_progress_is_logged_unless_it_is_shown(caplog):
+def test_progress_is_logged_unless_it_is_shown(caplog, monkeypatch):
+  # Its own, since that of the process still knows the steps that other tests began.
+  monkeypatch.setattr(progress, "_log", PlainProgress(progress.log_line))
   shown = []
   with caplog.at_level(logging.INFO, logger="absl"):
     progress.report("steps", 25, 25)
