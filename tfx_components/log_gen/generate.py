@@ -30,6 +30,7 @@ from tfx_components.log_gen.file_names import QUARANTINE_NAME, SPLIT_FOLDER, SUM
 from tfx_components.log_gen.graph import SortedSpan
 from tfx_components.log_gen.join import JoinPlan
 from tfx_components.log_gen.quarantine import Quarantine
+from tfx_components.log_gen.read_columns import check_columns, read_columns
 from tfx_components.log_gen.rows import RowPlan, SpanWindow
 from tfx_components.log_gen.shards import Shard
 from tfx_components.log_gen.sources import Piece
@@ -126,7 +127,8 @@ class _Generation:
 
   def _sorted_span(self, pieces: list[Piece], joins: list[JoinPlan]) -> SortedSpan:
     settings = self.settings
-    plan = RowPlan(self.spec, self.span, SpanWindow.of(settings), tuple(joins), settings.max_quarantine_rows)
+    plan = RowPlan(self.spec, self.span, SpanWindow.of(settings), tuple(joins), settings.max_quarantine_rows,
+                   frozenset(read_columns(self.spec, settings, joins)))
     sides = {join.index: plan_lib.side_pieces(settings, settings.joins[join.index], self.span) for join in joins}
     return SortedSpan(pieces, sides, plan, self.known, settings.rows_per_shard, self.folder)
 
@@ -136,7 +138,7 @@ class _Generation:
     log_columns = {name for names in declared.values() for name in names}
     joins = plan_lib.plan_joins(self.settings, self.spec, self.span, log_columns)
     for path, names in declared.items():
-      plan_lib.check_columns(plan_lib.needed_columns(self.spec, self.settings, joins), names,
+      check_columns(read_columns(self.spec, self.settings, joins), names,
                              f"span {self.span} ({path})")
     return joins
 
@@ -147,7 +149,7 @@ class _Generation:
                       remedy="check that the span's files are complete, or skip the span.")
     if not counts.columns:
       return
-    plan_lib.check_columns(plan_lib.needed_columns(self.spec, self.settings, joins), counts.columns,
+    check_columns(read_columns(self.spec, self.settings, joins), counts.columns,
                            f"span {self.span}")
     for join in joins:
       for index, _ in join.fields:

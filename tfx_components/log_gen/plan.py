@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import difflib
 import re
 from collections.abc import Iterable, Sequence
 
@@ -16,6 +15,7 @@ from diet_tf.log.features import FeatureSpec
 from diet_tf.log.settings import SPAN_MARK, Join, LogSettings
 from tfx_components.log_gen import sources
 from tfx_components.log_gen.join import JoinPlan
+from tfx_components.log_gen.read_columns import check_columns
 from tfx_components.log_gen.rows import SpanWindow
 from tfx_components.log_gen.sources import Piece
 
@@ -184,37 +184,6 @@ def declared_columns(pieces: Iterable[Piece]) -> dict[str, tuple[str, ...]]:
       if names is not None:
         declared[piece.path] = names
   return declared
-
-
-def needed_columns(spec: FeatureSpec, settings: LogSettings, joins: Sequence[JoinPlan]) -> dict[str, str]:
-  """The columns that the log must have, each with what it is needed for."""
-  joined = {index for plan in joins for index, _ in plan.fields}
-  needed = {field.column: f"field {field.name!r}" for index, field in reversed(list(enumerate(spec.fields)))
-            if index not in joined}
-  needed.update({plan.on: f"the join with {plan.pattern}" for plan in joins})
-  if settings.span_column:
-    needed[settings.span_column] = "span_column"
-  if spec.time_column:
-    needed[spec.time_column] = "time_column"
-  needed[spec.label.column] = "the label"
-  return needed
-
-
-def check_columns(needed: dict[str, str], present: Iterable[str], where: str) -> None:
-  """Raises `DataError` where a needed column is not among those present."""
-  names = sorted(set(present))
-  for column, purpose in needed.items():
-    if column not in names:
-      raise DataError(f"column {column!r} of {where}", rule=f"it is there, for {purpose}.",
-                      received=f"columns {', '.join(map(repr, nearest(column, names)))} (of {len(names)}).",
-                      remedy="correct the column's name in the config, or bring the column back into the log.")
-
-
-def nearest(name: str, names: Sequence[str]) -> list[str]:
-  """The names most like `name`, best first, or the first few where none is like it."""
-  lower = {candidate.lower(): candidate for candidate in names}
-  close = difflib.get_close_matches(name.lower(), list(lower), 3, 0.5)
-  return [lower[candidate] for candidate in close] or list(names[:_MAX_NAMED])
 
 
 def plan_joins(settings: LogSettings, spec: FeatureSpec, span: int, log_columns: set[str]) -> list[JoinPlan]:

@@ -62,6 +62,8 @@ class RowPlan:
     window: how a row's span follows from its time; None takes all rows.
     joins: plans of the joins with the side tables that fields are read from.
     max_quarantine_rows: broken rows to keep per piece.
+    read_columns: names of the log's columns that are read, as `read_columns` says; no other can break a row.
+    reads_all_columns: whether the other columns are read too, since example ids are made of all of them.
   """
 
   spec: FeatureSpec
@@ -69,6 +71,8 @@ class RowPlan:
   window: SpanWindow | None
   joins: tuple[JoinPlan, ...]
   max_quarantine_rows: int
+  read_columns: frozenset[str]
+  reads_all_columns: bool = True
 
   @property
   def keyed_joins(self) -> tuple[JoinPlan, ...]:
@@ -163,6 +167,8 @@ class RowEncoder:
 
   def _encoded(self, columns: dict[str, Column], faults: Faults) -> dict[str, Any]:
     for name, column in columns.items():
+      if name not in self._plan.read_columns:
+        continue
       faults.mark_values(column.flaws == columns_lib.UNDECODABLE, column, f"column {name!r} is not valid UTF-8")
     num_rows = len(faults.numbers)
     spec = self._plan.spec

@@ -92,7 +92,8 @@ class ReadPiece:
     piece, = pieces
     encoder = RowEncoder(self.plan, number, side_input or ())
     sink = _RowSink(self.plan, self.plan.keyed_joins, f"{self.folder}/read-{number:05d}")
-    for block in sources.read_blocks(piece):
+    only = None if self.plan.reads_all_columns else sorted(self.plan.read_columns)
+    for block in sources.read_blocks(piece, only):
       sink.write(encoder.encode(block))
     yield from sink.close()
     yield total(COUNTS, encoder.counts)

@@ -69,11 +69,6 @@ def test_parquet_pieces_are_runs_of_row_groups_and_know_their_place(log, rows):
   assert [(piece.row_groups, piece.before) for piece in plan.log_pieces(settings, [path], 2)] == [((1,), 2), ((2,), 4)]
 
 
-def test_nearest_names_come_first():
-  assert plan.nearest("Price", ["user", "price_v2", "prices", "click"])[:2] == ["prices", "price_v2"]
-  assert plan.nearest("zzz", ["user", "click"]) == ["user", "click"]
-
-
 def test_a_pattern_without_a_folder_finds_files_of_the_working_folder(tmp_path, monkeypatch):
   (tmp_path / "span-7.csv").write_text("click\n1\n")
   monkeypatch.chdir(tmp_path)

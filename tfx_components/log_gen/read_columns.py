@@ -1,0 +1,51 @@
+"""Which columns of a log are read, and what for: the one place that says so. No other column can break a row or a file.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable, Sequence
+
+from diet_tf.errors import DataError
+from diet_tf.log.features import FeatureSpec
+from diet_tf.log.settings import LogSettings
+from tfx_components.log_gen.join import JoinPlan
+
+_MAX_NAMED = 8
+
+
+def read_columns(spec: FeatureSpec, settings: LogSettings, joins: Sequence[JoinPlan]) -> dict[str, str]:
+  """The columns of the log that are read, each with what for; a log that lacks one of them is refused.
+
+  Args:
+    spec: feature spec, whose fields, label and time are read.
+    settings: settings of the log, whose spans may come from a column.
+    joins: the joins that fields need; what they add is not read from the log, but their keys are.
+  """
+  joined = {index for plan in joins for index, _ in plan.fields}
+  columns = {field.column: f"field {field.name!r}" for index, field in reversed(list(enumerate(spec.fields)))
+             if index not in joined}
+  columns.update({plan.on: f"the join with {plan.pattern}" for plan in joins})
+  if settings.span_column:
+    columns[settings.span_column] = "span_column"
+  if spec.time_column:
+    columns[spec.time_column] = "time_column"
+  columns[spec.label.column] = "the label"
+  return columns
+
+
+def check_columns(needed: dict[str, str], present: Iterable[str], where: str) -> None:
+  """Raises `DataError` where a needed column is not among those present."""
+  names = sorted(set(present))
+  for column, purpose in needed.items():
+    if column not in names:
+      raise DataError(f"column {column!r} of {where}", rule=f"it is there, for {purpose}.",
+                      received=f"columns {', '.join(map(repr, nearest(column, names)))} (of {len(names)}).",
+                      remedy="correct the column's name in the config, or bring the column back into the log.")
+
+
+def nearest(name: str, names: Sequence[str]) -> list[str]:
+  """The names most like `name`, best first, or the first few where none is like it."""
+  lower = {candidate.lower(): candidate for candidate in names}
+  close = difflib.get_close_matches(name.lower(), list(lower), 3, 0.5)
+  return [lower[candidate] for candidate in close] or list(names[:_MAX_NAMED])
