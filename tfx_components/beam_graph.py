@@ -40,7 +40,7 @@ class Work(Protocol):
       side_input: the value of the step's side input; None where it has none.
 
     Returns:
-      What goes to `CLAIMS`, and `TaggedOutput` for the others.
+      What goes to `CLAIMS`, and `TaggedOutput` for the totals.
     """
     ...
 
@@ -98,23 +98,20 @@ class _Marks:
   Attributes:
     folder: folder that the empty files are in, seen by all workers and the driver.
     description: name of the step that progress shows to people.
-    total: elements of the step, or a function of its side input's value that says how many there are.
+    total: elements of the step.
   """
 
   folder: str
   description: str
-  total: int | Callable[[Any], int]
+  total: int
 
-  def set(self, number: int, side: Any) -> None:
-    total = self.total if isinstance(self.total, int) else self.total(side)
-    with files.open_to_write(files.join(self.folder, f"{number:06d}-of-{total:06d}")):
+  def set(self, number: int) -> None:
+    with files.open_to_write(files.join(self.folder, f"{number:06d}")):
       pass
 
-  def count(self) -> tuple[int, int]:
-    """Finished elements, and all of them as far as is known."""
-    names = files.names_in(self.folder)
-    total = int(names[-1].rpartition("-")[2]) if names else self.total if isinstance(self.total, int) else 0
-    return min(len(names), total), total
+  def count(self) -> int:
+    """Finished elements."""
+    return min(len(files.names_in(self.folder)), self.total)
 
 
 class _RunWork(beam.DoFn):
@@ -129,7 +126,7 @@ class _RunWork(beam.DoFn):
       yield from self._work.run(number, values, side_input)
     except DietError as error:
       yield total(_ERROR, FirstError(self._step, number, error))
-    self._marks.set(number, side_input)
+    self._marks.set(number)
 
 
 class Graph:
@@ -149,23 +146,22 @@ class Graph:
     return (self._pipeline | f"{label} here" >> beam.Create(list(enumerate(values)), reshuffle=False)
             | label >> beam.GroupByKey())
 
-  def step(self, work: Work, description: str, total: int | Callable[[Any], int], *, side_input: Any = None,
-           outputs: Sequence[str] = ()) -> beam.PTransform:
+  def step(self, work: Work, description: str, total: int, *,
+           side_input: Any = None) -> beam.PTransform:
     """A transform that does some work on each pair of a number and the values grouped by it.
 
     Args:
       work: what is done; it is sent to the workers.
       description: name of the step that progress shows to people.
-      total: elements that there will be, or a function of the side input's value that says so.
+      total: elements that there will be.
       side_input: one (`AsSingleton`, `AsList`), whose value is handed to the work.
-      outputs: tags of the outputs besides `CLAIMS` and `TOTALS`.
     """
     number = len(self.steps)
     marks = _Marks(files.join(self._folder, f"step-{number}"), description, total)
     files.make_folders(marks.folder)
     self.steps.append(marks)
     side_inputs = () if side_input is None else (side_input,)
-    return beam.ParDo(_RunWork(work, number, marks), *side_inputs).with_outputs(TOTALS, *outputs, main=CLAIMS)
+    return beam.ParDo(_RunWork(work, number, marks), *side_inputs).with_outputs(TOTALS, main=CLAIMS)
 
   def hand_back(self, totals: Sequence[beam.PCollection]) -> None:
     """Sums the totals of all steps by name, for the driver."""
@@ -230,8 +226,8 @@ class _Watch:
     self._last = [0] * len(steps)
 
   def __enter__(self) -> None:
-    done, total = self._steps[0].count()
-    self._progress(self._steps[0].description, done, total)
+    first = self._steps[0]
+    self._progress(first.description, first.count(), first.total)
     self._thread.start()
 
   def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
@@ -240,14 +236,13 @@ class _Watch:
     if kind is not None:
       return
     for step in self._steps:
-      total = step.count()[1]
-      if total:
-        self._progress(step.description, total, total)
+      if step.total:
+        self._progress(step.description, step.total, step.total)
 
   def _poll(self) -> None:
     while not self._stop.wait(_POLL_SECONDS):
       for number, step in enumerate(self._steps):
-        done, total = step.count()
+        done = step.count()
         if done > self._last[number]:
-          self._progress(step.description, done, total)
+          self._progress(step.description, done, step.total)
           self._last[number] = done

@@ -1,6 +1,6 @@
 """One span of a log as encoded examples: the function behind the LogGen component, callable without artifacts.
 
-Two Beam graphs (`graph`) do the work. What a worker holds in memory depends on the size of a block, a run, a range, a
+Three Beam graphs (`graph`) do the work. What a worker holds in memory depends on the size of a block, a run, a range, a
 shard or a partition, never on the span.
 """
 
@@ -27,9 +27,10 @@ from tfx_components.log_gen import shards as shards_lib
 from tfx_components.log_gen import steps
 from tfx_components.log_gen.counts import RowCounts, SortedRows
 from tfx_components.log_gen.file_names import QUARANTINE_NAME, SPLIT_FOLDER, SUMMARY_NAME, VOCABULARIES_NAME
-from tfx_components.log_gen.graph import SortedSpan
+from tfx_components.log_gen.graph import ReadSpan, SortSpan
 from tfx_components.log_gen.join import JoinPlan
 from tfx_components.log_gen.quarantine import Quarantine
+from tfx_components.log_gen.ranges import KeySample, Ranges
 from tfx_components.log_gen.read_columns import check_columns, read_columns
 from tfx_components.log_gen.rows import RowPlan, SpanWindow
 from tfx_components.log_gen.shards import Shard
@@ -103,13 +104,18 @@ class _Generation:
     paths = plan_lib.span_paths(self.settings.pattern, self.span)
     pieces = plan_lib.log_pieces(self.settings, paths, self.span)
     joins = self._joins(pieces)
-    totals = self.runner.run("sort", self._sorted_span(pieces, joins).build)
+    totals = self.runner.run("read", self._read_span(pieces, joins).build)
     counts: RowCounts = totals.get(steps.COUNTS, RowCounts())
-    # Columns before counts: a renamed label would otherwise be reported as a flood of broken rows.
+    # All before the rows are sorted. Columns before counts: a renamed label would otherwise be reported as a flood of
+    # broken rows.
     self._check_columns(counts, joins)
     quarantine: Quarantine = totals.get(steps.QUARANTINE, Quarantine(self.settings.max_quarantine_rows))
     self._write_quarantine(quarantine, counts, pieces)
     join_summaries = [self._join_summary(join, counts) for join in joins]
+    ranges = Ranges.of(totals.get(steps.SAMPLE, KeySample()), self.settings.rows_per_shard)
+    runs = sorted(totals.get(steps.RUNS, ()), key=lambda run: run.path)
+    totals = self.runner.run(
+        "sort", SortSpan(runs, ranges, self.spec, self.span, self.known, self.folder).build)
     rows: SortedRows = totals.get(steps.SORTED, SortedRows())
     check_both_labels(rows.num_rows, rows.num_positives, self.subject, self.spec.label.column)
     vocabularies = self._grow_vocabularies(totals.get(NEW_VALUES))
@@ -125,12 +131,12 @@ class _Generation:
     summary.write(files.join(self.output_dir, SUMMARY_NAME))
     return summary
 
-  def _sorted_span(self, pieces: list[Piece], joins: list[JoinPlan]) -> SortedSpan:
+  def _read_span(self, pieces: list[Piece], joins: list[JoinPlan]) -> ReadSpan:
     settings = self.settings
     plan = RowPlan(self.spec, self.span, SpanWindow.of(settings), tuple(joins), settings.max_quarantine_rows,
                    frozenset(read_columns(self.spec, settings, joins)))
     sides = {join.index: plan_lib.side_pieces(settings, settings.joins[join.index], self.span) for join in joins}
-    return SortedSpan(pieces, sides, plan, self.known, settings.rows_per_shard, self.folder)
+    return ReadSpan(pieces, sides, plan, self.folder)
 
   def _joins(self, pieces: list[Piece]) -> list[JoinPlan]:
     """The joins that fields need, after the columns that the log's files declare were checked."""

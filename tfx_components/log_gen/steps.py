@@ -9,7 +9,6 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-from apache_beam.pvalue import TaggedOutput
 
 from diet_tf.log.features import FeatureSpec
 from tfx_components.beam_graph import total
@@ -24,10 +23,8 @@ from tfx_components.log_gen.rows import Faults, RowEncoder, RowPlan, mark_joined
 from tfx_components.log_gen.sources import Piece
 from tfx_components.log_gen.spill import Claim
 
-# An output: pairs of None and a sample.
-SAMPLES = "samples"
-# Totals.
-COUNTS, QUARANTINE, SORTED = "counts", "quarantine", "sorted"
+# Totals: of reading and joining the first four, where `RUNS` is a tuple of runs in any order.
+COUNTS, QUARANTINE, RUNS, SAMPLE, SORTED = "counts", "quarantine", "runs", "sample", "sorted"
 # What meets in a keyed join.
 LOG, SIDE = "log", "side"
 
@@ -50,12 +47,12 @@ class _RowSink:
     self._partitions.write(table, join_lib.partition_of(keys.hashes, self._join.num_partitions)[keys.codes])
 
   def close(self) -> Iterator[Any]:
-    """The runs and, as `SAMPLES`, the sample; or claims by partition."""
+    """Claims by partition; or the runs and a sample of their keys, as totals."""
     yield from self._partitions.close()
     runs, sample = self._runs.close()
-    yield from runs
-    if sample.num_rows:
-      yield TaggedOutput(SAMPLES, (None, sample))
+    if runs:
+      yield total(RUNS, tuple(runs))
+      yield total(SAMPLE, sample)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -88,7 +85,7 @@ class ReadPiece:
   folder: str
 
   def run(self, number: int, pieces: Iterable[Piece], side_input: Sequence[tuple[int, Claim]] | None) -> Iterator[Any]:
-    """Runs, or claims by partition of the first keyed join."""
+    """Claims by partition of the first keyed join; runs are a total."""
     piece, = pieces
     encoder = RowEncoder(self.plan, number, side_input or ())
     sink = _RowSink(self.plan, self.plan.keyed_joins, f"{self.folder}/read-{number:05d}")
@@ -109,7 +106,7 @@ class JoinPartition:
   folder: str
 
   def run(self, number: int, claims: Mapping[str, Iterable[Claim]], side_input: None) -> Iterator[Any]:
-    """Runs, or claims by partition of the next keyed join."""
+    """Claims by partition of the next keyed join; runs are a total."""
     join, later = self.pending[0], self.pending[1:]
     own = list(claims[LOG])
     if not own:
@@ -156,16 +153,18 @@ class SortRange:
   """Sorts the rows of one range and drops exact duplicates; the values of growing fields are counted besides.
 
   Attributes:
+    ranges: all ranges of the span.
     growing: numbers of the fields whose vocabulary grows.
     folder: folder that the sorted rows and the counts are written to.
   """
 
+  ranges: Ranges
   growing: tuple[int, ...]
   folder: str
 
-  def run(self, number: int, claims: Iterable[Claim], side_input: Ranges) -> Iterator[Any]:
+  def run(self, number: int, claims: Iterable[Claim], side_input: None) -> Iterator[Any]:
     """Claims of the counts, by partition of the values."""
-    table = spill.collect_distinct(_rows_of_range(claims, number, side_input)).combine_chunks()
+    table = spill.collect_distinct(_rows_of_range(claims, number, self.ranges)).combine_chunks()
     # A batch that may hold rows of the range need not.
     if not table.num_rows:
       return
@@ -174,7 +173,7 @@ class SortRange:
     yield total(SORTED, SortedRows.of(table, number, path))
     if self.growing:
       yield from vocabularies.spill_counts(f"{self.folder}/counts-{number:05d}.arrow", table, self.growing,
-                                           vocabularies.num_partitions(side_input))
+                                           vocabularies.num_partitions(self.ranges))
 
 
 def _rows_of_range(claims: Iterable[Claim], number: int, ranges: Ranges) -> Iterator[pa.Table]:

@@ -96,7 +96,7 @@ class CountValues:
   spec: FeatureSpec
   known: Mapping[str, Sequence[str]]
 
-  def run(self, number: int, claims: Iterable[Claim], side_input: Ranges) -> Iterator[TaggedOutput]:
+  def run(self, number: int, claims: Iterable[Claim], side_input: None) -> Iterator[TaggedOutput]:
     """The total of new values."""
     totals = _SCHEMA.empty_table()
     waiting: list[pa.Table] = []

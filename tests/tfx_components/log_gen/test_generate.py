@@ -11,7 +11,7 @@ import tensorflow as tf
 from diet_tf.errors import DataError, StoreError
 from diet_tf.log import encoding
 from diet_tf.log.features import FeatureSpec, Field, Label
-from tfx_components.log_gen import generate, vocabularies
+from tfx_components.log_gen import generate, steps, vocabularies
 
 
 def many_rows(count, seed=3):
@@ -258,6 +258,31 @@ def test_too_many_broken_rows_stop_the_run_and_the_file_says_why(log, rows):
   assert "at most 10.00%" in message and "4 of 11 rows (36.36%)" in message
   assert "3 x label 'click' is not 0 or 1; 1 x column 'price' of field 'price' is not a number" in message
   assert "quarantine.jsonl" in message and len(log.quarantined()) == 4
+
+
+BAD_COLUMN = [{"usr": 1, "item": "a", "price": 1.0, "click": 0, "t": 10}]
+BROKEN_LABELS = [{"user": 1, "item": "a", "price": 1.0, "click": 7, "t": 10}]
+
+
+@pytest.mark.parametrize(("name", "rows", "message"), [
+    ("log-1.jsonl", BAD_COLUMN, "column 'user' of span 1"), ("log-1.csv", BROKEN_LABELS, "at most 10.00%")])
+def test_what_reading_shows_is_told_before_a_row_is_sorted(log, monkeypatch, name, rows, message):
+  monkeypatch.setattr(steps.SortRange, "run", lambda *_: pytest.fail("a range is sorted"))
+  log.write(name, rows)
+  with pytest.raises(DataError, match=message):
+    log.generate(log.settings(name.replace("1", "{SPAN}"), max_quarantine_share=0.1))
+
+
+def test_a_failure_while_sorting_leaves_the_rows_set_aside(log, rows, monkeypatch):
+  log.write("log-1.csv", [*rows, dict(rows[0], click=5)])
+
+  def fail(*_):
+    raise DataError("the sort", rule="it ends.", received="a failure.", remedy="none.")
+
+  monkeypatch.setattr(steps.SortRange, "run", fail)
+  with pytest.raises(DataError, match="the sort"):
+    log.generate(log.settings(max_quarantine_share=0.2))
+  assert [row["row"] for row in log.quarantined()] == [9]
 
 
 def test_missing_span_names_the_spans_that_are_there(log, rows):
