@@ -12,7 +12,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING
 
-from diet_tf.cli.help import ExamplesHelp
+from diet_tf.cli.help import ExamplesHelp, path_text
 from diet_tf.cli.terminal import progress, without_native_chatter
 from diet_tf.errors import DataError, DietError, add_note
 from diet_tf.io import files
@@ -106,15 +106,20 @@ def run(arguments: Sequence[str]) -> int:
 def _run_command(options: argparse.Namespace, command: str) -> int:
   from diet_tf.config.config import load_config
 
-  settings = [*options.set, *([] if options.seed is None else [f"seed={options.seed}"]),
-              *([] if options.output is None else [f"output={options.output}"])]
-  config = load_config(options.config, settings)
+  config = load_config(options.config, _overrides(options.set, seed=options.seed, output=options.output))
   span, first_span = parse_request(options.span), parse_first(options.from_span)
   evaluate = (span is None or options.json is not None) if options.evaluate is None else options.evaluate
   return _run(config, options.data_dir, Options(
       store_uri=options.store, runner=options.runner, span=span, first_span=first_span, replace=options.replace,
       accept_changes=options.accept_changes, evaluate=evaluate, json_path=options.json,
       beam_pipeline_args=tuple(options.beam_arg), command=command))
+
+
+def _overrides(settings: Sequence[str], **options: object) -> dict[str, object]:
+  """What replaces values of the config: those of --set, which are YAML, and other options, which are what they are."""
+  from diet_tf.config.yaml_file import parse_overrides
+
+  return {**parse_overrides(settings), **{key: value for key, value in options.items() if value is not None}}
 
 
 def report_parser() -> argparse.ArgumentParser:
@@ -137,8 +142,7 @@ def report(arguments: Sequence[str]) -> int:
 def _report_command(options: argparse.Namespace, command: str) -> int:
   from diet_tf.config.config import load_config
 
-  output = [] if options.output is None else [f"output={options.output}"]
-  config = load_config(options.config, [*options.set, *output])
+  config = load_config(options.config, _overrides(options.set, output=options.output))
   wanted = Options(store_uri=options.store, json_path=options.json, beam_pipeline_args=tuple(options.beam_arg),
                    command=command)
   job = _opened(config, options.data_dir, wanted)
@@ -195,9 +199,10 @@ def _demo_command(options: argparse.Namespace, command: str) -> int:
 
 
 def _add_log(parser: argparse.ArgumentParser) -> None:
-  parser.add_argument("--config", required=True, metavar="FILE", help="the config, see examples/*.yaml")
-  parser.add_argument("--data-dir", default=".", metavar="DIR", help="what paths in the config are relative to")
-  parser.add_argument("--store", metavar="URI", help="the store of memories (default: OUTPUT/store)")
+  parser.add_argument("--config", type=path_text, required=True, metavar="FILE", help="the config, see examples/*.yaml")
+  parser.add_argument("--data-dir", type=path_text, default=".", metavar="DIR",
+                      help="what paths in the config are relative to")
+  parser.add_argument("--store", type=path_text, metavar="URI", help="the store of memories (default: OUTPUT/store)")
 
 
 def _add_runner(parser: argparse.ArgumentParser) -> None:
@@ -206,9 +211,10 @@ def _add_runner(parser: argparse.ArgumentParser) -> None:
 
 
 def _add_common(parser: argparse.ArgumentParser) -> None:
-  parser.add_argument("--output", metavar="DIR", help="folder for the store, the report and the pipeline's files "
+  parser.add_argument("--output", type=path_text, metavar="DIR",
+                      help="folder for the store, the report and the pipeline's files "
                       "(default: diet_runs/NAME)")
-  parser.add_argument("--json", metavar="OUT", help="write the results there as JSON")
+  parser.add_argument("--json", type=path_text, metavar="OUT", help="write the results there as JSON")
   parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE",
                       help="override a setting of the config, as in --set budget.fraction=0.02; may be repeated")
   parser.add_argument("--beam-arg", action="append", default=[], metavar="ARG",

@@ -9,7 +9,7 @@ import sys
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from diet_tf.cli.help import ExamplesHelp
+from diet_tf.cli.help import ExamplesHelp, path_text
 from diet_tf.cli.terminal import columns_table, console, progress, without_native_chatter
 from diet_tf.errors import ConfigError
 from diet_tf.io import files
@@ -40,19 +40,24 @@ def compare_parser() -> argparse.ArgumentParser:
       formatter_class=ExamplesHelp)
   parser.add_argument("members", nargs="+", metavar="MEMBER", help="a family of the panel (lr, fm, dnn, dcn_v2, ...), "
                       "one with settings such as 'dnn(embedding_dim=16)', or a Keras model of yours as module:Class")
-  parser.add_argument("--store", required=True, metavar="URI", help="the store of memories (its newest commit), or the "
+  parser.add_argument("--store", type=path_text, required=True, metavar="URI",
+                      help="the store of memories (its newest commit), or the "
                       "folder of one memory")
   parser.add_argument("--seeds", type=int, default=5, metavar="N", help="trainings of each (default: %(default)s)")
   rows = parser.add_argument_group("held-out rows", "by default the newest span that a run has left beside the store")
-  rows.add_argument("--config", metavar="FILE", help="read the log that this config names")
-  rows.add_argument("--data-dir", default=".", metavar="DIR", help="what paths in the config are relative to")
+  rows.add_argument("--config", type=path_text, metavar="FILE", help="read the log that this config names")
+  rows.add_argument("--data-dir", type=path_text, default=".", metavar="DIR",
+                    help="what paths in the config are relative to")
   rows.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="override a setting of the config")
-  rows.add_argument("--log", metavar="PATTERN", help="read this log, with {SPAN} for the number of a span, instead of "
+  rows.add_argument("--log", type=path_text, metavar="PATTERN",
+                    help="read this log, with {SPAN} for the number of a span, instead of "
                     "the config's, or without a config")
   rows.add_argument("--test-span", type=int, action="append", default=[], metavar="N",
                     help="judge on this span of the log; may be repeated (default: the newest)")
-  rows.add_argument("--examples", metavar="FOLDER", help="judge on these encoded rows, as LogGen writes them")
-  rows.add_argument("--output", metavar="DIR", help="where spans of the log are encoded, and kept for the next "
+  rows.add_argument("--examples", type=path_text, metavar="FOLDER",
+                    help="judge on these encoded rows, as LogGen writes them")
+  rows.add_argument("--output", type=path_text, metavar="DIR",
+                    help="where spans of the log are encoded, and kept for the next "
                     "comparison (default: the config's output, or the folder of the store)")
   parser.add_argument("--strategy", default="auto", choices=("auto", "cpu", "gpu", "mirrored"),
                       help="where to train (default: all GPUs that there are)")

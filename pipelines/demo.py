@@ -91,7 +91,8 @@ def prepare(output: str, settings: SimulatedLogSettings = LOG_SETTINGS, progress
     for span in range(NUM_SPANS + TEST_SPANS):
       log.write_csv(files.join(output, LOG_FOLDER, f"span-{span}.csv"), span, progress=progress)
     text = yaml.safe_dump(config_values(settings), sort_keys=False, default_flow_style=None, width=110)
-    header = f"# What 'diet demo' runs.\n#\n#   diet run --config {output}/{CONFIG_NAME} --data-dir {output}\n"
+    run = shlex.join(["diet", "run", "--config", files.join(output, CONFIG_NAME), "--data-dir", output])
+    header = f"# What 'diet demo' runs.\n#\n#   {' '.join(run.splitlines())}\n"
     files.write_atomically(files.join(output, CONFIG_NAME), (header + text).encode())
 
 

@@ -22,7 +22,7 @@ from packaging.specifiers import SpecifierSet
 from packaging.utils import canonicalize_name
 from packaging.version import InvalidVersion
 
-from diet_tf.cli.help import ExamplesHelp
+from diet_tf.cli.help import ExamplesHelp, path_text
 from diet_tf.errors import ConfigError, DietError, StoreError
 from diet_tf.io import files
 from diet_tf.printable import printable
@@ -117,9 +117,11 @@ def doctor_parser() -> argparse.ArgumentParser:
       prog="diet doctor", description="Check versions, devices, write access, room on the disk and the way to the "
       "store, and say what mends what is wrong.", epilog=_EXAMPLES,
       formatter_class=ExamplesHelp)
-  parser.add_argument("--output", default="diet_runs", metavar="DIR", help="the folder that runs will write to "
+  parser.add_argument("--output", type=path_text, default="diet_runs", metavar="DIR",
+                      help="the folder that runs will write to "
                       "(default: %(default)s)")
-  parser.add_argument("--store", metavar="URI", help="the store of memories, on a disk or as s3://BUCKET/PATH")
+  parser.add_argument("--store", type=path_text, metavar="URI",
+                      help="the store of memories, on a disk or as s3://BUCKET/PATH")
   parser.add_argument("--extra", action="append", default=[], choices=EXTRAS, help="what has to be there: tfx for "
                       "diet run, demo and init, kubeflow, s3, cuda for a GPU; may be repeated")
   parser.add_argument("--json", action="store_true", help="print the checks as JSON")

@@ -1,4 +1,4 @@
-"""The help of a command: its description wrapped to the terminal, its examples as they were written."""
+"""What the arguments of all commands have in common: their help, and texts that name a file, a folder or a store."""
 
 from __future__ import annotations
 
@@ -12,3 +12,22 @@ class ExamplesHelp(argparse.HelpFormatter):
     if text.startswith("example"):
       return "\n".join(indent + line for line in text.splitlines())
     return super()._fill_text(text, width, indent)
+
+
+def path_text(text: str) -> str:
+  """A path or URI as it was given; the type of an argument.
+
+  An empty text is what a shell makes of a variable that is not set: were it taken for no argument at all, the command
+  would work somewhere else.
+
+  Raises:
+    argparse.ArgumentTypeError: the text is empty, or has bytes that are no UTF-8.
+  """
+  if not text.strip():
+    raise argparse.ArgumentTypeError("it names a file, a folder or a store, and the text is empty; is a variable of "
+                                     "the shell not set?")
+  try:
+    text.encode()
+  except UnicodeEncodeError as error:
+    raise argparse.ArgumentTypeError(f"a path is text in UTF-8, and {text!r} is not") from error
+  return text

@@ -6,7 +6,7 @@ import argparse
 import json
 from collections.abc import Sequence
 
-from diet_tf.cli.help import ExamplesHelp
+from diet_tf.cli.help import ExamplesHelp, path_text
 from diet_tf.memory.manifest import read_manifest
 from diet_tf.store.store import memory_folder
 
@@ -36,9 +36,11 @@ def memory_parser() -> argparse.ArgumentParser:
                               description="Write the slots of a memory in another format, with a README that says what "
                               "the files hold.", formatter_class=ExamplesHelp)
   for action in (show, export):
-    action.add_argument("uri", help="the folder of a memory, or the root of a store (its newest commit)")
+    action.add_argument("uri", type=path_text,
+                        help="the folder of a memory, or the root of a store (its newest commit)")
   show.add_argument("--json", action="store_true", help="print the manifest as JSON")
-  export.add_argument("--to", required=True, metavar="FOLDER", help="a local folder that is not there yet")
+  export.add_argument("--to", type=path_text, required=True, metavar="FOLDER",
+                      help="a local folder that is not there yet")
   export.add_argument("--format", required=True, choices=EXPORT_FORMATS, help="Parquet or CSV files, NumPy arrays, a "
                       "tf.data snapshot, or arrays for PyTorch and TorchRec")
   export.add_argument("--replace", action="store_true", help="replace an export that lies there")

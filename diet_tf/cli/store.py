@@ -8,7 +8,7 @@ import json
 from collections.abc import Sequence
 from typing import Any
 
-from diet_tf.cli.help import ExamplesHelp
+from diet_tf.cli.help import ExamplesHelp, path_text
 from diet_tf.errors import DietError, FormatError
 from diet_tf.memory.manifest import read_manifest
 from diet_tf.store.commit import Commit
@@ -34,7 +34,7 @@ def store_parser() -> argparse.ArgumentParser:
   log = _add_action(actions, "log", "list the commits, the newest first")
   collect = _add_action(actions, "gc", "remove all commits but the newest, and the data that only they needed")
   for action in (verify, log, collect):
-    action.add_argument("uri", help="the root of the store")
+    action.add_argument("uri", type=path_text, help="the root of the store")
     action.add_argument("--json", action="store_true", help="print it as JSON")
   collect.add_argument("--keep", type=int, required=True, metavar="N", help="how many commits stay, at least 1")
   collect.add_argument("--dry-run", action="store_true", help="show what would go, and change nothing")

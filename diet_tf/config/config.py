@@ -189,12 +189,13 @@ def build_config(values: Mapping[str, Any], where: Where | str = "config") -> Co
     sections["privacy"].require_fitting(sections["features"])
   sections["features"] = sections["features"].with_salt(sections["privacy"].salt())
   default_output = f"diet_runs/{sections['name']}"
-  sections["output"] = convert(values.get("output") or default_output, str, where.child("output"))
-  for key, holds in (("name", sections["name"]), ("seed", sections["seed"] >= 0),
+  output = values.get("output")
+  sections["output"] = convert(default_output if output is None else output, str, where.child("output"))
+  for key, holds in (("name", sections["name"]), ("output", sections["output"]), ("seed", sections["seed"] >= 0),
                      ("test_spans", sections["test_spans"] >= 0)):
     if not holds:
-      refuse(where.child(key), "it is not empty." if key == "name" else "it is not negative.", repr(sections[key]),
-             f"correct {key}.")
+      rule = "it is not empty." if key in ("name", "output") else "it is not negative."
+      refuse(where.child(key), rule, repr(sections[key]), f"correct {key}.")
   for name, (module, cls) in SECTIONS.items():
     settings = getattr(importlib.import_module(module), cls)
     sections[name] = build(settings, _section(values, name), where.child(name))

@@ -18,7 +18,7 @@ import yaml
 
 from diet_tf.errors import ConfigError
 from diet_tf.io import files
-from diet_tf.settings import Path, Where
+from diet_tf.settings import Path, Where, described
 
 _INTEGER = re.compile(r"[-+]?[0-9]+")
 _FLOAT = re.compile(r"[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]+)?|[-+]?\.inf", re.IGNORECASE)
@@ -71,52 +71,93 @@ def parse_overrides(overrides: Mapping[str, Any] | Sequence[str]) -> dict[str, A
   """Overrides as dotted keys with values; of the texts `a.b=value`, the value is read as YAML.
 
   Raises:
-    ConfigError: a text has no '=', or its value is not YAML.
+    ConfigError: a text has no key or no '=', its value is not YAML, or YAML takes a part of it for a comment.
   """
   if isinstance(overrides, Mapping):
     return dict(overrides)
   parsed: dict[str, Any] = {}
   for text in overrides:
     key, equals, value = text.partition("=")
-    if not equals or not key.strip():
-      raise ConfigError(f"override {text!r}", rule="an override is key=value.", received=repr(text),
-                        remedy="write it like budget.fraction=0.02.")
+    key = key.strip()
+    if not equals or not key:
+      received = "nothing before the equals sign." if equals else "no equals sign."
+      raise ConfigError(f"override {text!r}", rule="an override is key=value.", received=received,
+                        remedy=f"write {key}=VALUE." if key else "write it like budget.fraction=0.02.")
     source = f"override {text!r}"
     node = _compose(value, source)
-    parsed[key.strip()] = None if node is None else _value(node, Where(source), {})
+    _refuse_comment(value, node, key, source)
+    parsed[key] = None if node is None else _value(node, Where(source), {})
   return parsed
+
+
+def _refuse_comment(value: str, node: yaml.Node | None, key: str, source: str) -> None:
+  """Refuses what YAML would drop from the value of an override: in a file it is a remark, on a command line a loss."""
+  dropped = (value if node is None else value[node.end_mark.index:]).strip()
+  if dropped.startswith("#"):
+    raise ConfigError(source, rule="YAML takes what follows a blank and a # for a comment.",
+                      received=f"{dropped!r}, which would be dropped.",
+                      remedy=f"put quotes within the quotes: '{key}=\"...\"'.")
 
 
 def apply_overrides(values: dict[str, Any], where: Where, overrides: Mapping[str, Any]) -> Where:
   """Sets dotted keys in `values`, making sections on the way; returns a place that knows where they came from.
 
   Raises:
-    ConfigError: a key leads through something that is not a section, or beyond the end of a list.
+    ConfigError: a key is no text of names with dots between them, or leads through something that is not a section, or
+      beyond the end of a list.
   """
   locations = dict(where.locations)
   for dotted, value in overrides.items():
-    path = tuple(int(part) if part.isdigit() else part for part in dotted.split("."))
+    source = f"override of {dotted}"
     target: Any = values
-    for part in path[:-1]:
-      target = _enter(target, part, dotted)
-    _check_entry(target, path[-1], dotted)
-    target[path[-1]] = value
-    locations[path] = f"override of {dotted}"
+    path: Path = ()
+    parts = _names_in(dotted, source)
+    for number, part in enumerate(parts, 1):
+      key = _entry(target, part, path, source)
+      path = (*path, key)
+      if number == len(parts):
+        target[key] = value
+        locations[path] = source
+      elif isinstance(target, dict) and target.get(key) is None:
+        target[key] = {}
+        locations[path] = source
+      target = target[key]
   return dataclasses.replace(where, locations=locations)
 
 
-def _enter(target: Any, part: str | int, dotted: str) -> Any:
-  _check_entry(target, part, dotted)
-  if isinstance(target, dict) and target.get(part) is None:
-    target[part] = {}
-  return target[part]
+def _names_in(dotted: Any, source: str) -> list[str]:
+  """The names in a dotted key, each of which leads one section deeper."""
+  rule = "a key is made of names with a dot between them."
+  if not isinstance(dotted, str):
+    raise ConfigError(source, rule=rule, received=described(dotted), remedy="write it like budget.fraction.")
+  names = [name.strip() for name in dotted.split(".")]
+  if not all(names):
+    near = ".".join(filter(None, names))
+    raise ConfigError(source, rule=rule, received="a dot without a name before or behind it.",
+                      remedy=f"did you mean {near!r}?" if near else "write it like budget.fraction.")
+  return names
 
 
-def _check_entry(target: Any, part: str | int, dotted: str) -> None:
-  fits = isinstance(target, dict) or (isinstance(target, list) and isinstance(part, int) and part < len(target))
-  if not fits:
-    raise ConfigError(f"override of {dotted}", rule="it leads through sections, or to a position that a list has.",
-                      received=f"{part!r} of {target!r}.", remedy="correct the key.")
+def _entry(target: Any, name: str, path: Path, source: str) -> str | int:
+  """The key of an entry of a section, or its position in a list.
+
+  Raises:
+    ConfigError: the target is neither, or has no such position.
+  """
+  if isinstance(target, dict):
+    return name
+  through = ".".join(map(str, path))
+  if not isinstance(target, list):
+    raise ConfigError(source, rule="a key leads through sections and lists.",
+                      received=f"{name!r} below {through}, which is {described(target)}",
+                      remedy=f"set {through} itself, or correct the key.")
+  # A text of thousands of digits is not turned into a number.
+  if re.fullmatch(r"[0-9]{1,9}", name) and int(name) < len(target):
+    return int(name)
+  positions = f"0 to {len(target) - 1}" if target else "none"
+  raise ConfigError(source, rule=f"{through} is a list, whose entries go by position: it has {positions}.",
+                    received=f"the position {name!r}.", remedy=f"name a position that it has, or give the whole list: "
+                    f"{through}=[...].")
 
 
 def _compose(text: str, source: str) -> yaml.Node | None:

@@ -8,7 +8,7 @@ import sys
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
-from diet_tf.cli.help import ExamplesHelp
+from diet_tf.cli.help import ExamplesHelp, path_text
 from diet_tf.cli.terminal import without_native_chatter
 from diet_tf.errors import ConfigError
 from diet_tf.io import files
@@ -60,12 +60,15 @@ def _action(actions: Any, name: str, run: Callable[[argparse.Namespace], int], s
 
 def _add_compile(actions: Any) -> None:
   parser = _action(actions, "compile", _compile, "write the pipeline of a config as YAML", _COMPILE_EXAMPLE)
-  parser.add_argument("--config", required=True, metavar="FILE", help="the config, see examples/*.yaml")
+  parser.add_argument("--config", type=path_text, required=True, metavar="FILE", help="the config, see examples/*.yaml")
   parser.add_argument("--image", required=True, help="image of every container, with a tag")
-  parser.add_argument("--output", default="pipeline.yaml", metavar="FILE", help="the YAML (default: pipeline.yaml)")
-  parser.add_argument("--data-dir", default=".", metavar="URI", help="what paths in the config are relative to, as the "
+  parser.add_argument("--output", type=path_text, default="pipeline.yaml", metavar="FILE",
+                      help="the YAML (default: pipeline.yaml)")
+  parser.add_argument("--data-dir", type=path_text, default=".", metavar="URI",
+                      help="what paths in the config are relative to, as the "
                       "containers see it")
-  parser.add_argument("--store", metavar="URI", help="the store of memories, as the containers see it (default: the "
+  parser.add_argument("--store", type=path_text, metavar="URI",
+                      help="the store of memories, as the containers see it (default: the "
                       "folder store of the first --pvc)")
   parser.add_argument("--pipeline-root", default="", metavar="URI", help="where artifacts are kept (default: the "
                       "cluster's)")
@@ -155,7 +158,8 @@ def _parse_label(text: str) -> tuple[str, str]:
 
 
 def _add_server(parser: argparse.ArgumentParser) -> None:
-  parser.add_argument("--package", required=True, metavar="FILE", help="the YAML of diet kubeflow compile")
+  parser.add_argument("--package", type=path_text, required=True, metavar="FILE",
+                      help="the YAML of diet kubeflow compile")
   parser.add_argument("--host", required=True, metavar="URL", help="of Kubeflow Pipelines")
   parser.add_argument("--namespace", default="", metavar="NAME", help="of the run, where there are several users")
   parser.add_argument("--token-file", default="", metavar="FILE", help="file with a bearer token")

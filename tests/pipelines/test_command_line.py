@@ -1,4 +1,6 @@
+import pathlib
 import shlex
+import sys
 
 import pytest
 
@@ -41,6 +43,49 @@ def test_arguments_override_the_config(tiny_log, asked):
   assert options.beam_pipeline_args == ("--direct_num_workers=2",)
 
 
+# Texts that YAML takes for a comment, nothing, numbers, a list, truth values, a section, an alias, a tag.
+TEXTS = ["exp #3", "null", "~", "20240101", "1e3", "010", "[old]", "yes", "true", "{a: b}", "*a", "&a", "!x", "a: b",
+         "'q'", '"q', "- x", "a=b", "50%", "-1", "日本"]
+
+
+@pytest.mark.parametrize("text", TEXTS)
+def test_paths_are_the_texts_that_were_given(tiny_log, asked, text, monkeypatch, tmp_path):
+  monkeypatch.chdir(tmp_path)
+  config = tmp_path / text
+  config.write_text(pathlib.Path(tiny_log.config_path).read_text())
+  words = [f"--{name}={text}" for name in ("config", "data-dir", "output", "store", "json")]
+  assert command_line.run(words) == 0
+  config, data_dir, options = asked[0]
+  assert [config.output, data_dir, options.store_uri, options.json_path] == [text] * 4
+  assert command_line._absolute(config.output) == str(tmp_path / text)
+  assert shlex.split(options.command) == ["diet", "run", *words]
+
+
+@pytest.mark.parametrize("text", TEXTS)
+def test_the_folder_of_a_demo_is_the_text_that_was_given(text):
+  config = demo.demo_config(text)
+  assert config.output == text
+  assert demo.resume_command(text, (), runner="beam", json_path=None, beam_arguments=()).startswith("diet run")
+
+
+def test_a_folder_with_an_odd_name_has_the_store_and_everything_else(tiny_log, tmp_path, monkeypatch):
+  # The log is refused once the folder is known: nothing is distilled here.
+  monkeypatch.chdir(tmp_path)
+  opened = []
+  monkeypatch.setattr(command_line, "_check_memory_to_judge", lambda job: opened.append(job) or sys.exit(0))
+  with pytest.raises(SystemExit):
+    command_line.report(["--config", tiny_log.config_path, "--data-dir", str(tiny_log.folder), "--output", "exp #3"])
+  assert opened[0].workspace.output == str(tmp_path / "exp #3")
+  assert opened[0].store.uri == str(tmp_path / "exp #3" / "store")
+
+
+@pytest.mark.parametrize("option", ["--config", "--data-dir", "--output", "--store", "--json"])
+def test_an_empty_path_is_refused_and_not_taken_for_none(tiny_log, asked, option, capsys):
+  with pytest.raises(SystemExit):
+    run(tiny_log, option, "")
+  assert not asked and "the text is empty" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize("arguments, expected", [
     ((), True), (("--span", "1"), False), (("--span", "auto"), False), (("--span", "1", "--json", "out"), True),
     (("--span", "1", "--evaluate"), True), (("--no-evaluate",), False)])
@@ -51,7 +96,8 @@ def test_when_the_panel_is_trained(tiny_log, asked, arguments, expected):
 
 @pytest.mark.parametrize("arguments, message", [
     (("--span", "tomorrow"), "--span"), (("--set", "distil.outer_steps=3"), "did you mean 'distill'"),
-    (("--set", "seed"), "key=value")])
+    (("--set", "seed"), "key=value"), (("--set", "a..b=1"), "did you mean 'a.b'"),
+    (("--set", "log"), "write log=VALUE")])
 def test_bad_arguments_are_refused_before_anything_starts(tiny_log, asked, arguments, message):
   with pytest.raises(ConfigError, match=message):
     run(tiny_log, *arguments)

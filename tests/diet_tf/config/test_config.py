@@ -173,6 +173,17 @@ def test_overrides(tmp_path: pathlib.Path):
   assert caught.value.subject == "override of budget.fraction: budget.fraction"
 
 
+@pytest.mark.parametrize(("override", "message"), [
+    ("budgett.fraction=1", "^override of budgett.fraction: budgett: .*did you mean 'budget'"),
+    ("budget.fractoin=1", "^override of budget.fractoin: .*did you mean 'fraction'"),
+    ("log=5", "^override of log: .*it is a section"), ("seed.x=1", "^override of seed.x: .*it is a whole number"),
+    ("panel.seeds.0=3", "^override of panel.seeds.0: .*it is a list"), ("output=''", "output: it is not empty"),
+    ("1=2", "did you mean|remove it"), ("panel={1: 2}", "the keys here are")])
+def test_an_override_that_fits_nowhere_is_named_with_what_is_near(tmp_path: pathlib.Path, override: str, message: str):
+  with pytest.raises(ConfigError, match=message):
+    _load(tmp_path, MINIMAL, [override])
+
+
 @pytest.mark.parametrize(("text", "message"), [
     ("", "name is set"),
     (MINIMAL + "budgett: {}\n", "did you mean 'budget'"),

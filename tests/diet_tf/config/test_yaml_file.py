@@ -7,6 +7,7 @@ import pytest
 
 from diet_tf.config.yaml_file import apply_overrides, parse_config, parse_overrides, read_config_file
 from diet_tf.errors import ConfigError
+from diet_tf.settings import Where
 
 
 @pytest.mark.parametrize(("text", "value"), [
@@ -71,11 +72,40 @@ def test_overrides_replace_add_and_reach_into_lists():
   assert str(where.child("budget").child("fraction")) == "override of budget.fraction: budget.fraction"
 
 
-@pytest.mark.parametrize("override", ["budget", "=1", "name.x=1", "fields.1.hash=1", "a=[1"])
-def test_overrides_that_lead_nowhere(override: str):
-  values, where = parse_config("name: n\nfields:\n- {hash: 1}\n", "c.yaml")
-  with pytest.raises(ConfigError):
+@pytest.mark.parametrize(("override", "message"), [
+    ("log", "override 'log'.*no equals sign.*write log=VALUE"),
+    ("=1", "override '=1'.*nothing before the equals sign.*budget.fraction=0.02"),
+    ("a..b=1", "override of a..b.*a dot without a name.*did you mean 'a.b'"),
+    (".a=1", "did you mean 'a'"), ("a.=1", "did you mean 'a'"), (" . =1", "like budget.fraction"),
+    ("name.x=1", "'x' below name, which is the text 'n'"),
+    ("fields.1.hash=1", "fields is a list.*it has 0 to 0.*position '1'.*fields=\\[...\\]"),
+    ("fields.hash.name=1", "fields is a list.*position 'hash'"), ("fields.-1.hash=1", "position '-1'"),
+    ("fields.\u00b2.hash=1", "position '\u00b2'"), ("fields." + "9" * 5000 + "=1", "is a list"),
+    ("fields.0.hash.x=1", "'x' below fields.0.hash, which is the number 1"),
+    ("empty.0=1", "it has none"), ("a=[1", "a config is YAML")])
+def test_an_odd_key_says_what_is_wrong_with_it(override: str, message: str):
+  values, where = parse_config("name: n\nfields:\n- {hash: 1}\nempty: []\n", "c.yaml")
+  with pytest.raises(ConfigError, match=message):
     apply_overrides(values, where, parse_overrides([override]))
+
+
+@pytest.mark.parametrize("key", [1, None, ("a", "b"), b"a"])
+def test_a_key_that_is_no_text_is_refused(key: object):
+  with pytest.raises(ConfigError, match="a key is made of names"):
+    apply_overrides({}, Where("c.yaml"), parse_overrides({key: 1}))  # type: ignore[dict-item]
+
+
+def test_a_number_is_a_position_in_a_list_and_a_name_in_a_section():
+  values: dict = {"counts": {"7": 1}, "sizes": [1, 2]}
+  apply_overrides(values, Where("c.yaml"), {"counts.7": 5, "counts. 8": 6, "sizes.1": 9, "new.0.x": 3})
+  assert values == {"counts": {"7": 5, "8": 6}, "sizes": [1, 9], "new": {"0": {"x": 3}}}
+
+
+@pytest.mark.parametrize("value", ["exp #3", "#3", "[a, b] # c"])
+def test_what_yaml_takes_for_a_comment_is_not_dropped_without_a_word(value: str):
+  with pytest.raises(ConfigError, match="takes.* for a comment.*would be dropped"):
+    parse_overrides([f"output={value}"])
+  assert parse_overrides(["output='exp #3'", "name=a#b", "seed= 3 "]) == {"output": "exp #3", "name": "a#b", "seed": 3}
 
 
 LAUGHS = "a: &a [x, x]\n" + "".join(f"{name}: &{name} [*{before}, *{before}]\n"
