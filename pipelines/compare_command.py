@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from diet_tf.cli.help import ExamplesHelp, path_text
-from diet_tf.cli.terminal import columns_table, console, progress, without_native_chatter
+from diet_tf.cli.terminal import print_columns, progress, without_native_chatter
 from diet_tf.errors import ConfigError
 from diet_tf.io import files
 from diet_tf.log.examples import example_arrays
@@ -97,7 +97,7 @@ def _compare(options: argparse.Namespace) -> int:
   if options.json:
     print(result.to_json())
     return 0
-  console().print(columns_table(comparison.COLUMNS, result.rows(), whole={*comparison.COLUMNS} - {"architecture"}))
+  print_columns(comparison.COLUMNS, result.rows(), whole={*comparison.COLUMNS} - {"architecture"})
   judged = f"Held-out rows: {f'span {_listed(rows.spans)} of ' if rows.spans else ''}{rows.source}"
   print(printable("\n".join(["", *result.notes(), judged])))
   return 0

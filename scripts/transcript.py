@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import os
 import pathlib
+import pty
 import re
+import select
 import shlex
 import subprocess
 import sys
@@ -85,11 +87,33 @@ def recorded(command: str, folder: pathlib.Path) -> str:
   if words[0] == "diet":
     words = [sys.executable, "-m", "diet_tf.cli", *words[1:]]
   paths = [str(ROOT), *filter(None, [os.environ.get("PYTHONPATH")])]
-  ended = subprocess.run(words, cwd=folder, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False,
-                         env={**os.environ, "COLUMNS": str(WIDTH), "PYTHONPATH": os.pathsep.join(paths)})
-  shown = re.sub(r"[ \t]+$", "", ended.stdout, flags=re.MULTILINE).strip("\n")
+  environment = {**os.environ, "COLUMNS": str(WIDTH), "TERM": "xterm", "PYTHONPATH": os.pathsep.join(paths)}
+  shown, code = in_terminal(words, folder, environment)
+  shown = re.sub(r"\x1b\[[0-9;]*m|\r(?=\n)", "", shown)  # Bold letters, and a terminal's ends of lines.
+  shown = re.sub(r"[ \t]+$", "", shown, flags=re.MULTILINE).strip("\n")
   shown = shown.replace(str(folder), "~/shop")
-  return shown + (f"\n(exit code {ended.returncode})" if ended.returncode else "")
+  return shown + (f"\n(exit code {code})" if code else "")
+
+
+def in_terminal(words: list[str], folder: pathlib.Path, environment: dict[str, str]) -> tuple[str, int]:
+  """What a command writes, and its exit code. Standard output is a terminal, for its tables; progress sees none."""
+  terminal, its_end = pty.openpty()
+  with subprocess.Popen(words, cwd=folder, stdout=its_end, stderr=subprocess.PIPE, env=environment) as process:
+    os.close(its_end)
+    assert process.stderr is not None
+    parts, open_streams = [], [terminal, process.stderr.fileno()]
+    while open_streams:
+      # What was said before a result comes before it: standard error is read first where both have something.
+      for stream in sorted(select.select(open_streams, [], [])[0], key=lambda one: one == terminal):
+        try:
+          part = os.read(stream, 1 << 16)
+        except OSError:  # As Linux tells the end of a terminal.
+          part = b""
+        parts.append(part)
+        if not part:
+          open_streams.remove(stream)
+  os.close(terminal)
+  return b"".join(parts).decode(), process.returncode
 
 
 def main() -> int:

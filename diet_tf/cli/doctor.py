@@ -142,9 +142,9 @@ def doctor(arguments: Sequence[str]) -> int:
   if options.json:
     print(json.dumps({"exit_code": exit_code, "checks": [dataclasses.asdict(check) for check in checks]}, indent=2))
     return exit_code
-  from diet_tf.cli.terminal import columns_table, console
+  from diet_tf.cli.terminal import print_columns
   rows = [[check.name, check.state, check.found] for check in checks]
-  console().print(columns_table(["check", "state", "found"], rows))
+  print_columns(["check", "state", "found"], rows)
   for check in checks:
     if check.remedy:
       print(printable(f"{check.name}: {check.remedy}"))

@@ -20,6 +20,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NoReturn
 
 import diet_tf
+from diet_tf.cli.output import flushed, let_readers_leave
 from diet_tf.errors import ConfigError, DietError, notes_of
 from diet_tf.io import s3
 from diet_tf.printable import printable
@@ -62,8 +63,7 @@ class _End:
 
   def __call__(self) -> None:
     if s3.is_in_use():
-      for stream in (sys.stdout, sys.stderr):
-        # The reader of the stream may be gone, and then the stream was closed.
+      for stream in filter(None, (sys.stdout, sys.stderr)):
         with contextlib.suppress(OSError, ValueError):
           stream.flush()
       os._exit(self.code)
@@ -82,11 +82,12 @@ def _terminate(number: int, frame: Any) -> NoReturn:
 def run_process() -> NoReturn:
   """The console script: `main`, in a process whose exit code is that of the command."""
   signal.signal(signal.SIGTERM, _terminate)
+  let_readers_leave()
   end = _End()
   # What is registered first is called last: whatever others clean up when a process ends is cleaned up before.
   atexit.register(end)
   try:
-    end.code = main()
+    end.code = flushed(main())
   except SystemExit as asked:
     end.code = asked.code if isinstance(asked.code, int) else int(asked.code is not None)
     raise
@@ -117,10 +118,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
           + ("." if notes_of(cut) else "; run the command again to go on."), file=sys.stderr)
     _print_notes(cut)
     return EXIT_TERMINATED if terminated else EXIT_INTERRUPTED
-  except BrokenPipeError:
-    # The reader of our output (`| head`) has seen enough.
-    sys.stderr.close()
-    return 0
   except Exception as error:
     if not debug:
       print(f"diet: unexpected error: {type(error).__name__}: {printable(str(error))}\n"

@@ -64,8 +64,8 @@ def show_memory(uri: str, *, as_json: bool) -> int:
     shown = {**manifest.to_dict(), "uri": directory, "privacy": manifest.claim().to_dict()}
     print(json.dumps(shown, indent=2, sort_keys=True))
     return 0
-  from diet_tf.cli.terminal import console, manifest_tables
-  console().print(*manifest_tables(directory, manifest), sep="\n")
+  from diet_tf.cli.terminal import manifest_pairs, print_pairs
+  print_pairs(manifest_pairs(directory, manifest))
   return 0
 
 

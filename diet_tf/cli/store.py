@@ -121,12 +121,15 @@ def show_log(store: Store, *, as_json: bool) -> int:
   if as_json:
     _print_json({"uri": store.uri, "commits": [dataclasses.asdict(line) for line in lines]})
     return 0
-  from diet_tf.cli.terminal import columns_table, console
-  console().print(columns_table(
+  from diet_tf.cli.terminal import is_terminal, print_columns
+  # A program may look for the folder that the digest names.
+  num_characters = 12 if is_terminal() else None
+  print_columns(
       ["span", "parent", "created", "slots", "data", "run", "bytes"],
       [[f"{line.span} (replaced)" if line.replaced else str(line.span), _parent_text(line), line.created,
-        "-" if line.num_slots is None else f"{line.num_slots:,}", line.data[:12], line.run_id, f"{line.num_bytes:,}"]
-       for line in lines]))
+        "-" if line.num_slots is None else f"{line.num_slots:,}", line.data[:num_characters], line.run_id,
+        f"{line.num_bytes:,}"]
+       for line in lines])
   return 0
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import logging
 import os
 import re
@@ -18,6 +19,7 @@ from rich.progress import Progress as Bars
 from rich.table import Table
 from rich.text import Text
 
+from diet_tf.cli.output import byte_stream, text_stream
 from diet_tf.memory.manifest import Manifest
 from diet_tf.printable import printable
 from diet_tf.progress import PlainProgress, Progress, describe_rate
@@ -27,11 +29,6 @@ NOISY_LOGGERS = ("absl", "apache_beam", "google", "grpc", "h5py", "matplotlib", 
 
 # Log lines of native code that tell of nothing wrong: "I0000 00:00:1700000000.000000 ..." and its preamble.
 _NATIVE_CHATTER = re.compile(rb"[IW]\d{4} \d\d:\d\d|WARNING: All log messages before absl::InitializeLog")
-
-
-def console() -> Console:
-  """A rich console on standard output, for tables."""
-  return Console()
 
 
 def quiet_third_parties() -> None:
@@ -60,7 +57,7 @@ def without_native_chatter() -> Iterator[None]:
     yield  # Other packages' warnings are wanted.
     return
   ours, (reading, writing) = os.dup(2), os.pipe()
-  before, sys.stderr = sys.stderr, os.fdopen(os.dup(2), "w", buffering=1)
+  before, sys.stderr = sys.stderr, text_stream(os.dup(2), sys.stderr, closes=True)
   os.dup2(writing, 2)
   os.close(writing)
   filtering = threading.Thread(target=_copy_but_chatter, args=(reading, ours), daemon=True)
@@ -75,21 +72,42 @@ def without_native_chatter() -> Iterator[None]:
 
 
 def _copy_but_chatter(reading: int, target: int) -> None:
-  with os.fdopen(reading, "rb") as lines, os.fdopen(target, "wb", buffering=0) as output:
+  with os.fdopen(reading, "rb") as lines, byte_stream(target) as output:
     for line in lines:
       if not _NATIVE_CHATTER.match(line):
         output.write(line)
 
 
-def manifest_tables(directory: str, manifest: Manifest) -> list[Table]:
-  """What the manifest of a memory says, as tables: the memory, its recipe, its lineage and its files.
+@dataclasses.dataclass(frozen=True)
+class Pairs:
+  """Names and what they stand for, under a title.
+
+  Attributes:
+    title: what the pairs say something about.
+    rows: a name and its value, in the order in which they are shown.
+  """
+
+  title: str
+  rows: tuple[tuple[str, str], ...]
+
+  def table(self) -> Table:
+    """The pairs for a terminal."""
+    table = Table("", "", title=self.title, title_justify="left", title_style="bold", show_header=False, box=None)
+    for name, value in self.rows:
+      # As Text, since brackets in a path or a name are not markup; digests are folded rather than cut.
+      table.add_row(Text(printable(name)), Text(printable(value), overflow="fold"))
+    return table
+
+
+def manifest_pairs(directory: str, manifest: Manifest) -> list[Pairs]:
+  """What the manifest of a memory says: of the memory, its recipe, its lineage and its files.
 
   Args:
     directory: folder or URI of the memory, as it is shown.
     manifest: the memory's manifest.
   """
   claim = manifest.claim()
-  memory = _pairs("memory", [
+  memory = Pairs("memory", (
       ("folder", directory), ("digest", manifest.digest), ("span", str(manifest.span)),
       ("slots", f"{manifest.num_slots:,}"), ("examples seen", f"{manifest.num_examples_seen:,}"),
       ("examples per slot", f"{manifest.num_examples_seen / max(1, manifest.num_slots):,.1f}"),
@@ -98,27 +116,53 @@ def manifest_tables(directory: str, manifest: Manifest) -> list[Table]:
       ("budget", ", ".join(f"{name} {value}" for name, value in manifest.budget.items())),
       ("privacy", claim.users_text()), ("ids", claim.hashing_text()),
       ("feature spec", manifest.feature_spec_digest), ("settings", manifest.settings_digest),
-      ("made with", ", ".join(f"{name} {version}" for name, version in manifest.versions.items()))])
+      ("made with", ", ".join(f"{name} {version}" for name, version in manifest.versions.items()))))
   recipe = manifest.recipe
   multipliers = recipe.step_multipliers
   learned = f"{len(multipliers)}, from {min(multipliers):.3g} to {max(multipliers):.3g}" if multipliers else "none"
-  how = _pairs("recipe", [
+  how = Pairs("recipe", (
       ("batch size", str(recipe.batch_size)), ("epochs", str(recipe.epochs)), ("order", recipe.order),
       ("Adam", f"beta_1 {recipe.beta_1}, beta_2 {recipe.beta_2}, epsilon {recipe.epsilon}"),
       ("learning rates", ", ".join(f"{group} {rate:.3g}" for group, rate in recipe.learning_rates.items())),
-      ("step multipliers", learned)])
-  lineage = _pairs("lineage (span, digest)", [(str(entry["span"]), str(entry["digest"])) for entry in manifest.lineage])
-  shards = _pairs("files (records, SHA-256)", [(shard.name, f"{shard.num_records:,}  {shard.sha256}")
-                                               for shard in manifest.shards])
+      ("step multipliers", learned)))
+  lineage = Pairs("lineage (span, digest)",
+                  tuple((str(entry["span"]), str(entry["digest"])) for entry in manifest.lineage))
+  shards = Pairs("files (records, SHA-256)", tuple((shard.name, f"{shard.num_records:,}  {shard.sha256}")
+                                                   for shard in manifest.shards))
   return [memory, how, lineage, shards]
 
 
-def _pairs(title: str, rows: list[tuple[str, str]]) -> Table:
-  table = Table("", "", title=title, title_justify="left", title_style="bold", show_header=False, box=None)
-  for name, value in rows:
-    # As Text, since brackets in a path or a name are not markup; digests are folded rather than cut.
-    table.add_row(Text(printable(name)), Text(printable(value), overflow="fold"))
-  return table
+def print_pairs(sections: Sequence[Pairs]) -> None:
+  """Prints pairs on standard output: as tables in a terminal, and otherwise each on a line, with a tab in between."""
+  if is_terminal():
+    Console().print(*(section.table() for section in sections), sep="\n")
+    return
+  for number, section in enumerate(sections):
+    print(*([""] if number else []), section.title, *map(_tab_separated, section.rows), sep="\n")
+
+
+def print_columns(names: Sequence[str], rows: Sequence[Sequence[str]], whole: Collection[str] = ()) -> None:
+  """Prints rows on standard output: as a table in a terminal, and otherwise each on a line, with tabs between cells.
+
+  Args:
+    names: the names of the columns.
+    rows: the texts of the cells, row by row, in the order of `names`.
+    whole: names of the columns whose cells are never broken into lines; in a narrow terminal the others are.
+  """
+  if is_terminal():
+    Console().print(columns_table(names, rows, whole))
+  else:
+    print(*map(_tab_separated, [names, *rows]), sep="\n")
+
+
+def is_terminal() -> bool:
+  """Whether a person looks at standard output; a program that reads it wants whole cells, and no blanks around them."""
+  return sys.stdout is not None and sys.stdout.isatty()
+
+
+def _tab_separated(cells: Sequence[str]) -> str:
+  """A line with a tab between its cells, and a dash for one that is empty."""
+  return "\t".join(printable(cell).replace("\t", "\\t").replace("\n", "\\n") or "-" for cell in cells)
 
 
 def columns_table(names: Sequence[str], rows: Sequence[Sequence[str]], whole: Collection[str] = ()) -> Table:
