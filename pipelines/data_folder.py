@@ -7,6 +7,7 @@ import os
 
 from diet_tf.config.config import Config
 from diet_tf.io import files
+from diet_tf.io.path_patterns import escaped
 from diet_tf.log.settings import LogSettings
 
 
@@ -19,7 +20,8 @@ def with_data_dir(config: Config, data_dir: str) -> Config:
   """
 
   def located(path: str) -> str:
-    return path if files.is_remote(path) or os.path.isabs(path) else files.join(data_dir, path)
+    # The folder is a place, of which nothing is a pattern.
+    return path if files.is_remote(path) or os.path.isabs(path) else files.join(escaped(data_dir), path)
 
   joins = tuple(dataclasses.replace(join, pattern=located(join.pattern)) for join in config.log.joins)
   log: LogSettings = dataclasses.replace(config.log, pattern=located(config.log.pattern), joins=joins)

@@ -84,21 +84,6 @@ def is_folder(path: str) -> bool:
   return bool(gfile.isdir(path))
 
 
-def glob(pattern: str) -> list[str]:
-  """The sorted paths that match a pattern; empty if there are none."""
-  gfile = _gfile(pattern)
-  try:
-    paths = gfile.glob(pattern)
-  except Exception as error:
-    if type(error).__name__ != "NotFoundError":
-      raise
-    paths = []
-  if not paths and _is_s3(pattern):
-    s3.check_answered(parent(re.split(r"[*?\[]", pattern, maxsplit=1)[0] + "x"), is_folder=True)
-    paths = gfile.glob(pattern)
-  return sorted(paths)
-
-
 def size_bytes(path: str) -> int:
   """Size of a file."""
   return int(_gfile(path).stat(path).length) if is_remote(path) else os.path.getsize(path)

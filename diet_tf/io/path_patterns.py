@@ -161,5 +161,6 @@ def _expression(part: str, marks: tuple[tuple[str, str], ...]) -> re.Pattern[str
     return re.compile("".join(written), re.DOTALL)
   except re.error as error:
     raise ConfigError(part, rule="brackets in a pattern list characters, as in [abc] or [0-9].",
-                      received=f"{error}.", remedy="correct the list; a bracket that is meant is written [[].") from error
+                      received=f"{error}.",
+                      remedy="correct the list; a bracket that is meant is written [[].") from error
 

@@ -7,9 +7,9 @@ import json
 from typing import Any
 
 from diet_tf.errors import ConfigError
+from diet_tf.log.span_patterns import DATE_MARKS, SPAN_MARK, check_pattern, has_span
 from diet_tf.settings import from_json
 
-SPAN_MARK = "{SPAN}"
 # Stands in the place of a span's number for the first one that is later than the newest commit.
 AUTO_SPAN = "auto"
 FORMATS = ("csv", "parquet", "jsonl", "tfrecord")
@@ -24,7 +24,7 @@ class Join:
   A row whose key the side table does not list gets missing values.
 
   Attributes:
-    pattern: path or URI of the side table, a glob or with `{SPAN}`.
+    pattern: path or URI of the side table, as `log.pattern` is written.
     on: name of the log's column that is matched.
     key: name of the side table's column that is matched with it; None if it has the same name.
     columns: names of the columns that are added; empty adds all but the key.
@@ -45,6 +45,7 @@ class Join:
       if not getattr(self, name):
         raise ConfigError(f"join with {self.pattern!r}", rule=f"{name} is set.", received="nothing.",
                           remedy=f"set log.joins.{name}.")
+    check_pattern(f"join with {self.pattern!r}", self.pattern)
 
   @property
   def key_column(self) -> str:
@@ -56,14 +57,16 @@ class Join:
 class LogSettings:
   """The log, its spans, and the limits under which it is read.
 
-  A span is found either in the paths (`{SPAN}` in the pattern stands for its number) or, where one file holds many
-  spans, by time: a row belongs to span `floor((time - span_origin) / span_seconds)`.
+  A span is found either in the paths or, where one file holds many spans, by time: a row belongs to span
+  `floor((time - span_origin) / span_seconds)`. In paths `{SPAN}` stands for its number or for a date such as
+  2024-01-30, whose number is 20240130; `{YYYY}`, `{MM}`, `{DD}` and `{HH}` stand for the parts of a date.
 
   Attributes:
-    pattern: path or URI of the log's files; globs are expanded, `{SPAN}` stands for the span's number.
+    pattern: path or URI of the log's files, in which `*`, `?` and `[abc]` stand for characters of a name, and `{SPAN}`
+      for the span; a folder that it matches stands for the files below it.
     format: format of the log's files, one of `FORMATS`; None goes by the suffix (`.gz` may follow for csv, jsonl and
-      tfrecord).
-    delimiter: the character between the values of a CSV line.
+      tfrecord, `.bz2`, `.zst`, `.xz` and `.lz4` for csv and jsonl).
+    delimiter: the character between the values of a CSV line; None takes a tab for `.tsv` and a comma for all else.
     newlines_in_values: whether quoted CSV values may hold line breaks; such files are not split between workers.
     span_column: name of the column with the time that assigns a row to a span.
     span_seconds: length of such a span, in seconds.
@@ -80,7 +83,7 @@ class LogSettings:
 
   pattern: str
   format: str | None = None
-  delimiter: str = ","
+  delimiter: str | None = None
   newlines_in_values: bool = False
   span_column: str | None = None
   span_seconds: float | None = None
@@ -96,7 +99,8 @@ class LogSettings:
   def __post_init__(self) -> None:
     _check_format("log", self.format)
     self._check_span()
-    _require(len(self.delimiter) == 1, "log.delimiter", "it is one character.", self.delimiter)
+    _require(self.delimiter is None or len(self.delimiter) == 1, "log.delimiter", "it is one character.",
+             self.delimiter)
     _require(0 <= self.max_quarantine_share <= 1, "log.max_quarantine_share", "it is a share in [0, 1].",
              self.max_quarantine_share)
     for name in ("broadcast_limit_bytes", "max_quarantine_rows"):
@@ -106,8 +110,10 @@ class LogSettings:
 
   def _check_span(self) -> None:
     _require(bool(self.pattern), "log.pattern", "it is the path of the log.", self.pattern)
-    by_path, by_time = SPAN_MARK in self.pattern, self.span_column is not None
-    _require(by_path != by_time, "log", f"spans come either from {SPAN_MARK} in the pattern or from span_column.",
+    check_pattern("log.pattern", self.pattern)
+    by_path, by_time = has_span(self.pattern), self.span_column is not None
+    _require(by_path != by_time, "log", f"spans come either from {SPAN_MARK} or the parts of a date "
+             f"({', '.join(DATE_MARKS)}) in the pattern, or from span_column.",
              f"pattern {self.pattern!r}, span_column {self.span_column!r}")
     _require(by_time == (self.span_seconds is not None), "log.span_seconds", "it is set together with span_column.",
              self.span_seconds)

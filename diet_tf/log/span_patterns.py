@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import datetime
 import re
+import urllib.parse
 from collections.abc import Mapping
 
 from diet_tf.errors import ConfigError, DataError
@@ -108,15 +109,13 @@ def _number_of_date(path: str, parts: list[int]) -> int:
 
 
 def partition_values(path: str) -> Mapping[str, str]:
-  """The columns that a path's folders give, as in `dt=2024-01-30/hour=03/part-0.parquet`; the missing is empty."""
+  """The columns that a path's folders give, as in `dt=2024-01-30/hour=03/part-0.parquet`; the missing is empty.
+
+  Characters that paths cannot hold are %XX there, as Spark and Hive write them.
+  """
   found = {}
   for name in path.split("/")[:-1]:
     column, equals, value = name.partition("=")
     if column and equals:
-      found[_unquoted(column)] = "" if value == MISSING_PARTITION else _unquoted(value)
+      found[urllib.parse.unquote(column)] = "" if value == MISSING_PARTITION else urllib.parse.unquote(value)
   return found
-
-
-def _unquoted(text: str) -> str:
-  """A name or value as writers of partitioned tables have it: characters that paths cannot hold are %XX there."""
-  return re.sub(r"%([0-9A-Fa-f]{2})", lambda found: chr(int(found[1], 16)), text)

@@ -9,10 +9,12 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from diet_tf.errors import ConfigError, DataError
-from diet_tf.io import files
-from diet_tf.log import encoding
-from diet_tf.log.settings import SPAN_MARK, LogSettings
-from tfx_components.log_gen import columns, pieces, plan, sources
+from diet_tf.io import files, path_patterns
+from diet_tf.io.path_patterns import escaped
+from diet_tf.log import encoding, span_patterns
+from diet_tf.log.settings import LogSettings
+from diet_tf.log.span_patterns import SPAN_MARK
+from tfx_components.log_gen import columns, file_kinds, pieces, plan, sources
 
 DELIMITERS = (",", "\t", ";", "|")
 # How many files are sampled: of the first, the middle and the last span.
@@ -126,9 +128,10 @@ def _matching_paths(entry: str) -> list[str]:
   if files.is_folder(entry):
     names = [name for name in files.files_below(entry)
              if not any(part.startswith((".", "_")) for part in name.split("/"))]
-    known = tuple(sources.SUFFIXES)
-    return [files.join(entry, name) for name in names if name.lower().removesuffix(".gz").endswith(known)]
-  return [path for path in files.glob(entry.replace(SPAN_MARK, "*")) if not files.is_folder(path)]
+    return [files.join(entry, name) for name in file_kinds.with_known_suffix(names)]
+  # A shell hands on the names of files, in which nothing is a pattern.
+  found = [entry] if files.exists(entry) else span_patterns.all_paths(entry)
+  return [path for match in found for path in file_kinds.data_files(match)]
 
 
 def guess_pattern(paths: Sequence[str]) -> str:
@@ -160,11 +163,11 @@ def _pattern_of_one(path: str) -> str:
   name_start = len(path) - len(path.rpartition("/")[2])
   found = [match for match in _DIGITS.finditer(path) if match.start() >= name_start]
   if not found or _DATE.search(path):
-    return path
-  last = found[-1]
-  beside = files.glob(path[:last.start()] + "*" + path[last.end():])
+    return escaped(path)
+  before, after = escaped(path[:found[-1].start()]), escaped(path[found[-1].end():])
+  beside = path_patterns.glob(f"{before}*{after}")
   is_one_of_many = sum(_DIGITS.sub("0", other) == _DIGITS.sub("0", path) for other in beside) > 1
-  return path[:last.start()] + SPAN_MARK + path[last.end():] if is_one_of_many else path
+  return before + SPAN_MARK + after if is_one_of_many else escaped(path)
 
 
 def _span_place(path: str, varying: Sequence[int]) -> int:
@@ -176,14 +179,9 @@ def _span_place(path: str, varying: Sequence[int]) -> int:
 
 
 def _with_marks(path: str, marks: Mapping[int, str]) -> str:
-  place = -1
-
-  def fill(match: re.Match[str]) -> str:
-    nonlocal place
-    place += 1
-    return marks.get(place, match.group())
-
-  return _DIGITS.sub(fill, path)
+  texts, numbers = _DIGITS.split(path), _DIGITS.findall(path)
+  filled = [marks.get(place, number) for place, number in enumerate(numbers)]
+  return "".join(escaped(text) + number for text, number in zip(texts, [*filled, ""]))
 
 
 def sampled_paths(log_files: LogFiles) -> list[str]:

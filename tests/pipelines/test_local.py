@@ -6,7 +6,7 @@ import shutil
 
 import pytest
 
-from diet_tf.config.config import load_config
+from diet_tf.config.config import build_config, load_config
 from diet_tf.errors import ConfigError, DataError, StoreError
 from diet_tf.memory.manifest import read_manifest
 from diet_tf.store.store import Store
@@ -15,6 +15,7 @@ from pipelines import command_line, local
 from pipelines.data_folder import with_data_dir
 from pipelines.workspace import SpanRecord, Workspace
 from tests.diet_tf.small_report import make_result
+from tfx_components.log_gen.plan import available_spans
 
 
 def digests(folder: pathlib.Path) -> dict[str, str]:
@@ -153,6 +154,16 @@ def test_paths_are_relative_to_the_data_dir(tiny_log):
   log = with_data_dir(config, "gs://logs/shop").log
   assert log.pattern == "gs://logs/shop/span-{SPAN}.csv"
   assert [join.pattern for join in log.joins] == ["gs://logs/shop/users.csv", "gs://bucket/items.csv", "/data/more.csv"]
+
+
+def test_nothing_in_the_name_of_the_data_dir_is_a_pattern(tmp_path):
+  for name in ("logs[1]", "logs1", "we[1]rd ?*", "we1rd ab"):
+    (tmp_path / name).mkdir()
+    (tmp_path / name / f"span-{len(name)}.csv").write_text("click\n1\n")
+  config = build_config({"name": "x", "log": {"pattern": "span-{SPAN}.csv"}, "features": {
+      "label": "click", "fields": [{"name": "user", "hash": 8}]}})
+  for name in ("logs[1]", "logs1", "we[1]rd ?*", "we1rd ab"):
+    assert available_spans(with_data_dir(config, str(tmp_path / name)).log) == [len(name)]
 
 
 def test_records_of_spans(tmp_path):

@@ -9,7 +9,7 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from diet_tf.io import files, records
+from diet_tf.io import files, path_patterns, records
 from diet_tf.log.examples import example_dataset, write_example_shard
 from diet_tf.log.features import FeatureSpec, Field, Label
 from tfx_components.log_gen import spill
@@ -42,11 +42,11 @@ def test_content_is_read_as_it_was_written(elsewhere, uri, size):
 
 def look_around(uri: str) -> dict[str, object]:
   before = {"exists": files.exists(uri), "folder": files.is_folder(uri), "names": files.names_in(uri),
-            "glob": files.glob(f"{uri}/*.json")}
+            "glob": path_patterns.glob(f"{uri}/*.json")}
   for name in ("b.json", "a.json", "deep/c.txt"):
     files.write_atomically(files.join(uri, name), name.encode())
   after = {"exists": files.exists(uri), "folder": files.is_folder(uri), "names": files.names_in(uri),
-           "glob": files.glob(f"{uri}/*.json"), "below": files.files_below(uri),
+           "glob": path_patterns.glob(f"{uri}/*.json"), "below": files.files_below(uri),
            "file is a folder": files.is_folder(f"{uri}/a.json"), "no file": files.exists(f"{uri}/a")}
   files.rename(f"{uri}/a.json", f"{uri}/b.json")
   files.remove_if_there(f"{uri}/deep/c.txt")

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import codecs
 import csv
-import gzip
-import zlib
 from collections.abc import Iterator, Sequence
 
 import numpy as np
@@ -16,7 +14,8 @@ from diet_tf.errors import DataError
 from tfx_components.log_gen import columns as columns_lib
 from tfx_components.log_gen import pieces, quarantine
 from tfx_components.log_gen.columns import Column
-from tfx_components.log_gen.pieces import Block, Parsed, Piece, Rejected, damaged, open_lines, read_lines
+from tfx_components.log_gen.file_kinds import damaged, decompressing, open_lines
+from tfx_components.log_gen.pieces import Block, Parsed, Piece, Rejected, read_lines
 
 
 def csv_header(path: str, delimiter: str) -> tuple[tuple[str, ...], int]:
@@ -25,11 +24,8 @@ def csv_header(path: str, delimiter: str) -> tuple[tuple[str, ...], int]:
   Raises:
     DataError: if there is no header, or a name twice.
   """
-  try:
-    with open_lines(path) as stream:
-      line = stream.readline()
-  except (EOFError, gzip.BadGzipFile, zlib.error) as error:
-    raise damaged(path, "gzip", error) from error
+  with decompressing(path), open_lines(path) as stream:
+    line = stream.readline()
   text = line.removeprefix(codecs.BOM_UTF8)
   try:
     names = next(csv.reader([text.decode().rstrip("\r\n")], delimiter=delimiter, strict=True), [])
@@ -117,7 +113,7 @@ def _read_csv_stream(piece: Piece, only: frozenset[str] | None) -> Iterator[Bloc
     return "skip"
 
   try:
-    with open_lines(piece.path) as stream:
+    with decompressing(piece.path), open_lines(piece.path) as stream:
       stream.readline()
       reader = pa_csv.open_csv(
           stream, pa_csv.ReadOptions(use_threads=False, column_names=list(piece.names), block_size=pieces.BLOCK_BYTES),

@@ -11,7 +11,8 @@ import pyarrow.parquet as pq
 
 from diet_tf.io import files
 from tfx_components.log_gen import columns as columns_lib
-from tfx_components.log_gen.pieces import BLOCK_ROWS, Block, Piece, damaged
+from tfx_components.log_gen.file_kinds import damaged
+from tfx_components.log_gen.pieces import BLOCK_ROWS, Block, Piece
 
 
 def open_parquet(path: str) -> BinaryIO:

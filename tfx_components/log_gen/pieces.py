@@ -4,22 +4,15 @@ from __future__ import annotations
 
 import codecs
 import dataclasses
-import gzip
 import re
-import zlib
 from collections.abc import Callable, Iterator
-from typing import BinaryIO, cast
 
 import numpy as np
 
-from diet_tf.errors import DataError
-from diet_tf.io import files
-from diet_tf.log.settings import FORMATS
 from tfx_components.log_gen import columns as columns_lib
+from tfx_components.log_gen import file_kinds
 from tfx_components.log_gen.columns import Column
 
-SUFFIXES = {".csv": "csv", ".parquet": "parquet", ".pq": "parquet", ".jsonl": "jsonl", ".ndjson": "jsonl",
-            ".json": "jsonl", ".tfrecord": "tfrecord", ".tfrecords": "tfrecord"}
 BLOCK_BYTES = 8 << 20
 BLOCK_ROWS = 65_536
 _WHOLE_FILE = 1 << 62
@@ -76,73 +69,27 @@ class Block:
     return len(self.records)
 
 
-def format_of(path: str, declared: str | None) -> str:
-  """The declared format, or the one of the path's suffix.
-
-  Raises:
-    DataError: if neither says.
-  """
-  if declared:
-    return declared
-  name = path.lower().rpartition("/")[2].removesuffix(".gz")
-  for suffix, known in SUFFIXES.items():
-    if name.endswith(suffix):
-      return known
-  raise DataError(path, rule=f"the format is declared, or the suffix is one of {', '.join(SUFFIXES)} (.gz may follow).",
-                  received=f"the name {path.rpartition('/')[2]!r} and no format.",
-                  remedy=f"set log.format (or the join's format) to one of {', '.join(FORMATS)}.")
-
-
-def is_compressed(path: str) -> bool:
-  """Whether the file is read through gzip."""
-  return path.lower().endswith(".gz")
-
-
-def open_lines(path: str) -> BinaryIO:
-  """A binary stream over the lines of a file, decompressed."""
-  stream = files.open_to_read(path)
-  return cast(BinaryIO, _GzipFile(stream)) if is_compressed(path) else stream
-
-
-class _GzipFile(gzip.GzipFile):
-  """A gzip stream that closes the file below it, which `gzip` leaves open."""
-
-  def __init__(self, below: BinaryIO) -> None:
-    super().__init__(fileobj=below)
-    self._below = below
-
-  def close(self) -> None:
-    super().close()
-    self._below.close()
-
-
-def damaged(path: str, kind: str, error: Exception) -> DataError:
-  """The error for a file that is not what its name or the settings say."""
-  return DataError(path, rule=f"it is a complete {kind} file.", received=str(error).splitlines()[0][:300],
-                   remedy="write the file again, or declare the right format.")
-
-
 def _line_blocks(piece: Piece) -> Iterator[bytes]:
   """Whole lines in blocks of about `BLOCK_BYTES`, each ending with a line feed."""
-  try:
-    with open_lines(piece.path) as stream:
-      position = piece.start
-      if piece.start:
-        # The line that reaches over the start belongs to the piece before.
+  with file_kinds.decompressing(piece.path), file_kinds.open_lines(piece.path) as stream:
+    position = piece.start
+    if piece.start:
+      # The line that reaches over the start belongs to the piece before.
+      if file_kinds.is_compressed(piece.path):
+        stream.read(piece.start - 1)
+      else:
         stream.seek(piece.start - 1)
-        position += len(stream.readline()) - 1
-      while position < piece.stop:
-        data = stream.read(min(BLOCK_BYTES, piece.stop - position))
-        if not data:
-          return
-        rest = b"" if data.endswith(b"\n") else stream.readline()
-        at_start = position == 0
-        position += len(data) + len(rest)
-        data = data.removeprefix(codecs.BOM_UTF8) if at_start else data
-        data = data + rest if rest else data
-        yield data if data.endswith(b"\n") else data + b"\n"
-  except (EOFError, gzip.BadGzipFile, zlib.error) as error:
-    raise damaged(piece.path, "gzip", error) from error
+      position += len(stream.readline()) - 1
+    while position < piece.stop:
+      data = stream.read(min(BLOCK_BYTES, piece.stop - position))
+      if not data:
+        return
+      rest = b"" if data.endswith(b"\n") else stream.readline()
+      at_start = position == 0
+      position += len(data) + len(rest)
+      data = data.removeprefix(codecs.BOM_UTF8) if at_start else data
+      data = data + rest if rest else data
+      yield data if data.endswith(b"\n") else data + b"\n"
 
 
 Rejected = list[tuple[int, str, str]]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import re
 from collections.abc import Iterable, Sequence
 
 import numpy as np
@@ -11,9 +10,10 @@ import pyarrow.parquet as pq
 
 from diet_tf.errors import DataError
 from diet_tf.io import files
+from diet_tf.log import span_patterns
 from diet_tf.log.features import FeatureSpec
-from diet_tf.log.settings import SPAN_MARK, Join, LogSettings
-from tfx_components.log_gen import sources
+from diet_tf.log.settings import Join, LogSettings
+from tfx_components.log_gen import file_kinds, sources
 from tfx_components.log_gen.join import JoinPlan
 from tfx_components.log_gen.read_columns import check_columns
 from tfx_components.log_gen.rows import SpanWindow
@@ -29,7 +29,7 @@ def available_spans(settings: LogSettings) -> list[int]:
   """The numbers of the log's spans, ascending: from the paths, or from the time column (which is read whole)."""
   window = SpanWindow.of(settings)
   if window is None:
-    return sorted(_paths_by_span(settings.pattern))
+    return sorted(span_patterns.paths_by_span(settings.pattern))
   found: set[int] = set()
   for piece in log_pieces(settings, span_paths(settings.pattern, None), None):
     for block in sources.read_blocks(piece, [window.column]):
@@ -41,63 +41,30 @@ def available_spans(settings: LogSettings) -> list[int]:
 
 
 def span_paths(pattern: str, span: int | None) -> list[str]:
-  """The files of a span, sorted.
+  """The files of a span, sorted; a folder that the pattern matches stands for the files of data below it.
 
   Args:
-    pattern: path or glob, with `{SPAN}` where the span's number stands.
-    span: its number; ignored where the pattern has no `{SPAN}`.
+    pattern: path or pattern, with what stands for the span.
+    span: its number; None, or any number where the pattern has nothing that stands for it, takes all.
 
   Raises:
     DataError: if there are none.
   """
-  if SPAN_MARK not in pattern or span is None:
-    paths = _glob(pattern)
-    if not paths:
+  if span is None or not span_patterns.has_span(pattern):
+    found = span_patterns.all_paths(pattern)
+    if not found:
       raise DataError(pattern, rule="the path matches at least one file.", received="no file.",
                       remedy="check the path, and that the data is there.")
-    return paths
-  by_span = _paths_by_span(pattern)
-  if span not in by_span:
-    known = ", ".join(map(str, sorted(by_span)[-_MAX_NAMED:])) or "none"
-    raise DataError(f"span {span}", rule=f"at least one file matches {pattern}.",
-                    received=f"no file of this span; the newest spans there: {known}.",
-                    remedy="wait for the span's files, or correct the pattern or the span.")
-  return by_span[span]
-
-
-def _paths_by_span(pattern: str) -> dict[int, list[str]]:
-  expression = re.compile(_expression(pattern))
-  found: dict[int, list[str]] = {}
-  for path in _glob(pattern.replace(SPAN_MARK, "*")):
-    if match := expression.fullmatch(path):
-      found.setdefault(int(match["span"]), []).append(path)
-  return found
-
-
-def _expression(pattern: str) -> str:
-  """The pattern as a regular expression with the group `span`; a second `{SPAN}` must be the same digits."""
-  tokens = re.findall(r"\{SPAN\}|\[[^\]]+\]|\*|\?|.", pattern)
-  seen, parts = False, []
-  for token in tokens:
-    if token == SPAN_MARK:
-      parts.append("(?P=span)" if seen else r"(?P<span>\d+)")
-      seen = True
-    elif token == "*":
-      parts.append("[^/]*")
-    elif token == "?":
-      parts.append("[^/]")
-    else:
-      parts.append(token if len(token) > 1 else re.escape(token))
-  return "".join(parts)
-
-
-def _glob(pattern: str) -> list[str]:
-  paths = files.glob(pattern)
-  if not pattern.startswith("./"):
-    # For a pattern without a folder the paths come back below "./", which the pattern would not match.
-    paths = [path.removeprefix("./") for path in paths]
-  visible = [path for path in paths if not path.rpartition("/")[2].startswith(("_", "."))]
-  return [path for path in visible if not files.is_folder(path)]
+  else:
+    by_span = span_patterns.paths_by_span(pattern)
+    if span not in by_span:
+      known = ", ".join(map(str, sorted(by_span)[-_MAX_NAMED:])) or "none"
+      raise DataError(f"span {span}", rule=f"at least one file matches {pattern}.",
+                      received=f"no file of this span; the newest spans there: {known}.",
+                      remedy="wait for the span's files, or correct the pattern or the span.")
+    found = by_span[span]
+  file_kinds.check_no_table(found[0])
+  return [path for entry in found for path in file_kinds.data_files(entry)]
 
 
 def log_pieces(settings: LogSettings, paths: Sequence[str], span: int | None) -> list[Piece]:
@@ -128,9 +95,11 @@ def _pieces(paths: Sequence[str], declared: str | None, settings: LogSettings, w
 
 def _text_pieces(path: str, kind: str, settings: LogSettings) -> list[Piece]:
   start, common = 0, Piece(0, path, kind)
+  file_kinds.check_content(path, kind)
   if kind == "csv":
-    names, start = sources.csv_header(path, settings.delimiter)
-    common = Piece(0, path, kind, names=names, delimiter=settings.delimiter, before=1,
+    delimiter = file_kinds.delimiter_of(path, settings.delimiter)
+    names, start = sources.csv_header(path, delimiter)
+    common = Piece(0, path, kind, names=names, delimiter=delimiter, before=1,
                    newlines_in_values=settings.newlines_in_values)
   if sources.is_compressed(path) or common.newlines_in_values:
     return [dataclasses.replace(common, start=start)]

@@ -11,9 +11,10 @@ from collections.abc import Callable, Iterator, Sequence
 import pyarrow.parquet as pq
 
 from tfx_components.log_gen.csv_files import csv_header, read_csv
+from tfx_components.log_gen.file_kinds import SUFFIXES, format_of, is_compressed, readable
 from tfx_components.log_gen.json_line_files import read_jsonl
 from tfx_components.log_gen.parquet_files import open_parquet, read_parquet
-from tfx_components.log_gen.pieces import SUFFIXES, Block, Piece, format_of, is_compressed
+from tfx_components.log_gen.pieces import Block, Piece
 from tfx_components.log_gen.tfrecord_files import read_tfrecord
 
 __all__ = ["SUFFIXES", "Block", "Piece", "csv_header", "file_columns", "format_of", "is_compressed", "open_parquet",
@@ -41,6 +42,7 @@ def read_blocks(piece: Piece, only: Sequence[str] | None = None) -> Iterator[Blo
     only: the columns to read; None reads all. A column that is not there is left out.
 
   Raises:
-    DataError: if the file is damaged as a whole.
+    DataError: if the file is damaged as a whole, is gone, or may not be read.
   """
-  yield from _READERS[piece.format](piece, None if only is None else frozenset(only))
+  with readable(piece.path):
+    yield from _READERS[piece.format](piece, None if only is None else frozenset(only))

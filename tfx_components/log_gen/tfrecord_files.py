@@ -12,13 +12,16 @@ from diet_tf.io import files
 from tfx_components.log_gen import columns as columns_lib
 from tfx_components.log_gen import quarantine
 from tfx_components.log_gen.columns import Column
-from tfx_components.log_gen.pieces import BLOCK_ROWS, Block, Parsed, Piece, columns_of_rows, damaged, is_compressed
+from tfx_components.log_gen.file_kinds import damaged, is_compressed
+from tfx_components.log_gen.pieces import BLOCK_ROWS, Block, Parsed, Piece, columns_of_rows
 
 
 def read_tfrecord(piece: Piece, only: frozenset[str] | None) -> Iterator[Block]:
   """The blocks of a piece; `only` names the columns to read, None reads all."""
   compression = "GZIP" if is_compressed(piece.path) else ""
   done = 0
+  with files.open_to_read(piece.path):
+    pass  # TensorFlow calls a file that is gone, or that may not be read, a damaged one.
   try:
     dataset = tf.data.TFRecordDataset(files.prepared(piece.path), compression).batch(BLOCK_ROWS // 4)
     for serialized in dataset.as_numpy_iterator():
