@@ -296,8 +296,11 @@ def test_empty_span(log):
   with pytest.raises(DataError, match="span 1 of .*no row"):
     log.generate()
   (log.folder / "log-1.csv").unlink()
-  (log.folder / "log-1.jsonl").write_text("")
+  (log.folder / "log-1.jsonl").write_text("\n")
   with pytest.raises(DataError, match="span 1 of .*no row"):
+    log.generate(log.settings("log-{SPAN}.jsonl"))
+  (log.folder / "log-1.jsonl").write_text("")
+  with pytest.raises(DataError, match="log-1.jsonl: .*the file is empty"):
     log.generate(log.settings("log-{SPAN}.jsonl"))
 
 
