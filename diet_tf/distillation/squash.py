@@ -19,7 +19,7 @@ import numpy as np
 
 from diet_tf.errors import ConfigError, DataError
 from diet_tf.log.encoded_rows import EncodedRows, RowStream
-from diet_tf.log.features import MISSING_ID
+from diet_tf.log.features import MAX_IDS_PER_SLOT, MISSING_ID
 from diet_tf.log.hashing import mix
 from diet_tf.memory.slots import Slots
 from diet_tf.progress import Progress, silent
@@ -60,6 +60,10 @@ class SquashSettings:
       if getattr(self, name) < 1:
         raise ConfigError(f"squash.{name}", rule="is at least 1.", received=str(getattr(self, name)),
                           remedy="raise it.")
+    if self.ids_per_slot > MAX_IDS_PER_SLOT:
+      raise ConfigError("squash.ids_per_slot", rule=f"is at most {MAX_IDS_PER_SLOT:,}.",
+                        received=str(self.ids_per_slot),
+                        remedy="lower it; a field may have an ids_per_slot of its own.")
     if not 0 <= self.influence_exponent <= 2:
       raise ConfigError("squash.influence_exponent", rule="lies in [0, 2].", received=str(self.influence_exponent),
                         remedy="use 0 to ignore influence, or 0.5.")

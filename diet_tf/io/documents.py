@@ -15,6 +15,8 @@ from diet_tf.io.json_files import read_json
 from diet_tf.io.shapes import Place, shaped
 
 REMEDY = "restore the file from a copy, or make it again from the spans; do not edit it by hand."
+# Counts are kept in arrays of int64 too.
+MAX_COUNT = (1 << 63) - 1
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 _HEADER = ("format_name", "format_version")
 
@@ -150,8 +152,8 @@ def damaged(subject: str, rule: str, received: str) -> FormatError:
 
 
 def is_count(value: Any) -> bool:
-  """Whether a value of a document is an integer of at least 0."""
-  return isinstance(value, int) and not isinstance(value, bool) and value >= 0
+  """Whether a value of a document is an integer in [0, 2^63)."""
+  return isinstance(value, int) and not isinstance(value, bool) and 0 <= value <= MAX_COUNT
 
 
 def is_sha256(value: Any) -> bool:

@@ -14,6 +14,7 @@ import io
 import os
 import re
 import shutil
+import stat
 import sys
 import uuid
 from collections.abc import Iterator
@@ -118,6 +119,7 @@ def read_bytes(path: str) -> bytes:
 
   Raises:
     FileNotFoundError: it is missing.
+    OSError: it is no file, see `open_to_read`.
     StoreError: on S3, it cannot be read.
   """
   with open_to_read(path) as stream:
@@ -125,8 +127,14 @@ def read_bytes(path: str) -> bytes:
 
 
 def open_to_read(path: str) -> BinaryIO:
-  """A seekable, buffered binary stream over the file; raises as `read_bytes` does."""
+  """A seekable, buffered binary stream over the file; raises as `read_bytes` does.
+
+  Raises:
+    OSError: a local path leads to a pipe, a socket or a device, of which some never answer and others never end.
+  """
   if not is_remote(path):
+    if not _ends(path):
+      raise OSError(errno.EINVAL, "a pipe, a socket or a device, where a file is wanted", path)
     return open(path, "rb", buffering=_CHUNK_BYTES)
   gfile = _gfile(path)
   if _is_s3(path) and not gfile.exists(path) and not s3.check_answered(path, is_folder=False):
@@ -160,6 +168,11 @@ def num_bytes(path: str) -> int:
 def num_bytes_below(path: str) -> int:
   """The size of a file, or of all files below a folder."""
   return sum(num_bytes(join(path, below)) for below in files_below(path)) if is_folder(path) else num_bytes(path)
+
+
+def _ends(path: str) -> bool:
+  mode = os.stat(path).st_mode
+  return stat.S_ISREG(mode) or stat.S_ISDIR(mode)
 
 
 def is_plain_path(path: str) -> bool:

@@ -13,6 +13,10 @@ from diet_tf.io import files
 _REMEDY = "restore the file, or run the span again."
 # A manifest with a closed vocabulary of a million values has about 30 MiB.
 MAX_FILE_BYTES = 64 << 20
+# Of small values a text holds so many that they take twenty times its bytes, once they are objects.
+MAX_VALUES = 8_000_000
+# An integer of 64 bits, with its sign.
+_MAX_DIGITS = 20
 
 
 def write_json(path: str, value: Any) -> None:
@@ -35,7 +39,8 @@ def read_json(path: str, remedy: str = _REMEDY) -> Any:
     remedy: sentence that says what to do if the file is not readable.
 
   Raises:
-    FormatError: it is missing, larger than `MAX_FILE_BYTES`, nested too deeply, or no JSON in UTF-8.
+    FormatError: it is missing, larger than `MAX_FILE_BYTES`, of more than `MAX_VALUES` values, nested too deeply, or no
+      JSON in UTF-8.
   """
   with files.reading(path, remedy):
     num_bytes = files.num_bytes(path)
@@ -55,15 +60,39 @@ def parse_json(content: bytes | str, subject: str, remedy: str) -> Any:
     remedy: sentence that says what to do if the text is no JSON.
 
   Raises:
-    FormatError: it is no JSON in UTF-8, or nested too deeply.
+    FormatError: it is no JSON in UTF-8, of more than `MAX_VALUES` values, or nested too deeply. Numbers
+      beyond 64 bits are none either; NaN and infinities, which earlier releases wrote, are read as null.
   """
+  comma, bracket, brace = (",", "[", "{") if isinstance(content, str) else (b",", b"[", b"{")
+  most_values = content.count(comma) + content.count(bracket) + content.count(brace)  # type: ignore[arg-type]
+  if most_values > MAX_VALUES:
+    raise FormatError(subject, rule=f"a JSON file of ours has at most {MAX_VALUES:,} values.",
+                      received=f"about {most_values:,}.", remedy=remedy)
   try:
-    return json.loads(content)
+    return json.loads(content, parse_constant=_null, parse_int=_bounded_integer, parse_float=_finite)
   except ValueError as error:
     raise FormatError(subject, rule="the file is JSON in UTF-8.", received=f"{error}.", remedy=remedy) from error
   except RecursionError as error:
     raise FormatError(subject, rule="the file is JSON as its writer nested it.",
                       received="values that are nested too deeply.", remedy=remedy) from error
+
+
+def _bounded_integer(text: str) -> int:
+  if len(text) > _MAX_DIGITS:
+    raise ValueError(f"a number of {len(text):,} digits has no place in a file of ours")
+  return int(text)
+
+
+def _finite(text: str) -> float:
+  value = float(text)
+  if math.isinf(value):
+    raise ValueError(f"{text[:_MAX_DIGITS]} is beyond the numbers of 64 bits")
+  return value
+
+
+def _null(name: str) -> None:
+  """What stands for NaN and infinities, as in what is written today; they are no JSON, but were written once."""
+  del name
 
 
 def without_nan(value: Any) -> Any:

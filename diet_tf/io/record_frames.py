@@ -18,16 +18,18 @@ _GZIP_WINDOW = 31
 _REMEDY = "restore the file from a copy, or make it again from the spans."
 
 
-def count_records(path: str, most_raw_bytes: int) -> tuple[int, int]:
+def count_records(path: str, most_raw_bytes: int, record_bytes: tuple[int, int] | None = None) -> tuple[int, int]:
   """The number of records in a GZIP TFRecord file, and the bytes of the uncompressed stream.
 
   Args:
     path: path or URI of the file.
     most_raw_bytes: number of uncompressed bytes beyond which the file is given up, so that a small file cannot keep its
       reader busy for hours.
+    record_bytes: numbers of bytes that the shortest and the longest record may have; another one is refused by its
+      header, before it is read. None takes records of any length.
 
   Raises:
-    FormatError: the file is damaged, cut off, or holds a longer stream.
+    FormatError: the file is damaged, cut off, holds a longer stream, or a record of another length.
   """
   num_records = num_raw_bytes = 0
   try:
@@ -35,7 +37,11 @@ def count_records(path: str, most_raw_bytes: int) -> tuple[int, int]:
       raise _damaged(path, "an empty file.")
     with files.open_to_read(path) as below, gzip.GzipFile(fileobj=below) as stream:
       while header := stream.read(HEADER_BYTES):
-        num_bytes = len(header) + int.from_bytes(header[:8], "little") + FOOTER_BYTES
+        length = int.from_bytes(header[:8], "little")
+        if record_bytes is not None and not record_bytes[0] <= length <= record_bytes[1]:
+          raise _damaged(path, f"a record of {length:,} bytes, where each has from {record_bytes[0]:,} to "
+                         f"{record_bytes[1]:,}.")
+        num_bytes = len(header) + length + FOOTER_BYTES
         num_raw_bytes += num_bytes
         if num_raw_bytes > most_raw_bytes:
           raise _damaged(path, f"more than {most_raw_bytes:,} bytes uncompressed.")

@@ -18,7 +18,7 @@ import dataclasses
 import math
 import types
 import typing
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any, NoReturn, Union
 
 from diet_tf.errors import DietError, FormatError
@@ -27,6 +27,7 @@ _NAMES = {bool: "true or false", int: "a whole number", float: "a number", str: 
 _KINDS: dict[type, str] = {dict: "an object", list: "a list", str: "the text", bool: "the truth value",
                            int: "the number", float: "the number"}
 _MAX_SHOWN_CHARACTERS = 200
+_MAX_INTEGER = (1 << 64) - 1
 
 
 class Figure:
@@ -119,9 +120,7 @@ def shaped(value: Any, shape: Any, place: Place) -> Any:
     return None if value is None else shaped(value, shape.shape, place)
   if isinstance(shape, (ListOf, MapOf)):
     _require_kind(value, list[Any] if isinstance(shape, ListOf) else dict[str, Any], place)
-    if isinstance(shape, ListOf):
-      return [shaped(item, shape.shape, place.child(number)) for number, item in enumerate(value)]
-    return {key: shaped(entry, shape.shape, place.child(key)) for key, entry in value.items()}
+    return (_items if isinstance(shape, ListOf) else _entries)(value, shape.shape, place)
   if isinstance(shape, dict):
     return _with_keys(value, shape, place)
   if dataclasses.is_dataclass(shape) and isinstance(shape, type):
@@ -132,12 +131,13 @@ def shaped(value: Any, shape: Any, place: Place) -> Any:
     return shaped(value, next(choice for choice in arguments if _may_fit(value, choice)), place)
   _require_kind(value, shape, place)
   if origin in (list, tuple, collections.abc.Sequence):
-    items = [shaped(item, arguments[0], place.child(number)) for number, item in enumerate(value)]
+    items = _items(value, arguments[0], place)
     return items if origin is list else tuple(items)
   if origin in (dict, collections.abc.Mapping):
-    return {_key(key, arguments[0], place): shaped(entry, arguments[1], place.child(key))
-            for key, entry in value.items()}
-  return _number(value, shape, place) if shape in (float, Figure) else value
+    if arguments[0] is str:
+      return _entries(value, arguments[1], place)
+    return {_key(key, place): shaped(entry, arguments[1], place.child(key)) for key, entry in value.items()}
+  return _number(value, shape, place) if shape in (int, float, Figure) else value
 
 
 def fields_of(kind: type) -> dict[str, Any]:
@@ -165,21 +165,36 @@ def _made(value: Any, kind: type, place: Place) -> Any:
     place.refuse("its values are as its writer made them.", f"{error}", error)
 
 
-def _key(key: str, shape: Any, place: Place) -> Any:
-  if shape is not int:
-    return key
+def _key(key: str, place: Place) -> int:
   if not (key.isascii() and key.removeprefix("-").isdigit() and len(key) <= 19):
     place.refuse("its keys are whole numbers.", _described(key))
   return int(key)
 
 
+def _items(values: Sequence[Any], shape: Any, place: Place) -> list[Any]:
+  if _are_plain(values, shape):
+    return list(values)
+  return [shaped(item, shape, place.child(number)) for number, item in enumerate(values)]
+
+
+def _entries(values: Mapping[str, Any], shape: Any, place: Place) -> dict[str, Any]:
+  if _are_plain(values.values(), shape):
+    return dict(values)
+  return {key: shaped(entry, shape, place.child(key)) for key, entry in values.items()}
+
+
+def _are_plain(values: Collection[Any], shape: Any) -> bool:
+  """Whether the values are of a plain shape as they are: vocabularies and learned steps have millions of them."""
+  if shape is float:
+    return all(type(value) is float and math.isfinite(value) for value in values)
+  return shape is Any or (shape is str and all(type(value) is str for value in values))
+
+
 def _number(value: Any, shape: Any, place: Place) -> Any:
   if value is None:
     return math.nan
-  try:
-    float(value)
-  except OverflowError as error:
-    place.refuse(f"it is {_named(shape)}.", "one that is too large.", error)
+  if (abs(value) > _MAX_INTEGER if isinstance(value, int) else not math.isfinite(value)):
+    place.refuse(f"it is {_named(shape)} in the range of 64 bits.", "one that is too large.")
   return value
 
 

@@ -7,9 +7,11 @@ vocabulary only ever appends (its values are carried from span to span in the me
 
 from __future__ import annotations
 
+import collections
 import dataclasses
 import hashlib
 import json
+import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -21,6 +23,11 @@ MISSING_ID = 0
 OUT_OF_VOCABULARY_ID = 1
 # Ids 0 and 1 of a vocabulary field are taken by "missing" and "out of vocabulary".
 NUM_RESERVED_VOCABULARY_IDS = 2
+# Ids are kept as int32.
+MAX_NUM_IDS = (1 << 31) - 1
+# A slot's arrays are as wide as its widest field: more than this is a fault rather than a wish.
+MAX_IDS_PER_SLOT = 4096
+MAX_FIELDS = 10_000
 
 
 @dataclasses.dataclass(frozen=True)
@@ -38,11 +45,11 @@ class Field:
   Attributes:
     name: the field's name in examples, models and memories.
     column: the column of the joined log that it is read from.
-    hash_ids: size of the id space of a hashed field.
-    vocabulary_ids: size of the id space of a vocabulary field.
+    hash_ids: size of the id space of a hashed field, from 2 to 2^31 - 1.
+    vocabulary_ids: size of the id space of a vocabulary field, from 2 to 2^31 - 1.
     vocabulary: the closed list of values, in canonical form; empty if the vocabulary grows.
     boundaries: strictly increasing bucket boundaries.
-    ids_per_slot: the most ids that a slot keeps for this field (K); None takes the memory's default.
+    ids_per_slot: the most ids that a slot keeps for this field (K), from 1 to 4,096; None takes the memory's default.
     salt: the secret that a hashed field's ids are keyed with; None hashes without one.
   """
 
@@ -71,9 +78,9 @@ class Field:
     if not all(size is None or type(size) is int for size in sizes):
       raise ConfigError(subject, rule="hash_ids, vocabulary_ids and ids_per_slot are integers.", received=f"{sizes}.",
                         remedy="write whole numbers.")
-    if self.num_ids < 2:
-      raise ConfigError(subject, rule="the id space needs at least 2 ids.", received=str(self.num_ids),
-                        remedy="raise hash_ids or vocabulary_ids.")
+    if not 2 <= self.num_ids <= MAX_NUM_IDS:
+      raise ConfigError(subject, rule=f"the id space has from 2 to {MAX_NUM_IDS:,} ids.", received=f"{self.num_ids:,}.",
+                        remedy="set hash_ids or vocabulary_ids within that.")
     if len(self.vocabulary) + NUM_RESERVED_VOCABULARY_IDS > (self.vocabulary_ids or 1 << 62):
       raise ConfigError(subject, rule="a closed vocabulary and its two reserved ids must fit in vocabulary_ids.",
                         received=f"{len(self.vocabulary)} values for {self.vocabulary_ids} ids.",
@@ -81,15 +88,18 @@ class Field:
     if len(set(self.vocabulary)) != len(self.vocabulary):
       raise ConfigError(subject, rule="the values of a vocabulary are distinct.", received="a repeated value.",
                         remedy="remove the repetition.")
+    if not all(-math.inf < boundary < math.inf for boundary in self.boundaries):
+      raise ConfigError(subject, rule="boundaries are finite numbers.", received=str(list(self.boundaries)),
+                        remedy="remove what is no number; the outermost buckets are open anyway.")
     if any(a >= b for a, b in zip(self.boundaries, self.boundaries[1:])):
       raise ConfigError(subject, rule="boundaries are strictly increasing.", received=str(list(self.boundaries)),
                         remedy="sort them and drop repetitions.")
     if self.salt is not None and self.hash_ids is None:
       raise ConfigError(subject, rule="a salt is for hashed fields.", received="a salt without hash_ids.",
                         remedy="hash the field, or leave the salt out.")
-    if self.ids_per_slot is not None and self.ids_per_slot < 1:
-      raise ConfigError(subject, rule="ids_per_slot is at least 1.", received=str(self.ids_per_slot),
-                        remedy="set it to 1 or more.")
+    if self.ids_per_slot is not None and not 1 <= self.ids_per_slot <= MAX_IDS_PER_SLOT:
+      raise ConfigError(subject, rule=f"ids_per_slot lies in [1, {MAX_IDS_PER_SLOT:,}].",
+                        received=str(self.ids_per_slot), remedy="set it within that.")
 
   @property
   def num_ids(self) -> int:
@@ -133,7 +143,10 @@ class FeatureSpec:
     if not names:
       raise ConfigError("feature spec", rule="at least one field is declared.", received="none.",
                         remedy="declare the categorical inputs of your models under features.fields.")
-    repeated = sorted({name for name in names if names.count(name) > 1})
+    if len(names) > MAX_FIELDS:
+      raise ConfigError("feature spec", rule=f"it has at most {MAX_FIELDS:,} fields.", received=f"{len(names):,}.",
+                        remedy="declare fewer of them.")
+    repeated = sorted(name for name, count in collections.Counter(names).items() if count > 1)
     if repeated:
       raise ConfigError("feature spec", rule="field names are distinct.", received=f"repeated: {repeated}.",
                         remedy="rename one of them.")

@@ -20,9 +20,10 @@ from diet_tf.io.documents import (
 )
 from diet_tf.io.record_frames import ShardInfo
 from diet_tf.io.shapes import ListOf, fields_of
-from diet_tf.log.features import FEATURE_SPEC_SHAPE, FeatureSpec
+from diet_tf.log.features import FEATURE_SPEC_SHAPE, MAX_FIELDS, MAX_IDS_PER_SLOT, FeatureSpec
 from diet_tf.memory.privacy import Claim
-from diet_tf.memory.recipe import Recipe
+from diet_tf.memory.recipe import MAX_STEPS, Recipe
+from diet_tf.printable import printable
 
 MANIFEST_NAME = "manifest.json"
 _VERSION_1 = {
@@ -33,6 +34,12 @@ _VERSION_1 = {
 # Version 1 is written where nothing of version 2 is set: a salt of the feature spec, or `users_per_id`.
 MANIFEST = DocumentFormat("diet_tf.memory", {1: _VERSION_1, 2: {**_VERSION_1, "users_per_id": list[Mapping[str, Any]]}})
 
+# A span adds one entry to the lineage: this many are hourly spans for eleven years.
+MAX_LINEAGE = 100_000
+MAX_SHARDS = 100_000
+MAX_USER_RULES = 100_000
+MAX_VERSIONS = 1000
+_MAX_SHOWN_CHARACTERS = 200
 _SHARD_NAME = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9._-]*")
 
 
@@ -159,6 +166,7 @@ class Manifest:
       FormatError: unknown format name, newer version, missing or unknown keys, a digest that does not fit, a shard
         name that is no plain file name, or counts that contradict each other.
     """
+    _require_short_lists(value, subject)
     content = MANIFEST.check(value, subject)
     del content["digest"]
     try:
@@ -178,14 +186,24 @@ class Manifest:
     return manifest
 
   def _check(self, subject: str) -> None:
-    if not all(set(entry) == {"span", "digest"} and is_count(entry["span"]) and is_sha256(entry["digest"])
-               for entry in self.lineage):
-      raise damaged(subject, "lineage names memories by span and digest.", str(self.lineage))
-    if not all(set(entry) == {"born_span", "user_field", "min_users"} and is_count(entry["born_span"])
-               and is_count(entry["min_users"]) and entry["min_users"] >= 1
-               and (entry["user_field"] is None or entry["user_field"] in self.spec().names)
-               for entry in self.users_per_id):
-      raise damaged(subject, "users_per_id names spans, fields and numbers of users.", str(self.users_per_id))
+    names = frozenset(self.spec().names)
+    user_fields = {None, *names}
+    for entry in self.lineage:
+      if not (set(entry) == {"span", "digest"} and is_count(entry["span"]) and is_sha256(entry["digest"])):
+        raise damaged(subject, "lineage names memories by span and digest.", _shown(entry))
+    for entry in self.users_per_id:
+      if not (set(entry) == {"born_span", "user_field", "min_users"} and is_count(entry["born_span"])
+              and is_count(entry["min_users"]) and entry["min_users"] >= 1
+              and isinstance(entry["user_field"], str | None) and entry["user_field"] in user_fields):
+        raise damaged(subject, "users_per_id names spans, fields and numbers of users.", _shown(entry))
+    if set(self.max_ids) != names:
+      raise damaged(subject, "max_ids has one entry per field.", _shown(sorted(self.max_ids)))
+    for name, count in self.max_ids.items():
+      if not (is_count(count) and 1 <= count <= MAX_IDS_PER_SLOT):
+        raise damaged(subject, f"max_ids of a field lies in [1, {MAX_IDS_PER_SLOT:,}].", _shown({name: count}))
+    self._check_shards(subject)
+
+  def _check_shards(self, subject: str) -> None:
     for shard in self.shards:
       if not isinstance(shard.name, str) or not _SHARD_NAME.fullmatch(shard.name):
         raise damaged(subject, "a shard is a plain file name in the manifest's own folder.", repr(shard.name))
@@ -193,17 +211,16 @@ class Manifest:
         raise damaged(subject, f"shard {shard.name} has a SHA-256 in hex.", repr(shard.sha256))
     names = [shard.name for shard in self.shards]
     if len(set(names)) != len(names):
-      raise damaged(subject, "shard names are distinct.", str(names))
-    counts = [self.span, self.num_slots, self.num_examples_seen, *self.max_ids.values()]
+      raise damaged(subject, "shard names are distinct.", _shown(names))
+    counts = [self.span, self.num_slots, self.num_examples_seen]
     for shard in self.shards:
       counts += [shard.num_bytes, shard.num_raw_bytes, shard.num_records]
-    if not all(is_count(count) for count in counts):
-      raise damaged(subject, "counts and spans are integers of at least 0.", str(counts))
+    for count in counts:
+      if not is_count(count):
+        raise damaged(subject, "counts and spans are integers of at least 0, in 63 bits.", _shown(count))
     num_records = sum(shard.num_records for shard in self.shards)
     if num_records != self.num_slots:
       raise damaged(subject, "num_slots is the sum of the shards' records.", f"{self.num_slots} for {num_records}.")
-    if tuple(self.max_ids) != self.spec().names and set(self.max_ids) != set(self.spec().names):
-      raise damaged(subject, "max_ids has one entry per field.", str(sorted(self.max_ids)))
 
 
 def read_manifest(path: str) -> Manifest:
@@ -224,6 +241,21 @@ def read_manifest(path: str) -> Manifest:
 def write_manifest(directory: str, manifest: Manifest) -> None:
   """Writes the manifest into the memory's folder, atomically; the same manifest always gives the same bytes."""
   MANIFEST.write(files.join(directory, MANIFEST_NAME), manifest.to_dict())
+
+
+def _require_short_lists(value: Mapping[str, Any], subject: str) -> None:
+  """Refuses lists that no writer makes so long, before anything in them is looked at."""
+  spec, recipe = (part if isinstance(part, Mapping) else {} for part in map(value.get, ("feature_spec", "recipe")))
+  lists = {**value, "fields": spec.get("fields"), "step_multipliers": recipe.get("step_multipliers")}
+  for key, most in (("lineage", MAX_LINEAGE), ("shards", MAX_SHARDS), ("users_per_id", MAX_USER_RULES),
+                    ("fields", MAX_FIELDS), ("step_multipliers", MAX_STEPS), ("versions", MAX_VERSIONS),
+                    ("budget", MAX_VERSIONS)):
+    if isinstance(lists.get(key), (list, Mapping)) and len(lists[key]) > most:
+      raise damaged(subject, f"{key} has at most {most:,} entries.", f"{len(lists[key]):,}.")
+
+
+def _shown(value: Any) -> str:
+  return f"{printable(repr(value), _MAX_SHOWN_CHARACTERS)}."
 
 
 def _difference(old: Mapping[str, Any], new: Mapping[str, Any]) -> str:

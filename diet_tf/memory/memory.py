@@ -221,7 +221,7 @@ def save_memory(directory: str, memory: Memory, *, num_shards: int | None = None
     raise StoreError(directory, rule="a memory is never overwritten.", received=f"the memory {already.digest[:12]} of "
                      f"span {already.span} lies there.", remedy="save to another folder, or remove the old one.")
   with files.writing(directory):
-    shards = write_slots(directory, memory.slots, memory.spec, num_shards=num_shards)
+    shards = write_slots(directory, memory.slots, memory.spec, num_shards=num_shards, max_ids=max(memory.max_ids))
     manifest = dataclasses.replace(
         memory.manifest, shards=tuple(shards), num_slots=len(memory), recipe=memory.recipe,
         feature_spec=memory.spec.to_dict(), feature_spec_digest=memory.spec.digest())
@@ -269,10 +269,15 @@ def _check_shard(directory: str, shard: ShardInfo, verify: bool) -> None:
                       remedy="put a copy in its place.")
   if not verify:
     return
-  sha256, num_bytes = files.digest(path)
-  if (sha256, num_bytes) != (shard.sha256, shard.num_bytes):
-    raise FormatError(path, rule=f"the shard has the manifest's digest {shard.sha256[:12]}, {shard.num_bytes} bytes.",
-                      received=f"digest {sha256[:12]}, {num_bytes} bytes.", remedy=remedy)
+  with files.reading(path, remedy):
+    num_bytes = files.num_bytes(path)  # First, since a file of another size is not worth a digest.
+    sha256 = files.digest(path)[0] if num_bytes == shard.num_bytes else None
+  if num_bytes != shard.num_bytes:
+    raise FormatError(path, rule=f"the shard has the manifest's {shard.num_bytes:,} bytes.",
+                      received=f"{num_bytes:,} bytes.", remedy=remedy)
+  if sha256 not in (None, shard.sha256):
+    raise FormatError(path, rule=f"the shard has the manifest's digest {shard.sha256[:12]}.",
+                      received=f"digest {sha256[:12]}.", remedy=remedy)
 
 
 def _draws(seed: int, epoch: tf.Tensor, shape: Sequence[int]) -> tf.Tensor:

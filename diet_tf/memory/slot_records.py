@@ -13,7 +13,7 @@ import tensorflow as tf
 
 from diet_tf.errors import DataError, FormatError, NumericsError
 from diet_tf.io import files
-from diet_tf.io.record_frames import ShardInfo, require_whole
+from diet_tf.io.record_frames import ShardInfo, count_records
 from diet_tf.io.records import (
   REMEDY,
   ROWS_PER_ENCODING,
@@ -34,6 +34,19 @@ _SLOT_FLOATS = {"label": "labels", "sample_weight": "sample_weights", "influence
 _SLOT_INTEGERS = {"slot_id": "slot_ids", "born_span": "born_spans", "updated_span": "updated_spans"}
 _WEIGHT_SUM_TOLERANCE = 1e-3
 _MAX_NAMED = 5
+_SLOTS_PER_PARSING = 4096
+
+# What a file may unpack to, and what its slots may take in memory, in multiples of its own bytes. Memories of real logs
+# unpack to 2 to 5 times their bytes and take 1 to 7 times; what is free lets small and regular ones be anything.
+RAW_BYTES_PER_STORED = 64
+_FREE_RAW_BYTES = 16 << 20
+ARRAY_BYTES_PER_STORED = 256
+FREE_ARRAY_BYTES = 256 << 20
+_ARRAY_BYTES_PER_ID = 8
+# An id of 64 bits as a varint and a float32; keys, lengths and tags around a feature; the six scalars of a slot.
+_ID_AND_WEIGHT_BYTES = 14
+_FEATURE_BYTES = 64
+_SCALARS_BYTES = 4096
 
 
 def check_slots(slots: Slots, spec: FeatureSpec) -> None:
@@ -94,14 +107,23 @@ def packed_left(slots: Slots) -> Slots:
                        weights=np.where(positive, np.take_along_axis(slots.weights, order, axis=2), 0))
 
 
-def write_slots(directory: str, slots: Slots, spec: FeatureSpec, *, num_shards: int = 1) -> list[ShardInfo]:
+def write_slots(directory: str, slots: Slots, spec: FeatureSpec, *, num_shards: int = 1,
+                max_ids: int | None = None) -> list[ShardInfo]:
   """Writes slots, in their order, to GZIP TFRecord files in `directory`; equal slots always give equal bytes.
+
+  Args:
+    directory: path or URI of the folder, which is made if it is not there.
+    slots: slots that are written.
+    spec: feature spec that they were made with.
+    num_shards: number of files, each of about as many slots.
+    max_ids: the most ids of a slot and field that readers are told of; None takes the width of the slots' arrays.
 
   Returns:
     One entry per file, in the order of the slots.
 
   Raises:
     NumericsError, DataError: the slots are not sound, see `check_slots`.
+    FormatError: readers would take more memory for a file than they allow, see `read_slots`.
     StoreError: the disk is full or the place is not writable; no file of these is left.
   """
   check_slots(slots, spec)
@@ -113,6 +135,7 @@ def write_slots(directory: str, slots: Slots, spec: FeatureSpec, *, num_shards: 
     for number, rows in enumerate(parts):
       path = files.join(directory, f"slots-{number:05d}-of-{len(parts):05d}.tfrecord.gz")
       shards.append(write_records(path, _encoded_slots(slots.take(rows), spec), _SLOT_COMPRESSION_LEVEL))
+      _require_readable(path, shards[-1], slots, max_ids or slots.max_ids)
   except BaseException:
     for shard in shards:
       files.remove_if_there(files.join(directory, shard.name))
@@ -142,32 +165,85 @@ def read_slots(directory: str, shard_names: Sequence[str], spec: FeatureSpec,
     max_ids: the most ids per slot, for all fields or for each.
 
   Raises:
-    FormatError: a file is missing or damaged, a feature is missing, a slot has more ids than `max_ids`, or an id lies
-      outside its field's id space.
+    FormatError: a file is missing or damaged, a feature is missing, a slot has more ids than `max_ids`, or the slots
+      are not sound (see `check_slots`); a file unpacks to more than `RAW_BYTES_PER_STORED` times its bytes, or its
+      slots take more than `ARRAY_BYTES_PER_STORED` times of them, beyond what is free for small files.
   """
   widths = max_ids.values() if isinstance(max_ids, Mapping) else np.ravel(max_ids)
   width = max((int(value) for value in widths), default=1)
   parts = [_parse_slots(files.join(directory, name), spec, width) for name in shard_names]
-  return Slots.concatenate(parts) if parts else _no_slots(spec, width)
+  slots = Slots.concatenate(parts) if parts else _no_slots(spec, width)
+  try:
+    check_slots(slots, spec)
+  except (NumericsError, DataError) as error:
+    raise FormatError(f"{directory}: {error.subject}", rule=error.rule, received=error.received,
+                      remedy=REMEDY) from error
+  return slots
 
 
 def _parse_slots(path: str, spec: FeatureSpec, width: int) -> Slots:
-  require_whole(path)
+  """The slots of one file, which is checked frame by frame before TensorFlow makes room for any record of it."""
+  num_slots = _require_bounded(path, spec, width)
+  batches = record_dataset([path]).batch(_SLOTS_PER_PARSING).map(
+      lambda records: tf.io.parse_example(records, slot_features(spec)))
+  parts = []
   with readable(path):
-    records = [record.numpy() for record in record_dataset([path])]
-    if not records:
-      return _no_slots(spec, width)
-    parsed = tf.io.parse_example(tf.constant(records, tf.string), slot_features(spec))
-  ids = np.zeros([len(records), len(spec.names), width], np.int32)
-  weights = np.zeros([len(records), len(spec.names), width], np.float32)
+    for batch in batches:
+      parts.append(_parsed_slots(path, batch, spec, width))
+  return Slots.concatenate(parts) if num_slots else _no_slots(spec, width)
+
+
+def _require_bounded(path: str, spec: FeatureSpec, width: int) -> int:
+  """The number of slots in a file, which unpacks to no more than its bytes allow and holds no record that is too long.
+
+  Raises:
+    FormatError: the file is damaged or unpacks to more, or its slots would take more memory than is allowed.
+  """
+  try:
+    stored = files.num_bytes(path)
+  except OSError as error:
+    raise FormatError(path, rule="the shard can be read.", received=f"{error}.", remedy=REMEDY) from error
+  # Each name stands there twice, before "/ids" and before "/weights".
+  least = 2 * sum(len(name.encode()) for name in spec.names) + sum(map(len, (*_SLOT_FLOATS, *_SLOT_INTEGERS)))
+  longest = least + len(spec.names) * (width * _ID_AND_WEIGHT_BYTES + 2 * _FEATURE_BYTES) + _SCALARS_BYTES
+  num_slots, _ = count_records(path, stored * RAW_BYTES_PER_STORED + _FREE_RAW_BYTES, (least, longest))
+  _require_room(path, stored, num_slots, len(spec.names), width)
+  return num_slots
+
+
+def _require_room(path: str, stored: int, num_slots: int, num_fields: int, width: int) -> None:
+  array_bytes = num_slots * num_fields * width * _ARRAY_BYTES_PER_ID
+  most = stored * ARRAY_BYTES_PER_STORED + FREE_ARRAY_BYTES
+  if array_bytes > most:
+    raise FormatError(path, rule=f"{num_slots:,} slots of {num_fields:,} fields with up to {width:,} ids take at most "
+                      f"{most:,} bytes of memory, {ARRAY_BYTES_PER_STORED} times the file's {stored:,} and "
+                      f"{FREE_ARRAY_BYTES:,} more.", received=f"{array_bytes:,} bytes.",
+                      remedy="make the memory with a smaller ids_per_slot: its slots have far fewer ids.")
+
+
+def _require_readable(path: str, shard: ShardInfo, slots: Slots, width: int) -> None:
+  """Refuses to leave a file that `read_slots` would not read."""
+  most = shard.num_bytes * RAW_BYTES_PER_STORED + _FREE_RAW_BYTES
+  if shard.num_raw_bytes > most:
+    raise FormatError(path, rule=f"a shard unpacks to at most {most:,} bytes, {RAW_BYTES_PER_STORED} times its own and "
+                      f"{_FREE_RAW_BYTES:,} more.",
+                      received=f"{shard.num_raw_bytes:,} bytes, of slots that are all alike.",
+                      remedy="write fewer slots to a file.")
+  _require_room(path, shard.num_bytes, shard.num_records, slots.num_fields, width)
+
+
+def _parsed_slots(path: str, parsed: Mapping[str, tf.Tensor], spec: FeatureSpec, width: int) -> Slots:
+  num_slots = len(parsed["label"])
+  ids = np.zeros([num_slots, len(spec.names), width], np.int32)
+  weights = np.zeros([num_slots, len(spec.names), width], np.float32)
   for f, name in enumerate(spec.names):
     sparse_ids, sparse_weights = parsed[f"{name}/ids"], parsed[f"{name}/weights"]
     rows, columns = sparse_ids.indices.numpy().T
     if (not np.array_equal(sparse_ids.indices, sparse_weights.indices) or (columns >= width).any()
-        or len(np.unique(rows)) != len(records)):
+        or len(np.unique(rows)) != num_slots):
       raise FormatError(path, rule=f"field {name!r} has in each slot 1 to {width} ids and as many weights.",
                         received=f"up to {sparse_ids.shape[1]} ids and {sparse_weights.shape[1]} weights, in "
-                        f"{len(np.unique(rows))} of {len(records)} slots.", remedy=REMEDY)
+                        f"{len(np.unique(rows))} of {num_slots} slots.", remedy=REMEDY)
     least, most = (int(bound(sparse_ids.values)) for bound in (np.min, np.max))
     if least < 0 or most >= spec.num_ids[f]:
       raise FormatError(path, rule=f"ids of field {name!r} lie in [0, {spec.num_ids[f]}).",

@@ -83,7 +83,7 @@ class Slots:
     arrays = {}
     for name in cls.DTYPES:
       values = [getattr(part, name) for part in parts]
-      if name in ("ids", "weights"):
+      if name in ("ids", "weights") and any(value.shape[2] < max_ids for value in values):
         values = [np.pad(value, ((0, 0), (0, 0), (0, max_ids - value.shape[2]))) for value in values]
-      arrays[name] = np.concatenate(values)
+      arrays[name] = np.concatenate(values) if len(values) > 1 else values[0]
     return cls(**arrays)

@@ -57,6 +57,28 @@ def test_teacher_of_another_shape(tmp_path: pathlib.Path, content: str):
     read_teacher(str(path))
 
 
+def test_more_values_than_a_reader_makes_room_for(tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch):
+  path = tmp_path / "x.json"
+  path.write_text("[" + "[]," * 40 + "{}]")
+  assert json_files.read_json(str(path)) == [[]] * 40 + [{}]
+  monkeypatch.setattr(json_files, "MAX_VALUES", 81)
+  with pytest.raises(FormatError, match="at most 81 values.*about 82"):
+    json_files.read_json(str(path))
+
+
+@pytest.mark.parametrize(("text", "message"), [
+    ("1e999", "beyond the numbers"), ("-1e999", "beyond the numbers"), ("1" * 21, "21 digits")])
+def test_numbers_that_are_none(text: str, message: str):
+  with pytest.raises(FormatError, match=message):
+    json_files.parse_json(text, "x.json", "Restore it.")
+
+
+def test_numbers_at_the_bounds():
+  assert json_files.parse_json("[18446744073709551615, -9223372036854775808, 1e308, 5e-324]", "x", "") == [
+      2**64 - 1, -2**63, 1e308, 5e-324]
+  assert json_files.parse_json("[NaN, Infinity, -Infinity]", "x", "") == [None, None, None]
+
+
 @pytest.mark.parametrize("path", ["none.json", "ram://none/none.json"])
 def test_missing_document(path: str):
   with pytest.raises(FormatError, match="can be read"):

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
+import gzip
 import json
+import os
 import pathlib
 import subprocess
 import sys
@@ -340,6 +342,19 @@ class TestStrictReading:
       (lambda m: m.update(num_slots=11), "sum of the shards"),
       (lambda m: m.update(span=-1), "at least 0"),
       (lambda m: m.update(max_ids={"user": 3}), "one entry per field"),
+      (lambda m: m["max_ids"].update(user=10**6), r"max_ids of a field lies in \[1, 4,096\].*1000000"),
+      (lambda m: m["max_ids"].update(user=0), "max_ids of a field"),
+      (lambda m: m["recipe"].update(epochs=10**12), "epochs is an integer from 1 to 10,000"),
+      (lambda m: m["recipe"].update(batch_size=2**31), "batch_size is an integer from 1 to 2,147,483,647"),
+      (lambda m: m["recipe"].update(epsilon=float("inf")), "epsilon: it is a number.*null"),
+      (lambda m: m["recipe"].update(step_multipliers=[1.0] * 1_000_001), "at most 1,000,000 entries"),
+      (lambda m: m.update(lineage=[{"span": n, "digest": "0" * 64} for n in range(300_000)]),
+       "lineage has at most 100,000 entries.*300,000"),
+      (lambda m: m["feature_spec"].update(fields=m["feature_spec"]["fields"] * 5001), "fields has at most 10,000"),
+      (lambda m: m.update(num_examples_seen=int("9" * 400)), "a number of 400 digits"),
+      (lambda m: m["budget"].update(fraction=int("9" * 400)), "a number of 400 digits"),
+      (lambda m: m.update(num_examples_seen=2**63), "in 63 bits"),
+      (lambda m: m["feature_spec"]["fields"][0].update(hash_ids=2**33), "from 2 to 2,147,483,647 ids"),
   ])
   def test_manifest_that_contradicts_itself_is_refused(
       self, folder: pathlib.Path, change: Callable[[dict[str, Any]], None], message: str) -> None:
@@ -352,6 +367,16 @@ class TestStrictReading:
     (folder / "manifest.json").write_bytes(content)
     with pytest.raises(FormatError, match="JSON"):
       load_memory(str(folder))
+
+  @pytest.mark.parametrize("name", ["manifest.json", "slots-00001-of-00002.tfrecord.gz"])
+  @pytest.mark.parametrize("verify", [True, False])
+  @pytest.mark.parametrize("put", [os.mkfifo, lambda path: path.symlink_to("/dev/zero")])
+  def test_what_never_ends_is_not_read(self, folder: pathlib.Path, name: str, verify: bool,
+                                       put: Callable[[pathlib.Path], None]) -> None:
+    (folder / name).unlink()
+    put(folder / name)
+    with pytest.raises(FormatError, match=name):
+      load_memory(str(folder), verify=verify)
 
   def test_flipped_byte_in_a_shard_is_found(self, folder: pathlib.Path) -> None:
     path = folder / "slots-00001-of-00002.tfrecord.gz"
@@ -369,7 +394,10 @@ class TestStrictReading:
   def test_swapped_records_are_found_without_digests_too(self, folder: pathlib.Path) -> None:
     first, second = (folder / f"slots-0000{n}-of-00002.tfrecord.gz" for n in (0, 1))
     first.write_bytes(second.read_bytes() + second.read_bytes())
-    with pytest.raises(FormatError, match="15"):
+    with pytest.raises(FormatError, match="slot ids are unique"):
+      load_memory(str(folder), verify=False)
+    first.write_bytes(gzip.compress(b""))
+    with pytest.raises(FormatError, match="10 slots.*Received: 5"):
       load_memory(str(folder), verify=False)
 
   @pytest.mark.parametrize("name", ["../memory/slots-00000-of-00001.tfrecord.gz", "/etc/passwd", "file:///etc/passwd",

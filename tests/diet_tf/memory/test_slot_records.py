@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
+import gzip
+import math
 import pathlib
 
 import numpy as np
@@ -14,6 +16,7 @@ from hypothesis.extra import numpy as hnp
 
 from diet_tf.errors import DataError, DietError, FormatError, NumericsError
 from diet_tf.log.features import FeatureSpec, Field, Label
+from diet_tf.memory import slot_records
 from diet_tf.memory.slot_records import check_slots, packed_left, read_slots, write_slots
 from diet_tf.memory.slots import Slots
 from tests.diet_tf.small_slots import small_slots
@@ -127,6 +130,90 @@ class TestSlots:
     spec = FeatureSpec(fields=(Field("other", "other", hash_ids=10),), label=Label("click"))
     with pytest.raises(FormatError, match="'other'.*in 0 of 5 slots"):
       read_slots(str(tmp_path), [shards[0].name], spec, 4)
+
+
+def slot(**changes: list[int] | list[float]) -> bytes:
+  """A sound slot of `SPEC`, as `tf.train.Example`, with some of its features changed."""
+  features: dict[str, list[int] | list[float]] = {
+      "user/ids": [3, 7], "user/weights": [0.25, 0.75], "hour/ids": [2], "hour/weights": [1.0], "item/ids": [1],
+      "item/weights": [1.0], "label": [0.5], "sample_weight": [1.0], "influence": [0.0], "slot_id": [5],
+      "born_span": [0], "updated_span": [0]}
+  features.update({name.replace("_of_", "/"): values for name, values in changes.items()})
+  example = tf.train.Example()
+  for name, values in features.items():
+    kind = "int64_list" if isinstance(values[0], int) else "float_list"
+    getattr(example.features.feature[name], kind).value.extend(values)
+  return example.SerializeToString(deterministic=True)
+
+
+def read_records(folder: pathlib.Path, *records: bytes, max_ids: int = 4) -> Slots:
+  with tf.io.TFRecordWriter(str(folder / "x.gz"), tf.io.TFRecordOptions(compression_type="GZIP")) as writer:
+    for record in records:
+      writer.write(record)
+  return read_slots(str(folder), ["x.gz"], SPEC, max_ids)
+
+
+class TestSlotsOfOtherWriters:
+
+  def test_sound_slot_is_read(self, tmp_path: pathlib.Path) -> None:
+    read = read_records(tmp_path, slot())
+    assert read.ids[0, 0].tolist() == [3, 7, 0, 0] and read.labels.tolist() == [0.5]
+
+  @pytest.mark.parametrize(("changes", "message"), [
+      ({"label": [1.5]}, r"slots.labels: labels lie in \[0, 1\]"), ({"label": [-0.25]}, r"labels lie in \[0, 1\]"),
+      ({"label": [math.nan]}, "slots.labels.*NaN"), ({"sample_weight": [-1.0]}, "sample weights are positive"),
+      ({"sample_weight": [math.inf]}, "slots.sample_weights.*infinity"), ({"influence": [math.nan]}, "influences"),
+      ({"user_of_weights": [-0.5, 1.5]}, "not negative"), ({"user_of_weights": [math.nan, 1.0]}, "slots.weights.*NaN"),
+      ({"user_of_weights": [math.inf, 1.0]}, "infinity"), ({"user_of_weights": [0.0, 0.0]}, "sum to 1"),
+      ({"user_of_ids": [3, 2**33 + 5]}, r"ids of field 'user' lie in \[0, 1000\).*8589934597"),
+      ({"user_of_ids": [-1, 3]}, "ids from -1"), ({"user_of_ids": [3]}, "as many weights")])
+  def test_unsound_slot_is_refused_as_it_is_read(self, tmp_path: pathlib.Path, changes: dict[str, list[float]],
+                                                 message: str) -> None:
+    with pytest.raises(FormatError, match=message) as caught:
+      read_records(tmp_path, slot(slot_id=[4]), slot(**changes))
+    assert str(tmp_path) in caught.value.subject
+
+  def test_repeated_slot_id_is_refused(self, tmp_path: pathlib.Path) -> None:
+    with pytest.raises(FormatError, match="slot ids are unique"):
+      read_records(tmp_path, slot(), slot())
+
+
+class TestBoundsOfReading:
+
+  def test_record_is_refused_by_its_header(self, tmp_path: pathlib.Path) -> None:
+    # Eight GiB by its own words, of which the file holds a thousandth: TensorFlow would make room for all of it.
+    with gzip.open(tmp_path / "x.gz", "wb") as stream:
+      stream.write((8 << 30).to_bytes(8, "little") + bytes(4) + bytes(8 << 20))
+    with pytest.raises(FormatError, match="a record of 8,589,934,592 bytes, where each has from"):
+      read_slots(str(tmp_path), ["x.gz"], SPEC, 4)
+
+  def test_file_unpacks_to_no_more_than_a_multiple_of_its_bytes(self, tmp_path: pathlib.Path,
+                                                                monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(slot_records, "_FREE_RAW_BYTES", 0)
+    records = [slot(slot_id=[n]) for n in range(3000)]
+    with pytest.raises(FormatError, match="bytes uncompressed"):
+      read_records(tmp_path, *[slot()] * 3000)
+    monkeypatch.setattr(slot_records, "RAW_BYTES_PER_STORED", 200)
+    assert len(read_records(tmp_path, *records)) == 3000
+
+  def test_slots_take_no_more_memory_than_a_multiple_of_their_bytes(self, tmp_path: pathlib.Path,
+                                                                    monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(slot_records, "FREE_ARRAY_BYTES", 0)
+    assert len(read_records(tmp_path, slot(), max_ids=4)) == 1
+    # One slot of 3 fields with 4,096 ids each takes 3 * 4096 * 8 = 98,304 bytes.
+    with pytest.raises(FormatError, match="1 slots of 3 fields with up to 4,096 ids.*98,304 bytes.*ids_per_slot"):
+      read_records(tmp_path, slot(), max_ids=4096)
+
+  def test_what_would_not_be_read_is_not_left(self, tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(slot_records, "FREE_ARRAY_BYTES", 0)
+    assert write_slots(str(tmp_path / "sound"), make_slots(5), SPEC)
+    with pytest.raises(FormatError, match="up to 4,096 ids.*smaller ids_per_slot"):
+      write_slots(str(tmp_path / "wide"), make_slots(5), SPEC, max_ids=4096)
+    assert list((tmp_path / "wide").iterdir()) == []
+
+  def test_many_batches_are_read_in_order(self, tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(slot_records, "_SLOTS_PER_PARSING", 2)
+    assert read_records(tmp_path, *(slot(slot_id=[n]) for n in (9, 3, 5, 1, 7))).slot_ids.tolist() == [9, 3, 5, 1, 7]
 
 
 class TestCheckSlots:
