@@ -5,7 +5,9 @@ The latter are the spans that models are judged on, and committed ones whose exa
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import contextlib
+import os
+from collections.abc import Iterator, Sequence
 
 from diet_tf.io import files
 from diet_tf.io.documents import canonical_digest
@@ -15,10 +17,15 @@ from diet_tf.log.features import FeatureSpec
 from diet_tf.log.settings import LogSettings
 from diet_tf.memory.manifest import read_manifest
 from diet_tf.progress import Progress, silent
+from diet_tf.store.commit import FileInfo
+from diet_tf.store.locks import lock_file
 from diet_tf.store.store import MEMORY_PART, Store
 from pipelines.workspace import Workspace
 from tfx_components.log_gen.file_names import SPLIT_FOLDER, SUMMARY_NAME, VOCABULARIES_NAME
-from tfx_components.stage_files import salt_check_of
+from tfx_components.log_gen.summary import LogSummary
+
+# Stands behind the name of a folder in that of the file which is locked by the process that fills the folder.
+LOCK_SUFFIX = ".lock"
 
 
 def encoded_shards(log: LogSettings, features: FeatureSpec, span: int, store: Store, folder: str, *,
@@ -45,15 +52,32 @@ def encoded_shards(log: LogSettings, features: FeatureSpec, span: int, store: St
   origin = canonical_digest({"log": log.to_dict(), "features": features.to_dict(), "grows": grows,
                              "parent": None if below is None else below.data})
   target = files.join(folder, origin[:16])
-  # The summary is written last: with it, the folder is whole.
-  if not files.exists(files.join(target, SUMMARY_NAME)):
-    from tfx_components.log_gen import generate_examples
+  with _encoded_by_one(target):
+    # The summary is written last: with it, the folder is whole.
+    if not files.exists(files.join(target, SUMMARY_NAME)):
+      from tfx_components.log_gen import generate_examples
 
-    files.remove_if_there(target)
-    known = {} if below is None else encoding.read_vocabularies(store.path(below, VOCABULARIES_NAME))
-    generate_examples(log, features if grows else encoding.closed(features, known), span, target,
-                      vocabularies=known if grows else {}, beam_pipeline_args=beam_pipeline_args, progress=progress)
+      files.remove_if_there(target)
+      known = {} if below is None else encoding.read_vocabularies(store.path(below, VOCABULARIES_NAME))
+      generate_examples(log, features if grows else encoding.closed(features, known), span, target,
+                        vocabularies=known if grows else {}, beam_pipeline_args=beam_pipeline_args, progress=progress)
   return shards_in_folder(target)
+
+
+@contextlib.contextmanager
+def _encoded_by_one(target: str) -> Iterator[None]:
+  """Lets one process at a time encode into a local folder: the others wait, and then find what it left."""
+  if files.is_remote(target):
+    yield
+    return
+  with files.writing(target):
+    files.make_folders(files.parent(target))
+    lock = lock_file(f"{target}{LOCK_SUFFIX}", wait=True, create=True)
+  try:
+    yield
+  finally:
+    if lock is not None:
+      os.close(lock)
 
 
 def committed_shards(log: LogSettings, features: FeatureSpec, span: int, store: Store, workspace: Workspace, *,
@@ -70,12 +94,28 @@ def committed_shards(log: LogSettings, features: FeatureSpec, span: int, store: 
     progress: callback that is told about finished pieces of work.
   """
   record = workspace.read_record(span)
-  if record is not None and record.feature_spec_digest == features.digest():
+  if (record is not None and record.feature_spec_digest == features.digest()
+      and _are_of_commit(record.examples, span, store)):
     shards = shards_in_folder(record.examples)
-    if shards and salt_check_of(record.examples) == _salt_check(store):
+    if shards:
       return shards
   return encoded_shards(log, features, span, store, workspace.examples_folder(span),
                       beam_pipeline_args=beam_pipeline_args, progress=progress)
+
+
+def _are_of_commit(folder: str, span: int, store: Store) -> bool:
+  """Whether the examples in a folder of LogGen are of a span, and their ids those of its commit.
+
+  What is remembered of a span may be wrong: earlier releases took a neighbouring run's examples for its own, and a span
+  may have been run again without being committed.
+  """
+  summary = LogSummary.read(folder)
+  if summary is None or summary.span != span or summary.salt_check != _salt_check(store):
+    return False
+  commit = store.read_if_there(span)
+  vocabularies = None if commit is None else commit.files.get(VOCABULARIES_NAME)
+  path = files.join(folder, VOCABULARIES_NAME)
+  return vocabularies is None or (files.exists(path) and FileInfo(*files.digest(path)) == vocabularies)
 
 
 def _salt_check(store: Store) -> str | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 from collections.abc import Sequence
 
 import numpy as np
@@ -70,12 +71,16 @@ class Evaluation:
         "spans": [[commit.span, commit.data] for commit in commits], "test": list(test_spans),
         "panel": self.config.panel.to_dict(), "log": self.config.log.to_dict()})
     result = self._known_result(key) or self._evaluate(commits, test_spans, bayes_auc)
-    result = result.replace(report_uri=self.workspace.report_path)
+    # Known figures may be of another store with the same content.
+    result = result.replace(report_uri=self.workspace.report_path,
+                            memory_uri=self.store.path(commits[-1], MEMORY_PART))
     self._report(result, commits[-1], test_spans, commands)
     with files.writing(self.workspace.output):
-      files.write_atomically(self.workspace.results_path, result.to_json().encode())
+      content = result.to_json().encode()
+      files.write_atomically(self.workspace.results_path, content)
       self.workspace.keep_result(commits[-1].span, result)
-      files.write_atomically(self._key_path, f"{key}\n".encode())
+      # With the digest, since a neighbour may write its own results between the two.
+      files.write_atomically(self._key_path, f"{key} {hashlib.sha256(content).hexdigest()}\n".encode())
     return result
 
   @property
@@ -84,10 +89,14 @@ class Evaluation:
 
   def _known_result(self, key: str) -> FidelityResult | None:
     paths = (self._key_path, self.workspace.results_path)
-    if not all(map(files.exists, paths)) or files.read_bytes(self._key_path).decode().strip() != key:
+    if not all(map(files.exists, paths)):
+      return None
+    known, content = files.read_bytes(self._key_path).decode(errors="replace").split(), files.read_bytes(paths[1])
+    # Earlier releases kept no digest.
+    if known[:1] != [key] or known[1:] not in ([], [hashlib.sha256(content).hexdigest()]):
       return None
     try:
-      return FidelityResult.from_json(files.read_bytes(self.workspace.results_path).decode())
+      return FidelityResult.from_json(content.decode())
     except (FormatError, ValueError, KeyError, TypeError):
       return None
 
@@ -146,10 +155,16 @@ def read_stage_summary(record: SpanRecord) -> StageSummary | None:
 
 
 def read_stage_record(record: SpanRecord) -> StageRecord | None:
-  """A span's stage with what it counted, and the time of its pipeline run; None where its artifact is gone."""
+  """A span's stage with what it counted, and the time of its pipeline run.
+
+  Returns:
+    None where its artifact is gone, or is another span's.
+  """
   path = files.join(record.verdict, STAGE_NAME)
   if not files.exists(path):
     return None
   stage = StageRecord.read(path)
+  if stage.summary.span != record.span:
+    return None  # Earlier releases could take a neighbouring run's for this one's.
   seconds = {**stage.summary.seconds, "pipeline run": record.seconds}
   return dataclasses.replace(stage, summary=dataclasses.replace(stage.summary, seconds=seconds))

@@ -7,25 +7,30 @@ import datetime
 import errno
 import logging
 import time
+import uuid
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from ml_metadata.metadata_store import MetadataStore
+from tfx.dsl.compiler.constants import PIPELINE_RUN_ID_PARAMETER_NAME
 from tfx.orchestration.beam.beam_dag_runner import BeamDagRunner, PipelineNodeAsDoFn
 from tfx.orchestration.local.local_dag_runner import LocalDagRunner
 from tfx.orchestration.metadata import sqlite_metadata_connection_config
 from tfx.orchestration.pipeline import Pipeline
+from tfx.orchestration.portable.runtime_parameter_utils import substitute_runtime_parameter
+from tfx.orchestration.portable.tfx_runner import IrBasedRunner
 
 from diet_tf.config.config import Config
 from diet_tf.errors import ConfigError, diet_error_in
 from diet_tf.io import files
 from pipelines.pipeline import create_pipeline
+from pipelines.run_metadata import RunMetadata
+from pipelines.runs import living_run
 from pipelines.workspace import SpanRecord, Workspace
 
 RUNNERS = ("beam", "local")
 _REPORTING_LOGGERS = ("absl", "apache_beam", "root")
 
-# What a node raised in the Beam runner, by the pipeline's name: Beam hands on its own errors with the text alone.
+# What a node raised in the Beam runner, by the run's id: Beam hands on its own errors with the text alone.
 _raised: dict[str, BaseException] = {}
 
 
@@ -36,20 +41,40 @@ class _NodeKeepingErrors(PipelineNodeAsDoFn):
     try:
       super()._run_node()
     except BaseException as error:
-      _raised.setdefault(self._pipeline_info.id, error)
+      _raised.setdefault(self._pipeline_runtime_spec.pipeline_run_id.field_value.string_value, error)
       raise
 
 
-class _KeepingBeamDagRunner(BeamDagRunner):
+class _NamedRuns(IrBasedRunner):
+  """A runner whose run has a name of ours: TFX's own is a time, by which nobody finds the run again.
+
+  Attributes:
+    run_id: name of the run; set after the constructor, whose arguments would make TFX's older Beam runner.
+  """
+
+  run_id: str
+
+  def run_with_ir(self, pipeline: Any, run_options: Any = None, **options: Any) -> None:
+    """Runs a compiled pipeline to its end."""
+    substitute_runtime_parameter(pipeline, {PIPELINE_RUN_ID_PARAMETER_NAME: self.run_id})
+    super().run_with_ir(pipeline, run_options, **options)
+
+
+class _BeamRunner(_NamedRuns, BeamDagRunner):
   _PIPELINE_NODE_DO_FN_CLS = _NodeKeepingErrors
 
 
-def run_pipeline(pipeline: Pipeline, runner: str = "beam") -> None:
+class _LocalRunner(_NamedRuns, LocalDagRunner):
+  pass
+
+
+def run_pipeline(pipeline: Pipeline, runner: str = "beam", *, run_id: str | None = None) -> None:
   """Runs a pipeline to its end.
 
   Args:
     pipeline: the pipeline, made with a local metadata connection.
     runner: name of the TFX runner: "beam" for its BeamDagRunner, "local" for its LocalDagRunner.
+    run_id: name of the run in ML Metadata, which no other run has; None, the default, makes one.
 
   Raises:
     DietError: what a component raised, as it raised it.
@@ -57,19 +82,22 @@ def run_pipeline(pipeline: Pipeline, runner: str = "beam") -> None:
   if runner not in RUNNERS:
     raise ConfigError("runner", rule=f"it is one of {', '.join(RUNNERS)}.", received=repr(runner),
                       remedy="choose one of them.")
-  name = pipeline.pipeline_info.pipeline_name
-  _raised.pop(name, None)
+  run_id = run_id or uuid.uuid4().hex
+  runs: _NamedRuns = _LocalRunner() if runner == "local" else _BeamRunner()
+  runs.run_id = run_id
   try:
     with _errors_reported_once():
-      (LocalDagRunner() if runner == "local" else _KeepingBeamDagRunner()).run(pipeline)
+      runs.run(pipeline)
   except Exception as error:
-    cause = _raised.pop(name, error)
+    cause = _raised.get(run_id, error)
     diet_error = diet_error_in(cause)
     if diet_error is not None:
       raise diet_error from cause
     if cause is error:
       raise
     raise cause from error
+  finally:
+    _raised.pop(run_id, None)
 
 
 @contextlib.contextmanager
@@ -106,7 +134,8 @@ def run_span(config: Config, span: int, workspace: Workspace, *, store_uri: str,
   """
   start = time.monotonic()
   now = datetime.datetime.now(datetime.timezone.utc)
-  run_id = f"{config.name}-{span}-{now:%Y%m%dT%H%M%S}"
+  # Two runs may begin in one second.
+  run_id = f"{config.name}-{span}-{now:%Y%m%dT%H%M%S}-{uuid.uuid4().hex[:6]}"
   with files.writing(workspace.output):
     files.make_folders(workspace.pipeline_root)
   connection = sqlite_metadata_connection_config(workspace.metadata_path)
@@ -115,14 +144,15 @@ def run_span(config: Config, span: int, workspace: Workspace, *, store_uri: str,
       features=config.features, settings=config.stage_settings(), validation=config.validation, seed=config.seed,
       strategy=config.strategy, replace=int(replace), accept_changes=int(accept_changes), run_id=run_id,
       beam_pipeline_args=beam_pipeline_args, metadata_connection_config=connection)
-  with _full_disk_explained(workspace.output):
-    run_pipeline(pipeline, runner)
-  metadata = MetadataStore(connection)
-  record = SpanRecord(
-      span=span, run_id=run_id, feature_spec_digest=config.features.digest(),
-      examples=_newest_uri(metadata, "Examples"), verdict=_newest_uri(metadata, "tfx_components.FidelityReport"),
-      seconds=round(time.monotonic() - start, 1))
-  workspace.write_record(record)
+  with _full_disk_explained(workspace.output), living_run(workspace, run_id):
+    run_pipeline(pipeline, runner, run_id=run_id)
+    metadata = RunMetadata(workspace.metadata_path)
+    record = SpanRecord(
+        span=span, run_id=run_id, feature_spec_digest=config.features.digest(),
+        examples=metadata.output_uri(run_id, "Examples"),
+        verdict=metadata.output_uri(run_id, "tfx_components.FidelityReport"),
+        seconds=round(time.monotonic() - start, 1))
+    workspace.write_record(record)
   return record
 
 
@@ -142,8 +172,3 @@ def _full_disk_explained(folder: str) -> Iterator[None]:
       raise
     with files.writing(folder):
       raise OSError(errno.ENOSPC, "ML Metadata's database cannot grow") from error
-
-
-def _newest_uri(metadata: Any, type_name: str) -> str:
-  """The folder of the newest artifact of a type: that of the run that has just ended."""
-  return max(metadata.get_artifacts_by_type(type_name), key=lambda artifact: artifact.id).uri

@@ -7,10 +7,11 @@ which the span's stage leaves out of distillation.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from diet_tf.errors import ConfigError, DataError, FormatError
 from diet_tf.io import files
+from diet_tf.log import encoding
 from diet_tf.log.examples import example_shards
 from diet_tf.log.features import FeatureSpec
 from diet_tf.log.settings import LogSettings
@@ -18,6 +19,7 @@ from diet_tf.memory.manifest import MANIFEST_NAME, Manifest
 from diet_tf.progress import Progress, silent
 from diet_tf.store.store import Store
 from pipelines.encoded_spans import encoded_shards, shards_in_folder
+from tfx_components.log_gen.file_names import VOCABULARIES_NAME
 from tfx_components.log_gen.summary import LogSummary
 
 EXAMPLES_FOLDER = "examples"
@@ -77,6 +79,7 @@ def from_workspace(store_uri: str, manifest: Manifest) -> UnseenRows | None:
   if files.is_remote(store_uri):
     return None
   root = files.join(files.parent(store_uri), EXAMPLES_FOLDER)
+  known = _vocabularies(store_uri)
   later = sorted((int(name) for name in files.names_in(root) if name.isdecimal() and int(name) > manifest.span),
                  reverse=True)
   for span in later:
@@ -84,9 +87,34 @@ def from_workspace(store_uri: str, manifest: Manifest) -> UnseenRows | None:
       folder = files.join(root, str(span), name)
       summary = LogSummary.read(folder)
       if (summary is not None and summary.feature_spec_digest == manifest.feature_spec_digest
-          and summary.salt_check == manifest.salt_check):
+          and summary.salt_check == manifest.salt_check and _continue(folder, known)):
         return from_folder(folder, manifest)
   return None
+
+
+def _vocabularies(store_uri: str) -> dict[str, list[str]]:
+  """The vocabularies of a store's newest commit; empty where it has none, or is no store but one memory."""
+  if files.exists(files.join(store_uri, MANIFEST_NAME)):
+    return {}
+  store = Store(store_uri)
+  newest = store.newest()
+  path = None if newest is None else store.path(newest, VOCABULARIES_NAME)
+  return encoding.read_vocabularies(path) if path is not None and files.exists(path) else {}
+
+
+def _continue(folder: str, known: Mapping[str, Sequence[str]]) -> bool:
+  """Whether the ids of the examples in a folder mean what they do in a store.
+
+  A span that was encoded before the commit below it was replaced, say, or for another store beside this one, may have
+  grown other values.
+
+  Args:
+    folder: folder of LogGen's output.
+    known: per field, the values that the store knows, in the order of their ids.
+  """
+  path = files.join(folder, VOCABULARIES_NAME)
+  grown = encoding.read_vocabularies(path) if files.exists(path) else {}
+  return all(list(grown.get(field, ()))[:len(values)] == list(values) for field, values in known.items())
 
 
 def from_log(log: LogSettings, features: FeatureSpec, manifest: Manifest, store_uri: str, output: str, *,

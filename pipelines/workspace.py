@@ -12,7 +12,6 @@ from diet_tf.io.documents import DocumentFormat, read_document
 
 RECORD = DocumentFormat("diet_tf.span_record", {1: {
     "span": int, "run_id": str, "feature_spec_digest": str, "examples": str, "verdict": str, "seconds": float}})
-_RESULTS_FOLDER = "results"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -47,6 +46,7 @@ class Workspace:
       store/             the store of memories, unless it is elsewhere
       pipeline/          the artifacts of all runs
       metadata.sqlite    ML Metadata
+      runs/              a file for each run at work, which it keeps locked
       spans/<span>.json  a `SpanRecord` for each span
       examples/<span>/   spans that were encoded outside the pipeline: the test, and what was missing
       results/<span>.json  the results of each memory that was evaluated, by the last span that it has seen
@@ -92,9 +92,29 @@ class Workspace:
     """The path of the report, one HTML page."""
     return files.join(self.output, "report.html")
 
+  @property
+  def runs_folder(self) -> str:
+    """The folder with a file for each run at work."""
+    return files.join(self.output, "runs")
+
+  @property
+  def records_folder(self) -> str:
+    """The folder with what is remembered of each span."""
+    return files.join(self.output, "spans")
+
+  @property
+  def results_folder(self) -> str:
+    """The folder with the results of each memory that was evaluated."""
+    return files.join(self.output, "results")
+
+  @property
+  def encodings_folder(self) -> str:
+    """The folder with the spans that are encoded outside the pipeline."""
+    return files.join(self.output, "examples")
+
   def examples_folder(self, span: int) -> str:
     """The folder for the examples of a span that is encoded outside the pipeline."""
-    return files.join(self.output, "examples", str(span))
+    return files.join(self.encodings_folder, str(span))
 
   def read_record(self, span: int) -> SpanRecord | None:
     """What is remembered of a span; None if nothing is, or nothing that can be read."""
@@ -115,21 +135,19 @@ class Workspace:
 
   def keep_result(self, span: int, result: FidelityResult) -> None:
     """Keeps the result of the memory whose last span is `span`, for the reports of later ones."""
-    folder = files.join(self.output, _RESULTS_FOLDER)
     with files.writing(self.output):
-      files.make_folders(folder)
-      files.write_atomically(files.join(folder, f"{span}.json"), result.to_json().encode())
+      files.make_folders(self.results_folder)
+      files.write_atomically(files.join(self.results_folder, f"{span}.json"), result.to_json().encode())
 
   def kept_results(self) -> list[FidelityResult]:
     """The results that `keep_result` kept and that can be read."""
-    folder = files.join(self.output, _RESULTS_FOLDER)
     results = []
-    for name in files.names_in(folder):
+    for name in files.names_in(self.results_folder):
       try:
-        results.append(FidelityResult.from_dict(read_document(files.join(folder, name))))
+        results.append(FidelityResult.from_dict(read_document(files.join(self.results_folder, name))))
       except FormatError:
         continue  # Of another version, or half written: only figures of the past are lost.
     return results
 
   def _record_path(self, span: int) -> str:
-    return files.join(self.output, "spans", f"{span}.json")
+    return files.join(self.records_folder, f"{span}.json")

@@ -17,6 +17,7 @@ import pathlib
 import shutil
 import subprocess
 import sys
+import time
 import types
 from collections.abc import Callable, Iterator
 
@@ -30,6 +31,10 @@ from diet_tf.store.memories import load_memory
 from diet_tf.store.store import Store
 from diet_tf.store.verification import check_store
 from pipelines import command_line
+from pipelines.evaluation import read_stage_record
+from pipelines.run_metadata import RunMetadata
+from pipelines.workspace import Workspace
+from tfx_components.log_gen.summary import LogSummary
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 
@@ -265,7 +270,8 @@ def at_once(site: Site, tmp_path) -> Iterator[Callable[..., tuple[list[int], lis
 
   def run(*spans: int, meanwhile: Callable[[], None] = lambda: None) -> tuple[list[int], list[str]]:
     names = [f"{index}-of-{'-'.join(map(str, spans))}" for index in range(len(spans))]
-    running = [pool.submit(command, ["run", *site.arguments(span, output=name)], str(tmp_path / f"{name}.txt"))
+    # In one output folder, whose name has what patterns, YAML and URIs are made of.
+    running = [pool.submit(command, ["run", *site.arguments(span, output="exp #3")], str(tmp_path / f"{name}.txt"))
                for pool, span, name in zip(pools, spans, names, strict=True)]
     meanwhile()
     codes = [one.result(timeout=500) for one in running]
@@ -294,6 +300,12 @@ def test_two_runs_at_once_of_one_span_and_of_neighbours(site: Site, at_once):
   assert codes[0] == 0 and codes[1] in (0, StoreError.exit_code), shown
   if codes[1]:
     assert "a commit grows from the newest one below it" in shown[1]
+  # What each remembers of its span is its own, and not what the other has just written.
+  for span in (1, 2, *([3] if codes[1] == 0 else [])):
+    record = Workspace(str(site.folder / "exp #3")).read_record(span)
+    assert record is not None
+    summary, stage = LogSummary.read(record.examples), read_stage_record(record)
+    assert summary is not None and stage is not None and (summary.span, stage.summary.span) == (span, span)
   assert site.run(3, "--replace") == 0
   assert site.store.read(3).parent == 2
   site.require_good([0, 1, 2, 3])
@@ -315,6 +327,26 @@ def test_a_clock_that_is_wrong_changes_no_content(site_of_two: Site, monkeypatch
   assert site.store.read(1).created.startswith(str(year)) and site.store.read(1).data == expected.data
   assert site.store.newest().span == 1
   repair(site.store)
+  site.require_good([0, 1])
+
+
+def test_what_a_killed_run_left_is_cleared_by_the_next(site: Site):
+  output, node = site.folder / "out", "DistillTrainer"
+  command = [sys.executable, "-m", "diet_tf.cli", "run", *site.arguments(1)]
+  with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as process:
+    deadline = time.monotonic() + 300
+    while not list(output.glob(f"pipeline/{node}/.system/executor_execution/*/.temp")):
+      assert process.poll() is None and time.monotonic() < deadline
+      time.sleep(0.01)
+    process.kill()
+  metadata = RunMetadata(str(output / "metadata.sqlite"))
+  [execution] = metadata.unfinished()
+  left = [path for path in output.glob(f"pipeline/{node}/**/{execution.number}") if path.is_dir()]
+  assert left and any((path / ".temp").exists() for path in left)
+  assert site.run(1) == 0
+  assert not metadata.unfinished() and not list(output.glob("pipeline/**/.temp"))
+  assert not any(path.exists() for path in left)
+  assert [path.name for path in (output / "runs").iterdir()] == [".lock"]
   site.require_good([0, 1])
 
 
