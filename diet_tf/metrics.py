@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 from collections.abc import Sequence
 
 import numpy as np
@@ -28,16 +29,33 @@ def _checked(labels: np.ndarray, scores: np.ndarray) -> tuple[np.ndarray, np.nda
   return labels, scores
 
 
-def _classes(labels: np.ndarray) -> np.ndarray:
+def check_classes(labels: Values, subject: str = "labels",
+                  remedy: str = "use a span with both clicked and unclicked examples.") -> None:
+  """Refuses labels that no ranking metric is defined on, so that it is told before models are trained.
+
+  Args:
+    labels: `[num_examples]` labels of the examples.
+    subject: name of the examples, for the message.
+    remedy: sentence that says what to do about it.
+
+  Raises:
+    DataError: there is no label, one is neither 0 nor 1, or all are of one class.
+  """
+  labels = np.asarray(labels)
+  if not len(labels):
+    raise DataError(subject, rule="there is at least one example.", received="none.", remedy=remedy)
   positive = labels == 1.0
   if not (positive | (labels == 0.0)).all():
-    raise DataError("labels", rule="a ranking metric needs labels that are 0 or 1.", received="other values.",
+    raise DataError(subject, rule="a ranking metric needs labels that are 0 or 1.", received="other values.",
                     remedy="pass clicks, not soft labels.")
   if positive.all() or not positive.any():
-    raise DataError("labels", rule="a ranking metric needs both classes.",
-                    received=f"{len(labels)} examples of class {int(labels[0])}.",
-                    remedy="use a span with both clicked and unclicked examples.")
-  return positive
+    raise DataError(subject, rule="a ranking metric needs both classes.",
+                    received=f"{len(labels)} examples of class {int(labels[0])}.", remedy=remedy)
+
+
+def _classes(labels: np.ndarray) -> np.ndarray:
+  check_classes(labels)
+  return labels == 1.0
 
 
 def midranks(values: np.ndarray) -> np.ndarray:
@@ -163,6 +181,7 @@ def regret(log_aucs: Values, memory_aucs: Values) -> float:
   return float(np.max(log_aucs) - np.asarray(log_aucs)[int(np.argmax(memory_aucs))])
 
 
+@functools.lru_cache(maxsize=1024)
 def t_quantile_95(degrees_of_freedom: float) -> float:
   """The two-sided 95 % point of Student's t.
 
@@ -185,8 +204,8 @@ class PairedDifference:
 
   Attributes:
     mean: first minus second, averaged over seeds.
-    standard_error: over seeds and test examples together.
-    margin: half the width of the 95 % interval.
+    standard_error: over seeds and test examples together; NaN where it is not known.
+    margin: half the width of the 95 % interval; infinite where it is not known, so that nothing is resolved by it.
   """
 
   mean: float
@@ -232,7 +251,8 @@ def paired_auc_difference(labels: np.ndarray, first: np.ndarray, second: np.ndar
 
   The variance of the mean is that of the seeds' differences over the number of seeds, plus DeLong's variance over test
   examples of the components' difference averaged over seeds; the degrees of freedom are Satterthwaite's (1946). With
-  one seed only the test examples' part is known, and is used alone.
+  one seed only the test examples' part is known, and is used alone. A single example of a class tells nothing of the
+  noise of its class, and so of the difference's.
 
   Args:
     labels: `[num_examples]`, 0 or 1.
@@ -242,6 +262,8 @@ def paired_auc_difference(labels: np.ndarray, first: np.ndarray, second: np.ndar
   differences = np.asarray(first, np.float64) - np.asarray(second, np.float64)
   positive = _classes(np.asarray(labels, np.float64))
   per_seed = differences[:, positive].mean(axis=1)
+  if min(np.count_nonzero(positive), np.count_nonzero(~positive)) < 2:
+    return PairedDifference(float(per_seed.mean()), float("nan"), float("inf"))
   over_seeds = differences.mean(axis=0)
   parts = [(over_seeds[positive].var(ddof=1) / np.count_nonzero(positive), np.count_nonzero(positive) - 1),
            (over_seeds[~positive].var(ddof=1) / np.count_nonzero(~positive), np.count_nonzero(~positive) - 1)]
@@ -255,6 +277,16 @@ def paired_auc_difference(labels: np.ndarray, first: np.ndarray, second: np.ndar
   return PairedDifference(float(per_seed.mean()), error, t_quantile_95(freedom) * error)
 
 
+def lift_over_chance(labels: np.ndarray, components: np.ndarray) -> PairedDifference:
+  """The AUC less 1/2, with the noise of seeds and test examples as in `paired_auc_difference`.
+
+  Args:
+    labels: `[num_examples]`, 0 or 1.
+    components: `[num_seeds, num_examples]`, the components of the model (`auc_components`) for each seed.
+  """
+  return paired_auc_difference(labels, components, np.full_like(components, 0.5))
+
+
 @dataclasses.dataclass(frozen=True)
 class Agreement:
   """How far the memory orders the panel as the log does.
@@ -264,31 +296,44 @@ class Agreement:
     num_resolved: pairs whose difference on the log is resolved at 95 %.
     num_pairs: all pairs of members.
     tau_b: Kendall's tau-b of the mean AUCs on the log and on the memory, over all pairs.
+    low: lower end of the share's interval (`diet_tf.fidelity.agreement_interval`); NaN where it is not known.
+    high: upper end of that interval; NaN where it is not known.
   """
 
   share: float
   num_resolved: int
   num_pairs: int
   tau_b: float
+  low: float = float("nan")
+  high: float = float("nan")
+
+
+def resolved_pairs(labels: np.ndarray, components: Sequence[np.ndarray]) -> list[tuple[int, int]]:
+  """The pairs of members, as indices, whose difference of AUC is told from 0 at 95 %.
+
+  Args:
+    labels: `[num_examples]`, 0 or 1.
+    components: per member, `[num_seeds, num_examples]` of `auc_components`.
+  """
+  members = range(len(components))
+  return [(a, b) for a in members for b in members
+          if a < b and paired_auc_difference(labels, components[a], components[b]).resolved]
+
+
+def agreement_on(pairs: Sequence[tuple[int, int]], log_aucs: Values, memory_aucs: Values) -> Agreement:
+  """The agreement of the memory's ranking of a panel with the log's; a tie on the memory does not agree.
+
+  Args:
+    pairs: the pairs that are resolved on the log, see `resolved_pairs`.
+    log_aucs: per member, the mean AUC after training on the log.
+    memory_aucs: per member, the mean AUC after training on the memory.
+  """
+  same = sum(np.sign(memory_aucs[a] - memory_aucs[b]) == np.sign(log_aucs[a] - log_aucs[b]) for a, b in pairs)
+  return Agreement(float(same / len(pairs)) if pairs else float("nan"), len(pairs),
+                   len(log_aucs) * (len(log_aucs) - 1) // 2, kendall_tau_b(log_aucs, memory_aucs))
 
 
 def agreement(labels: np.ndarray, log_components: Sequence[np.ndarray], log_aucs: Values,
               memory_aucs: Values) -> Agreement:
-  """The agreement of the memory's ranking of a panel with the log's; a tie on the memory does not agree.
-
-  Args:
-    labels: `[num_examples]`, 0 or 1.
-    log_components: per member, `[num_seeds, num_examples]` of `auc_components` after training on the log.
-    log_aucs: per member, the mean AUC after training on the log.
-    memory_aucs: per member, the mean AUC after training on the memory.
-  """
-  members = range(len(log_components))
-  pairs = [(a, b) for a in members for b in members if a < b]
-  resolved = same = 0
-  for a, b in pairs:
-    difference = paired_auc_difference(labels, log_components[a], log_components[b])
-    if difference.resolved:
-      resolved += 1
-      same += np.sign(memory_aucs[a] - memory_aucs[b]) == np.sign(difference.mean)
-  return Agreement(float(same / resolved) if resolved else float("nan"), resolved, len(pairs),
-                   kendall_tau_b(log_aucs, memory_aucs))
+  """The agreement of two rankings of a panel, without its interval; see `resolved_pairs` and `agreement_on`."""
+  return agreement_on(resolved_pairs(labels, log_components), log_aucs, memory_aucs)

@@ -102,7 +102,8 @@ def main() -> None:
   memory.compile(model)
   history = memory.fit(model, callbacks=[diet_tf.FidelityCallback(judging)], verbose=0)
   memory_auc = history.history["held_out_auc"][-1]
-  print(f"trained on the memory: AUC {memory_auc:.4f}, recovery {metrics.recovery(memory_auc, log_auc):.3f}")
+  kept = f"recovery {metrics.recovery(memory_auc, log_auc):.3f}" if log_auc > 0.5 else "no recovery: no lift on the log"
+  print(f"trained on the memory: AUC {memory_auc:.4f}, {kept}")
 
 
 if __name__ == "__main__":

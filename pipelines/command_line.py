@@ -148,6 +148,7 @@ def _report_command(options: argparse.Namespace, command: str) -> int:
   job = _opened(config, options.data_dir, wanted)
   _check_memory_to_judge(job)
   _check_results_wanted(wanted, job.available, job.store.spans())
+  _say_what_the_panel_cannot_tell(config)
   with _saying_how_to_go_on(lambda: command):
     result = _evaluate(job, wanted)
   if result is not None:
@@ -273,6 +274,8 @@ def _run(config: Config, data_dir: str, options: Options) -> int:
   for note in plan.notes:
     _say(note)
   _check_results_wanted(options, job.available, [*store.spans(), *plan.spans])
+  if options.evaluate:
+    _say_what_the_panel_cannot_tell(config)
   # The data of the span's commit before it is run; a run is also cut between a commit and the end of its pipeline.
   before: dict[int, str | None] = {}
   ended: list[int] = []
@@ -375,6 +378,13 @@ def _evaluate(job: Job, options: Options) -> FidelityResult | None:
     with files.writing(options.json_path):
       files.write_atomically(options.json_path, result.to_json().encode())
   return result
+
+
+def _say_what_the_panel_cannot_tell(config: Config) -> None:
+  from diet_tf.fidelity.verdict import shortcomings
+
+  for shortcoming in shortcomings(len(config.panel.members), len(config.panel.seeds)):
+    _say(shortcoming)
 
 
 def _show(result: FidelityResult, workspace: Workspace) -> None:

@@ -68,7 +68,8 @@ CASES = {case.form.name: case for case in (
     Case(TEACHER),
     Case(STAGE_RECORD, rf"summary\.(actions|seconds|verdict\.({VERDICT_MAPPINGS}))|slots_by_age(\.\d+)?|coverage"),
     Case(DESCRIPTION, r"recipe\.learning_rates"),
-    Case(RESULT, r"records|bytes|examples_processed|flops|seconds|settings|members\.\d+\.(trainings|differences)",
+    Case(RESULT, r"records|bytes|examples_processed|flops|seconds|settings|differences|"
+         r"members\.\d+\.(trainings|differences)",
          r"settings\..*"),
     Case(COMPARISON, "diverged"),
     Case(VOCABULARIES, "vocabularies"),

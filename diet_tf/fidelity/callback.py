@@ -10,7 +10,7 @@ import numpy as np
 import tensorflow as tf
 
 from diet_tf import metrics
-from diet_tf.errors import ConfigError, DataError
+from diet_tf.errors import ConfigError
 from diet_tf.io import files
 from diet_tf.models.inputs import logits_of
 
@@ -42,6 +42,7 @@ class FidelityCallback(tf.keras.callbacks.Callback):
 
   Raises:
     ConfigError: an argument is not usable.
+    DataError: once training begins, if there are no rows, or they are of one class.
   """
 
   def __init__(self, rows: tf.data.Dataset | tuple[Any, Any], *, log_dir: str | os.PathLike[str] | None = None,
@@ -66,6 +67,7 @@ class FidelityCallback(tf.keras.callbacks.Callback):
     """Learns what the model returns, and opens the run in TensorBoard."""
     del logs
     self._returns_logits = self._asked_for_logits()
+    self._check_labels()
     # Not `predict_on_batch`, which takes several batches where `steps_per_execution` says so.
     self._predict = tf.function(lambda features: self.model(features, training=False), reduce_retracing=True)
     self._judged = None
@@ -106,15 +108,21 @@ class FidelityCallback(tf.keras.callbacks.Callback):
     for features, label in self._rows:
       clicks = np.asarray(label).ravel()
       batches.append((clicks, self._logits(self._predict(features), len(clicks))))
-    if not batches:
-      raise DataError("FidelityCallback: rows", rule="there is at least one.", received="none.",
-                      remedy="name a span with examples.")
     labels, logits = (np.concatenate(parts) for parts in zip(*batches, strict=True))
     auc = metrics.auc(labels, logits)
     figures = {AUC: auc, LOG_LOSS: metrics.log_loss(labels, logits)}
     if self.log_auc is not None:
       figures[RECOVERY] = metrics.recovery(auc, self.log_auc)
     return figures
+
+  def _check_labels(self) -> None:
+    """Reads rows until both classes have occurred, so that what cannot be judged is told before an epoch is over."""
+    seen = np.zeros(0, np.float32)
+    for _, label in self._rows:
+      seen = np.concatenate([seen, np.asarray(label, np.float32).ravel()])
+      if 0.0 < seen.mean() < 1.0:
+        break
+    metrics.check_classes(seen, "FidelityCallback: rows", "name a span with clicks and without.")
 
   def _logits(self, returned: Any, num_rows: int) -> np.ndarray:
     if not tf.is_tensor(returned) or tuple(returned.shape) not in ((num_rows,), (num_rows, 1)):

@@ -10,6 +10,7 @@ from __future__ import annotations
 import dataclasses
 import functools
 import itertools
+import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -125,7 +126,9 @@ class Comparison:
     for rank, member in enumerate(self.members, 1):
       difference, said = "", "the best" if len(self.members) > 1 else ""
       if member.to_best is not None:
-        difference = f"{member.to_best.mean:+.4f} ± {member.to_best.standard_error:.4f}"
+        difference = f"{member.to_best.mean:+.4f}"
+        if not math.isnan(member.to_best.standard_error):
+          difference += f" ± {member.to_best.standard_error:.4f}"
         said = "yes" if member.to_best.resolved else "no"
       lines.append([str(rank), member.name, str(member.auc), difference, said,
                     f"{metrics.estimate(member.log_losses).mean:.4f}"])
@@ -149,6 +152,8 @@ class Comparison:
       notes.append("More seeds (--seeds) or held-out rows (--test-span) tell smaller differences apart.")
     if len(self.seeds) == 1:
       notes.append("With one seed, the noise of initial weights is not known and not counted.")
+    if min(self.num_clicks, self.num_examples - self.num_clicks) < 2:
+      notes.append("One row of a class does not tell the noise of rows: no difference is told from 0.")
     notes += [f"{member.name} was trained on drawn ids, which see little of a slot: the memory underrates it beside "
               f"the others. Why not on whole slots: {member.not_averaged}"
               for member in self.members if member.input_form == "sampled"]
@@ -174,12 +179,13 @@ def compare(memory: Memory, unseen: EncodedRows, members: Sequence[str], *, num_
 
   Raises:
     ConfigError: a member is named twice, is not known, or does not take the memory's fields.
-    DataError: the unseen rows are of one class.
+    DataError: there are no unseen rows, or they are of one class.
     NumericsError: no member came to a finite loss.
   """
   check_members(members, memory.spec)
   if num_seeds < 1:
     raise ConfigError("--seeds", rule="it is at least 1.", received=str(num_seeds), remedy="use 5.")
+  metrics.check_classes(unseen.labels, "held-out rows", "name another span (--test-span), one with clicks and without.")
   trainings: dict[str, _Trainings] = {}
   diverged: dict[str, str] = {}
   for index, member in enumerate(members):

@@ -23,16 +23,8 @@ import tensorflow as tf
 from diet_tf import metrics
 from diet_tf.errors import ConfigError, DataError
 from diet_tf.fidelity import scores
-from diet_tf.fidelity.result import (
-  LOG,
-  MEMORY,
-  RANDOM_HARD,
-  RANDOM_SOFT,
-  Cost,
-  FidelityResult,
-  MemberFidelity,
-  Training,
-)
+from diet_tf.fidelity.agreement_interval import agreement_interval
+from diet_tf.fidelity.result import LOG, MEMORY, Cost, FidelityResult, MemberFidelity, Training
 from diet_tf.fidelity.trainings import (
   Choice,
   choose,
@@ -43,6 +35,7 @@ from diet_tf.fidelity.trainings import (
   train_on_memory,
   train_on_rows,
 )
+from diet_tf.fidelity.verdict import AGREEMENT_CONFIDENCE, RANDOM_HARD, RANDOM_SOFT
 from diet_tf.io import records
 from diet_tf.log.encoded_rows import BoundedSample, EncodedRows
 from diet_tf.log.examples import SURVEY_BATCH, example_arrays, is_held_back, log_dataset, read_examples
@@ -187,12 +180,13 @@ def evaluate_panel(log_shards: Mapping[int, Sequence[str]], memory: Memory, test
     DataError: the log or the test is empty, or has examples of one class only.
     NumericsError: a training on the memory, or all candidates of another, came to a loss that is not finite.
   """
-  survey = survey_log(log_shards, memory.spec, settings, len(memory), progress=progress)
   test = example_arrays(test_shards, memory.spec)
+  metrics.check_classes(test.labels, "test rows", "judge the memory on a span with clicks and without: test_spans.")
+  survey = survey_log(log_shards, memory.spec, settings, len(memory), progress=progress)
+  _check_selection(survey.selection, settings)
   evaluation = _Evaluation(log_shards, memory, survey, test, settings, teacher_probabilities, progress, strategy)
   members = [evaluation.member(name) for name in settings.members]
   kinds = (LOG, MEMORY)
-  log_aucs, memory_aucs = ([member.trainings[kind].auc.mean for member in members] for kind in kinds)
   cost = Cost(
       records={LOG: survey.num_examples, MEMORY: len(memory), "test": len(test)},
       num_bytes={LOG: survey.num_bytes, MEMORY: memory.manifest.num_bytes, "log_raw": survey.num_raw_bytes,
@@ -202,8 +196,18 @@ def evaluate_panel(log_shards: Mapping[int, Sequence[str]], memory: Memory, test
       seconds={kind: sum(member.trainings[kind].seconds for member in members) for kind in kinds})
   return FidelityResult(
       members=tuple(members), cost=cost, seeds=settings.seeds, spans=tuple(sorted(log_shards)), bayes_auc=bayes_auc,
-      memory_uri=memory_uri, settings=settings.to_dict(),
-      agreement=metrics.agreement(test.labels, evaluation.log_components, log_aucs, memory_aucs))
+      memory_uri=memory_uri, settings=settings.to_dict(), agreement=evaluation.agreement(members),
+      differences=evaluation.differences(), num_test_clicks=int(test.labels.sum()))
+
+
+def _check_selection(held_back: EncodedRows, settings: PanelSettings) -> None:
+  """Refuses held-back examples that settings cannot be selected on, before anything is trained."""
+  remedy = "raise panel.selection_spans or panel.holdback_fraction"
+  if not len(held_back):
+    raise DataError("held-back examples", rule="learning rates are selected on at least one.", received="none in the "
+                    f"newest {settings.selection_spans} spans.", remedy=f"{remedy}.")
+  if settings.selection == "auc":
+    metrics.check_classes(held_back.labels, "held-back examples", f"{remedy}, or set panel.selection to log_loss.")
 
 
 class _Evaluation:
@@ -220,8 +224,11 @@ class _Evaluation:
     self._log_less_held_back = self._cached(log_dataset(
         log_shards, memory.spec, settings.log_batch_size, holdback="without",
         holdback_fraction=settings.holdback_fraction))
-    # The logs' rankings are compared over test examples: per member, [num_seeds, num_examples].
-    self.log_components: list[np.ndarray] = []
+    # Rankings are compared over test examples: per member, [num_seeds, num_examples]. Single precision takes half the
+    # memory, and rounds far below the noise.
+    self._components: dict[str, list[np.ndarray]] = {LOG: [], MEMORY: []}
+    # Per kind, the sum over members of the components, [num_seeds, num_examples].
+    self._sums: dict[str, np.ndarray] = {}
     self._done = 0
     kinds = 1 if teacher_probabilities is None else 2
     self._total = len(settings.members) * (
@@ -239,10 +246,30 @@ class _Evaluation:
     if self._soft_labels is not None:
       outcomes[RANDOM_SOFT] = self._rows(learner, self._soft_labels)
     components = {kind: scores for kind, (_, scores) in outcomes.items()}
-    self.log_components.append(components[LOG])
+    for kind, of_kind in components.items():
+      self._sums[kind] = self._sums.get(kind, 0.0) + of_kind
+    for kind, of_members in self._components.items():
+      of_members.append(components[kind].astype(np.float32))
     differences = {kind: metrics.paired_auc_difference(self._test.labels, components[MEMORY], components[kind])
                    for kind in outcomes if kind != MEMORY}
-    return MemberFidelity(name, {kind: training for kind, (training, _) in outcomes.items()}, differences)
+    return MemberFidelity(name, {kind: training for kind, (training, _) in outcomes.items()}, differences,
+                          metrics.lift_over_chance(self._test.labels, components[LOG]))
+
+  def agreement(self, members: Sequence[MemberFidelity]) -> metrics.Agreement:
+    """The agreement of the members that were judged, in their order, with its interval."""
+    log, memory = self._components[LOG], self._components[MEMORY]
+    pairs = metrics.resolved_pairs(self._test.labels, log)
+    found = metrics.agreement_on(pairs, *([member.trainings[kind].auc.mean for member in members]
+                                          for kind in (LOG, MEMORY)))
+    low, high = agreement_interval(self._test.labels, log, memory, pairs, confidence=AGREEMENT_CONFIDENCE)
+    return dataclasses.replace(found, low=low, high=high)
+
+  def differences(self) -> dict[str, metrics.PairedDifference]:
+    """The mean AUC of the members that were judged, on the memory less that on each other kind."""
+    # The mean of the members' AUCs has the mean of their components.
+    means = {kind: total / len(self._components[LOG]) for kind, total in self._sums.items()}
+    return {kind: metrics.paired_auc_difference(self._test.labels, means[MEMORY], means[kind])
+            for kind in means if kind != MEMORY}
 
   def _log(self, learner: Learner) -> tuple[Training, np.ndarray]:
     def scores_of(rate: float) -> dict[Choice, float]:

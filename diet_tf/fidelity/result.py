@@ -8,12 +8,13 @@ from collections.abc import Mapping
 from typing import Any
 
 from diet_tf import metrics
+from diet_tf.fidelity.verdict import RANDOM_HARD, RANDOM_SOFT, VERDICT_SHAPE, Verdict, judge
 from diet_tf.io.documents import DocumentFormat
 from diet_tf.io.json_files import parse_json, without_nan
-from diet_tf.io.shapes import Figure, ListOf, MapOf
+from diet_tf.io.shapes import Figure, ListOf, MapOf, Nullable
 from diet_tf.metrics import Agreement, Estimate, PairedDifference
 
-LOG, MEMORY, RANDOM_HARD, RANDOM_SOFT = "log", "memory", "random_hard", "random_soft"
+LOG, MEMORY = "log", "memory"
 # What a member is trained on, in the order of tables.
 KINDS = (LOG, MEMORY, RANDOM_HARD, RANDOM_SOFT)
 
@@ -66,16 +67,28 @@ class MemberFidelity:
     name: name of the member.
     trainings: trainings by what they were on; `random_soft` is absent where there was no teacher.
     differences: AUC on the memory less that on each other kind, paired over seeds and test examples.
+    lift: AUC on the log less 1/2, with its noise over seeds and test examples; None in the figures of a release that
+      did not write it down.
   """
 
   name: str
   trainings: Mapping[str, Training]
   differences: Mapping[str, PairedDifference]
+  lift: PairedDifference | None = None
+
+  @property
+  def is_lifted(self) -> bool:
+    """Whether training on the log is better than chance beyond noise, as far as the noise is known."""
+    if self.lift is not None:
+      return self.lift.resolved and self.lift.mean > 0
+    aucs = self.trainings[LOG].aucs
+    over_seeds = metrics.paired_difference(aucs, [0.5] * len(aucs))
+    return over_seeds.mean > (over_seeds.margin if len(aucs) > 1 else 0.0)
 
   @property
   def recovery(self) -> float:
-    """The share of the log's lift over chance that the memory keeps, of the mean AUCs."""
-    return metrics.recovery(self.trainings[MEMORY].auc.mean, self.trainings[LOG].auc.mean)
+    """The share of the log's lift over chance that the memory keeps, of the mean AUCs; NaN where it is not lifted."""
+    return metrics.recovery(self.trainings[MEMORY].auc.mean, self.trainings[LOG].auc.mean if self.is_lifted else 0.5)
 
   def to_dict(self) -> dict[str, Any]:
     """The figures as JSON values; the means first, under the names of the machine-readable results."""
@@ -88,8 +101,8 @@ class MemberFidelity:
       value[f"{kind}_auc_se"] = self.trainings[kind].auc.standard_error if kind in self.trainings else None
     value["recovery"] = self.recovery
     value["trainings"] = {kind: dataclasses.asdict(training) for kind, training in self.trainings.items()}
-    value["differences"] = {kind: {**dataclasses.asdict(difference), "resolved": difference.resolved}
-                            for kind, difference in self.differences.items()}
+    value["differences"] = _with_resolved(self.differences)
+    value["lift"] = None if self.lift is None else _with_resolved({"": self.lift})[""]
     return value
 
   def _mean(self, kind: str, figure: str) -> float | None:
@@ -123,14 +136,17 @@ class Cost:
 _TRAINING = {"aucs": tuple[Figure, ...], "log_losses": tuple[Figure, ...], "calibrations": tuple[Figure, ...],
              "learning_rate": float | None, "epochs": int, "examples": int, "flops": Figure, "seconds": Figure}
 _DIFFERENCE = {"mean": Figure, "standard_error": Figure, "margin": Figure, "resolved": bool}
-_MEMBER = {"name": str, "recovery": Figure, "trainings": MapOf(_TRAINING), "differences": MapOf(_DIFFERENCE),
-           **{f"{kind}_{figure}": Figure for kind in KINDS for figure in ("auc", "logloss", "auc_se")}}
-RESULT = DocumentFormat("diet_tf.fidelity", {1: {
-    "members": ListOf(_MEMBER), "records": Mapping[str, int], "bytes": Mapping[str, int], "cost_ratio": float,
+_MEMBER_1 = {"name": str, "recovery": Figure, "trainings": MapOf(_TRAINING), "differences": MapOf(_DIFFERENCE),
+             **{f"{kind}_{figure}": Figure for kind in KINDS for figure in ("auc", "logloss", "auc_se")}}
+_AGREEMENT_1 = {"share": Figure, "num_resolved": int, "num_pairs": int, "tau_b": Figure}
+_VERSION_1 = {
+    "members": ListOf(_MEMBER_1), "records": Mapping[str, int], "bytes": Mapping[str, int], "cost_ratio": float,
     "memory_uri": str, "report_uri": str, "examples_processed": Mapping[str, int], "flops": Mapping[str, Figure],
-    "seconds": Mapping[str, Figure], "recovery": Figure,
-    "agreement": {"share": Figure, "num_resolved": int, "num_pairs": int, "tau_b": Figure}, "regret": Figure,
-    "bayes_auc": float | None, "seeds": tuple[int, ...], "spans": tuple[int, ...], "settings": Mapping[str, Any]}},
+    "seconds": Mapping[str, Figure], "recovery": Figure, "agreement": _AGREEMENT_1, "regret": Figure,
+    "bayes_auc": float | None, "seeds": tuple[int, ...], "spans": tuple[int, ...], "settings": Mapping[str, Any]}
+RESULT = DocumentFormat("diet_tf.fidelity", {1: _VERSION_1, 2: {
+    **_VERSION_1, "verdict": VERDICT_SHAPE, "members": ListOf({**_MEMBER_1, "lift": Nullable(_DIFFERENCE)}),
+    "agreement": {**_AGREEMENT_1, "low": Figure, "high": Figure}, "differences": MapOf(_DIFFERENCE)}},
     remedy="evaluate the memory again.", sort_keys=False)
 
 
@@ -140,7 +156,7 @@ class FidelityResult:
 
   Attributes:
     members: figures of each member of the panel.
-    agreement: agreement of the two rankings of the panel.
+    agreement: agreement of the two rankings of the panel, with its interval.
     cost: cost of training and storing.
     seeds: seeds of the trainings; the standard errors are over these, and over draws of random rows with them.
     spans: numbers of the spans of the log that was trained on.
@@ -148,6 +164,9 @@ class FidelityResult:
     memory_uri: folder or URI of the memory.
     report_uri: path or URI of the report.
     settings: settings of the panel, as JSON values.
+    differences: mean AUC of the panel on the memory less that on each other kind, paired over seeds and test examples;
+      empty in the figures of a release that did not write them down.
+    num_test_clicks: number of clicks among the test examples; None in the figures of such a release.
   """
 
   members: tuple[MemberFidelity, ...]
@@ -159,11 +178,38 @@ class FidelityResult:
   memory_uri: str = ""
   report_uri: str = ""
   settings: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+  differences: Mapping[str, PairedDifference] = dataclasses.field(default_factory=dict)
+  num_test_clicks: int | None = None
+
+  @property
+  def recoveries(self) -> dict[str, float]:
+    """The recovery of each member that the log lifts above chance beyond noise, by its name."""
+    return {member.name: member.recovery for member in self.members if member.is_lifted}
 
   @property
   def recovery(self) -> float:
-    """The mean of the members' recoveries."""
-    return sum(member.recovery for member in self.members) / len(self.members)
+    """The mean of `recoveries`; NaN where there are none."""
+    return sum(self.recoveries.values()) / len(self.recoveries) if self.recoveries else math.nan
+
+  @property
+  def verdict(self) -> Verdict:
+    """Whether architectures can be chosen on the memory."""
+    differences = {kind: self._difference(kind) for kind in (RANDOM_HARD, RANDOM_SOFT)
+                   if all(kind in member.differences for member in self.members)}
+    return judge(self.agreement, self.recoveries, differences, num_members=len(self.members),
+                 num_seeds=len(self.seeds), num_test_rows=self.cost.records["test"],
+                 num_test_clicks=self.num_test_clicks)
+
+  def _difference(self, kind: str) -> PairedDifference:
+    """The mean difference to a kind; from the members' own where it was not written down.
+
+    The noise of a mean is at most the mean of the noises, so that nothing is resolved by this that is not.
+    """
+    if kind in self.differences:
+      return self.differences[kind]
+    found = [member.differences[kind] for member in self.members]
+    means = (sum(getattr(one, name) for one in found) / len(found) for name in ("mean", "standard_error", "margin"))
+    return PairedDifference(*means)
 
   @property
   def regret(self) -> float:
@@ -177,6 +223,7 @@ class FidelityResult:
   def to_dict(self) -> dict[str, Any]:
     """The machine-readable results: JSON values, with null for figures that do not exist."""
     value = {
+        "verdict": self.verdict.to_dict(),
         "members": [member.to_dict() for member in self.members],
         "records": dict(self.cost.records),
         "bytes": dict(self.cost.num_bytes),
@@ -188,6 +235,7 @@ class FidelityResult:
         "seconds": dict(self.cost.seconds),
         "recovery": self.recovery,
         "agreement": dataclasses.asdict(self.agreement),
+        "differences": _with_resolved(self.differences),
         "regret": self.regret,
         "bayes_auc": self.bayes_auc,
         "seeds": list(self.seeds),
@@ -203,13 +251,15 @@ class FidelityResult:
 
   @classmethod
   def from_dict(cls, value: Mapping[str, Any], subject: str = "fidelity result") -> FidelityResult:
-    """The result that `to_dict` wrote.
+    """The result that `to_dict` wrote, also that of an earlier release, whose verdict is made anew by today's rule.
 
     Raises:
       FormatError: it is damaged, of another format, or newer than this version reads.
     """
     content = RESULT.check(value, subject)
     return cls(
+        differences=_differences(content.get("differences", {})),
+        num_test_clicks=content["verdict"]["test_clicks"] if "verdict" in content else None,
         members=tuple(map(_member, content["members"])), agreement=Agreement(**content["agreement"]),
         cost=Cost(content["records"], content["bytes"], content["examples_processed"], content["flops"],
                   content["seconds"]),
@@ -225,29 +275,30 @@ class FidelityResult:
     return cls.from_dict(parse_json(text, subject, RESULT.remedy), subject)
 
   def table(self) -> str:
-    """The figures as plain text: AUC and log loss of each member by what it was trained on, then agreement and cost."""
+    """The figures as plain text: AUC and log loss of each member by what it was trained on, the verdict, and more."""
     header = ["whole log", "memory", "random hard", "random soft"]
     blocks = []
     for title, figure in (("AUC", "auc"), ("log loss", "log_loss")):
       rows = [[title, *header, "recovery"] if figure == "auc" else [title, *header]]
-      rows += [[member.name, *self._cells(member, figure), *([f"{member.recovery:.3f}"] if figure == "auc" else [])]
-               for member in self.members]
+      rows += [[member.name, *self._cells(member, figure),
+                *([_text(member.recovery, ".3f", "-")] if figure == "auc" else [])] for member in self.members]
       blocks.append(_aligned(rows))
-    return "\n\n".join([*blocks, "\n".join(self.summary())])
+    return "\n\n".join([*blocks, "\n".join([self.verdict.text, *self.summary()])])
 
   def _cells(self, member: MemberFidelity, figure: str) -> list[str]:
     return [str(getattr(member.trainings[kind], figure)) if kind in member.trainings else "-" for kind in KINDS]
 
   def summary(self) -> list[str]:
-    """The lines under the table: what the columns mean, agreement, and cost."""
+    """The lines under the verdict: what the columns mean, agreement, and cost."""
     cost, agreement = self.cost, self.agreement
     share = "no resolved pair" if math.isnan(agreement.share) else (
-        f"{agreement.share:.2f} of {agreement.num_resolved} resolved pairs of {agreement.num_pairs}")
+        f"{agreement.share:.2f} of {agreement.num_resolved} resolved "
+        f"pair{'' if agreement.num_resolved == 1 else 's'} of {agreement.num_pairs}")
     seeds = "1 seed" if len(self.seeds) == 1 else f"mean ± standard error over {len(self.seeds)} seeds"
     lines = [
-        f"Figures on {cost.records['test']:,} test examples, {seeds}; random: as many random rows as slots.",
-        f"Recovery {self.recovery:.3f} on average. Agreement: {share}; Kendall's tau-b "
-        f"{_text(agreement.tau_b, '.2f')}; regret {self.regret:.4f} AUC.",
+        f"Judged on {self.verdict.judged_on}; {seeds}; random: as many random rows as slots.",
+        f"{self.recovery_text()} Agreement: {share}; Kendall's tau-b "
+        f"{_text(agreement.tau_b, '.2f', 'undefined')}; regret {self.regret:.4f} AUC.",
         f"Records: {cost.records[LOG]:,} in the log, {cost.records[MEMORY]:,} slots "
         f"(1/{cost.records[LOG] / cost.records[MEMORY]:.0f}).",
         f"Bytes: {cost.num_bytes[LOG]:,} in the log, {cost.num_bytes[MEMORY]:,} in the memory "
@@ -260,6 +311,16 @@ class FidelityResult:
     if self.bayes_auc is not None:
       lines.insert(1, f"The best possible AUC on these test examples is {self.bayes_auc:.4f}.")
     return lines
+
+  def recovery_text(self) -> str:
+    """The mean recovery in a sentence, or that there is none."""
+    left_out = [member.name for member in self.members if not member.is_lifted]
+    if not self.recoveries:
+      return "No recovery: no model trained on the log is better than chance beyond noise."
+    if left_out:
+      return (f"Recovery {self.recovery:.3f} on average, without those that are not better than chance beyond noise "
+              f"when trained on the log: {', '.join(left_out)}.")
+    return f"Recovery {self.recovery:.3f} on average."
 
 
 def _aligned(rows: list[list[str]]) -> str:
@@ -275,13 +336,23 @@ def _ratio(values: Mapping[str, Any], suffix: str) -> str:
   return f"{values[LOG + suffix] / memory:.1f}" if memory else "?"
 
 
-def _text(value: float, form: str) -> str:
-  return "undefined" if math.isnan(value) else format(value, form)
+def _text(value: float, form: str, missing: str) -> str:
+  return missing if math.isnan(value) else format(value, form)
+
+
+def _with_resolved(differences: Mapping[str, PairedDifference]) -> dict[str, dict[str, Any]]:
+  return {kind: {**dataclasses.asdict(difference), "resolved": difference.resolved}
+          for kind, difference in differences.items()}
+
+
+def _differences(content: Mapping[str, Mapping[str, Any]]) -> dict[str, PairedDifference]:
+  """Differences in the content of a document; a margin without an end, too, is NaN there, which resolves nothing."""
+  return {kind: PairedDifference(**{key: value for key, value in difference.items() if key != "resolved"})
+          for kind, difference in content.items()}
 
 
 def _member(content: Mapping[str, Any]) -> MemberFidelity:
-  """The member in the content of a document; a margin without an end, too, is NaN there, which resolves nothing."""
+  lift = content.get("lift")
   return MemberFidelity(
       content["name"], {kind: Training(**training) for kind, training in content["trainings"].items()},
-      {kind: PairedDifference(**{key: value for key, value in difference.items() if key != "resolved"})
-       for kind, difference in content["differences"].items()})
+      _differences(content["differences"]), None if lift is None else _differences({"": lift})[""])

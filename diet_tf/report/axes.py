@@ -155,9 +155,15 @@ def error_ends(measured: Iterable[Measured]) -> list[float]:
   return [mean + sign * _finite_or_zero(error) for mean, error in measured for sign in (-1, 1)]
 
 
-def measured_text(mean: float, error: float) -> str:
-  """The value and its standard error with four digits; the value alone where the error is not finite."""
-  return f"{mean:.4f} ± {error:.4f}" if math.isfinite(error) else f"{mean:.4f}"
+def measured_text(mean: float, error: float = math.nan, *, digits: int = 4, signed: bool = False) -> str:
+  """The value and its standard error with so many digits; the value alone where the error is not finite.
+
+  A value that is not finite itself, such as the loss of a training that diverged, is said to be so in words.
+  """
+  if not math.isfinite(mean):
+    return "not finite"
+  text = f"{mean:{'+' if signed else ''}.{digits}f}"
+  return f"{text} ± {error:.{digits}f}" if math.isfinite(error) else text
 
 
 def _finite_or_zero(value: float) -> float:

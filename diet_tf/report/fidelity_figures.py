@@ -80,12 +80,13 @@ def fidelity_tables(result: FidelityResult) -> list[SortedTable]:
   for member in result.members:
     name, trainings = Cell(member.name), [member.trainings.get(kind) for kind in kinds]
     aucs.append((name, *(_estimate(training.auc if training else None) for training in trainings),
-                 Cell(f"{member.recovery:.3f}", member.recovery)))
+                 Cell("–" if math.isnan(member.recovery) else f"{member.recovery:.3f}", member.recovery)))
     losses.append((name, *(_estimate(training.log_loss if training else None) for training in trainings)))
     choices.append((name, *map(_choice, trainings)))
     differences.append((name, *(_difference(member.differences.get(kind)) for kind in others)))
   return [
-      SortedTable(f"AUC{seeds}; recovery is the memory's lift over 0.5 as a share of the log's",
+      SortedTable(f"AUC{seeds}; recovery is the memory's lift over 0.5 as a share of the log's, where that is "
+                  "more than noise",
                   ("member", *names, "recovery"), tuple(aucs)),
       SortedTable("AUC on the memory less AUC on the other, with the 95 % margin, paired over seeds and test examples",
                   ("member", *(KIND_NAMES[kind] for kind in others)), tuple(differences)),
@@ -97,7 +98,7 @@ def over_spans(history: Sequence[FidelityResult]) -> Figure:
   """Recovery and agreement of the memories that were evaluated, by the last span of each."""
   results = sorted((result for result in history if result.spans), key=lambda result: result.spans[-1])
   nan = float("nan")
-  series = {"recovery": {result.spans[-1]: (result.recovery, nan) for result in results},
+  series = {"recovery": {result.spans[-1]: (result.recovery, nan) for result in results if result.recoveries},
             "agreement": {result.spans[-1]: (result.agreement.share, nan) for result in results
                           if not math.isnan(result.agreement.share)}}
   series = {name: values for name, values in series.items() if values}
@@ -106,10 +107,11 @@ def over_spans(history: Sequence[FidelityResult]) -> Figure:
   return Figure(
       "spans", "Fidelity over spans", "Mean recovery of the panel, and the share of resolved pairs that the memory "
       "orders as the log does, of each memory that was evaluated, by the last span that it has seen.",
-      line_charts.trend(series) if len(results) > 1 else None,
+      line_charts.trend(series) if len(results) > 1 and series else None,
       data("fidelity_over_spans", ("span", "recovery", "agreement", "resolved_pairs", "slots", "cost_ratio"), rows),
       axis="last span of the memory", missing="One memory was evaluated so far. Evaluate after later spans too, and "
-      "their figures stand here beside one another.")
+      "their figures stand here beside one another." if len(results) < 2 else "Nothing to show: no model trained on "
+      "the log was better than chance, and no two differed by more than the noise.")
 
 
 def gate_losses(stages: Sequence[StageRecord]) -> Figure:
@@ -120,6 +122,8 @@ def gate_losses(stages: Sequence[StageRecord]) -> Figure:
     verdict = stage.summary.verdict or {}
     errors = verdict.get("standard_errors", {})
     for name, loss in verdict.get("losses", {}).items():
+      if not math.isfinite(loss):
+        continue  # A training that diverged has no place in a chart; the gate's table says so.
       series.setdefault(name, {})[stage.summary.span] = (loss, errors.get(name, math.nan))
     if verdict and stage.teacher_loss is not None:
       series.setdefault(TEACHER, {})[stage.summary.span] = (stage.teacher_loss, math.nan)

@@ -14,14 +14,12 @@ from diet_tf.memory.composition import HeavySlot, heaviest_slots
 from diet_tf.memory.manifest import Manifest
 from diet_tf.memory.slots import Slots
 from diet_tf.report import fidelity_figures, memory_figures, page
+from diet_tf.report.axes import measured_text
 from diet_tf.report.figures import Data, data
 from diet_tf.report.stage_record import StageRecord, StageSummary, slots_by_age
 
 COVERAGE_NAMES = {"log": "the log, which the memory has seen", "test": "the test, which it has not",
                   "held_back": "held-back part of the newest span"}
-# Of the pairs that are resolved on the log: the share from which on the memory may choose in the log's place, and that
-# below which it must not.
-_GOOD_AGREEMENT, _LEAST_AGREEMENT = 0.95, 0.8
 # The page stays small however many spans, fields and ids there are.
 _MOST_SPANS = 400
 _MOST_VERDICTS = 30
@@ -71,7 +69,7 @@ def render_report(result: FidelityResult, *, manifest: Manifest, slots: Slots | 
   stages = stages[-_MOST_SPANS:]
   heavy = [] if slots is None else _heaviest(slots, manifest, vocabularies or {})
   return page.render(
-      "report.html.j2", result=result, manifest=manifest, verdict=verdict(result), key_figures=_key_figures(result),
+      "report.html.j2", result=result, manifest=manifest, verdict=result.verdict, key_figures=_key_figures(result),
       scatter=fidelity_figures.scatter(result), dots=fidelity_figures.dots(result),
       tables=fidelity_figures.fidelity_tables(result), fidelity_data=fidelity_figures.fidelity_data(result),
       over_spans=fidelity_figures.over_spans(_with(history, result)[-_MOST_SPANS:]),
@@ -86,28 +84,17 @@ def render_report(result: FidelityResult, *, manifest: Manifest, slots: Slots | 
       recipe_text=_as_yaml(_short_recipe(manifest)))
 
 
-def verdict(result: FidelityResult) -> str:
-  """In a sentence, whether architectures can be chosen on the memory, and on what grounds."""
-  share, resolved = result.agreement.share, result.agreement.num_resolved
-  kept = (f"training on it keeps {result.recovery:.1%} of the log's lift over chance, with 1/"
-          f"{result.cost.cost_ratio:.0f} of the examples processed")
-  if math.isnan(share):
-    return (f"Whether this memory ranks architectures as the log does cannot be told, since no two of the panel differ "
-            f"by more than the noise on the log; {kept}.")
-  judged = ("Choose architectures on this memory" if share >= _GOOD_AGREEMENT else
-            "Choose architectures on this memory with care" if share >= _LEAST_AGREEMENT else
-            "Do not choose architectures on this memory")
-  pairs = f"{resolved} pair that is" if resolved == 1 else f"{resolved} pairs that are"
-  return f"{judged}: it orders {share:.0%} of the {pairs} resolved on the log as the log does, and {kept}."
-
-
 def _key_figures(result: FidelityResult) -> list[tuple[str, str, str]]:
   """`(figure, name, explanation)` of what to read first."""
   agreement = result.agreement
   share = "none" if math.isnan(agreement.share) else f"{agreement.share:.0%}"
   cost = result.cost
+  kept, members = result.recoveries, len(result.members)
+  explained = ("no model trained on the log is better than chance" if not kept else
+               "of the log's lift over chance, mean of " + (
+                   "the panel" if len(kept) == members else f"{len(kept)} of {members} members"))
   return [
-      (f"{result.recovery:.1%}", "recovery", "of the log's lift over chance, mean of the panel"),
+      (f"{result.recovery:.1%}" if kept else "none", "recovery", explained),
       (f"1/{cost.records[LOG] / cost.records[MEMORY]:.0f}", "records", f"{cost.records[MEMORY]:,} slots"),
       (f"1/{cost.cost_ratio:.0f}", "training cost", "examples processed, memory to log"),
       (share, "agreement", f"{agreement.num_resolved} of {agreement.num_pairs} pairs are resolved"),
@@ -154,9 +141,9 @@ def _hashed(manifest: Manifest) -> list[str]:
 def _verdict(stage: StageSummary) -> dict[str, Any]:
   """The gate's decision on a stage, as text."""
   found = stage.verdict or {}
-  losses = "; ".join(f"{name} {loss:.4f}" for name, loss in found.get("losses", {}).items())
+  losses = "; ".join(f"{name} {measured_text(loss)}" for name, loss in found.get("losses", {}).items())
   errors = found.get("standard_errors", {})
-  differences = "; ".join(f"{value:+.4f} ± {errors.get(name, math.nan):.4f} to {name}"
+  differences = "; ".join(f"{measured_text(value, errors.get(name, math.nan), signed=True)} to {name}"
                           for name, value in found.get("differences", {}).items())
   return {"span": stage.span, "chosen": found.get("chosen", ""), "losses": losses, "differences": differences}
 

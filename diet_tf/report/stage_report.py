@@ -8,6 +8,7 @@ from typing import Any
 from diet_tf.io import files
 from diet_tf.memory.slots import Slots
 from diet_tf.report import memory_figures, page
+from diet_tf.report.axes import measured_text
 from diet_tf.report.run_report import COVERAGE_NAMES
 from diet_tf.report.stage_record import StageRecord, StageSummary
 
@@ -45,8 +46,8 @@ def verdict(summary: StageSummary) -> str:
   chosen = found.get("chosen")
   if not chosen:
     return "This stage had no gate."
-  others = "; ".join(f"{value:+.5f} ± {found['standard_errors'][name]:.5f} to {name}"
-                     for name, value in found["differences"].items())
+  others = "; ".join(f"{_difference(found, name)} to {name}"
+                     for name in found["differences"])
   return f"The gate chose: {chosen}. The refined memory's loss differs by {others or 'nothing: it had no rival'}."
 
 
@@ -54,8 +55,10 @@ def _candidates(found: Mapping[str, Any]) -> list[tuple[str, str, str]]:
   """`(candidate, loss, refined less it)` as text."""
   rows = []
   for name, loss in found.get("losses", {}).items():
-    difference = "–"
-    if name in found["differences"]:
-      difference = f"{found['differences'][name]:+.5f} ± {found['standard_errors'][name]:.5f}"
-    rows.append((name, f"{loss:.5f}", difference))
+    difference = _difference(found, name) if name in found["differences"] else "–"
+    rows.append((name, measured_text(loss, digits=5), difference))
   return rows
+
+
+def _difference(found: Mapping[str, Any], name: str) -> str:
+  return measured_text(found["differences"][name], found["standard_errors"][name], digits=5, signed=True)

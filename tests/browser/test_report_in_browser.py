@@ -137,7 +137,7 @@ def test_it_works_in_the_frame_of_kubeflow_pipelines(open_page):
   page = open_page("<!DOCTYPE html><iframe sandbox='allow-scripts' width='800' height='600'></iframe>")
   page.locator("iframe").evaluate("(frame, text) => { frame.srcdoc = text; }", render())
   frame = page.frame_locator("iframe")
-  assert frame.locator(".verdict").inner_text().startswith("Choose architectures on this memory")
+  assert frame.locator(".verdict").inner_text().startswith("Whether architectures can be chosen on this")
   slider = frame.get_by_label("Number of architectures")
   slider.focus()
   page.keyboard.press("End")

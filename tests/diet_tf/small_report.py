@@ -42,12 +42,17 @@ def make_result(name: str = "dnn", seeds: int = 2, soft: bool = True, share: flo
     if soft:
       trainings["random_soft"] = make_training(auc - 0.05, 3e-3, seeds)
       differences["random_soft"] = PairedDifference(0.04, math.nan, math.inf)
-    members.append(MemberFidelity(member, trainings, differences))
+    members.append(MemberFidelity(member, trainings, differences, PairedDifference(auc - 0.499, 0.01, 0.02)))
   cost = Cost({"log": 5000, "memory": 50, "test": 900},
               {"log": 4000, "memory": 200, "log_raw": 9000, "memory_raw": 600},
               {"log": 5000, "memory": 100}, {"log": 1e9, "memory": 4e7}, {"log": 2.0, "memory": 0.2})
   return FidelityResult(tuple(members), Agreement(share, 1, 1, 1.0), cost, tuple(range(seeds)), spans=(1, 2, 3),
-                        memory_uri="store/data/1")
+                        memory_uri="store/data/1", differences=members[0].differences, num_test_clicks=63)
+
+
+def make_good_result() -> FidelityResult:
+  """A result with enough resolved pairs, as a panel of more members has them: 24 of 28, of which 23 are kept."""
+  return make_result(soft=False).replace(agreement=Agreement(23 / 24, 24, 28, 0.9, 0.875, 1.0))
 
 
 def make_manifest() -> Manifest:

@@ -136,6 +136,21 @@ def test_seeds_widen_a_paired_auc_difference():
   assert value.standard_error == pytest.approx(0.1)  # std(.4, .2) / sqrt(2); the examples all agree
 
 
+def test_a_single_example_of_a_class_tells_no_noise():
+  first, second = np.array([[1.0, 1.0, 1.0]]), np.array([[0.5, 1.0, 0.0]])
+  for labels in ([1, 0, 0], [0, 1, 1]):
+    value = metrics.paired_auc_difference(np.array(labels), first, second)
+    assert value.mean == 0.5 and math.isnan(value.standard_error) and not value.resolved
+
+
+def test_lift_over_chance_is_the_auc_less_a_half_with_its_noise():
+  # Positives have components 1 and 0.8, negatives 0.9 twice: AUC 0.9, and all noise is that of two positives.
+  value = metrics.lift_over_chance(np.array([1, 1, 0, 0]), np.array([[1.0, 0.8, 0.9, 0.9]]))
+  assert value.mean == pytest.approx(0.4)
+  assert value.standard_error == pytest.approx(0.1)  # sqrt(0.02 / 2)
+  assert value.margin == pytest.approx(1.2706, rel=1e-3) and not value.resolved  # Student's t with one degree.
+
+
 def test_paired_auc_difference_covers_the_truth():
   """Two equally good models are told apart in about 5 % of the test sets."""
   rng = np.random.default_rng(3)

@@ -168,6 +168,11 @@ def test_rows_must_have_both_classes_and_scores_be_finite() -> None:
     fit(Scale(), FidelityCallback(rows(clicks=np.zeros(4, np.float32)), from_logits=True))
   with pytest.raises(DataError, match="at least one"):
     fit(Scale(), FidelityCallback(rows().take(0), from_logits=True))
+  steps: list[int] = []
+  counter = tf.keras.callbacks.LambdaCallback(on_train_batch_begin=lambda batch, logs: steps.append(batch))
+  with pytest.raises(DataError, match="4 examples of class 1"):
+    fit(Scale(), counter, FidelityCallback(rows(clicks=np.ones(4, np.float32)), from_logits=True))
+  assert not steps  # It is told before training, not after the first epoch.
   for from_logits in (True, False):
     with pytest.raises(NumericsError, match="finite"):
       fit(Scale(), FidelityCallback(rows(scores=SCORES * np.float32("nan")), from_logits=from_logits))

@@ -142,6 +142,22 @@ def test_what_cannot_be_compared_is_refused_before_any_training(memory, unseen, 
   assert not steps
 
 
-def test_rows_of_one_class_are_refused(memory, unseen):
-  with pytest.raises(DataError, match="both classes"):
-    comparison.compare(memory, EncodedRows(unseen.ids, np.zeros(800, np.float32)), ["lr"], num_seeds=1)
+@pytest.mark.parametrize(("labels", "message"), [
+    (np.zeros(800, np.float32), "both classes.*800 examples of class 0"),
+    (np.ones(800, np.float32), "both classes.*800 examples of class 1"), (np.zeros(0, np.float32), "at least one"),
+    (np.full(800, 0.5, np.float32), "0 or 1")])
+def test_rows_that_tell_nothing_are_refused_before_any_training(memory, unseen, labels, message):
+  steps = []
+  with pytest.raises(DataError, match=rf"held-out rows.*{message}.*--test-span|held-out rows.*{message}"):
+    comparison.compare(memory, EncodedRows(unseen.ids[:len(labels)], labels), ["lr"], num_seeds=1,
+                       progress=lambda *step: steps.append(step))
+  assert not steps
+
+
+def test_one_click_tells_no_noise_and_is_not_called_nan(memory, unseen):
+  labels = np.zeros(800, np.float32)
+  labels[17] = 1
+  result = comparison.compare(memory, EncodedRows(unseen.ids, labels), [SAME, "lr"], num_seeds=2)
+  assert [row[4] for row in result.rows()] == ["the best", "no"]
+  assert "nan" not in json.dumps(result.rows()) and "One row of a class does not tell" in " ".join(result.notes())
+  assert result.to_dict()["members"][1]["to_best"]["margin"] is None

@@ -294,6 +294,36 @@ def test_the_panel_learns_from_the_log_and_figures_hang_together(result):
   assert result.cost.records == {"log": 2 * ROWS, "memory": 16, "test": ROWS}
 
 
+def test_the_verdicts_figures_are_those_of_the_trainings(result):
+  assert result.num_test_clicks == int(_examples(5)[1].sum())
+  for kind, difference in result.differences.items():
+    assert difference.mean == pytest.approx(np.mean([member.differences[kind].mean for member in result.members]))
+  for member in result.members:
+    assert member.lift.mean == pytest.approx(member.trainings["log"].auc.mean - 0.5)
+    assert member.is_lifted and member.lift.margin < 0.15  # 600 rows.
+  assert result.recovery == pytest.approx(np.mean([member.recovery for member in result.members]))
+  # Two members are no panel: one pair at most, and no draw of members holds it.
+  assert np.isnan(result.agreement.low) and result.agreement.num_pairs == 1
+  verdict = result.to_dict()["verdict"]
+  assert verdict["outcome"] != "choose" and verdict["test_rows"] == ROWS
+  assert verdict["test_clicks"] == result.num_test_clicks and verdict["text"] in result.table()
+  assert f"Judged on 600 test rows, {result.num_test_clicks} of them clicks" in result.table()
+
+
+def test_a_log_of_noise_has_no_recovery_and_says_so_in_words(memory, tmp_path):
+  """Clicks that follow nothing: what the log lifts above chance it lifts by less than the noise."""
+  clicks = {span: (np.random.default_rng(span + 50).random(ROWS) < 0.26).astype(np.float32) for span in (3, 4, 5)}
+  log = {span: _write(str(tmp_path), span, labels=clicks[span]) for span in (3, 4)}
+  settings = fidelity.PanelSettings(members=("lr", "fm", "dnn"), seeds=(0, 1), learning_rates=(1e-2,), row_epochs=(2,))
+  result = fidelity.evaluate_panel(log, memory, _write(str(tmp_path), 5, labels=clicks[5]), settings)
+  assert not any(member.is_lifted for member in result.members)
+  assert "no model trained on the log is better than chance beyond noise" in result.verdict.text
+  assert "nan" not in result.table().replace("than", "") and "No recovery: no model" in result.table()
+  value = json.loads(result.to_json())
+  assert value["recovery"] is None and value["verdict"]["outcome"] in ("cannot be told", "do not choose")
+  assert FidelityResult.from_dict(value).verdict == result.verdict
+
+
 def test_the_machine_readable_results_have_the_promised_keys(result):
   value = json.loads(result.to_json())
   assert {"members", "records", "bytes", "cost_ratio", "memory_uri", "report_uri"} <= set(value)
@@ -315,8 +345,8 @@ def test_a_result_survives_json(result):
 
 
 def test_a_result_of_a_newer_version_is_refused(result):
-  value = {**result.to_dict(), "format_version": 2}
-  with pytest.raises(errors.FormatError, match="format version 2"):
+  value = {**result.to_dict(), "format_version": 3}
+  with pytest.raises(errors.FormatError, match="format version 3"):
     FidelityResult.from_dict(value, "panel.json")
 
 
@@ -346,10 +376,23 @@ def test_a_candidate_that_diverges_is_left_out(log_shards, memory, tmp_path):
                             fidelity.PanelSettings(members=("fm",), seeds=(0,), learning_rates=(1e30,)))
 
 
-def test_a_test_of_one_class_is_refused(log_shards, memory, tmp_path):
-  settings = fidelity.PanelSettings(members=("lr",), seeds=(0,), learning_rates=(1e-2,), row_epochs=(2,))
-  with pytest.raises(errors.DataError, match="both classes"):
-    fidelity.evaluate_panel(log_shards, memory, _write(str(tmp_path), 5, labels=np.zeros(ROWS, np.float32)), settings)
+@pytest.mark.parametrize(("test_label", "log_label", "selection", "message"), [
+    (0, None, "auc", "test rows.*both classes.*600 examples of class 0.*test_spans"),
+    (1, None, "log_loss", "test rows.*both classes"),
+    (None, 0, "auc", "held-back examples.*both classes.*panel.selection_spans.*log_loss")])
+def test_examples_of_one_class_are_refused_before_any_training(memory, tmp_path, test_label, log_label, selection,
+                                                               message):
+  def labels(value):
+    return None if value is None else np.full(ROWS, value, np.float32)
+
+  settings = fidelity.PanelSettings(members=("lr",), seeds=(0,), learning_rates=(1e-2,), row_epochs=(2,),
+                                    selection=selection)
+  steps = []
+  with pytest.raises(errors.DataError, match=message):
+    fidelity.evaluate_panel({3: _write(str(tmp_path), 3, labels=labels(log_label))}, memory,
+                            _write(str(tmp_path), 5, labels=labels(test_label)), settings,
+                            progress=lambda *step: steps.append(step[0]))
+  assert "panel (trainings)" not in steps
 
 
 @pytest.mark.parametrize(("name", "form"), [("OwnWeighted", "weighted"), ("OwnSingle", "averaged"),

@@ -6,6 +6,8 @@ import dataclasses
 import hashlib
 import html.parser
 import io
+import json
+import math
 import re
 import subprocess
 import sys
@@ -17,15 +19,19 @@ import pytest
 
 from diet_tf import errors
 from diet_tf.log.features import FeatureSpec, Field, Label
+from diet_tf.metrics import Agreement, PairedDifference
 from diet_tf.report import run_report as report
 from diet_tf.report.stage_record import StageRecord, StageSummary
+from diet_tf.report.stage_report import render_stage_report
 from tests.diet_tf.small_report import (
   BREAK_EVEN,
   SPEC,
+  make_good_result,
   make_manifest,
   make_result,
   make_slots,
   make_stages,
+  make_training,
   render,
 )
 from tests.diet_tf.small_slots import small_slots
@@ -111,19 +117,77 @@ def test_the_figures_are_there():
   assert make_manifest().digest in text and "ab" * 32 in text and "diet-tf, which made it" in text
 
 
-@pytest.mark.parametrize("share, begins", [
-    (1.0, "Choose architectures on this memory: it orders 100% of the 1 pair that is resolved on the log"),
-    (0.9, "Choose architectures on this memory with care: it orders 90%"),
-    (0.5, "Do not choose architectures on this memory: it orders 50%"),
-    (float("nan"), "Whether this memory ranks architectures as the log does cannot be told"),
-])
-def test_the_verdict_is_a_sentence(share, begins):
-  result = make_result(share=share)
-  verdict = report.verdict(result)
-  assert verdict.startswith(begins) and verdict.endswith(".") and verdict.count(". ") == 0
-  # Members lie 0.01 below 0.711 and 0.731: (0.201 / 0.211 + 0.221 / 0.231) / 2.
-  assert "keeps 95.5% of the log's lift over chance, with 1/50 of the examples" in verdict
-  assert verdict in _text(render(result))
+def test_the_verdict_stands_first_with_its_rows_and_conditions():
+  # Members lie 0.01 below 0.711 and 0.731, so that the least recovery is 0.201 / 0.211 = 0.9526.
+  text = _text(render(make_good_result()))
+  verdict = (
+      "Choose architectures on this memory: 24 of 28 pairs of architectures are resolved on the log; the memory orders "
+      "0.958 of the resolved pairs as the log does (90 % interval 0.875 to 1.000); it keeps 0.953 or more of the log's "
+      "lift over chance for each member that the log lifts; its mean AUC is ahead of as many random rows with clicks "
+      "by 0.0900 ± 0.0200.")
+  assert verdict in text
+  assert text.index(verdict) < text.index("Judged on 900 test rows, 63 of them clicks; mean ± standard error over")
+  assert _rows_of(render(make_good_result()), "conditions")[1:3] == [
+      ["resolved pairs", "at least 20", "24 of 28", "yes"],
+      ["agreement", "90 % interval above 0.8", "0.958, 90 % interval 0.875 to 1.000", "yes"]]
+
+
+def test_few_pairs_do_not_tell_and_the_page_says_how_to_have_more():
+  text = _text(render())
+  assert ("Whether architectures can be chosen on this memory cannot be told: 1 of 1 pair of architectures is resolved "
+          "on the log, and 20 are needed (2 members can have no more: name at least 7 in panel.members, better ten)"
+          ) in text
+  assert "Choose architectures" not in text
+
+
+def _rows_of(page: str, name: str) -> list[list[str]]:
+  (element,) = [element for element in _elements(page).iter() if element.get("id") == name]
+  return [["".join(cell.itertext()) for cell in row] for row in element.iter("tr")]
+
+
+def test_no_lift_is_said_in_words():
+  """The log is no better than chance for any member, or by less than the noise: there is nothing to keep a share of."""
+  result = make_result()
+  flat = result.replace(agreement=Agreement(math.nan, 0, 1, math.nan), members=tuple(
+      dataclasses.replace(member, trainings={**member.trainings, "log": make_training(auc, 1e-3)},
+                          lift=PairedDifference(auc - 0.499, 0.01, 0.02))
+      for member, auc in zip(result.members, (0.49, 0.505), strict=True)))
+  page = render(flat, history=[flat.replace(spans=(1, 2))])
+  text = _text(page)
+  assert "no model trained on the log is better than chance beyond noise, so there is no recovery" in text
+  assert "No recovery: no model trained on the log is better than chance beyond noise." in text
+  assert "nonerecoveryno model trained on the log is better than chance" in text
+  assert "nan" not in _words(page) and "nan" not in _words(flat.table())
+  value = json.loads(flat.to_json())
+  assert value["recovery"] is None and [member["recovery"] for member in value["members"]] == [None, None]
+  assert value["verdict"]["outcome"] == "cannot be told"
+  assert "Nothing to show: no model trained on the log was better than chance" in text
+  assert _csv(render(history=[flat.replace(spans=(1, 2))]), "fidelity_over_spans")[1][:3] == ["2", "", ""]
+
+
+def test_a_member_without_lift_is_left_out_of_the_mean_and_named():
+  result = make_result()
+  first = dataclasses.replace(result.members[0], lift=PairedDifference(0.21, 0.2, 0.4))
+  partly = result.replace(members=(first, result.members[1]))
+  assert partly.recovery == pytest.approx(0.221 / 0.231)
+  text = _text(render(partly))
+  assert ("Recovery 0.957 on average, without those that are not better than chance beyond noise when trained on the "
+          "log: lr.") in text
+  assert "mean of 1 of 2 members" in text
+
+
+def test_losses_that_are_not_finite_are_said_to_be_so():
+  verdict = {"chosen": "refined", "losses": {"refined": 0.6, "start": math.nan}, "differences": {"start": math.nan},
+             "standard_errors": {"start": math.nan}}
+  stages = [dataclasses.replace(stage, summary=dataclasses.replace(stage.summary, verdict=verdict))
+            for stage in make_stages()]
+  for page in (render(stages=stages), render_stage_report(stages[0])):
+    assert "nan" not in _words(page) and "not finite to start" in _text(page)
+
+
+def _words(text: str) -> list[str]:
+  """The words of a text, in lower case: of a page everything, with its drawings and its data."""
+  return re.sub("[^a-z]+", " ", text.lower()).split()
 
 
 def test_break_even():
