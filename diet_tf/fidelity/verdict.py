@@ -148,7 +148,7 @@ def shortcomings(num_members: int, num_seeds: int) -> list[str]:
 def _resolved_pairs(agreement: Agreement, num_members: int) -> Condition:
   resolved, pairs = agreement.num_resolved, agreement.num_pairs
   enough = resolved >= MIN_RESOLVED_PAIRS
-  found = f"{resolved} of {_counted(pairs, 'pair')} of architectures {'is' if resolved == 1 else 'are'} resolved on "
+  found = f"{resolved} of {_counted(pairs, 'pair')} of architectures {'is' if 1 in (resolved, pairs) else 'are'} resolved on "
   remedy = ("add members to panel.members, seeds to panel.seeds, or test rows" if pairs >= MIN_RESOLVED_PAIRS else
             f"{_counted(num_members, 'member')} can have no more: name at least {least_members()} in panel.members, "
             "better ten")
