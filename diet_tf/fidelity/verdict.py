@@ -148,13 +148,14 @@ def shortcomings(num_members: int, num_seeds: int) -> list[str]:
 def _resolved_pairs(agreement: Agreement, num_members: int) -> Condition:
   resolved, pairs = agreement.num_resolved, agreement.num_pairs
   enough = resolved >= MIN_RESOLVED_PAIRS
-  found = f"{resolved} of {_counted(pairs, 'pair')} of architectures {'is' if 1 in (resolved, pairs) else 'are'} resolved on "
+  verb = "is" if 1 in (resolved, pairs) else "are"
+  found = f"{resolved} of {_counted(pairs, 'pair')} of architectures {verb} resolved on the log"
   remedy = ("add members to panel.members, seeds to panel.seeds, or test rows" if pairs >= MIN_RESOLVED_PAIRS else
             f"{_counted(num_members, 'member')} can have no more: name at least {least_members()} in panel.members, "
             "better ten")
   return Condition(
       "resolved pairs", f"at least {MIN_RESOLVED_PAIRS}", f"{resolved} of {pairs}", enough or None,
-      f"{found}the log" if enough else f"{found}the log, and {MIN_RESOLVED_PAIRS} are needed ({remedy})")
+      found if enough else f"{found}, and {MIN_RESOLVED_PAIRS} are needed ({remedy})")
 
 
 def _agreement(agreement: Agreement, num_seeds: int, is_current: bool) -> Condition:
