@@ -8,7 +8,6 @@ from typing import Any
 
 from benchmarks.fidelity.figures import EQUAL_COST, OURS, Bar, bars
 from diet_tf.distillation.addressing import ACTION_NAMES
-from diet_tf.printable import markdown_text
 
 NOTHING = "-"
 _RECOVERY_DIGITS, _AUC_DIGITS = 3, 4
@@ -38,8 +37,7 @@ class Table:
   def markdown(self) -> str:
     """The table without its title; the first column is aligned to the left, the others to the right."""
     ruler = ("---", *("---:" for _ in self.header[1:]))
-    rows = (self.header, ruler, *(map(markdown_text, row) for row in self.rows))
-    return "\n".join(f"| {' | '.join(row)} |" for row in rows)
+    return "\n".join(f"| {' | '.join(row)} |" for row in (self.header, ruler, *self.rows))
 
   def text(self) -> str:
     """The title and the table in columns of a fixed width."""
@@ -139,8 +137,6 @@ def _summary_cell(panel: Mapping[str, Any], name: str) -> str:
   notes = {"agreement": "{num_resolved} of {num_pairs} pairs resolved", "min_recovery": "{min_recovery_member}",
            "gain_over_best_equal_cost_baseline": "{best_equal_cost_baseline}",
            "gain_over_best_same_records_baseline": "{best_same_records_baseline}"}
-  if panel.get("agreement_low") is not None:
-    notes["agreement"] += ", 90 % interval {agreement_low:.3f} to {agreement_high:.3f}"
   return f"{text} ({notes[name].format(**panel)})" if name in notes else text
 
 

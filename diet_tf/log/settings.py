@@ -7,6 +7,7 @@ import json
 from typing import Any
 
 from diet_tf.errors import ConfigError
+from diet_tf.log.features import FeatureSpec
 from diet_tf.log.span_patterns import DATE_MARKS, SPAN_MARK, check_pattern, has_span
 from diet_tf.settings import from_json
 
@@ -15,6 +16,13 @@ AUTO_SPAN = "auto"
 FORMATS = ("csv", "parquet", "jsonl", "tfrecord")
 TIME_UNITS = {"s": 1, "ms": 1_000, "us": 1_000_000, "ns": 1_000_000_000}
 MIB = 1 << 20
+UTF_8 = "utf-8"
+DELIMITERS = (",", "\t", ";", "|")
+# What exports write where a value is missing; the empty text is missing in any case.
+MISSING_VALUES = ("NA", "N/A", "null", "NULL", "\\N", "nan", "NaN", "None")
+THOUSANDS = (",", " ", "'")
+# How a shell or a config may write a delimiter that is hard to type.
+_NAMED_DELIMITERS = {"tab": "\t", "\\t": "\t"}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -30,6 +38,10 @@ class Join:
     columns: names of the columns that are added; empty adds all but the key.
     prefix: text that is put before the names of the added columns.
     format: format of the side table, one of `FORMATS`; None goes by the suffix.
+    delimiter: the character between the values of a CSV line, or tab; None takes that of the log or, where the columns
+      are not found with it, the one of comma, tab, semicolon and bar with which they are.
+    encoding: encoding of the side table's texts, by its name in Python.
+    header: names of all columns of CSV files that do not begin with a line of names, in order.
   """
 
   pattern: str
@@ -38,9 +50,16 @@ class Join:
   columns: tuple[str, ...] = ()
   prefix: str = ""
   format: str | None = None
+  delimiter: str | None = None
+  encoding: str = UTF_8
+  header: tuple[str, ...] = ()
 
   def __post_init__(self) -> None:
     _check_format(f"join with {self.pattern!r}", self.format)
+    if self.delimiter is not None:
+      object.__setattr__(self, "delimiter", delimiter_of(self.delimiter, "log.joins.delimiter"))
+    _check_encoding(self.encoding, "log.joins.encoding")
+    _check_names(self.header, "log.joins.header")
     for name in ("pattern", "on"):
       if not getattr(self, name):
         raise ConfigError(f"join with {self.pattern!r}", rule=f"{name} is set.", received="nothing.",
@@ -66,7 +85,14 @@ class LogSettings:
       for the span; a folder that it matches stands for the files below it.
     format: format of the log's files, one of `FORMATS`; None goes by the suffix (`.gz` may follow for csv, jsonl and
       tfrecord, `.bz2`, `.zst`, `.xz` and `.lz4` for csv and jsonl).
-    delimiter: the character between the values of a CSV line; None takes a tab for `.tsv` and a comma for all else.
+    delimiter: the character between the values of a CSV line, or tab; None takes a tab for `.tsv` and a comma for all
+      else.
+    encoding: encoding of the log's texts, by its name in Python.
+    columns: names of all columns of CSV files that do not begin with a line of names, in order.
+    missing_values: texts that stand for a missing value, in the log and in side tables; None takes the usual ones, but
+      for those that a closed vocabulary lists. The empty text is missing in any case.
+    thousands: separator of thousands in the numbers of the log and of side tables: a comma, a space or an apostrophe;
+      None refuses numbers with separators.
     newlines_in_values: whether quoted CSV values may hold line breaks; such files are not split between workers.
     span_column: name of the column with the time that assigns a row to a span.
     span_seconds: length of such a span, in seconds.
@@ -84,6 +110,10 @@ class LogSettings:
   pattern: str
   format: str | None = None
   delimiter: str | None = None
+  encoding: str = UTF_8
+  columns: tuple[str, ...] = ()
+  missing_values: tuple[str, ...] | None = None
+  thousands: str | None = None
   newlines_in_values: bool = False
   span_column: str | None = None
   span_seconds: float | None = None
@@ -99,8 +129,12 @@ class LogSettings:
   def __post_init__(self) -> None:
     _check_format("log", self.format)
     self._check_span()
-    _require(self.delimiter is None or len(self.delimiter) == 1, "log.delimiter", "it is one character.",
-             self.delimiter)
+    if self.delimiter is not None:
+      object.__setattr__(self, "delimiter", delimiter_of(self.delimiter, "log.delimiter"))
+    _check_encoding(self.encoding, "log.encoding")
+    _check_names(self.columns, "log.columns")
+    _require(self.thousands is None or self.thousands in THOUSANDS, "log.thousands",
+             f"it is one of {', '.join(map(repr, THOUSANDS))}.", self.thousands)
     _require(0 <= self.max_quarantine_share <= 1, "log.max_quarantine_share", "it is a share in [0, 1].",
              self.max_quarantine_share)
     for name in ("broadcast_limit_bytes", "max_quarantine_rows"):
@@ -122,6 +156,26 @@ class LogSettings:
     _require(self.span_time_unit in TIME_UNITS, "log.span_time_unit", f"it is one of {sorted(TIME_UNITS)}.",
              self.span_time_unit)
 
+  @property
+  def missing_texts(self) -> frozenset[str]:
+    """The texts that stand for a missing value, but for what a closed vocabulary lists (`listed_texts`)."""
+    return frozenset(MISSING_VALUES if self.missing_values is None else self.missing_values)
+
+  def listed_texts(self, spec: FeatureSpec) -> dict[str, frozenset[str]]:
+    """Per column the texts that a closed vocabulary lists and that are therefore values, by default missing or not.
+
+    Raises:
+      ConfigError: such a text is declared to be missing.
+    """
+    listed: dict[str, frozenset[str]] = {}
+    for field in spec.fields:
+      texts = self.missing_texts & set(field.vocabulary)
+      _require(not texts or self.missing_values is None, "log.missing_values",
+               f"it has none of the values that field {field.name!r} lists.", sorted(texts))
+      if texts:
+        listed[field.column] = listed.get(field.column, frozenset()) | texts
+    return listed
+
   def to_dict(self) -> dict[str, Any]:
     """The settings as JSON types."""
     return json.loads(json.dumps(dataclasses.asdict(self)))
@@ -138,6 +192,31 @@ class LogSettings:
       ConfigError: a key is not known or missing, or a value is not usable.
     """
     return from_json(cls, text, "log")
+
+
+def delimiter_of(text: str, subject: str) -> str:
+  """The character that a delimiter's text names: itself, or a tab for `tab` and for a backslash with a t.
+
+  Raises:
+    ConfigError: the text is no single character, or one that CSV needs for something else.
+  """
+  character = _NAMED_DELIMITERS.get(text.lower(), text)
+  _require(len(character) == 1 and character not in '"\r\n' and character.isascii(), subject,
+           "it is one character of ASCII that is no quote and no line break, or tab.", text)
+  return character
+
+
+def _check_encoding(name: str, subject: str) -> None:
+  try:
+    # Python also lists codecs such as base64, which encode no text.
+    known = "a".encode(name).decode(name) == "a"
+  except (LookupError, ValueError):
+    known = False
+  _require(known, subject, "it names an encoding of text, such as utf-8, latin-1, cp1252, utf-16 or shift_jis.", name)
+
+
+def _check_names(names: tuple[str, ...], subject: str) -> None:
+  _require(len(set(names)) == len(names), subject, "the names of columns are distinct.", names)
 
 
 def _require(holds: bool, subject: str, rule: str, received: object) -> None:

@@ -228,7 +228,7 @@ def _read_file(log_files: LogFiles, path: str, num_rows: int, parts: list[dict[s
     for block in sources.read_blocks(piece):
       rows = slice(0, num_rows - taken)
       parts.append({name: column.row_texts()[rows] for name, column in block.columns.items()})
-      nested.update(_flawed_columns(block, columns.NESTED))
+      nested.update(_flawed_columns(block, *columns.NESTED))
       undecodable.update(_flawed_columns(block, columns.UNDECODABLE))
       taken += min(len(block), num_rows - taken)
       if taken >= num_rows:
@@ -239,17 +239,15 @@ def _read_file(log_files: LogFiles, path: str, num_rows: int, parts: list[dict[s
 def _rows_of_file(file_format: str, path: str, block_rows: int) -> float | None:
   """About how many rows a file has that was not read to its end."""
   if file_format == "parquet":
-    import pyarrow.parquet as pq
-
-    with sources.open_parquet(path) as stream:
-      return float(pq.ParquetFile(stream).metadata.num_rows)
+    with sources.open_parquet(path) as file:
+      return float(file.metadata.num_rows)
   if file_format == "tfrecord" or sources.is_compressed(path):
     return None
   return block_rows * max(1.0, files.size_bytes(path) / pieces.BLOCK_BYTES)
 
 
-def _flawed_columns(block: sources.Block, flaw: int) -> list[str]:
-  return [name for name, column in block.columns.items() if (column.flaws == flaw).any()]
+def _flawed_columns(block: sources.Block, *flaws: int) -> list[str]:
+  return [name for name, column in block.columns.items() if column.has(*flaws).any()]
 
 
 def _num_rows(part: Mapping[str, np.ndarray]) -> int:

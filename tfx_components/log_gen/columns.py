@@ -8,6 +8,7 @@ from __future__ import annotations
 import dataclasses
 import functools
 import json
+import math
 import re
 from collections.abc import Sequence
 from typing import Any
@@ -16,14 +17,22 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from diet_tf.log import encoding
+from diet_tf.log import encoding as encoding_lib
+from diet_tf.log.settings import UTF_8
+from tfx_components.log_gen.text_encodings import is_utf_8
 
-# What can be wrong with a value before any schema is looked at.
-SOUND, UNDECODABLE, NESTED = 0, 1, 2
+# What can be wrong with a value before any schema is looked at: bytes that are no text, a list, an object, a whole
+# number that a float has rounded (a number of the file, or a text of a CSV file).
+SOUND, UNDECODABLE, LIST, OBJECT, ROUNDED, ROUNDED_TEXT = range(6)
+NESTED = (LIST, OBJECT)
+# Flaws of ids that a number does not mind.
+NUMBERS = (ROUNDED, ROUNDED_TEXT)
 
-# CSV has no types: a whole number written as a float (as pandas does where a null appears) is that whole number.
-_WHOLE_FLOAT = re.compile(r"-?(?:0|[1-9][0-9]*)\.0+")
-_CSV_NAN = ("nan", "NaN")
+# CSV has no types: a whole number written as a float is that whole number. So pandas writes a column with a gap, R
+# 100000, and Java all above ten millions. Digits, an e and digits alone may be an id in hexadecimal, and stay a text.
+_FLOAT_NOTATION = re.compile(r"-?(?:(?:0|[1-9][0-9]*)\.0+|[0-9](?:\.[0-9]+[eE][+-]?|[eE]\+)[0-9]{1,3})")
+# From here on a float leaves whole numbers out, so that neighbouring ids may have become one.
+_FIRST_ROUNDED = {np.dtype(np.float32): 2.0**24, np.dtype(np.float64): 2.0**53}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -33,7 +42,7 @@ class Column:
   Attributes:
     codes: `[n]` int64, per row the position of its value in `texts`.
     texts: `[u]` object array of canonical texts, empty where missing; they need not be distinct.
-    flaws: `[u]` int8, `SOUND`, `UNDECODABLE` or `NESTED`.
+    flaws: `[u]` int8, `SOUND` or what is wrong with the value.
   """
 
   codes: np.ndarray
@@ -46,12 +55,16 @@ class Column:
   @functools.cached_property
   def missing(self) -> np.ndarray:
     """`[u]` bool, true where the value is missing."""
-    return self.texts == encoding.MISSING_TEXT
+    return self.texts == encoding_lib.MISSING_TEXT
 
   @functools.cached_property
   def hashes(self) -> np.ndarray:
     """`[u]` uint64 fingerprints of the texts."""
-    return encoding.fingerprints(self.texts)
+    return encoding_lib.fingerprints(self.texts)
+
+  def has(self, *flaws: int) -> np.ndarray:
+    """`[u]` bool, true where the value has one of these flaws."""
+    return np.isin(self.flaws, flaws)
 
   def take(self, rows: np.ndarray) -> Column:
     """The column at `rows` (bool or int)."""
@@ -64,7 +77,7 @@ class Column:
 
 def all_missing(num_rows: int) -> Column:
   """A column that a block does not have."""
-  return from_texts([encoding.MISSING_TEXT] * num_rows)
+  return from_texts([encoding_lib.MISSING_TEXT] * num_rows)
 
 
 def from_texts(texts: Sequence[str], flaws: Sequence[int] | None = None) -> Column:
@@ -75,46 +88,83 @@ def from_texts(texts: Sequence[str], flaws: Sequence[int] | None = None) -> Colu
   return Column(np.arange(len(texts)), array, marks)
 
 
-def from_objects(values: Sequence[Any]) -> Column:
-  """A column of Python values, one per row: the slow way, for blocks that have no single type per column."""
-  texts, flaws = zip(*map(_text_and_flaw, values)) if len(values) else ((), ())
+def from_objects(values: Sequence[Any], missing: frozenset[str] = frozenset(), encoding: str = UTF_8) -> Column:
+  """A column of Python values, one per row: the slow way, for blocks that have no single type per column.
+
+  Args:
+    values: the values.
+    missing: texts that stand for a missing value.
+    encoding: encoding of values that are bytes.
+  """
+  texts, flaws = zip(*(_text_and_flaw(value, encoding) for value in values)) if len(values) else ((), ())
+  if missing:
+    # The text of a number is not what the log has: "1" may stand for a missing value, and 1 not.
+    texts = tuple(_or_missing(text, missing) if isinstance(value, (str, bytes)) else text
+                  for text, value in zip(texts, values))
   return from_texts(texts, flaws)
 
 
-def _text_and_flaw(value: Any) -> tuple[str, int]:
-  if isinstance(value, (list, dict, tuple)):
-    return json.dumps(value, sort_keys=True, default=str), NESTED
+def _text_and_flaw(value: Any, encoding: str = UTF_8) -> tuple[str, int]:
+  if isinstance(value, (list, tuple)):
+    return json.dumps(value, sort_keys=True, default=str), LIST
+  if isinstance(value, dict):
+    return json.dumps(value, sort_keys=True, default=str), OBJECT
   try:
-    text = encoding.canonical_text(value)
+    text = encoding_lib.canonical_text(value.decode(encoding) if isinstance(value, bytes) else value)
     text.encode()
-    return text, SOUND
   except UnicodeError:
     return repr(value), UNDECODABLE
+  return text, ROUNDED if isinstance(value, (float, np.floating)) and _rounded(np.asarray(value)) else SOUND
 
 
-def from_arrow(array: pa.Array, *, untyped: bool = False) -> Column:
+def _rounded(values: np.ndarray) -> np.ndarray:
+  """Per float, whether it stands for other whole numbers too."""
+  return np.isfinite(values) & (np.abs(values) >= _FIRST_ROUNDED[values.dtype])
+
+
+def _or_missing(text: str, missing: frozenset[str]) -> str:
+  return encoding_lib.MISSING_TEXT if text in missing else text
+
+
+def from_arrow(array: pa.Array, *, untyped: bool = False, missing: frozenset[str] = frozenset(),
+               encoding: str = UTF_8) -> Column:
   """The column of an Arrow array.
 
   Args:
-    array: the Arrow array, of any type; lists and structs are kept as JSON and marked `NESTED`.
+    array: the Arrow array, of any type; lists and structs are kept as JSON and marked.
     untyped: whether the values are texts of a CSV file, where a number is not told from a text.
+    missing: texts that stand for a missing value.
+    encoding: encoding of values that are bytes.
   """
   if isinstance(array, pa.ChunkedArray):
     array = array.combine_chunks()
     array = array.chunk(0) if isinstance(array, pa.ChunkedArray) else array
-  if pa.types.is_nested(array.type):
+  if is_nested(array.type):
     return from_objects(array.to_pylist())
   if pa.types.is_null(array.type):
     return all_missing(len(array))
   array = _plain(array)
   if not pa.types.is_dictionary(array.type):
     array = array.dictionary_encode()
-  texts, flaws = _distinct_texts(_plain(array.dictionary))
+  values = _plain(array.dictionary)
+  texts, flaws = _distinct_texts(values, encoding)
+  if missing and _is_text(values.type):
+    texts[:] = [_or_missing(text, missing) for text in texts]
   if untyped:
-    texts[:] = [_untyped_text(text) for text in texts]
+    _untyped(texts, flaws)
   # One more entry, "missing", for the nulls.
   codes = pc.fill_null(pc.cast(array.indices, pa.int64()), len(texts)).to_numpy(zero_copy_only=False)
-  return Column(codes, np.append(texts, encoding.MISSING_TEXT), np.append(flaws, np.int8(SOUND)))
+  return Column(codes, np.append(texts, encoding_lib.MISSING_TEXT), np.append(flaws, np.int8(SOUND)))
+
+
+def is_nested(kind: pa.DataType) -> bool:
+  """Whether values of the type hold several values."""
+  return pa.types.is_nested(kind) or pa.types.is_fixed_size_list(kind)
+
+
+def _is_text(kind: pa.DataType) -> bool:
+  return (pa.types.is_string(kind) or pa.types.is_large_string(kind) or pa.types.is_binary(kind)
+          or pa.types.is_large_binary(kind) or pa.types.is_fixed_size_binary(kind))
 
 
 def _plain(array: pa.Array) -> pa.Array:
@@ -140,26 +190,35 @@ def _decimal_text(value: Any) -> str:
   return "0" if text == "-0" else text
 
 
-def _distinct_texts(values: pa.Array) -> tuple[np.ndarray, np.ndarray]:
-  flaws = np.zeros(len(values), np.int8)
+def _distinct_texts(values: pa.Array, encoding: str) -> tuple[np.ndarray, np.ndarray]:
   kind = values.type
+  if not _is_text(kind):
+    array = values.to_numpy(zero_copy_only=False)
+    flaws = np.zeros(len(array), np.int8)
+    if array.dtype in _FIRST_ROUNDED:
+      flaws[_rounded(array)] = ROUNDED
+    return encoding_lib.canonical_texts(array), flaws
   if pa.types.is_string(kind) or pa.types.is_large_string(kind):
     # Arrow does not check the text that a file claims to be UTF-8; the cast below does.
-    values = pc.cast(values, pa.large_binary())
-  elif not (pa.types.is_binary(kind) or pa.types.is_large_binary(kind) or pa.types.is_fixed_size_binary(kind)):
-    return encoding.canonical_texts(values.to_numpy(zero_copy_only=False)), flaws
-  try:
-    decoded = pc.cast(pc.cast(values, pa.large_binary()), pa.large_string())
-  except pa.ArrowInvalid:
-    pairs = [_text_and_flaw(value) for value in values.to_pylist()]
-    texts = np.empty(len(pairs), object)
-    texts[:] = [text for text, _ in pairs]
-    return texts, np.array([flaw for _, flaw in pairs], np.int8)
-  return encoding.canonical_texts(decoded.to_numpy(zero_copy_only=False)), flaws
+    values, encoding = pc.cast(values, pa.large_binary()), UTF_8
+  if is_utf_8(encoding):
+    try:
+      decoded = pc.cast(pc.cast(values, pa.large_binary()), pa.large_string())
+      return encoding_lib.canonical_texts(decoded.to_numpy(zero_copy_only=False)), np.zeros(len(values), np.int8)
+    except pa.ArrowInvalid:
+      pass
+  pairs = [_text_and_flaw(value, encoding) for value in values.to_pylist()]
+  texts = np.empty(len(pairs), object)
+  texts[:] = [text for text, _ in pairs]
+  return texts, np.array([flaw for _, flaw in pairs], np.int8)
 
 
-def _untyped_text(text: str) -> str:
-  if text[-1:] == "0" and _WHOLE_FLOAT.fullmatch(text):
-    whole = text[:text.index(".")]
-    return "0" if whole == "-0" else whole
-  return encoding.MISSING_TEXT if text in _CSV_NAN else text
+def _untyped(texts: np.ndarray, flaws: np.ndarray) -> None:
+  """Gives texts of a CSV file that write a whole number as a float the form of a whole number, in place."""
+  for index, text in enumerate(texts):
+    if ("." in text or "+" in text) and _FLOAT_NOTATION.fullmatch(text):
+      value = float(text)
+      if _FIRST_ROUNDED[np.dtype(np.float64)] <= abs(value) < math.inf:
+        flaws[index] = ROUNDED_TEXT
+      elif value.is_integer():
+        texts[index] = str(int(value))

@@ -33,7 +33,7 @@ class RowCounts:
   @classmethod
   def of(cls, block: Block, piece: int, num_rows: int) -> RowCounts:
     """The counts of a block of a piece, of which `num_rows` rows belong to the span."""
-    return cls(num_rows, frozenset(block.columns), {piece: block.num_records})
+    return cls(num_rows, block.names, {piece: block.num_records})
 
   @classmethod
   def of_keys(cls, join: int, num_keyed: int, num_matched: int) -> RowCounts:

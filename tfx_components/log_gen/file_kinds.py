@@ -17,7 +17,7 @@ import pyarrow as pa
 from diet_tf.errors import DataError
 from diet_tf.io import files
 from diet_tf.io.path_patterns import is_hidden
-from diet_tf.log.settings import FORMATS
+from diet_tf.log.settings import FORMATS, UTF_8
 
 SUFFIXES = {".csv": "csv", ".tsv": "csv", ".tab": "csv", ".parquet": "parquet", ".pq": "parquet", ".jsonl": "jsonl",
             ".ndjson": "jsonl", ".json": "jsonl", ".tfrecord": "tfrecord", ".tfrecords": "tfrecord"}
@@ -41,12 +41,13 @@ _REFUSED = {
     ".br": ("compressed with brotli", "compress it with gzip or zstd."),
     ".z": ("compressed with compress", "compress it with gzip or zstd.")}
 # First bytes that say more than a name: what they are the beginning of, and what to do about it.
-_UTF_REMEDY = "write it in UTF-8, as `iconv -f {} -t UTF-8` does."
+_UTF_REMEDY = "set log.encoding (or log.joins.encoding) to {}, or write it in UTF-8."
+_ENCODING_SIGNATURES: tuple[tuple[bytes, str, str], ...] = (
+    (codecs.BOM_UTF32_LE, "text in UTF-32", _UTF_REMEDY.format("utf-32")),
+    (codecs.BOM_UTF32_BE, "text in UTF-32", _UTF_REMEDY.format("utf-32")),
+    (codecs.BOM_UTF16_LE, "text in UTF-16", _UTF_REMEDY.format("utf-16")),
+    (codecs.BOM_UTF16_BE, "text in UTF-16", _UTF_REMEDY.format("utf-16")))
 _SIGNATURES: tuple[tuple[bytes, str, str], ...] = (
-    (codecs.BOM_UTF32_LE, "text in UTF-32", _UTF_REMEDY.format("UTF-32")),
-    (codecs.BOM_UTF32_BE, "text in UTF-32", _UTF_REMEDY.format("UTF-32")),
-    (codecs.BOM_UTF16_LE, "text in UTF-16", _UTF_REMEDY.format("UTF-16")),
-    (codecs.BOM_UTF16_BE, "text in UTF-16", _UTF_REMEDY.format("UTF-16")),
     (b"\x1f\x8b", "compressed with gzip", "let its name end in .gz."),
     (b"BZh", "compressed with bzip2", "let its name end in .bz2."),
     (b"\x28\xb5\x2f\xfd", "compressed with zstd", "let its name end in .zst."),
@@ -162,8 +163,13 @@ def _check_no_table(folder: str, names: Collection[str]) -> None:
                       remedy="export what the table holds now as Parquet, and name that.")
 
 
-def check_content(path: str, kind: str) -> None:
+def check_content(path: str, kind: str, encoding: str = UTF_8) -> None:
   """Refuses a text file whose first bytes say that it is something else than its name or the settings say.
+
+  Args:
+    path: the file.
+    kind: its format.
+    encoding: encoding of its texts; the marks of others are looked for where it is UTF-8.
 
   Raises:
     DataError: it has no byte, or is of another kind.
@@ -176,11 +182,13 @@ def check_content(path: str, kind: str) -> None:
   if not start:
     raise DataError(path, rule="a file has at least one line.", received="no byte: the file is empty.",
                     remedy="wait until it is written, or remove it.")
-  found = next(((what, remedy) for signature, what, remedy in _SIGNATURES if start.startswith(signature)), None)
+  signatures = (*_ENCODING_SIGNATURES, *_SIGNATURES) if encoding == UTF_8 else _SIGNATURES
+  found = next(((what, remedy) for signature, what, remedy in signatures if start.startswith(signature)), None)
   if found is None and kind == "jsonl" and start.removeprefix(codecs.BOM_UTF8).lstrip().startswith(b"["):
     found = "a list, as one JSON value", "write one object a line, as `jq -c '.[]'` does."
   if found is not None:
-    raise DataError(path, rule=f"it is {kind} in UTF-8.", received=f"{found[0]}, by its first bytes.", remedy=found[1])
+    raise DataError(path, rule=f"it is {kind} in {encoding.upper()}.", received=f"{found[0]}, by its first bytes.",
+                    remedy=found[1])
 
 
 def open_lines(path: str) -> BinaryIO:

@@ -7,6 +7,7 @@ shard or a partition, never on the span.
 from __future__ import annotations
 
 import dataclasses
+import functools
 import uuid
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -100,9 +101,13 @@ class _Generation:
   def subject(self) -> str:
     return f"span {self.span} of {self.settings.pattern}"
 
+  @functools.cached_property
+  def listed(self) -> dict[str, frozenset[str]]:
+    return self.settings.listed_texts(self.spec)
+
   def run(self) -> LogSummary:
     paths = plan_lib.span_paths(self.settings.pattern, self.span)
-    pieces = plan_lib.log_pieces(self.settings, paths, self.span)
+    pieces = plan_lib.log_pieces(self.settings, paths, self.span, self.listed)
     joins = self._joins(pieces)
     totals = self.runner.run("read", self._read_span(pieces, joins).build)
     counts: RowCounts = totals.get(steps.COUNTS, RowCounts())
@@ -134,9 +139,15 @@ class _Generation:
   def _read_span(self, pieces: list[Piece], joins: list[JoinPlan]) -> ReadSpan:
     settings = self.settings
     plan = RowPlan(self.spec, self.span, SpanWindow.of(settings), tuple(joins), settings.max_quarantine_rows,
-                   frozenset(read_columns(self.spec, settings, joins)))
-    sides = {join.index: plan_lib.side_pieces(settings, settings.joins[join.index], self.span) for join in joins}
+                   frozenset(read_columns(self.spec, settings, joins)), settings.thousands)
+    sides = {join.index: plan_lib.side_pieces(settings, settings.joins[join.index], self.span,
+                                              self._listed_in(join)) for join in joins}
     return ReadSpan(pieces, sides, plan, self.folder)
+
+  def _listed_in(self, join: JoinPlan) -> dict[str, frozenset[str]]:
+    """As `listed`, by the columns of a side table."""
+    columns = {name: self.spec.fields[index].column for index, name in join.fields}
+    return {name: self.listed[column] for name, column in columns.items() if column in self.listed}
 
   def _joins(self, pieces: list[Piece]) -> list[JoinPlan]:
     """The joins that fields need, after the columns that the log's files declare were checked."""

@@ -17,8 +17,9 @@ import pyarrow.compute as pc
 from diet_tf.errors import DataError
 from diet_tf.log import encoding
 from diet_tf.log.features import FeatureSpec
+from diet_tf.log.settings import UTF_8
 from tfx_components.log_gen import columns as columns_lib
-from tfx_components.log_gen import spill
+from tfx_components.log_gen import reasons, spill, value_rules
 from tfx_components.log_gen.columns import Column
 from tfx_components.log_gen.sources import Block
 from tfx_components.log_gen.spill import Claim
@@ -38,6 +39,8 @@ class JoinPlan:
     fields: pairs of a field's number and the side column that it is read from.
     keyed: whether the log is partitioned by key to meet the side table.
     num_partitions: parts of the encoded side table; 1 unless keyed.
+    encoding: encoding that the side table's texts should have.
+    thousands: separator of thousands in its numbers; None for none.
   """
 
   index: int
@@ -47,6 +50,8 @@ class JoinPlan:
   fields: tuple[tuple[int, str], ...]
   keyed: bool
   num_partitions: int = 1
+  encoding: str = UTF_8
+  thousands: str | None = None
 
   @property
   def key_name(self) -> str:
@@ -64,21 +69,29 @@ def field_type(spec: FeatureSpec, index: int) -> pa.DataType:
   return pa.string() if encoding.grows(spec.fields[index]) else pa.int32()
 
 
-def encode_column(spec: FeatureSpec, index: int, column: Column) -> tuple[np.ndarray, np.ndarray]:
-  """Per distinct value of the column the field's id (or text) and whether it breaks the field."""
+def encode_column(spec: FeatureSpec, index: int, column: Column,
+                  thousands: str | None) -> tuple[np.ndarray, list[tuple[np.ndarray, str]]]:
+  """A column's values as a field has them.
+
+  Args:
+    spec: the feature spec.
+    index: number of the field.
+    column: the column.
+    thousands: separator of thousands in numbers; None for none.
+
+  Returns:
+    Per distinct value its id (or text where the vocabulary grows), and pairs of `[u]` bool, true where the value breaks
+    the field, and the words for it.
+  """
   field = spec.fields[index]
-  nested = column.flaws == columns_lib.NESTED
   if encoding.grows(field):
-    return column.texts, nested
+    return column.texts, []
+  if field.boundaries:
+    values, wrong = value_rules.read_numbers(column, thousands)
+    return encoding.bucket_ids(values, field.boundaries), wrong
   hashes = column.hashes if field.hash_ids is not None and field.salt is None else None
-  ids, broken = encoding.encode_texts(field, column.texts, hashes=hashes)
-  return ids, broken | nested
-
-
-def fault_of(spec: FeatureSpec, index: int, column: str) -> str:
-  """The reason by which a row with an unusable value of a field is quarantined."""
-  kind = "a single value" if not spec.fields[index].boundaries else "a number"
-  return f"column {column!r} of field {spec.fields[index].name!r} is not {kind}"
+  ids, _ = encoding.encode_texts(field, column.texts, hashes=hashes)
+  return ids, []
 
 
 def side_schema(plan: JoinPlan, spec: FeatureSpec) -> pa.Schema:
@@ -100,22 +113,37 @@ def encode_side(block: Block, plan: JoinPlan, spec: FeatureSpec) -> pa.Table:
                     remedy="mend the side table.")
   arrays: dict[str, pa.Array] = {}
   key = block.columns.get(plan.key) or columns_lib.all_missing(len(block))
-  unusable = key.missing | (key.flaws != columns_lib.SOUND)
-  if unusable[key.codes].any():
-    row = int(block.records[np.argmax(unusable[key.codes])])
-    raise DataError(subject, rule=f"every row has a key in column {plan.key!r}.",
-                    received=f"a missing or unreadable key, first in record {row + 1}.",
-                    remedy="drop these rows, or join on another column.")
+  _check_key(key, block, plan)
   arrays["key"] = _spread(key.texts, key.codes, pa.string())
   faults = np.full(len(block), None, object)
   for index, name in reversed(plan.fields):
     column = block.columns.get(name) or columns_lib.all_missing(len(block))
-    values, broken = encode_column(spec, index, column)
+    is_id = not spec.fields[index].boundaries
+    if is_id:
+      value_rules.refuse_rounded(column, f"column {name!r}", subject)
+    values, wrong = encode_column(spec, index, column, plan.thousands)
     arrays[field_name(index)] = _spread(values, column.codes, field_type(spec, index))
-    faults[(broken | (column.flaws == columns_lib.UNDECODABLE))[column.codes]] = fault_of(spec, index, name)
+    for broken, words in [*wrong, *value_rules.wrong_values(column, plan.encoding, is_id=is_id)]:
+      faults[broken[column.codes]] = f"{reasons.column_of_field(name, spec.fields[index].name)} {words}"
   arrays["fault"] = pa.array(faults, pa.string())
   schema = side_schema(plan, spec)
   return pa.table([arrays[name] for name in schema.names], schema=schema)
+
+
+def _check_key(key: Column, block: Block, plan: JoinPlan) -> None:
+  """Raises `DataError` where a row of a side table has no key by which it can be found."""
+  subject = f"side table {plan.pattern}"
+  value_rules.refuse_rounded(key, f"column {plan.key!r}", subject)
+  wrong = [(key.missing, f"{reasons.MISSING} (log.missing_values says which texts are)"),
+           *value_rules.wrong_values(key, plan.encoding, is_id=True)]
+  for broken, words in wrong:
+    rows = broken[key.codes]
+    if rows.any():
+      row = int(np.argmax(rows))
+      remedy = reasons.remedy_of(words) or "drop these rows, or join on another column"
+      raise DataError(subject, rule=f"every row has a key in column {plan.key!r}.",
+                      received=f"the key {key.texts[key.codes[row]]!r}, first in record {int(block.records[row]) + 1}, "
+                      f"{words}.", remedy=f"{remedy}.")
 
 
 def _spread(values: np.ndarray, codes: np.ndarray, kind: pa.DataType) -> pa.Array:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import re
+from collections import Counter
 from collections.abc import Iterator
 
 import numpy as np
@@ -10,24 +12,26 @@ import pyarrow as pa
 import pyarrow.json as pa_json
 
 from tfx_components.log_gen import columns as columns_lib
-from tfx_components.log_gen import quarantine
-from tfx_components.log_gen.columns import Column
+from tfx_components.log_gen import reasons
 from tfx_components.log_gen.pieces import Block, Parsed, Piece, columns_of_rows, read_lines
 
 # Above this a float64 does not hold every integer: the fast JSON parser may have rounded.
 _EXACT_FLOAT = 2.0**53
+_MAX_DIGITS = 4000
+# What says where a value of an object ends: a text, or a mark outside of texts.
+_JSON_TOKEN = re.compile(r'"(?:[^"\\]|\\.)*"|[\[\]{},]')
+_KEY = re.compile(r'\s*("(?:[^"\\]|\\.)*")\s*:')
 
 
 def read_jsonl(piece: Piece, only: frozenset[str] | None) -> Iterator[Block]:
   """The blocks of a piece; `only` names the columns to read, None reads all."""
   def parse(data: bytes, num_lines: int) -> Parsed:
-    parsed = _parse_json_fast(data, num_lines, only)
-    return (parsed, np.arange(num_lines), []) if parsed is not None else _parse_json_lines(data, only)
+    return _parse_fast(data, num_lines, only, piece) or _parse_lines(data, only, piece)
 
   yield from read_lines(piece, parse)
 
 
-def _parse_json_fast(data: bytes, num_lines: int, only: frozenset[str] | None) -> dict[str, Column] | None:
+def _parse_fast(data: bytes, num_lines: int, only: frozenset[str] | None, piece: Piece) -> Parsed | None:
   """The columns of JSON lines by Arrow's parser, or None where its types would change a value."""
   read_options = pa_json.ReadOptions(use_threads=False, block_size=len(data) + 1)
   try:
@@ -39,9 +43,11 @@ def _parse_json_fast(data: bytes, num_lines: int, only: frozenset[str] | None) -
       table = pa_json.read_json(pa.BufferReader(data), read_options, pa_json.ParseOptions(explicit_schema=schema))
   except (pa.ArrowInvalid, pa.ArrowNotImplementedError):
     return None
-  if table.num_rows != num_lines or not all(_kept_exactly(column) for column in table.columns):
+  names = [name for name in table.column_names if only is None or name in only]
+  if table.num_rows != num_lines or not all(_kept_exactly(table[name]) for name in names):
     return None
-  return {name: columns_lib.from_arrow(table[name]) for name in table.column_names if only is None or name in only}
+  return Parsed({name: columns_lib.from_arrow(table[name], missing=piece.missing_in(name)) for name in names},
+                np.arange(num_lines), [], frozenset(table.column_names))
 
 
 def _kept_exactly(column: pa.ChunkedArray) -> bool:
@@ -54,25 +60,91 @@ def _kept_exactly(column: pa.ChunkedArray) -> bool:
   return not bool(np.any(np.abs(values[np.isfinite(values)]) >= _EXACT_FLOAT))
 
 
-def _parse_json_lines(data: bytes, only: frozenset[str] | None) -> Parsed:
+def _parse_lines(data: bytes, only: frozenset[str] | None, piece: Piece) -> Parsed:
   """The slow way, line by line: for blocks with broken lines, nested values or columns of several types."""
   rows, kept, rejected = [], [], []
   for index, line in enumerate(data.split(b"\n")[:-1]):
-    try:
-      value = json.loads(line.decode(), object_pairs_hook=_unique_keys)
-      if not isinstance(value, dict):
-        raise ValueError(f"not an object but {type(value).__name__}")
+    # What is no UTF-8 is looked at where it is read.
+    text = line.decode("utf-8", "surrogateescape")
+    value = _object_of(text, only)
+    if value is None:
+      rejected.append((index, reasons.UNPARSABLE_JSON, _shown(text)))
+    elif repeated := sorted(name for name in value.repeated if only is None or name in only):
+      rejected.append((index, f"key {repeated[0]!r} {reasons.REPEATED}", _shown(text)))
+    else:
       rows.append(value)
       kept.append(index)
-    except UnicodeDecodeError:
-      rejected.append((index, quarantine.UNDECODABLE, line.decode("utf-8", "replace")))
-    except (ValueError, RecursionError):
-      rejected.append((index, f"{quarantine.UNPARSABLE} as a JSON object", line.decode()))
-  return columns_of_rows(rows, only), np.array(kept, np.int64), rejected
+  return Parsed(columns_of_rows(rows, only, piece), np.array(kept, np.int64), rejected,
+                frozenset(name for row in rows for name in row))
 
 
-def _unique_keys(pairs: list[tuple[str, object]]) -> dict[str, object]:
-  value = dict(pairs)
-  if len(value) != len(pairs):
-    raise ValueError("a key is given twice")
-  return value
+def _shown(text: str) -> str:
+  return text.encode("utf-8", "surrogateescape").decode("utf-8", "replace")
+
+
+class _Object(dict[str, object]):
+  """A JSON object.
+
+  Args:
+    pairs: keys and values as they stand; of a repeated key the last value holds.
+  """
+
+  def __init__(self, pairs: list[tuple[str, object]]) -> None:
+    super().__init__(pairs)
+    self.repeated = [key for key, number in Counter(key for key, _ in pairs).items() if number > 1] \
+        if len(self) < len(pairs) else []
+
+
+def _object_of(text: str, only: frozenset[str] | None) -> _Object | None:
+  """The object in a line; None where there is none."""
+  try:
+    value = json.loads(text, object_pairs_hook=_Object, parse_int=_whole_number)
+  except (ValueError, RecursionError):
+    return None if only is None else _object_of_values(text, only)
+  return value if isinstance(value, _Object) else None
+
+
+def _whole_number(digits: str) -> int | str:
+  # Python does not turn any number of digits into an integer; as a text it is the same value.
+  return int(digits) if len(digits) <= _MAX_DIGITS else digits
+
+
+def _object_of_values(text: str, only: frozenset[str]) -> _Object | None:
+  """The object in a line of which some value cannot be read, by those that are; None where one of these cannot either.
+
+  Texts and brackets say where a value ends, whatever it holds.
+  """
+  inside = text.strip()
+  if not (inside.startswith("{") and inside.endswith("}")):
+    return None
+  members, depth, start = [], 0, 1
+  for token in _JSON_TOKEN.finditer(inside, 1, len(inside) - 1):
+    mark = token.group()
+    depth += (mark in ("[", "{")) - (mark in ("]", "}"))
+    if depth < 0:
+      return None
+    if mark == "," and depth == 0:
+      members.append(inside[start:token.start()])
+      start = token.end()
+  members.append(inside[start:-1])
+  if depth:
+    return None
+  try:
+    return _Object([_pair(member, only) for member in members])
+  except (ValueError, RecursionError):
+    return None
+
+
+def _pair(member: str, only: frozenset[str]) -> tuple[str, object]:
+  """Key and value of an object's member; the value is None where it is not read.
+
+  Raises:
+    ValueError: it is no member, or its value is read and is none.
+  """
+  key = _KEY.match(member)
+  if key is None:
+    raise ValueError(member)
+  name = json.loads(key[1], strict=False)
+  if name not in only:
+    return name, None
+  return name, json.loads(member[key.end():], object_pairs_hook=_Object, parse_int=_whole_number)

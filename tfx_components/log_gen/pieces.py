@@ -5,13 +5,17 @@ from __future__ import annotations
 import codecs
 import dataclasses
 import re
-from collections.abc import Callable, Iterator
+from collections import Counter
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 
 import numpy as np
 
+from diet_tf.errors import DataError
+from diet_tf.log.settings import MISSING_VALUES, UTF_8
 from tfx_components.log_gen import columns as columns_lib
 from tfx_components.log_gen import file_kinds
 from tfx_components.log_gen.columns import Column
+from tfx_components.log_gen.text_encodings import keeps_lines, lines_in_utf_8, open_bytes
 
 BLOCK_BYTES = 8 << 20
 BLOCK_ROWS = 65_536
@@ -31,10 +35,13 @@ class Piece:
     start: first byte (text formats); a line belongs to the piece that its first byte lies in.
     stop: first byte after the piece.
     row_groups: numbers of the row groups that the piece takes of a Parquet file; empty for other formats.
-    names: the header of a CSV file.
+    names: the names of a CSV file's columns.
     delimiter: character between the values of a line of a CSV file; other formats ignore it.
     newlines_in_values: whether quoted values of a CSV file may hold line breaks; other formats ignore it.
     before: records of the file that are known to come before the piece (a header line, earlier row groups).
+    encoding: encoding of the file's texts, or of bytes in formats whose texts are UTF-8.
+    missing: texts that stand for a missing value.
+    listed: per column the texts that stand for themselves all the same, as a closed vocabulary lists them.
   """
 
   index: int
@@ -47,6 +54,18 @@ class Piece:
   delimiter: str = ","
   newlines_in_values: bool = False
   before: int = 0
+  encoding: str = UTF_8
+  missing: frozenset[str] = frozenset(MISSING_VALUES)
+  listed: Mapping[str, frozenset[str]] = dataclasses.field(default_factory=dict)
+
+  @property
+  def is_whole(self) -> bool:
+    """Whether a file of lines cannot be read from its middle: it is decoded or decompressed from its beginning."""
+    return file_kinds.is_compressed(self.path) or not keeps_lines(self.encoding)
+
+  def missing_in(self, column: str) -> frozenset[str]:
+    """The texts that stand for a missing value of a column."""
+    return self.missing - self.listed[column] if column in self.listed else self.missing
 
 
 @dataclasses.dataclass(frozen=True)
@@ -54,28 +73,38 @@ class Block:
   """Some consecutive records of a piece.
 
   Attributes:
-    columns: columns of the records, by name.
+    columns: columns of the records that are read, by name.
     records: `[n]` int64, per row its number within the piece, from 0.
     rejected: records that could not be parsed: number, reason, raw text.
     num_records: how many records of the piece were read so far; blank lines count.
+    names: names of the columns that the records have, also of those that are not read.
   """
 
   columns: dict[str, Column]
   records: np.ndarray
   rejected: tuple[tuple[int, str, str], ...]
   num_records: int
+  names: frozenset[str]
 
   def __len__(self) -> int:
     return len(self.records)
 
 
+def refuse_repeated(names: Iterable[str], read: Collection[str], path: str) -> None:
+  """Raises `DataError` where a file gives one name to several columns, and it is a name that is read."""
+  repeated = sorted(name for name, number in Counter(names).items() if number > 1 and name in read)
+  if repeated:
+    raise DataError(path, rule="a name that is read is that of one column.", received=f"repeated: {repeated}.",
+                    remedy="rename one of the columns, or drop it.")
+
+
 def _line_blocks(piece: Piece) -> Iterator[bytes]:
-  """Whole lines in blocks of about `BLOCK_BYTES`, each ending with a line feed."""
-  with file_kinds.decompressing(piece.path), file_kinds.open_lines(piece.path) as stream:
+  """Whole lines in UTF-8 in blocks of about `BLOCK_BYTES`, each ending with a line feed."""
+  with open_bytes(piece.path, piece.encoding) as stream:
     position = piece.start
     if piece.start:
       # The line that reaches over the start belongs to the piece before.
-      if file_kinds.is_compressed(piece.path):
+      if piece.is_whole:
         stream.read(piece.start - 1)
       else:
         stream.seek(piece.start - 1)
@@ -89,17 +118,34 @@ def _line_blocks(piece: Piece) -> Iterator[bytes]:
       position += len(data) + len(rest)
       data = data.removeprefix(codecs.BOM_UTF8) if at_start else data
       data = data + rest if rest else data
-      yield data if data.endswith(b"\n") else data + b"\n"
+      yield lines_in_utf_8(data if data.endswith(b"\n") else data + b"\n", piece.encoding)
 
 
 Rejected = list[tuple[int, str, str]]
-# Columns of the sound records, their numbers within the block, and the records that are none with reason and text.
-Parsed = tuple[dict[str, Column], np.ndarray, Rejected]
+
+
+@dataclasses.dataclass(frozen=True)
+class Parsed:
+  """Some records of a block.
+
+  Attributes:
+    columns: columns of the sound records that are read.
+    rows: `[n]` int64, the numbers of the sound records within the block.
+    rejected: the records that are none, with reason and text.
+    names: names of all columns that the records have.
+  """
+
+  columns: dict[str, Column]
+  rows: np.ndarray
+  rejected: Rejected
+  names: frozenset[str]
+
+
 LineParser = Callable[[bytes, int], Parsed]
 
 
 def read_lines(piece: Piece, parse: LineParser) -> Iterator[Block]:
-  """Blocks of lines; `parse(data, num_lines)` gives columns, line numbers within the block, and rejected lines."""
+  """Blocks of lines; `parse(data, num_lines)` gives what is in some of them."""
   done = 0
   for data in _line_blocks(piece):
     num_lines = data.count(b"\n")
@@ -109,15 +155,17 @@ def read_lines(piece: Piece, parse: LineParser) -> Iterator[Block]:
       kept = np.flatnonzero([bool(line.strip(b"\r")) for line in lines])
       data = b"".join(lines[index] + b"\n" for index in kept)
     if len(kept):
-      columns, rows, rejected = parse(data, len(kept))
-      yield Block(columns, done + kept[rows], tuple((done + int(kept[i]), why, text) for i, why, text in rejected),
-                  done + num_lines)
+      parsed = parse(data, len(kept))
+      rejected = tuple((done + int(kept[index]), why, text) for index, why, text in parsed.rejected)
+      yield Block(parsed.columns, done + kept[parsed.rows], rejected, done + num_lines, parsed.names)
     else:
-      yield Block({}, np.zeros(0, np.int64), (), done + num_lines)
+      yield Block({}, np.zeros(0, np.int64), (), done + num_lines, frozenset())
     done += num_lines
 
 
-def columns_of_rows(rows: list[dict[str, object]], only: frozenset[str] | None) -> dict[str, Column]:
+def columns_of_rows(rows: Sequence[Mapping[str, object]], only: frozenset[str] | None,
+                    piece: Piece) -> dict[str, Column]:
   """The columns of rows that have no single type per column, or all columns of `only` that they have."""
   names = sorted({name for row in rows for name in row if only is None or name in only})
-  return {name: columns_lib.from_objects([row.get(name) for row in rows]) for name in names}
+  return {name: columns_lib.from_objects([row.get(name) for row in rows], piece.missing_in(name), piece.encoding)
+          for name in names}

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 import numpy as np
 import pyarrow.parquet as pq
@@ -12,8 +12,8 @@ from diet_tf.errors import DataError
 from diet_tf.io import files
 from diet_tf.log import span_patterns
 from diet_tf.log.features import FeatureSpec
-from diet_tf.log.settings import Join, LogSettings
-from tfx_components.log_gen import file_kinds, sources
+from diet_tf.log.settings import DELIMITERS, Join, LogSettings
+from tfx_components.log_gen import file_kinds, headers, sources
 from tfx_components.log_gen.join import JoinPlan
 from tfx_components.log_gen.read_columns import check_columns
 from tfx_components.log_gen.rows import SpanWindow
@@ -67,19 +67,69 @@ def span_paths(pattern: str, span: int | None) -> list[str]:
   return [path for entry in found for path in file_kinds.data_files(entry)]
 
 
-def log_pieces(settings: LogSettings, paths: Sequence[str], span: int | None) -> list[Piece]:
-  """The pieces of the log's files; row groups that cannot hold rows of the span are left out."""
+Listed = Mapping[str, frozenset[str]]
+
+
+def log_pieces(settings: LogSettings, paths: Sequence[str], span: int | None,
+               listed: Listed | None = None) -> list[Piece]:
+  """The pieces of the log's files; row groups that cannot hold rows of the span are left out.
+
+  Args:
+    settings: settings of the log.
+    paths: the files.
+    span: number of the span; None takes all.
+    listed: per column the texts that are values although the settings take them for missing; None for none.
+  """
   window = SpanWindow.of(settings) if span is not None else None
-  return _pieces(paths, settings.format, settings, window, span)
+  text = _Text(settings.delimiter, settings.encoding, settings.columns, "log.columns", settings.newlines_in_values)
+  return _pieces(paths, settings.format, settings, text, listed or {}, window, span)
 
 
-def side_pieces(settings: LogSettings, join: Join, span: int) -> list[Piece]:
-  """The pieces of a side table."""
-  return _pieces(span_paths(join.pattern, span), join.format, settings, None, None)
+def side_pieces(settings: LogSettings, join: Join, span: int, listed: Listed | None = None) -> list[Piece]:
+  """The pieces of a side table; for the arguments see `log_pieces`."""
+  paths = span_paths(join.pattern, span)
+  delimiter = join.delimiter or _side_delimiter(settings, join, paths)
+  text = _Text(delimiter, join.encoding, join.header, "log.joins.header", settings.newlines_in_values)
+  return _pieces(paths, join.format, settings, text, listed or {}, None, None)
 
 
-def _pieces(paths: Sequence[str], declared: str | None, settings: LogSettings, window: SpanWindow | None,
-            span: int | None) -> list[Piece]:
+@dataclasses.dataclass(frozen=True)
+class _Text:
+  """How files of lines are written.
+
+  Attributes:
+    delimiter: the character between the values of a CSV line; None goes by the name of the file.
+    encoding: encoding of the texts.
+    header: names of the columns of CSV files without a header; empty for files that have one.
+    header_key: key of the config that gives these names.
+    newlines_in_values: whether quoted CSV values may hold line breaks.
+  """
+
+  delimiter: str | None
+  encoding: str
+  header: tuple[str, ...]
+  header_key: str
+  newlines_in_values: bool
+
+
+def _side_delimiter(settings: LogSettings, join: Join, paths: Sequence[str]) -> str | None:
+  """The delimiter with which the columns of a side table are found; where none is, that of the log."""
+  path = next((path for path in paths if sources.format_of(path, join.format) == "csv"), None)
+  if path is None:
+    return settings.delimiter
+  needed = {join.key_column, *join.columns}
+  for delimiter in dict.fromkeys((file_kinds.delimiter_of(path, settings.delimiter), *DELIMITERS)):
+    try:
+      values, _ = sources.csv_header(path, delimiter, join.encoding)
+    except DataError:
+      continue  # Quotes that end where this one expects a value to go on, for one.
+    if len(values) == len(join.header) if join.header else needed <= set(values):
+      return delimiter
+  return settings.delimiter
+
+
+def _pieces(paths: Sequence[str], declared: str | None, settings: LogSettings, text: _Text, listed: Listed,
+            window: SpanWindow | None, span: int | None) -> list[Piece]:
   pieces: list[Piece] = []
   for path in paths:
     kind = sources.format_of(path, declared)
@@ -88,29 +138,32 @@ def _pieces(paths: Sequence[str], declared: str | None, settings: LogSettings, w
     elif kind == "tfrecord":
       parts = [Piece(0, path, kind)]
     else:
-      parts = _text_pieces(path, kind, settings)
-    pieces += [dataclasses.replace(part, index=len(pieces) + number) for number, part in enumerate(parts)]
+      parts = _text_pieces(path, kind, settings.piece_bytes, text)
+    pieces += [dataclasses.replace(part, index=len(pieces) + number, encoding=text.encoding,
+                                   missing=settings.missing_texts, listed=listed) for number, part in enumerate(parts)]
   return pieces
 
 
-def _text_pieces(path: str, kind: str, settings: LogSettings) -> list[Piece]:
-  start, common = 0, Piece(0, path, kind)
-  file_kinds.check_content(path, kind)
+def _text_pieces(path: str, kind: str, piece_bytes: int, text: _Text) -> list[Piece]:
+  start, common = 0, Piece(0, path, kind, encoding=text.encoding)
+  file_kinds.check_content(path, kind, text.encoding)
   if kind == "csv":
-    delimiter = file_kinds.delimiter_of(path, settings.delimiter)
-    names, start = sources.csv_header(path, delimiter)
-    common = Piece(0, path, kind, names=names, delimiter=delimiter, before=1,
-                   newlines_in_values=settings.newlines_in_values)
-  if sources.is_compressed(path) or common.newlines_in_values:
+    delimiter = file_kinds.delimiter_of(path, text.delimiter)
+    first_line, start = sources.csv_header(path, delimiter, text.encoding)
+    headers.check(path, first_line, text.header, text.header_key)
+    common = Piece(0, path, kind, names=text.header or first_line, delimiter=delimiter, encoding=text.encoding,
+                   before=0 if text.header else 1, newlines_in_values=text.newlines_in_values)
+    start = 0 if text.header else start
+  if common.is_whole or common.newlines_in_values:
     return [dataclasses.replace(common, start=start)]
   size = files.size_bytes(path)
-  starts = list(range(start, size, settings.piece_bytes))
+  starts = list(range(start, size, piece_bytes))
   return [dataclasses.replace(common, start=low, stop=high) for low, high in zip(starts, [*starts[1:], size])]
 
 
 def _parquet_pieces(path: str, piece_bytes: int, window: SpanWindow | None, span: int | None) -> list[Piece]:
-  with sources.open_parquet(path) as stream:
-    metadata = pq.ParquetFile(stream).metadata
+  with sources.open_parquet(path) as file:
+    metadata = file.metadata
   pieces: list[Piece] = []
   groups: list[int] = []
   size = before = rows = 0
@@ -149,7 +202,7 @@ def declared_columns(pieces: Iterable[Piece]) -> dict[str, tuple[str, ...]]:
   declared: dict[str, tuple[str, ...]] = {}
   for piece in pieces:
     if piece.path not in declared:
-      names = piece.names or sources.file_columns(piece.path, piece.format, piece.delimiter)
+      names = sources.file_columns(piece)
       if names is not None:
         declared[piece.path] = names
   return declared
@@ -187,27 +240,25 @@ def plan_joins(settings: LogSettings, spec: FeatureSpec, span: int, log_columns:
       limit = max(1, settings.broadcast_limit_bytes)
       keyed = size > settings.broadcast_limit_bytes
       partitions = min(_MAX_PARTITIONS, max(2, -(-size // limit))) if keyed else 1
-      plans.append(JoinPlan(number, join.pattern, join.on, join.key_column, tuple(fields), keyed, partitions))
+      plans.append(JoinPlan(number, join.pattern, join.on, join.key_column, tuple(fields), keyed, partitions,
+                            join.encoding, settings.thousands))
   return plans
 
 
 def _added_columns(join: Join, pieces: Sequence[Piece]) -> dict[str, str]:
   """The columns that a join adds: name in the joined log to name in the side table."""
-  present = _side_columns(pieces)
-  subject = f"side table {join.pattern}"
-  check_columns({join.key_column: "the join's key", **{name: "the join" for name in join.columns}}, present, subject)
-  names = join.columns or tuple(name for name in present if name != join.key_column)
-  return {join.prefix + name: name for name in names}
-
-
-def _side_columns(pieces: Sequence[Piece]) -> list[str]:
+  needed = {join.key_column: "the join's key", **{name: "the join" for name in join.columns}}
   declared = declared_columns(pieces)
-  names = {name for file_names in declared.values() for name in file_names}
+  present = {name for names in declared.values() for name in names}
+  for path, names in declared.items():
+    check_columns(needed, names, f"side table {path}")
   for piece in pieces:
     if piece.path not in declared:
       # Files without a header: their rows say.
-      names.update(*(block.columns for block in sources.read_blocks(piece)))
-  return sorted(names)
+      present.update(*(block.names for block in sources.read_blocks(piece, ())))
+  check_columns(needed, present, f"side table {join.pattern}")
+  names = join.columns or tuple(sorted(name for name in present if name != join.key_column))
+  return {join.prefix + name: name for name in names}
 
 
 def _table_bytes(pieces: Sequence[Piece], columns: set[str]) -> int:
@@ -221,8 +272,7 @@ def _table_bytes(pieces: Sequence[Piece], columns: set[str]) -> int:
 
 
 def _parquet_bytes(path: str, columns: set[str]) -> int:
-  with sources.open_parquet(path) as stream:
-    file = pq.ParquetFile(stream)
+  with sources.open_parquet(path) as file:
     metadata = file.metadata
   groups = (metadata.row_group(number) for number in range(metadata.num_row_groups))
   chunks = (group.column(number) for group in groups for number in range(group.num_columns))

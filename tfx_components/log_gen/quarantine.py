@@ -11,13 +11,12 @@ from collections.abc import Iterable, Mapping
 from diet_tf.errors import DataError
 from diet_tf.io import files
 from diet_tf.printable import printable_json
-
-UNPARSABLE = "the line cannot be parsed"
-UNDECODABLE = "a text is not valid UTF-8"
+from tfx_components.log_gen import reasons as reasons_lib
 
 _NUM_NAMED_REASONS = 5
 # Of a value, a column's name or a reason.
 _MAX_CHARACTERS = 1000
+_MAX_EXAMPLE_CHARACTERS = 200
 
 
 @dataclasses.dataclass(frozen=True)
@@ -108,9 +107,19 @@ def check_share(quarantine: Quarantine, num_rows: int, max_share: float, subject
     return
   reasons = sorted(quarantine.counts.items(), key=lambda item: (-item[1], item[0]))[:_NUM_NAMED_REASONS]
   listed = "; ".join(f"{count} x {reason}" for reason, count in reasons)
+  remedies = dict.fromkeys(filter(None, (reasons_lib.remedy_of(reason) for reason, _ in reasons)))
+  example = next((f" {_example(row)}" for row in quarantine.rows if row.reason == reasons[0][0]), "")
   raise DataError(subject, rule=f"at most {max_share:.2%} of a span's rows break the schema (max_quarantine_share).",
-                  received=f"{broken} of {num_rows} rows ({broken / num_rows:.2%}): {listed}.",
-                  remedy=f"see {path} for rows and reasons; mend the log or the spec, or raise the share.")
+                  received=f"{broken} of {num_rows} rows ({broken / num_rows:.2%}): {listed}.{example}",
+                  remedy="; ".join([*remedies, f"see {path} for rows and reasons; mend the log or the spec, or raise "
+                                    "the share."]))
+
+
+def _example(row: QuarantinedRow) -> str:
+  """A row as an example of its reason: the value that is wrong, where the reason names its column."""
+  wrong = [f"{name} = {value!r}" for name, value in row.values.items() if f"{name!r} " in row.reason]
+  shown = ", ".join(wrong) or f"{next(iter(row.values.values()), '')!r}"
+  return f"The first of these: {shown[:_MAX_EXAMPLE_CHARACTERS]}."
 
 
 def _shortened(text: str) -> str:

@@ -4,11 +4,13 @@
 from __future__ import annotations
 
 import difflib
+from collections import Counter
 from collections.abc import Iterable, Sequence
 
 from diet_tf.errors import DataError
 from diet_tf.log.features import FeatureSpec
 from diet_tf.log.settings import LogSettings
+from tfx_components.log_gen import headers
 from tfx_components.log_gen.join import JoinPlan
 
 _MAX_NAMED = 8
@@ -35,13 +37,27 @@ def read_columns(spec: FeatureSpec, settings: LogSettings, joins: Sequence[JoinP
 
 
 def check_columns(needed: dict[str, str], present: Iterable[str], where: str) -> None:
-  """Raises `DataError` where a needed column is not among those present."""
-  names = sorted(set(present))
+  """Raises `DataError` where a needed column is not among those present, or is there several times."""
+  numbers = Counter(present)
+  names = sorted(numbers)
   for column, purpose in needed.items():
-    if column not in names:
+    if column not in numbers:
       raise DataError(f"column {column!r} of {where}", rule=f"it is there, for {purpose}.",
                       received=f"columns {', '.join(map(repr, nearest(column, names)))} (of {len(names)}).",
-                      remedy="correct the column's name in the config, or bring the column back into the log.")
+                      remedy=_remedy(column, names))
+    if numbers[column] > 1:
+      raise DataError(f"column {column!r} of {where}", rule=f"it is there once, for {purpose}.",
+                      received=f"{numbers[column]} columns of this name.",
+                      remedy="rename one of the columns, or drop it.")
+
+
+def _remedy(column: str, names: Sequence[str]) -> str:
+  """What to do about a column that is not there."""
+  if any(column.startswith(f"{name}.") for name in names):
+    return "values inside objects are not read yet: write the log with columns of their own for them."
+  if headers.is_data(names):
+    return "name the columns in log.columns: the first line looks like data, and not like a header."
+  return "correct the column's name in the config, or bring the column back into the log."
 
 
 def nearest(name: str, names: Sequence[str]) -> list[str]:

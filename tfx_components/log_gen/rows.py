@@ -16,12 +16,16 @@ from diet_tf.log.salt import Salt
 from diet_tf.log.settings import TIME_UNITS, LogSettings
 from tfx_components.log_gen import columns as columns_lib
 from tfx_components.log_gen import join as join_lib
+from tfx_components.log_gen import reasons, value_rules
 from tfx_components.log_gen.columns import Column
 from tfx_components.log_gen.counts import RowCounts
 from tfx_components.log_gen.join import JoinPlan
 from tfx_components.log_gen.quarantine import Quarantine, QuarantinedRow
-from tfx_components.log_gen.sources import Block
+from tfx_components.log_gen.sources import Block, Piece
 from tfx_components.log_gen.spill import Claim
+
+# A label may be written as a truth value.
+_TRUTH_VALUES = {"true": "1", "t": "1", "yes": "1", "y": "1", "false": "0", "f": "0", "no": "0", "n": "0"}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -49,7 +53,7 @@ class SpanWindow:
   def spans(self, column: Column) -> tuple[np.ndarray, np.ndarray]:
     """Per distinct value of the time column its span (int64), and whether it has none."""
     times, unreadable = encoding.whole_numbers(column.texts)
-    return (times - self.origin) // self.length, unreadable | (column.flaws != columns_lib.SOUND)
+    return (times - self.origin) // self.length, unreadable | ~column.has(columns_lib.SOUND, *columns_lib.NUMBERS)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -63,6 +67,7 @@ class RowPlan:
     joins: plans of the joins with the side tables that fields are read from.
     max_quarantine_rows: broken rows to keep per piece.
     read_columns: names of the log's columns that are read, as `read_columns` says; no other can break a row.
+    thousands: separator of thousands in numbers; None for none.
     reads_all_columns: whether the other columns are read too, since example ids are made of all of them.
   """
 
@@ -72,6 +77,7 @@ class RowPlan:
   joins: tuple[JoinPlan, ...]
   max_quarantine_rows: int
   read_columns: frozenset[str]
+  thousands: str | None = None
   reads_all_columns: bool = True
 
   @property
@@ -84,6 +90,12 @@ class RowPlan:
     """The numbers of the fields that are read from the log itself."""
     joined = {index for plan in self.joins for index, _ in plan.fields}
     return [index for index in range(len(self.spec.fields)) if index not in joined]
+
+  @property
+  def id_columns(self) -> frozenset[str]:
+    """The log's columns whose values are told apart: not those that are read as numbers alone."""
+    return frozenset([*(self.spec.fields[index].column for index in self.log_fields
+                        if not self.spec.fields[index].boundaries), *(plan.on for plan in self.joins)])
 
   def schema(self, pending: tuple[JoinPlan, ...]) -> pa.Schema:
     """Columns of spilled rows while `pending` keyed joins are still to come."""
@@ -130,11 +142,12 @@ class RowEncoder:
   Args:
     plan: plan of how rows are encoded.
     piece: number of the piece.
+    source: the piece.
     sides: the encoded rows of side tables that are held in memory, each with the number of its join.
   """
 
-  def __init__(self, plan: RowPlan, piece: int, sides: Iterable[tuple[int, Claim]] = ()) -> None:
-    self._plan, self._piece = plan, piece
+  def __init__(self, plan: RowPlan, piece: int, source: Piece, sides: Iterable[tuple[int, Claim]] = ()) -> None:
+    self._plan, self._piece, self._source = plan, piece, source
     self._sides: dict[int, list[Claim]] = {join.index: [] for join in plan.joins}
     for index, claim in sides:
       self._sides[index].append(claim)
@@ -162,24 +175,23 @@ class RowEncoder:
     spans, lost = window.spans(column)
     kept = (lost | (spans == self._plan.span))[column.codes]
     faults = Faults(int(kept.sum()))
-    faults.mark_values(lost, column.take(kept), f"column {window.column!r}, which gives the span, is not a time")
+    faults.mark_values(lost, column.take(kept), f"column {window.column!r}, {reasons.NOT_A_TIME}")
     return {name: values.take(kept) for name, values in block.columns.items()}, block.records[kept], faults
 
   def _encoded(self, columns: dict[str, Column], faults: Faults) -> dict[str, Any]:
-    for name, column in columns.items():
-      if name not in self._plan.read_columns:
-        continue
-      faults.mark_values(column.flaws == columns_lib.UNDECODABLE, column, f"column {name!r} is not valid UTF-8")
+    self._judge(columns, faults)
     num_rows = len(faults.numbers)
     spec = self._plan.spec
     arrays: dict[str, Any] = {"example_id": pa.array(example_ids(columns, num_rows, spec.salt))}
-    arrays["label"] = pa.array(_labels(spec.label, _column(columns, spec.label.column, num_rows), faults))
+    arrays["label"] = pa.array(_labels(spec.label, _column(columns, spec.label.column, num_rows), self._plan.thousands,
+                                       faults))
     arrays["time"] = pa.array(_times(spec.time_column, columns, num_rows, faults))
     for index in self._plan.log_fields:
       name = spec.fields[index].column
       column = _column(columns, name, num_rows)
-      values, broken = join_lib.encode_column(spec, index, column)
-      faults.mark_values(broken, column, join_lib.fault_of(spec, index, name))
+      values, wrong = join_lib.encode_column(spec, index, column, self._plan.thousands)
+      for broken, words in wrong:
+        faults.mark_values(broken, column, f"{reasons.column_of_field(name, spec.fields[index].name)} {words}")
       kind = join_lib.field_type(spec, index)
       arrays[join_lib.field_name(index)] = (
           pa.array(values, kind).take(pa.array(column.codes)) if encoding.grows(spec.fields[index])
@@ -188,8 +200,17 @@ class RowEncoder:
       self._join(plan, _column(columns, plan.on, num_rows), arrays, faults)
     return arrays
 
+  def _judge(self, columns: dict[str, Column], faults: Faults) -> None:
+    """Marks rows in whose columns that are read stands what no rule of a field or label can mend."""
+    id_columns = self._plan.id_columns
+    for name in sorted(self._plan.read_columns & columns.keys()):
+      column = columns[name]
+      for broken, words in value_rules.wrong_values(column, self._source.encoding, is_id=name in id_columns):
+        faults.mark_values(broken, column, f"column {name!r} {words}")
+      if name in id_columns:
+        value_rules.refuse_rounded(column, f"column {name!r}", self._source.path)
+
   def _join(self, plan: JoinPlan, column: Column, arrays: dict[str, Any], faults: Faults) -> None:
-    faults.mark_values(column.flaws == columns_lib.NESTED, column, f"column {plan.on!r} is not a single key")
     if plan.keyed:
       arrays[plan.key_name] = pa.array(column.texts, pa.string()).take(pa.array(column.codes))
       return
@@ -235,16 +256,18 @@ def _column(columns: dict[str, Column], name: str, num_rows: int) -> Column:
   return columns[name] if name in columns else columns_lib.all_missing(num_rows)
 
 
-def _labels(label: Label, column: Column, faults: Faults) -> np.ndarray:
+def _labels(label: Label, column: Column, thousands: str | None, faults: Faults) -> np.ndarray:
   """The 0/1 labels, `[n]` float32; faults where they are none."""
-  texts = np.where(column.texts == "true", "1", np.where(column.texts == "false", "0", column.texts))
-  texts = np.where(texts == "True", "1", np.where(texts == "False", "0", texts))
-  values, unreadable = encoding.numbers(texts)
-  faults.mark_values(np.isnan(values) & ~unreadable, column, f"label {label.column!r} is missing")
+  place = f"label {label.column!r}"
+  texts = np.array([_TRUTH_VALUES.get(text.lower(), text) for text in column.texts], object)
+  values, wrong = value_rules.read_numbers(dataclasses.replace(column, texts=texts), thousands)
+  unreadable = np.any([broken for broken, _ in wrong], axis=0)
+  faults.mark_values(np.isnan(values) & ~unreadable, column, f"{place} {reasons.MISSING}")
   if label.positive_from is not None:
-    faults.mark_values(unreadable, column, f"label {label.column!r} is not a number")
+    for broken, words in wrong:
+      faults.mark_values(broken, column, f"{place} {words}")
     return (values >= label.positive_from).astype(np.float32)[column.codes]
-  faults.mark_values(unreadable | ~np.isin(values, (0, 1)), column, f"label {label.column!r} is not 0 or 1")
+  faults.mark_values(unreadable | ~np.isin(values, (0, 1)), column, f"{place} {reasons.NOT_BINARY}")
   return np.nan_to_num(values).astype(np.float32)[column.codes]
 
 
@@ -254,6 +277,6 @@ def _times(name: str | None, columns: dict[str, Column], num_rows: int, faults: 
     return np.zeros(num_rows, np.int64)
   column = _column(columns, name, num_rows)
   times, unreadable = encoding.whole_numbers(column.texts)
-  faults.mark_values(column.missing, column, f"time {name!r} is missing")
-  faults.mark_values(unreadable, column, f"time {name!r} is not a number")
+  faults.mark_values(column.missing, column, f"time {name!r} {reasons.MISSING}")
+  faults.mark_values(unreadable, column, f"time {name!r} {reasons.NOT_A_NUMBER}")
   return times[column.codes]

@@ -8,8 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 
-import pyarrow.parquet as pq
-
 from tfx_components.log_gen.csv_files import csv_header, read_csv
 from tfx_components.log_gen.file_kinds import SUFFIXES, format_of, is_compressed, readable
 from tfx_components.log_gen.json_line_files import read_jsonl
@@ -24,14 +22,12 @@ _READERS: dict[str, Callable[[Piece, frozenset[str] | None], Iterator[Block]]] =
     "csv": read_csv, "parquet": read_parquet, "jsonl": read_jsonl, "tfrecord": read_tfrecord}
 
 
-def file_columns(path: str, kind: str, delimiter: str) -> tuple[str, ...] | None:
-  """The columns that a file declares; None for formats that declare none."""
-  if kind == "csv":
-    return csv_header(path, delimiter)[0]
-  if kind == "parquet":
-    with open_parquet(path) as stream:
-      return tuple(pq.ParquetFile(stream).schema_arrow.names)
-  return None
+def file_columns(piece: Piece) -> tuple[str, ...] | None:
+  """The columns that the file of a piece declares; None for formats that declare none."""
+  if piece.format != "parquet":
+    return piece.names or None
+  with open_parquet(piece.path) as file:
+    return tuple(file.schema_arrow.names)
 
 
 def read_blocks(piece: Piece, only: Sequence[str] | None = None) -> Iterator[Block]:

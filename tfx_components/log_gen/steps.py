@@ -87,7 +87,7 @@ class ReadPiece:
   def run(self, number: int, pieces: Iterable[Piece], side_input: Sequence[tuple[int, Claim]] | None) -> Iterator[Any]:
     """Claims by partition of the first keyed join; runs are a total."""
     piece, = pieces
-    encoder = RowEncoder(self.plan, number, side_input or ())
+    encoder = RowEncoder(self.plan, number, piece, side_input or ())
     sink = _RowSink(self.plan, self.plan.keyed_joins, f"{self.folder}/read-{number:05d}")
     only = None if self.plan.reads_all_columns else sorted(self.plan.read_columns)
     for block in sources.read_blocks(piece, only):

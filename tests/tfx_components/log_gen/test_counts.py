@@ -11,7 +11,6 @@ import pytest
 from diet_tf.report.histogram import Histogram
 from tfx_components.beam_graph import FirstError, Sum
 from tfx_components.influence_scorer.score import ExampleCounts
-from tfx_components.log_gen.columns import from_texts
 from tfx_components.log_gen.counts import RowCounts, SortedRows
 from tfx_components.log_gen.quarantine import Quarantine, QuarantinedRow
 from tfx_components.log_gen.ranges import KeySample
@@ -35,7 +34,7 @@ def sample_of(rows):
 def row_counts_of(rows):
   """One block per row, each of a piece of its own; the columns differ."""
   return functools.reduce(operator.add, (
-      RowCounts.of(Block({f"c{row % 5}": from_texts(["1"] * 4)}, np.arange(4), (), 4 + row), row, row)
+      RowCounts.of(Block({}, np.arange(4), (), 4 + row, frozenset([f"c{row % 5}"])), row, row)
       + RowCounts.of_keys(row % 2, 4, row % 4) for row in rows))
 
 

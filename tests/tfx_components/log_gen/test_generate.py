@@ -223,7 +223,7 @@ def test_broken_rows_are_quarantined_with_file_row_and_reason(log, spec):
       (6, "time 't' is missing"),
       (7, "label 'click' is missing"),
       (8, "time 't' is not a number"),
-      (9, "column 'item' is not valid UTF-8"),
+      (9, "column 'item' holds bytes that are no UTF-8"),
       (12, "the line cannot be parsed: 2 values for 5 columns"),
   ]
   assert log.quarantined()[1]["values"] == {"user": "3", "item": "b", "price": "1", "click": "2", "t": "30"}

@@ -139,3 +139,19 @@ def test_a_side_table_per_span(tables, rows):
   expected = tables.contents()
   tables.generate(joined(tables), spec=SPEC)
   assert tables.contents() == expected
+
+
+@pytest.mark.parametrize("table", ["item,name\n7,Caf\u00e9\n8,tea\n", "item;name\n7;Caf\u00e9\n8;tea\n",
+                                   "7\tCaf\u00e9\n8\ttea\n"])
+def test_a_side_table_has_a_delimiter_an_encoding_and_a_header_of_its_own(log, table):
+  spec = FeatureSpec((Field("name", "name", vocabulary_ids=4, vocabulary=("Caf\u00e9", "tea")),), Label("click"))
+  (log.folder / "log-1.csv").write_text("item\tclick\n7\t1\n8\t0\n")
+  (log.folder / "items.csv").write_bytes(table.encode("latin-1"))
+  # The delimiter is the one with which the columns are found.
+  header = () if table.startswith("item") else ("item", "name")
+  join = Join(str(log.folder / "items.csv"), "item", encoding="latin-1", header=header)
+  log.generate(log.settings(delimiter="tab", joins=(join,)), spec=spec)
+  assert sorted(zip(*log.examples(spec)[:2])) == [([2], 1), ([3], 0)]
+  with pytest.raises(DataError, match="1 of 2 rows .*column 'name' of field 'name' holds bytes that are no UTF-8.*"
+                     "name the encoding"):
+    log.generate(log.settings(delimiter="\\t", joins=(dataclasses.replace(join, encoding="utf-8"),)), spec=spec)

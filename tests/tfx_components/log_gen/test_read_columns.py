@@ -25,4 +25,4 @@ def test_a_column_that_nothing_reads_cannot_break_a_row(log):
       b"user,item,price,click,t,query\n1,a,1,1,10,caf\xe9\n2,b,1,0,20,tea\n3,\xe9,1,0,30,tea\n")
   summary = log.generate(log.settings(max_quarantine_share=0.5))
   assert log.examples()[3] == [10, 20]
-  assert summary.quarantine_reasons == {"column 'item' is not valid UTF-8": 1}
+  assert summary.quarantine_reasons == {"column 'item' holds bytes that are no UTF-8": 1}

@@ -1,0 +1,57 @@
+"""Why rows are set aside: each reason has a name here, and is equal for rows that break the same rule, to be counted.
+
+A reason about a value is a place and what is wrong there: "column 'price' of field 'price' is not a number".
+"""
+
+from __future__ import annotations
+
+# Of a record that gives no row.
+UNPARSABLE = "the line cannot be parsed"
+UNPARSABLE_JSON = f"{UNPARSABLE} as a JSON object"
+UNPARSABLE_EXAMPLE = f"{UNPARSABLE} as a tf.train.Example"
+UNDECODABLE_LINE = "the line holds bytes that are no UTF-8"
+
+# Of a value; a place stands before it.
+UNDECODABLE = "holds bytes that are no"
+LIST = "is a list, not a single value"
+OBJECT = "is an object with values inside"
+ROUNDED = "is a whole number in a float's notation, from 2^53 on, where a float rounds"
+NOT_A_NUMBER = "is not a number"
+THOUSANDS = "is a number with separators of thousands or a decimal comma"
+MISSING = "is missing"
+NOT_BINARY = "is not 0 or 1"
+NOT_A_TIME = "which gives the span, is not a time"
+REPEATED = "is given twice"
+
+EXACT_IDS = ("write it as whole numbers or texts: in pandas, astype('Int64') before it is written, and dtype='string' "
+             "where it is read")
+# What mends the rows of a reason, by what is wrong.
+REMEDIES = {
+    UNDECODABLE: "name the encoding that the texts are written in (log.encoding, log.joins.encoding), such as latin-1",
+    LIST: "fields of several values a row are not read yet: leave the field out, or write a column for each value",
+    OBJECT: "values inside objects are not read yet: write them as columns of their own",
+    ROUNDED: EXACT_IDS,
+    THOUSANDS: "set log.thousands to the separator, or write plain numbers with a decimal point",
+    NOT_BINARY: "write 0 and 1, or set features.label.positive_from for a number such as a rating or -1 and 1",
+    REPEATED: "write each name once in a row",
+}
+
+
+def number_of_values(found: int | None, expected: int | None) -> str:
+  """The reason of a line of CSV with too many or too few values."""
+  return f"{UNPARSABLE}: {found} values for {expected} columns"
+
+
+def column_of_field(column: str, field: str) -> str:
+  """The place of a field's value."""
+  return f"column {column!r} of field {field!r}"
+
+
+def undecodable(encoding: str) -> str:
+  """What is wrong with a text that is not in its declared encoding."""
+  return f"{UNDECODABLE} {encoding.upper()}"
+
+
+def remedy_of(reason: str) -> str | None:
+  """What mends the rows of a reason; None where it says enough itself."""
+  return next((remedy for wrong, remedy in REMEDIES.items() if wrong in reason), None)
