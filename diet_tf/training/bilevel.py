@@ -20,6 +20,11 @@ therefore compacted to the ids of the slots (`diet_tf.training.compact`). Revers
 weights are not recovered by exact arithmetic but read from checkpoints (one copy of the weights per step), and the
 moments are recovered by inverting their recursions, which loses digits by `beta_1^-k` over `k` steps, so that they are
 stored anew every `ceil(sqrt(T))` steps.
+
+A training call may change more than the trained variables: moving statistics `s_t = S_t(s_{t-1}, w_{t-1}, data)`,
+counters, and the states of random generators. They are stored before each step and put back for the step backwards,
+which then draws the same masks again, and the adjoint of `s` goes back beside those of `w`, `m` and `v`
+(`diet_tf.training.carried_state`).
 """
 
 from __future__ import annotations
@@ -32,8 +37,10 @@ import tensorflow as tf
 
 from diet_tf.errors import ConfigError
 from diet_tf.models.parameter_groups import PARAMETER_GROUPS
+from diet_tf.training.carried_state import CarriedState
 from diet_tf.training.slot_features import FeatureMaker, Features, PackedColumns, packed_features
-from diet_tf.training.variable_blocks import VariableBlocks, dense_gradient
+from diet_tf.training.unstopped import unstopped
+from diet_tf.training.variable_blocks import Derivative, VariableBlocks, dense_gradient, dense_gradients, products
 
 Loss = Callable[[tf.Tensor, tf.Tensor], tf.Tensor]
 
@@ -107,20 +114,6 @@ def binary_cross_entropy(targets: tf.Tensor, logits: tf.Tensor) -> tf.Tensor:
   return tf.nn.sigmoid_cross_entropy_with_logits(labels=targets, logits=tf.reshape(logits, tf.shape(targets)))
 
 
-def _products(tape: tf.GradientTape, gradients: Sequence[Any], adjoints: Sequence[tf.Tensor],
-              sources: list[tf.Tensor]) -> list[Any]:
-  """The derivative of `sum_i <gradients[i], adjoints[i]>` by each source, sparse gradients left sparse."""
-  targets, output_gradients = [], []
-  for gradient, adjoint in zip(gradients, adjoints):
-    if isinstance(gradient, tf.IndexedSlices):
-      targets.append(gradient.values)
-      output_gradients.append(tf.gather(adjoint, gradient.indices))
-    elif gradient is not None:
-      targets.append(gradient)
-      output_gradients.append(adjoint)
-  return tape.gradient(targets, sources, output_gradients=output_gradients)
-
-
 class DifferentiableTraining:
   """Trains one model on slots, forwards and backwards.
 
@@ -131,11 +124,14 @@ class DifferentiableTraining:
     features: function that makes the model's input from a batch of ids and weights; `PackedColumns` gets them narrowed.
     loss: function from `(targets, logits)` to the loss of each example.
     form: form in which the model takes its input, see `diet_tf.models.inputs`; kept for those who call it afterwards.
+    name: name of the model in errors; None, the default, takes Keras'.
+    draw_seed: seed of what the model's layers draw in a training; None, the default, draws the same in every training.
   """
 
   def __init__(self, model: tf.keras.Model, settings: InnerSettings, group_of: Callable[[tf.Variable], str],
                features: FeatureMaker = packed_features,
-               loss: Loss = binary_cross_entropy, form: str = "packed") -> None:
+               loss: Loss = binary_cross_entropy, form: str = "packed", name: str | None = None,
+               draw_seed: tf.Variable | None = None) -> None:
     self.model = model
     self.form = form
     self.settings = settings
@@ -146,6 +142,7 @@ class DifferentiableTraining:
     self._features = features
     self._narrowed = features.narrowed if isinstance(features, PackedColumns) else tf.identity
     self._loss = loss
+    self._state = CarriedState(model, name or model.name, draw_seed)
     # Only the loops over steps are for AutoGraph; converting a model's own code costs seconds and changes nothing.
     self.hypergradient = tf.function(self._hypergradient, reduce_retracing=True)
     self.train = tf.function(self._train, reduce_retracing=True)
@@ -154,6 +151,21 @@ class DifferentiableTraining:
   def variables(self) -> list[tf.Variable]:
     """The model's trainable variables, in the order of initial weights."""
     return self._variables
+
+  def require_replayable(self, inputs: dict[str, tf.Tensor]) -> None:
+    """Raises ConfigError if what a training changes of the model cannot be put back; nothing is computed."""
+    self._prepared(inputs)
+
+  def trace_step_backwards(self, inputs: dict[str, tf.Tensor]) -> None:
+    """Traces one step backwards without computing it; what TensorFlow cannot differentiate twice raises there."""
+
+    def step_backwards() -> None:
+      zeros = self._zeros()
+      states = [tf.zeros(variable.shape, variable.dtype) for variable in self._state.followed]
+      self._reverse_step(self._prepared(inputs), tf.constant(0), zeros, states, zeros, zeros, zeros, zeros)
+
+    self.require_replayable(inputs)
+    tf.function(step_backwards, autograph=False).get_concrete_function()
 
   def _inner_loss(self, step: tf.Tensor, ids: tf.Tensor, weights: tf.Tensor, labels: tf.Tensor,
                   sample_weights: tf.Tensor) -> tf.Tensor:
@@ -165,7 +177,14 @@ class DifferentiableTraining:
   @tf.autograph.experimental.do_not_convert
   def _prepared(self, inputs: dict[str, tf.Tensor]) -> TrainingInputs:
     """The inputs as batches are cut from them."""
-    return TrainingInputs(**{**inputs, **{name: self._narrowed(inputs[name]) for name in ("ids", "weights")}})
+    prepared = TrainingInputs(**{**inputs, **{name: self._narrowed(inputs[name]) for name in ("ids", "weights")}})
+    self._state.find(self._call, [tf.TensorSpec([None, *part.shape[1:]], part.dtype)
+                                  for part in (prepared.ids, prepared.weights)])
+    return prepared
+
+  def _call(self, training: bool, ids: tf.Tensor, weights: tf.Tensor) -> None:
+    """Calls the model as a step does, or as it is called after training."""
+    self.model(self._features(ids, weights, tf.constant(0)), training=training)
 
   def _batch(self, inputs: TrainingInputs, step: tf.Tensor) -> tuple[tf.Tensor, list[tf.Tensor]]:
     size = self.settings.batch_size
@@ -198,6 +217,7 @@ class DifferentiableTraining:
   @tf.autograph.experimental.do_not_convert
   def _start(self, initial: Sequence[tf.Tensor]) -> None:
     self._assign(initial)
+    self._state.start()
     for moment in self._moments:
       moment.assign(tf.zeros_like(moment))
 
@@ -216,23 +236,41 @@ class DifferentiableTraining:
     for step in tf.range(tf.shape(training.step_multipliers)[0]):
       self._forward_step(training, step)
 
-  def _checkpointed_train(self, inputs: TrainingInputs, num_steps: tf.Tensor, segment: tf.Tensor) -> tuple[list, list]:
-    """Trains, keeping the weights before each step and the moments after each `segment` steps and after the last."""
+  def _checkpointed_train(self, inputs: TrainingInputs, num_steps: tf.Tensor, segment: tf.Tensor) -> tuple[list, ...]:
+    """Trains, keeping weights and state before each step, and moments after each `segment` steps and after the last."""
     weights = [tf.TensorArray(x.dtype, num_steps, clear_after_read=False, element_shape=x.shape)
                for x in self._variables]
     moments = [tf.TensorArray(x.dtype, (num_steps + segment - 1) // segment, clear_after_read=False,
                               element_shape=x.shape) for x in self._moments]
+    states = [tf.TensorArray(x.dtype, num_steps, clear_after_read=False, element_shape=x.shape)
+              for x in self._state.variables]
     for step in tf.range(num_steps):
       weights = [array.write(step, variable.read_value()) for array, variable in zip(weights, self._variables)]
+      states = [array.write(step, value) for array, value in zip(states, self._state.values())]
       self._forward_step(inputs, step)
       if (step + 1) % segment == 0 or step + 1 == num_steps:
         moments = [array.write(step // segment, moment.read_value()) for array, moment in zip(moments, self._moments)]
-    return weights, moments
+    return weights, states, moments
 
   @tf.autograph.experimental.do_not_convert
   def _outer_loss(self, features: Features, targets: tf.Tensor, importances: tf.Tensor) -> tf.Tensor:
     losses = self._loss(targets, self.model(features, training=False))
     return tf.reduce_sum(importances * losses) / tf.reduce_sum(importances)
+
+  @tf.autograph.experimental.do_not_convert
+  def _outer_gradients(self, features: Features, targets: tf.Tensor, importances: tf.Tensor) -> tuple[Any, ...]:
+    """The outer loss, its gradients by the variables in blocks, and those by the followed state."""
+    count, sources = len(self._variables), self._variables + self._state.followed
+    if self._state.stops_gradients:
+      loss = unstopped(lambda *inputs: self._outer_loss(dict(zip(features, inputs)), *inputs[len(features):]),
+                       *features.values(), targets, importances)
+      gradients = tf.gradients([loss], sources)
+    else:
+      with tf.GradientTape(watch_accessed_variables=False) as tape:
+        tape.watch(sources)
+        loss = self._outer_loss(features, targets, importances)
+      gradients = tape.gradient(loss, sources)
+    return loss, self._blocks.join(gradients[:count]), dense_gradients(gradients[count:], sources[count:])
 
   def _hypergradient(self, initial: list[tf.Tensor], inputs: dict[str, tf.Tensor], features: Features,
                      targets: tf.Tensor, importances: tf.Tensor) -> tuple[tf.Tensor, list[tf.Tensor]]:
@@ -251,17 +289,14 @@ class DifferentiableTraining:
     num_steps = tf.shape(training.step_multipliers)[0]
     segment = tf.cast(tf.math.ceil(tf.sqrt(tf.cast(num_steps, tf.float32))), tf.int32)
     self._start(initial)
-    weights, moments = self._checkpointed_train(training, num_steps, segment)
-    with tf.GradientTape(watch_accessed_variables=False) as tape:
-      tape.watch(self._variables)
-      loss = self._outer_loss(features, targets, importances)
-    adjoints = self._blocks.join(tape.gradient(loss, self._variables))
-    by_weights, *others = self._reverse(training, num_steps, segment, weights, moments, adjoints)
+    weights, states, moments = self._checkpointed_train(training, num_steps, segment)
+    loss, adjoints, adjoints_s = self._outer_gradients(features, targets, importances)
+    by_weights, *others = self._reverse(training, num_steps, segment, weights, states, moments, adjoints, adjoints_s)
     return loss, [weights_tape.gradient(training.weights, inputs["weights"], output_gradients=by_weights), *others]
 
-  def _reverse(self, inputs: TrainingInputs, num_steps: tf.Tensor, segment: tf.Tensor, weights: list, moments: list,
-               adjoints: list[tf.Tensor]) -> list[tf.Tensor]:
-    """Pulls the adjoint of the final weights, in blocks, back through all steps."""
+  def _reverse(self, inputs: TrainingInputs, num_steps: tf.Tensor, segment: tf.Tensor, weights: list, states: list,
+               moments: list, adjoints: list[tf.Tensor], adjoints_s: list[tf.Tensor]) -> list[tf.Tensor]:
+    """Pulls the adjoints of the final weights, in blocks, and of the followed state back through all steps."""
     count = len(self._variables)
     adjoints_m, adjoints_v = self._zeros(), self._zeros()
     m, v = self._zeros(), self._zeros()
@@ -275,8 +310,9 @@ class DifferentiableTraining:
         stored = [array.read(step // segment) for array in moments]
         m, v = self._blocks.join(stored[:count]), self._blocks.join(stored[count:])
       self._assign([array.read(step) for array in weights])
-      parts, per_group, adjoints, adjoints_m, adjoints_v, m, v = self._reverse_step(
-          inputs, step, adjoints, adjoints_m, adjoints_v, m, v)
+      self._state.assign([array.read(step) for array in states])
+      parts, per_group, adjoints, adjoints_s, adjoints_m, adjoints_v, m, v = self._reverse_step(
+          inputs, step, adjoints, adjoints_s, adjoints_m, adjoints_v, m, v)
       data = [array.write(step, part) for array, part in zip(data, parts)]
       log_rates = log_rates.write(step, per_group)
     # [num_steps, batch_size, ...] -> [epochs, num_slots, ...] -> [num_slots, ...]
@@ -288,31 +324,44 @@ class DifferentiableTraining:
 
   @tf.autograph.experimental.do_not_convert
   def _reverse_step(self, inputs: TrainingInputs, step: tf.Tensor, adjoints: list[tf.Tensor],
-                    adjoints_m: list[tf.Tensor], adjoints_v: list[tf.Tensor], m: list[tf.Tensor],
-                    v: list[tf.Tensor]) -> tuple[list[tf.Tensor], ...]:
-    """One step backwards: adjoints and state after it, in blocks, become those before it.
+                    adjoints_s: list[tf.Tensor], adjoints_m: list[tf.Tensor], adjoints_v: list[tf.Tensor],
+                    m: list[tf.Tensor], v: list[tf.Tensor]) -> tuple[list[tf.Tensor], ...]:
+    """One step backwards: adjoints and moments after it, in blocks, become those before it.
 
     Returns:
       The step's contributions to the gradients of its batch of id weights, labels and sample weights; those to the
-      logarithms of the learning rates, `[num_groups]`; adjoints of `w`, `m` and `v`; `m` and `v`.
+      logarithms of the learning rates, `[num_groups]`; adjoints of `w`, `s`, `m` and `v`; `m` and `v`.
     """
     ids, batch = self._batch(inputs, step)
-    with tf.GradientTape(watch_accessed_variables=False) as outer_tape:
-      outer_tape.watch(self._variables)
-      outer_tape.watch(batch)
+    found = [variable.read_value() for variable in self._state.followed]
+    sources = [*self._variables, *batch, *found]
+    if self._state.stops_gradients:
+      derivative: Derivative = tf.gradients
+      gradients, after = unstopped(self._step_gradients, step, ids, *batch, *found)
+    else:
       with tf.GradientTape(watch_accessed_variables=False) as tape:
-        tape.watch(self._variables)
-        loss = self._inner_loss(step, ids, *batch)
-      gradients = tape.gradient(loss, self._variables)
-      with outer_tape.stop_recording():
-        through, per_block, adjoints_m, adjoints_v, m, v = self._reverse_adam(
-            self._rates(inputs, step), self._blocks.join(gradients), adjoints, adjoints_m, adjoints_v, m, v)
-    second = _products(outer_tape, gradients, self._blocks.part(through), self._variables + batch)
-    hessians = self._blocks.join(second[:len(self._variables)])
+        tape.watch(sources)
+        gradients, after = self._step_gradients(step, ids, *batch, *found)
+      derivative = tape.gradient
+    through, per_block, adjoints_m, adjoints_v, m, v = self._reverse_adam(
+        self._rates(inputs, step), self._blocks.join(gradients), adjoints, adjoints_m, adjoints_v, m, v)
+    # What the call made of the state has adjoints of its own, beside those of the gradients.
+    second = products(derivative, [*gradients, *after], [*self._blocks.part(through), *adjoints_s], sources)
+    count = len(self._variables)
+    hessians = self._blocks.join(second[:count])
     adjoints = [adjoint + hessian for adjoint, hessian in zip(adjoints, hessians)]
-    parts = [tf.zeros_like(x) if part is None else part for part, x in zip(second[len(self._variables):], batch)]
+    parts = dense_gradients(second[count:count + len(batch)], batch)
+    adjoints_s = dense_gradients(second[count + len(batch):], found)
     per_group = tf.math.unsorted_segment_sum(tf.stack(per_block), self._blocks.groups, len(PARAMETER_GROUPS))
-    return parts, per_group, adjoints, adjoints_m, adjoints_v, m, v
+    return parts, per_group, adjoints, adjoints_s, adjoints_m, adjoints_v, m, v
+
+  def _step_gradients(self, step: tf.Tensor, ids: tf.Tensor, weights: tf.Tensor, labels: tf.Tensor,
+                      sample_weights: tf.Tensor, *found: tf.Tensor) -> tuple[list[Any], list[tf.Tensor]]:
+    """The gradients of a step, and what it makes of the followed state that it found."""
+    with tf.GradientTape(watch_accessed_variables=False) as tape, self._state.following(found) as after:
+      tape.watch(self._variables)
+      loss = self._inner_loss(step, ids, weights, labels, sample_weights)
+    return tape.gradient(loss, self._variables), after
 
   def _rates(self, inputs: TrainingInputs, step: tf.Tensor) -> tf.Tensor:
     """`[num_groups]`, the factor of `m / (sqrt(v) + epsilon)` in a step."""

@@ -16,6 +16,7 @@ from diet_tf.errors import DataError, NumericsError
 from diet_tf.log.features import FeatureSpec
 from diet_tf.memory.recipe import Recipe
 from diet_tf.models import PARAMETER_GROUPS, build_model, parameter_group
+from diet_tf.models.draws import LayerDraws
 from diet_tf.models.inputs import as_logits, build_with_form, create_variables, features_in_form
 from diet_tf.models.optimizers import GroupedAdam
 from diet_tf.training.blocks import in_blocks
@@ -92,6 +93,7 @@ class Learner:
     self.strategy = strategy or tf.distribute.get_strategy()
     with self.strategy.scope():
       self.model, self.input_form, self.not_averaged = build_with_form(member, spec)
+      self._draws = LayerDraws(self.model)
       # The rate is a variable of the optimiser: candidates share one graph.
       self._plain = GroupedAdam(dict.fromkeys(PARAMETER_GROUPS, 1.0), lazy=lazy, learning_rate=1e-3)
       self._by_recipe = _RecipeAdam(recipe)
@@ -116,7 +118,7 @@ class Learner:
     """Gives the model the initial weights of `seed`, and the optimisers no past.
 
     Args:
-      seed: seed of the initial weights.
+      seed: seed of the initial weights, and of what Keras' random layers draw in training.
       learning_rate: Adam's rate for all parameter groups, in trainings that do not follow the recipe.
     """
     with self.strategy.scope():
@@ -125,6 +127,7 @@ class Learner:
         create_variables(fresh, self.spec, self.input_form)
     for variable, value in zip(self.model.weights, fresh.weights, strict=True):
       variable.assign(value)
+    self._draws.restart(seed)
     for optimizer in (self._plain, self._by_recipe):
       optimizer.reset()
     self._plain.learning_rate = learning_rate

@@ -31,7 +31,8 @@ class Proxy:
     initial_weights: a few initial weights to start from, each in the order of `training.variables`.
     device: name of the device where its variables lie.
     spec: compact feature spec that it was built for.
-    draw_seed: scalar int64, the seed of the draws of a model of single ids; set anew for each outer step.
+    draw_seed: scalar int64, the seed of all that is drawn in a training (masks of dropout, the ids of a model of single
+      ids); set anew for each outer step.
   """
 
   training: DifferentiableTraining
@@ -61,7 +62,8 @@ def make_training(name: str, spec: FeatureSpec, inner: InnerSettings, slots: Slo
     inner: settings of the inner loop.
     slots: slots that it will be trained on; how many ids their fields have shapes the model's input.
     seed: seed of the model's weights.
-    draw_seed: seed of the draws for a model of single ids; None, the default, takes `seed`.
+    draw_seed: seed of all that is drawn in a training; None, the default, draws the same in every training, and the
+      ids of a model of single ids by `seed`.
   """
   model, form, _ = build_with_form(name, spec, seed=seed)
   loss = binary_cross_entropy if getattr(model, "from_logits", True) else loss_of_probabilities
@@ -72,7 +74,7 @@ def make_training(name: str, spec: FeatureSpec, inner: InnerSettings, slots: Slo
   else:
     features = bag_features(spec) if form in ("weighted", "averaged") else drawn_features(
         spec, seed if draw_seed is None else draw_seed)
-  return DifferentiableTraining(model, inner, parameter_group, features, loss, form)
+  return DifferentiableTraining(model, inner, parameter_group, features, loss, form, name, draw_seed)
 
 
 def initial_weights(name: str, spec: FeatureSpec, seed: int, form: str | None = None) -> list[tf.Tensor]:

@@ -66,8 +66,6 @@ class SlotTrainer:
     self._shape = Slots.concatenate(list(parts))
     self._training = make_training(member, self._compact.spec, inner, self._shape, seed=0)
     self._initial: dict[int, list[tf.Tensor]] = {}
-    # What a model counts while it trains (the masks of a dropout, say) begins anew with each training.
-    self._counters = [(variable, variable.numpy()) for variable in self._training.model.non_trainable_variables]
     self._predict = tf.function(self._batch_logits, reduce_retracing=True, autograph=False)
 
   def train(self, candidate: Candidate, seed: int) -> None:
@@ -77,8 +75,6 @@ class SlotTrainer:
       ConfigError: the recipe's batch size or Adam's constants are not those that the trainer was made with.
     """
     require_constants(candidate.recipe, self._constants, SLOT_TRAINER_CONSTANTS)
-    for variable, value in self._counters:
-      variable.assign(value)
     if seed not in self._initial:
       self._initial[seed] = initial_weights(self._member, self._compact.spec, seed, self._training.form)
     self._training.train(self._initial[seed], recipe_inputs(self._compact.slots(self._padded(candidate.slots)),

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
 import tensorflow as tf
+
+# As `tf.gradients` is called: with targets, sources, and the gradients of the targets.
+Derivative = Callable[..., list[Any]]
 
 
 def dense_gradient(gradient: Any, variable: tf.Variable) -> tf.Tensor:
@@ -16,6 +19,25 @@ def dense_gradient(gradient: Any, variable: tf.Variable) -> tf.Tensor:
   if isinstance(gradient, tf.IndexedSlices):
     return tf.math.unsorted_segment_sum(gradient.values, gradient.indices, variable.shape[0])
   return gradient
+
+
+def dense_gradients(gradients: Sequence[Any], variables: Sequence[Any]) -> list[tf.Tensor]:
+  """Gradients, which may be absent or sparse, as tensors in the shapes of their variables or tensors."""
+  return [dense_gradient(gradient, variable) for gradient, variable in zip(gradients, variables)]
+
+
+def products(derivative: Derivative, gradients: Sequence[Any], adjoints: Sequence[tf.Tensor],
+              sources: list[tf.Tensor]) -> list[Any]:
+  """The derivative of `sum_i <gradients[i], adjoints[i]>` by each source, sparse gradients left sparse."""
+  targets, output_gradients = [], []
+  for gradient, adjoint in zip(gradients, adjoints):
+    if isinstance(gradient, tf.IndexedSlices):
+      targets.append(gradient.values)
+      output_gradients.append(tf.gather(adjoint, gradient.indices))
+    elif gradient is not None:
+      targets.append(gradient)
+      output_gradients.append(adjoint)
+  return derivative(targets, sources, output_gradients)
 
 
 class VariableBlocks:
@@ -45,7 +67,7 @@ class VariableBlocks:
 
   def join(self, values: Sequence[Any]) -> list[tf.Tensor]:
     """The blocks of values or gradients, absent or sparse ones too; a variable on its own keeps its shape."""
-    dense = [dense_gradient(value, variable) for value, variable in zip(values, self._variables)]
+    dense = dense_gradients(values, self._variables)
     return [dense[members[0]] if len(members) == 1 else
             tf.concat([tf.reshape(dense[index], [-1]) for index in members], axis=0) for members in self._members]
 
