@@ -1,5 +1,6 @@
 import errno
 import hashlib
+import html
 import json
 import pathlib
 import shutil
@@ -49,6 +50,12 @@ def test_two_spans_through_both_runners(tiny_log, tmp_path, capsys):
   check_results(json.loads((tmp_path / "results.json").read_text()), second)
   page = (tmp_path / "beam" / "report.html").read_text()
   assert 10_000 < len(page) < 2_000_000 and "Not known" not in page and "diet run --config" in page
+  # The same verdict in the terminal, on the page and in JSON; that two members are too few was told before.
+  verdict = json.loads((tmp_path / "results.json").read_text())["verdict"]
+  assert verdict["outcome"] != "choose" and verdict["text"] in shown.out and verdict["text"] in html.unescape(page)
+  judged_on = f"Judged on 1,500 test rows, {verdict['test_clicks']:,} of them clicks"
+  assert judged_on in shown.out and judged_on in page
+  assert shown.err.index("The panel's 2 members have 1 pair") < shown.err.index("Span 0 (1 of 2)")
   assert [result.spans for result in Workspace(str(tmp_path / "beam")).kept_results()] == [(0, 1)]
 
   # Again: nothing to do, and the same figures without training anything.
