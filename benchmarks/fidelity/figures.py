@@ -16,8 +16,10 @@ import numpy as np
 
 from diet_tf import metrics
 from diet_tf.errors import DataError
+from diet_tf.fidelity.agreement_interval import agreement_interval
 from diet_tf.fidelity.break_even import BreakEven
 from diet_tf.fidelity.scores import components_of_seeds, of_seeds
+from diet_tf.fidelity.verdict import AGREEMENT_CONFIDENCE
 from diet_tf.io.json_files import without_nan
 from diet_tf.metrics import Estimate, PairedDifference
 
@@ -200,14 +202,14 @@ class _Panel:
     members: members that the summary is of.
     labels: `[num_test]` labels of the test examples, 0 or 1.
     aucs: `[num_seeds]` AUCs, by source and member's name.
-    log_components: `[num_seeds, num_test]` components of the AUC on the log, by member's name.
+    components: `[num_seeds, num_test]` components of the AUC, by source (the log or the memory) and member's name.
     baselines: sources of the baselines.
   """
 
   members: Sequence[PanelMember]
   labels: np.ndarray
   aucs: Mapping[tuple[str, str], np.ndarray]
-  log_components: Mapping[str, np.ndarray]
+  components: Mapping[tuple[str, str], np.ndarray]
   baselines: Sequence[str]
 
   def mean_auc(self, source: str) -> np.ndarray | None:
@@ -228,12 +230,13 @@ def summary_figures(scores: Scores, members: Sequence[PanelMember], labels: np.n
 
   All members count, variants too; the same figures of the ten architectures alone stand under `architectures_only`.
   Standard errors (`*_se`) are over seeds, of the panel's mean for each seed. Gains and gaps are differences of the
-  panel's mean AUC: `refinement_gain` is memory less unrefined, `last_stage_gain` memory less the last stage's
-  start, `static_gain` memory less static, `continual_gap`
-  from_scratch less memory. `unseen_architecture_gap` is the mean recovery of the architectures (no variants) that were
-  used as proxies less that of those that never were. The one baseline that `gain_over_best_*` compares with is the
-  one with the highest mean AUC on the test itself, which can only understate the gain. The ratios of examples, FLOPs
-  and seconds are the log's over the memory's, summed over the panel, one training each.
+  panel's mean AUC: `refinement_gain` is memory less unrefined, `last_stage_gain` memory less the last stage's start,
+  `static_gain` memory less static, `continual_gap` from_scratch less memory. `agreement_low` and `agreement_high` are
+  the ends of the agreement's interval (`diet_tf.fidelity.agreement_interval`), over seeds that are distillations of
+  their own here. `unseen_architecture_gap` is the mean recovery of the architectures (no variants) that were used as
+  proxies less that of those that never were. The one baseline that `gain_over_best_*` compares with is the one with the
+  highest mean AUC on the test itself, which can only understate the gain. The ratios of examples, FLOPs and seconds are
+  the log's over the memory's, summed over the panel, one training each.
 
   Args:
     scores: trainings of every member on the log, the memory and all `baselines`, and on the rest of `OURS` where there
@@ -250,7 +253,8 @@ def summary_figures(scores: Scores, members: Sequence[PanelMember], labels: np.n
   _check(scores, members, labels, baselines)
   aucs = {(source, member.name): seed_aucs(scores[source, member.name], labels)
           for source in (*OURS, *baselines) for member in members if (source, member.name) in scores}
-  components = {member.name: components_of_seeds(labels, scores[LOG, member.name].logits) for member in members}
+  components = {(source, member.name): components_of_seeds(labels, scores[source, member.name].logits, np.float32)
+                for source in (LOG, MEMORY) for member in members}
   architectures = [member for member in members if not member.variant]
   panels = [_panel_figures(_Panel(part, labels, aucs, components, baselines)) if part else None
             for part in (members, architectures)]
@@ -278,9 +282,13 @@ def _recovery_figures(panel: _Panel) -> dict[str, Any]:
 def _ranking_figures(panel: _Panel) -> dict[str, Any]:
   names = [member.name for member in panel.members]
   log, memory = ([float(panel.aucs[source, name].mean()) for name in names] for source in (LOG, MEMORY))
-  agreement = metrics.agreement(panel.labels, [panel.log_components[name] for name in names], log, memory)
+  on_log, on_memory = ([panel.components[source, name] for name in names] for source in (LOG, MEMORY))
+  pairs = metrics.resolved_pairs(panel.labels, on_log)
+  agreement = metrics.agreement_on(pairs, log, memory)
+  low, high = agreement_interval(panel.labels, on_log, on_memory, pairs, confidence=AGREEMENT_CONFIDENCE)
   return {"agreement": agreement.share, "num_resolved": agreement.num_resolved, "num_pairs": agreement.num_pairs,
-          "kendall_tau_b": agreement.tau_b, "regret": metrics.regret(log, memory)}
+          "agreement_low": low, "agreement_high": high, "kendall_tau_b": agreement.tau_b,
+          "regret": metrics.regret(log, memory)}
 
 
 def _gain_figures(panel: _Panel) -> dict[str, Any]:

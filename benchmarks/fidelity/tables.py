@@ -137,6 +137,8 @@ def _summary_cell(panel: Mapping[str, Any], name: str) -> str:
   notes = {"agreement": "{num_resolved} of {num_pairs} pairs resolved", "min_recovery": "{min_recovery_member}",
            "gain_over_best_equal_cost_baseline": "{best_equal_cost_baseline}",
            "gain_over_best_same_records_baseline": "{best_same_records_baseline}"}
+  if panel.get("agreement_low") is not None:
+    notes["agreement"] += ", 90 % interval {agreement_low:.3f} to {agreement_high:.3f}"
   return f"{text} ({notes[name].format(**panel)})" if name in notes else text
 
 

@@ -159,6 +159,17 @@ def test_rankings_by_hand(memory, share, tau, regret):
   found = summary(scores, members, [])
   assert (found["num_resolved"], found["num_pairs"], found["agreement"]) == (1, 3, share)
   np.testing.assert_allclose([found["kendall_tau_b"], found["regret"]], [tau, regret], atol=1e-12)
+  assert found["agreement_low"] is None and found["agreement_high"] is None  # From one seed it is not known.
+
+
+def test_the_agreement_has_its_interval():
+  """The pair that is resolved (perfect, chance) has no noise, and is in the log's order whenever it is drawn."""
+  scores, members = only({name: {MEMORY: [0.5, 0.5]} for name in "abc"})
+  for name, logits in zip("abc", (PERFECT, BETWEEN, CHANCE), strict=True):
+    for source in (LOG, MEMORY):
+      scores[source, name] = Trained(np.array([logits] * 2, np.float32), 0.01, 1, 1, 1.0, 1.0)
+  found = summary(scores, members, [])
+  assert (found["agreement_low"], found["agreement_high"]) == (1.0, 1.0)
 
 
 def test_variants_count_in_the_panel_and_not_among_the_architectures():

@@ -108,6 +108,9 @@ def test_summary():
   assert rows["mean recovery"] == ("0.950 ± 0.004", "0.960 ± 0.004")
   assert rows["min recovery"][0] == "0.900 (fm)"
   assert rows["agreement"][0] == "1.000 (2 of 3 pairs resolved)"
+  with_interval = {**literal_result()["summary"], "agreement_low": 0.8125, "agreement_high": 1.0}
+  table = summary_table({**literal_result(), "summary": with_interval})
+  assert table.rows[2][1] == "1.000 (2 of 3 pairs resolved, 90 % interval 0.812 to 1.000)"
   assert rows["kendall tau b"][0] == "0.333"
   assert rows["regret"][0] == "0.0013"
   assert rows["gain over best equal cost baseline"][0] == "0.0300 ± 0.0020 (recent/soft/equal_cost)"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -19,6 +20,7 @@ from diet_tf.io import files
 from diet_tf.log.encoded_rows import EncodedRows
 from diet_tf.memory.composition import coverage
 from diet_tf.memory.memory import Memory
+from diet_tf.report.axes import measured_text
 from diet_tf.report.histogram import INFLUENCE_EDGES, Histogram
 from diet_tf.report.stage_record import StageRecord, StageSummary, slots_by_age
 from diet_tf.report.stage_report import write_stage_report
@@ -70,9 +72,10 @@ class Executor(base_executor.BaseExecutor):
     artifact.set_int_custom_property("span", stage.span)
     artifact.set_string_custom_property("chosen", verdict.chosen)
     for name, loss in verdict.losses.items():
-      artifact.set_float_custom_property(f"loss_{name}", loss)
+      if math.isfinite(loss):  # ML Metadata has no place for NaN; the report says of it what it is.
+        artifact.set_float_custom_property(f"loss_{name}", loss)
     logging.info("Span %d: the gate chose %s; losses on %d held-back examples: %s.", stage.span, verdict.chosen,
-                 len(held_back), ", ".join(f"{name} {loss:.4f}" for name, loss in verdict.losses.items()))
+                 len(held_back), ", ".join(f"{name} {measured_text(loss)}" for name, loss in verdict.losses.items()))
 
 
 def example_influences(shards: Sequence[str], scores_dir: str) -> Histogram:
