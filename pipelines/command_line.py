@@ -12,7 +12,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING
 
-from diet_tf.cli.help import ExamplesHelp, path_text
+from diet_tf.cli.help import ExamplesHelp, add_user_code, path_text
 from diet_tf.cli.terminal import progress, without_native_chatter
 from diet_tf.errors import DataError, DietError, add_note
 from diet_tf.io import files
@@ -106,7 +106,8 @@ def run(arguments: Sequence[str]) -> int:
 def _run_command(options: argparse.Namespace, command: str) -> int:
   from diet_tf.config.config import load_config
 
-  config = load_config(options.config, _overrides(options.set, seed=options.seed, output=options.output))
+  config = load_config(options.config, _overrides(options.set, seed=options.seed, output=options.output),
+                       user_code=options.user_code)
   span, first_span = parse_request(options.span), parse_first(options.from_span)
   evaluate = (span is None or options.json is not None) if options.evaluate is None else options.evaluate
   return _run(config, options.data_dir, Options(
@@ -142,7 +143,7 @@ def report(arguments: Sequence[str]) -> int:
 def _report_command(options: argparse.Namespace, command: str) -> int:
   from diet_tf.config.config import load_config
 
-  config = load_config(options.config, _overrides(options.set, output=options.output))
+  config = load_config(options.config, _overrides(options.set, output=options.output), user_code=options.user_code)
   wanted = Options(store_uri=options.store, json_path=options.json, beam_pipeline_args=tuple(options.beam_arg),
                    command=command)
   job = _opened(config, options.data_dir, wanted)
@@ -204,6 +205,7 @@ def _add_log(parser: argparse.ArgumentParser) -> None:
   parser.add_argument("--data-dir", type=path_text, default=".", metavar="DIR",
                       help="what paths in the config are relative to")
   parser.add_argument("--store", type=path_text, metavar="URI", help="the store of memories (default: OUTPUT/store)")
+  add_user_code(parser)
 
 
 def _add_runner(parser: argparse.ArgumentParser) -> None:

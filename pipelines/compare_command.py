@@ -9,8 +9,9 @@ import sys
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from diet_tf.cli.help import ExamplesHelp, path_text
+from diet_tf.cli.help import ExamplesHelp, add_user_code, path_text
 from diet_tf.cli.terminal import print_columns, progress, without_native_chatter
+from diet_tf.config.user_code import refuse_user_code
 from diet_tf.errors import ConfigError
 from diet_tf.io import files
 from diet_tf.log.examples import example_arrays
@@ -62,6 +63,7 @@ def compare_parser() -> argparse.ArgumentParser:
   parser.add_argument("--strategy", default="auto", choices=("auto", "cpu", "gpu", "mirrored"),
                       help="where to train (default: all GPUs that there are)")
   parser.add_argument("--json", action="store_true", help="print the comparison as JSON")
+  add_user_code(parser)
   return parser
 
 
@@ -73,6 +75,8 @@ def compare(arguments: Sequence[str]) -> int:
 @without_native_chatter()
 def _compare(options: argparse.Namespace) -> int:
   _check_options(options)
+  if not options.user_code:
+    refuse_user_code({"MEMBER": options.members})
   manifest = read_manifest(memory_folder(options.store))
   if any(":" in member for member in options.members) and os.getcwd() not in sys.path:
     # At the end: a file of the user's must not stand in for an installed package.
@@ -137,7 +141,7 @@ def _from_log(options: argparse.Namespace, manifest: Manifest, shown: Progress) 
     from diet_tf.config.config import load_config
     from pipelines.data_folder import with_data_dir
 
-    config = load_config(options.config, options.set)
+    config = load_config(options.config, options.set, user_code=options.user_code)
     if options.log:
       config = dataclasses.replace(config, log=dataclasses.replace(config.log, pattern=options.log))
     config = with_data_dir(config, options.data_dir)

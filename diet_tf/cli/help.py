@@ -14,6 +14,12 @@ class ExamplesHelp(argparse.HelpFormatter):
     return super()._fill_text(text, width, indent)
 
 
+def add_user_code(parser: argparse.ArgumentParser) -> None:
+  """Adds the argument with which a command refuses members that are imported from modules of a user's."""
+  parser.add_argument("--no-user-code", dest="user_code", action="store_false",
+                      help="refuse members that are module:Class: importing the module runs whatever it does")
+
+
 def path_text(text: str) -> str:
   """A path or URI as it was given; the type of an argument.
 

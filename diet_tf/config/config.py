@@ -15,9 +15,11 @@ import unicodedata
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Literal
 
+from diet_tf.config.user_code import refuse_user_code
 from diet_tf.config.validation import ValidationSettings
 from diet_tf.config.yaml_file import apply_overrides, parse_overrides, read_config_file
 from diet_tf.distillation.budget import BudgetSettings
+from diet_tf.io import files
 from diet_tf.log.features import NUM_RESERVED_VOCABULARY_IDS, FeatureSpec, Field, Label
 from diet_tf.memory.privacy import PrivacySettings
 from diet_tf.settings import Where, build, check_keys, convert, located, refuse
@@ -101,6 +103,11 @@ class Config:
     from diet_tf.distillation.settings import StageSettings
     return StageSettings(**{field.name: getattr(self, field.name) for field in dataclasses.fields(StageSettings)})
 
+  def members(self) -> dict[str, tuple[str, ...]]:
+    """The names of architectures, by the key that names them."""
+    return {"teacher.members": self.teacher.members, "distill.proxies": self.distill.proxies,
+            "gate.members": self.gate.members, "panel.members": self.panel.members}
+
   def digest(self) -> str:
     """The SHA-256 of all settings that a memory depends on."""
     value = {key: entry for key, entry in self.to_dict().items() if key not in KEYS_OUTSIDE_DIGEST}
@@ -154,20 +161,25 @@ class FeaturesForm:
   time: str | None = None
 
 
-def load_config(path: str, overrides: Mapping[str, Any] | Sequence[str] = ()) -> Config:
+def load_config(path: str, overrides: Mapping[str, Any] | Sequence[str] = (), *, user_code: bool = True) -> Config:
   """The config in a YAML file.
 
   Args:
     path: path of the file, or a URI that `tf.io.gfile` reads.
     overrides: values that replace those of the file, as `{"budget.fraction": 0.02}` or `["budget.fraction=0.02"]`.
+    user_code: whether it may name members as `module:Class`, whose modules are imported when they are built: such a
+      config is code, and to be trusted as code is.
 
   Raises:
     ConfigError: the file is missing or not YAML, a key is unknown, missing or given twice, or a value is not usable;
-      the message names the file, the line and the key.
+      the message names the file, the line and the key. Or it names code that is not wanted.
   """
   values, where = read_config_file(path)
   where = apply_overrides(values, where, parse_overrides(overrides))
-  return build_config(values, where)
+  config = build_config(values, where)
+  if not user_code:
+    refuse_user_code(config.members())
+  return config
 
 
 def build_config(values: Mapping[str, Any], where: Where | str = "config") -> Config:
@@ -188,18 +200,26 @@ def build_config(values: Mapping[str, Any], where: Where | str = "config") -> Co
   with located(where):
     sections["privacy"].require_fitting(sections["features"])
   sections["features"] = sections["features"].with_salt(sections["privacy"].salt())
+  _check_name(sections["name"], where.child("name"))
   default_output = f"diet_runs/{sections['name']}"
   output = values.get("output")
   sections["output"] = convert(default_output if output is None else output, str, where.child("output"))
-  for key, holds in (("name", sections["name"]), ("output", sections["output"]), ("seed", sections["seed"] >= 0),
+  for key, holds in (("output", sections["output"]), ("seed", sections["seed"] >= 0),
                      ("test_spans", sections["test_spans"] >= 0)):
     if not holds:
-      rule = "it is not empty." if key in ("name", "output") else "it is not negative."
+      rule = "it is not empty." if key == "output" else "it is not negative."
       refuse(where.child(key), rule, repr(sections[key]), f"correct {key}.")
   for name, (module, cls) in SECTIONS.items():
     settings = getattr(importlib.import_module(module), cls)
     sections[name] = build(settings, _section(values, name), where.child(name))
   return Config(**sections)
+
+
+def _check_name(name: str, where: Where) -> None:
+  """Refuses a name that is no name of one folder: the pipeline and its default output are called by it."""
+  if not files.is_plain_path(name) or "/" in name or name.startswith("."):
+    refuse(where, "it is a plain name: not empty, without slashes and control characters, and no dot in front.",
+           repr(name), "give the run a name of its own; output names the folder.")
 
 
 def build_features(values: Mapping[str, Any], where: Where | str = "features") -> FeatureSpec:

@@ -8,7 +8,7 @@ import sys
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
-from diet_tf.cli.help import ExamplesHelp, path_text
+from diet_tf.cli.help import ExamplesHelp, add_user_code, path_text
 from diet_tf.cli.terminal import without_native_chatter
 from diet_tf.errors import ConfigError
 from diet_tf.io import files
@@ -74,6 +74,7 @@ def _add_compile(actions: Any) -> None:
                       "cluster's)")
   parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE",
                       help="override a setting of the config; may be repeated")
+  add_user_code(parser)
   parser.add_argument("--beam-arg", action="append", default=[], metavar="ARG",
                       help="an option of Beam for the components that run on it; may be repeated")
   _add_resources(parser)
@@ -120,7 +121,7 @@ def _compile(options: argparse.Namespace) -> int:
   from pipelines.data_folder import with_data_dir
   from pipelines.kubeflow.compiler import compile_config
 
-  config = with_data_dir(load_config(options.config, options.set), options.data_dir)
+  config = with_data_dir(load_config(options.config, options.set, user_code=options.user_code), options.data_dir)
   package = compile_config(config, deployment, beam_pipeline_args=tuple(options.beam_arg))
   package.write(options.output)
   if options.json:
