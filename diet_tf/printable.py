@@ -6,6 +6,10 @@ import re
 
 # Room for the note that a text was cut, so that a text that was cut is not cut again.
 _MAX_NOTE_CHARACTERS = 40
+# Wide forms too: some spreadsheets take them for the others.
+_FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\uff1d", "\uff0b", "\uff0d", "\uff20")
+# An underscore within a word is one to Markdown too.
+_MARKDOWN = re.compile(r"[\\`*{}\[\]<>#!|~&$]|(?<![0-9A-Za-z])_|_(?![0-9A-Za-z])")
 # Control characters but for tabs and line feeds, separators of lines, lone surrogates, and the marks that turn the
 # direction of the text around them.
 _ESCAPED = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff"
@@ -29,6 +33,21 @@ def printable(text: str, max_characters: int | None = None) -> str:
   if len(text) <= limit and len(shown) <= limit:
     return shown
   return f"{shown[:max_characters]}... ({len(text):,} characters in all)"
+
+
+def spreadsheet_text(text: str) -> str:
+  """The printable text for a cell of a CSV file, with an apostrophe in front where a spreadsheet would run it.
+
+  A text of a spreadsheet's that begins with one of `=+-@` or a tab is a formula, which can read files and call others.
+  """
+  text = printable(text)
+  return f"'{text}" if text.startswith(_FORMULA_STARTS) else text
+
+
+def markdown_text(text: str) -> str:
+  """The printable text on one line of Markdown, in which nothing is a link, a picture, HTML or a cell's end."""
+  text = printable(text).replace("\n", "\\n").replace("\t", "\\t")
+  return _MARKDOWN.sub(lambda match: f"\\{match[0]}", text)
 
 
 def printable_json(text: str) -> str:

@@ -8,6 +8,7 @@ from typing import Any
 
 from benchmarks.fidelity.figures import EQUAL_COST, OURS, Bar, bars
 from diet_tf.distillation.addressing import ACTION_NAMES
+from diet_tf.printable import markdown_text
 
 NOTHING = "-"
 _RECOVERY_DIGITS, _AUC_DIGITS = 3, 4
@@ -37,7 +38,8 @@ class Table:
   def markdown(self) -> str:
     """The table without its title; the first column is aligned to the left, the others to the right."""
     ruler = ("---", *("---:" for _ in self.header[1:]))
-    return "\n".join(f"| {' | '.join(row)} |" for row in (self.header, ruler, *self.rows))
+    rows = (self.header, ruler, *(map(markdown_text, row) for row in self.rows))
+    return "\n".join(f"| {' | '.join(row)} |" for row in rows)
 
   def text(self) -> str:
     """The title and the table in columns of a fixed width."""

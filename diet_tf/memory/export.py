@@ -25,6 +25,7 @@ from diet_tf.memory import torch_layout
 from diet_tf.memory.export_readme import DESCRIPTION_NAME, README_NAME, readme
 from diet_tf.memory.memory import Memory
 from diet_tf.memory.recipe import Recipe
+from diet_tf.printable import spreadsheet_text
 
 DESCRIPTION = DocumentFormat("diet_tf.export", {1: {
     "format": str, "memory_uri": str, "memory_digest": str, "span": int, "num_slots": int, "num_examples_seen": int,
@@ -177,10 +178,11 @@ def _write_csv(memory: Memory, folder: str) -> None:
   with open(files.join(folder, "ids.csv"), "w", newline="", encoding="utf-8") as stream:
     writer = csv.writer(stream, lineterminator="\n")
     writer.writerow(["slot_id", "field", "id", "weight"])
+    names = np.array([spreadsheet_text(name) for name in memory.spec.names], object)
     for start in range(0, len(slots), _ROWS_PER_WRITE):
       part = slots.take(np.arange(start, min(start + _ROWS_PER_WRITE, len(slots))))
       rows, fields, places = np.nonzero(part.weights > 0)
-      writer.writerows(zip(part.slot_ids[rows].tolist(), np.array(memory.spec.names, object)[fields].tolist(),
+      writer.writerows(zip(part.slot_ids[rows].tolist(), names[fields].tolist(),
                            part.ids[rows, fields, places].tolist(), _texts(part.weights[rows, fields, places])))
 
 

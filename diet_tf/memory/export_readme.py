@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from diet_tf.memory.memory import Memory
+from diet_tf.printable import markdown_text
 
 DESCRIPTION_NAME = "export.json"
 README_NAME = "README.md"
@@ -23,7 +24,8 @@ _CSV = f"""`slots.csv` has one line per slot, in the order of training:
 
 {_COMMON_COLUMNS}
 
-`ids.csv` has one line per slot, field and id: `slot_id`, `field`, `id`, `weight`. Join the two on `slot_id`."""
+`ids.csv` has one line per slot, field and id: `slot_id`, `field`, `id`, `weight`. Join the two on `slot_id`. A field
+whose name a spreadsheet would take for a formula has an apostrophe in front of it."""
 
 _NUMPY = """`slots.npz` is read by `numpy.load`, without pickle. Slots are in the order of training:
 
@@ -78,6 +80,6 @@ log becomes an id, and under `recipe` how to train:
   variables ({rates}), times `step_multipliers` step by step; the last of these holds on
 - the cross-entropy with the soft label, times the sample weight, averaged over the batch
 
-Slots blend rows of people. Users: {claim.users_text()}. Ids: {claim.hashing_text()}.
+Slots blend rows of people. Users: {markdown_text(claim.users_text())}. Ids: {markdown_text(claim.hashing_text())}.
 Neither makes the export anonymous: treat it as the log.
 """

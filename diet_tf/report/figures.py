@@ -8,13 +8,11 @@ import urllib.parse
 from collections.abc import Sequence
 from typing import Any
 
-from diet_tf.printable import printable
+from diet_tf.printable import spreadsheet_text
 
 Value = str | int | float | None
 # A table shows no more rows than this; the CSV has all.
 _MOST_ROWS = 200
-# A spreadsheet takes a text that begins with one of these for a formula.
-_FORMULA_STARTS = ("=", "+", "-", "@", "\t")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -127,7 +125,5 @@ def _csv_cell(value: Value) -> str:
     return ""
   if not isinstance(value, str):
     return f"{value:.10g}" if isinstance(value, float) else str(value)
-  text = printable(value)
-  if text.startswith(_FORMULA_STARTS):
-    text = f"'{text}"
+  text = spreadsheet_text(value)
   return '"' + text.replace('"', '""') + '"' if any(mark in text for mark in ',"\r\n') else text

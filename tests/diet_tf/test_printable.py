@@ -5,7 +5,7 @@ import pickle
 import pytest
 
 from diet_tf.errors import DataError
-from diet_tf.printable import printable
+from diet_tf.printable import markdown_text, printable, spreadsheet_text
 
 
 @pytest.mark.parametrize(("text", "shown"), [
@@ -15,6 +15,21 @@ from diet_tf.printable import printable
 ])
 def test_control_characters_are_written_out(text: str, shown: str):
   assert printable(text) == shown
+
+
+@pytest.mark.parametrize(("text", "cell"), [
+    ("user", "user"), ("=1+1", "'=1+1"), ("+x", "'+x"), ("-x", "'-x"), ("@SUM(A1)", "'@SUM(A1)"), ("\t=1", "'\t=1"),
+    ("\uff1d1", "'\uff1d1"), ("a=1", "a=1"), ("\r=1", "\\r=1"), ("", "")])
+def test_no_cell_is_a_formula(text: str, cell: str):
+  assert spreadsheet_text(text) == cell
+
+
+@pytest.mark.parametrize(("text", "markdown"), [
+    ("user_id", "user_id"), ("user's 5 (of 7)", "user's 5 (of 7)"), ("[x](http://y)", "\\[x\\](http://y)"),
+    ("<img src=x>", "\\<img src=x\\>"), ("a|b", "a\\|b"), ("`rm`", "\\`rm\\`"), ("*b* _i_", "\\*b\\* \\_i\\_"),
+    ("a\n# b", "a\\\\n\\# b"), ("&lt;", "\\&lt;"), ("\x1b", "\\\\x1b")])
+def test_markdown_takes_text_for_text(text: str, markdown: str):
+  assert markdown_text(text) == markdown
 
 
 def test_long_text_is_cut_with_its_length():

@@ -72,6 +72,18 @@ def test_csv(memory: Memory, tmp_path: pathlib.Path):
                  ["20", "user", "5", "1.0"], ["20", "hour", "3", "1.0"]]
 
 
+def test_names_of_fields_are_neither_formulas_nor_markdown(tmp_path: pathlib.Path):
+  hour = Field("<b>|[h](x)", "hour", boundaries=(6.0, 12.0))
+  spec = FeatureSpec((Field('=HYPERLINK("x")', "user", hash_ids=50), hour), Label("click"))
+  made = save_memory(str(tmp_path / "memory"), Memory.create(
+      small_slots(IDS, WEIGHTS, spec=spec), spec, Recipe(), span=0, num_examples_seen=9, budget={}))
+  folder = written(made, tmp_path, "csv")
+  assert {row[1] for row in csv.reader((folder / "ids.csv").open())} == {
+      "field", "'=HYPERLINK(\"x\")", "<b>|[h](x)"}
+  text = (folder / "README.md").read_text()
+  assert '=HYPERLINK("x")' in text and "\\<b\\>\\|\\[h\\](x)" in text and "<b>" not in text
+
+
 def test_numpy_needs_no_pickle(memory: Memory, tmp_path: pathlib.Path):
   arrays = np.load(written(memory, tmp_path, "numpy") / "slots.npz", allow_pickle=False)
   assert arrays["fields"].tolist() == ["user", "hour"] and arrays["num_ids"].tolist() == [50, 4]
