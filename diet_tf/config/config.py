@@ -153,7 +153,7 @@ class FeaturesForm:
   Attributes:
     label: the label's column, alone or with `positive_from`.
     fields: the fields, in order.
-    time: the column that orders the examples of a span.
+    time: the column that orders the examples of a span: numbers, dates, or texts in ISO 8601.
   """
 
   label: str | Label

@@ -131,7 +131,7 @@ class FeatureSpec:
   Attributes:
     fields: the fields, in the order of axis 1 of every `[num_examples, num_fields]` array.
     label: how the label is read.
-    time_column: an integer or float column that orders the examples of a span; None keeps them in hash order.
+    time_column: a column of numbers, dates or times that orders the examples of a span; None keeps them in hash order.
   """
 
   fields: tuple[Field, ...]

@@ -96,8 +96,9 @@ class LogSettings:
     newlines_in_values: whether quoted CSV values may hold line breaks; such files are not split between workers.
     span_column: name of the column with the time that assigns a row to a span.
     span_seconds: length of such a span, in seconds.
-    span_origin: start of span 0, in seconds since the epoch of the column.
-    span_time_unit: unit of the column, one of s, ms, us, ns; a column of Arrow timestamps counts in us.
+    span_origin: start of span 0, in seconds since 1970.
+    span_time_unit: unit of numbers in that column, one of s, ms, us, ns; None tells it by each number, which has to be
+      a time from 1973 to 2199. Timestamps of a file, dates and texts have a unit of their own.
     joins: side tables whose columns are added to the rows of the log.
     broadcast_limit_bytes: size in bytes up to which a side table is held in memory by every worker; a larger one is
       joined through files partitioned by key.
@@ -118,7 +119,7 @@ class LogSettings:
   span_column: str | None = None
   span_seconds: float | None = None
   span_origin: float = 0.0
-  span_time_unit: str = "s"
+  span_time_unit: str | None = None
   joins: tuple[Join, ...] = ()
   broadcast_limit_bytes: int = 64 * MIB
   max_quarantine_share: float = 0.01
@@ -153,7 +154,7 @@ class LogSettings:
              self.span_seconds)
     _require(self.span_seconds is None or self.span_seconds > 0, "log.span_seconds", "it is positive.",
              self.span_seconds)
-    _require(self.span_time_unit in TIME_UNITS, "log.span_time_unit", f"it is one of {sorted(TIME_UNITS)}.",
+    _require(self.span_time_unit in (None, *TIME_UNITS), "log.span_time_unit", f"it is one of {', '.join(TIME_UNITS)}.",
              self.span_time_unit)
 
   @property

@@ -18,7 +18,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from diet_tf.log import encoding as encoding_lib
-from diet_tf.log.settings import UTF_8
+from diet_tf.log.settings import TIME_UNITS, UTF_8
+from diet_tf.log.times import TimeKind
 from tfx_components.log_gen.text_encodings import is_utf_8
 
 # What can be wrong with a value before any schema is looked at: bytes that are no text, a list, an object, a whole
@@ -43,11 +44,14 @@ class Column:
     codes: `[n]` int64, per row the position of its value in `texts`.
     texts: `[u]` object array of canonical texts, empty where missing; they need not be distinct.
     flaws: `[u]` int8, `SOUND` or what is wrong with the value.
+    stamps: how timestamps are written where the file types the values so, whose texts are microseconds then; None of
+      other values.
   """
 
   codes: np.ndarray
   texts: np.ndarray
   flaws: np.ndarray
+  stamps: TimeKind | None = None
 
   def __len__(self) -> int:
     return len(self.codes)
@@ -68,7 +72,12 @@ class Column:
 
   def take(self, rows: np.ndarray) -> Column:
     """The column at `rows` (bool or int)."""
-    return Column(self.codes[rows], self.texts, self.flaws)
+    return dataclasses.replace(self, codes=self.codes[rows])
+
+  def filled(self, text: str) -> Column:
+    """The column with a text in the place of each missing value."""
+    texts = np.where(self.missing, text, self.texts) if text else self.texts
+    return dataclasses.replace(self, texts=texts)
 
   def row_texts(self, rows: np.ndarray | None = None) -> np.ndarray:
     """Per row its canonical text, as an object array."""
@@ -143,6 +152,7 @@ def from_arrow(array: pa.Array, *, untyped: bool = False, missing: frozenset[str
     return from_objects(array.to_pylist())
   if pa.types.is_null(array.type):
     return all_missing(len(array))
+  stamps = _stamps(array.type.value_type if pa.types.is_dictionary(array.type) else array.type)
   array = _plain(array)
   if not pa.types.is_dictionary(array.type):
     array = array.dictionary_encode()
@@ -154,7 +164,7 @@ def from_arrow(array: pa.Array, *, untyped: bool = False, missing: frozenset[str
     _untyped(texts, flaws)
   # One more entry, "missing", for the nulls.
   codes = pc.fill_null(pc.cast(array.indices, pa.int64()), len(texts)).to_numpy(zero_copy_only=False)
-  return Column(codes, np.append(texts, encoding_lib.MISSING_TEXT), np.append(flaws, np.int8(SOUND)))
+  return Column(codes, np.append(texts, encoding_lib.MISSING_TEXT), np.append(flaws, np.int8(SOUND)), stamps)
 
 
 def is_nested(kind: pa.DataType) -> bool:
@@ -167,11 +177,17 @@ def _is_text(kind: pa.DataType) -> bool:
           or pa.types.is_large_binary(kind) or pa.types.is_fixed_size_binary(kind))
 
 
+def _stamps(kind: pa.DataType) -> TimeKind | None:
+  if not pa.types.is_timestamp(kind):
+    return None
+  return TimeKind.WITHOUT_ZONE if kind.tz is None else TimeKind.WITH_ZONE
+
+
 def _plain(array: pa.Array) -> pa.Array:
   """Times as whole microseconds, decimals without trailing zeros, dates as ISO text; other types as they are."""
   kind = array.type
   if pa.types.is_timestamp(kind):
-    return pc.cast(pc.cast(array, pa.timestamp("us", kind.tz), safe=False), pa.int64())
+    return _microseconds(pc.cast(array, pa.int64()), kind.unit)
   if pa.types.is_date(kind):
     return pc.cast(pc.cast(array, pa.date32()), pa.string())
   if pa.types.is_time(kind) or pa.types.is_duration(kind):
@@ -182,6 +198,17 @@ def _plain(array: pa.Array) -> pa.Array:
   if pa.types.is_float16(kind):
     return pa.array(array.to_numpy(zero_copy_only=False).astype(np.float32), from_pandas=True)
   return array
+
+
+def _microseconds(numbers: pa.Array, unit: str) -> pa.Array:
+  """Numbers of a unit as whole microseconds, rounded down; what these cannot hold is the last that they can."""
+  per_second, microseconds = TIME_UNITS[unit], TIME_UNITS["us"]
+  if per_second > microseconds:
+    values = numbers.fill_null(0).to_numpy(zero_copy_only=False) // (per_second // microseconds)
+  else:
+    most = np.iinfo(np.int64).max // (microseconds // per_second)
+    values = np.clip(numbers.fill_null(0).to_numpy(zero_copy_only=False), -most, most) * (microseconds // per_second)
+  return pa.array(values, pa.int64(), mask=numbers.is_null().to_numpy(zero_copy_only=False))
 
 
 def _decimal_text(value: Any) -> str:

@@ -9,6 +9,7 @@ from collections.abc import Mapping
 import numpy as np
 import pyarrow as pa
 
+from diet_tf.log.times import KindCounts
 from tfx_components.log_gen.sources import Block
 
 
@@ -22,6 +23,7 @@ class RowCounts:
     num_records: per piece the records of its file that lie in it, blank lines and rows of other spans included.
     num_keyed: per join the rows that have a key.
     num_matched: per join the rows whose key is listed.
+    time_kinds: per setting that names a column of times, how that column writes them.
   """
 
   num_rows: int = 0
@@ -29,6 +31,7 @@ class RowCounts:
   num_records: Mapping[int, int] = dataclasses.field(default_factory=dict)
   num_keyed: Mapping[int, int] = dataclasses.field(default_factory=dict)
   num_matched: Mapping[int, int] = dataclasses.field(default_factory=dict)
+  time_kinds: Mapping[str, KindCounts] = dataclasses.field(default_factory=dict)
 
   @classmethod
   def of(cls, block: Block, piece: int, num_rows: int) -> RowCounts:
@@ -40,13 +43,20 @@ class RowCounts:
     """The counts of some keys of a join."""
     return cls(num_keyed={join: num_keyed}, num_matched={join: num_matched})
 
+  @classmethod
+  def of_times(cls, setting: str, kinds: KindCounts) -> RowCounts:
+    """The counts of the values of a column of times, which is named by a setting."""
+    return cls(time_kinds={setting: kinds})
+
   def __add__(self, other: RowCounts) -> RowCounts:
     # A block knows how many records of its piece were read by its end.
     records = {piece: max(self.num_records.get(piece, 0), other.num_records.get(piece, 0))
                for piece in {*self.num_records, *other.num_records}}
     return RowCounts(self.num_rows + other.num_rows, self.columns | other.columns, records,
                      Counter(self.num_keyed) + Counter(other.num_keyed),
-                     Counter(self.num_matched) + Counter(other.num_matched))
+                     Counter(self.num_matched) + Counter(other.num_matched),
+                     {name: self.time_kinds.get(name, KindCounts()) + other.time_kinds.get(name, KindCounts())
+                      for name in {*self.time_kinds, *other.time_kinds}})
 
 
 @dataclasses.dataclass(frozen=True)

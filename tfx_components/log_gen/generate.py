@@ -19,6 +19,7 @@ from diet_tf.io import files
 from diet_tf.log import encoding
 from diet_tf.log.features import FeatureSpec
 from diet_tf.log.settings import LogSettings
+from diet_tf.log.times import KindCounts
 from diet_tf.progress import Progress, silent
 from tfx_components.beam_graph import GraphRunner, MakePipeline
 from tfx_components.log_gen import graph as graph_lib
@@ -33,9 +34,10 @@ from tfx_components.log_gen.join import JoinPlan
 from tfx_components.log_gen.quarantine import Quarantine
 from tfx_components.log_gen.ranges import KeySample, Ranges
 from tfx_components.log_gen.read_columns import check_columns, read_columns
-from tfx_components.log_gen.rows import RowPlan, SpanWindow
+from tfx_components.log_gen.rows import SPAN_COLUMN, TIME_COLUMN, RowPlan
 from tfx_components.log_gen.shards import Shard
 from tfx_components.log_gen.sources import Piece
+from tfx_components.log_gen.span_window import SpanWindow
 from tfx_components.log_gen.summary import LogSummary
 from tfx_components.log_gen.vocabularies import NEW_VALUES, NewValues
 
@@ -114,6 +116,7 @@ class _Generation:
     # All before the rows are sorted. Columns before counts: a renamed label would otherwise be reported as a flood of
     # broken rows.
     self._check_columns(counts, joins)
+    self._check_times(counts)
     quarantine: Quarantine = totals.get(steps.QUARANTINE, Quarantine(self.settings.max_quarantine_rows))
     self._write_quarantine(quarantine, counts, pieces)
     join_summaries = [self._join_summary(join, counts) for join in joins]
@@ -155,8 +158,8 @@ class _Generation:
     log_columns = {name for names in declared.values() for name in names}
     joins = plan_lib.plan_joins(self.settings, self.spec, self.span, log_columns)
     for path, names in declared.items():
-      check_columns(read_columns(self.spec, self.settings, joins), names,
-                             f"span {self.span} ({path})")
+      check_columns(read_columns(self.spec, self.settings, joins), [*names, *plan_lib.columns_from_path(path)],
+                    f"span {self.span} ({path})")
     return joins
 
   def _check_columns(self, counts: RowCounts, joins: list[JoinPlan]) -> None:
@@ -174,6 +177,11 @@ class _Generation:
           raise DataError(f"field {self.spec.fields[index].name!r}", rule="its column comes from one place.",
                           received=f"column {self.spec.fields[index].column!r} in the log and in {join.pattern}.",
                           remedy="set a prefix for the join and use it in the field's column.")
+
+  def _check_times(self, counts: RowCounts) -> None:
+    for setting, column in ((SPAN_COLUMN, self.settings.span_column), (TIME_COLUMN, self.spec.time_column)):
+      kinds = counts.time_kinds.get(setting, KindCounts())
+      kinds.require_one_way(f"column {column!r} ({setting}) of span {self.span}", of_order=setting == TIME_COLUMN)
 
   def _write_quarantine(self, quarantine: Quarantine, counts: RowCounts, pieces: list[Piece]) -> None:
     path = files.join(self.output_dir, QUARANTINE_NAME)

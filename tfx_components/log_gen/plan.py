@@ -6,18 +6,18 @@ import dataclasses
 from collections.abc import Iterable, Mapping, Sequence
 
 import numpy as np
-import pyarrow.parquet as pq
 
 from diet_tf.errors import DataError
 from diet_tf.io import files
 from diet_tf.log import span_patterns
 from diet_tf.log.features import FeatureSpec
 from diet_tf.log.settings import DELIMITERS, Join, LogSettings
+from diet_tf.log.times import KindCounts, TimeKind
 from tfx_components.log_gen import file_kinds, headers, sources
 from tfx_components.log_gen.join import JoinPlan
 from tfx_components.log_gen.read_columns import check_columns
-from tfx_components.log_gen.rows import SpanWindow
 from tfx_components.log_gen.sources import Piece
+from tfx_components.log_gen.span_window import SpanWindow
 
 _MAX_NAMED = 8
 _MAX_PARTITIONS = 1024
@@ -26,18 +26,51 @@ _GZIP_RATIO = 5
 
 
 def available_spans(settings: LogSettings) -> list[int]:
-  """The numbers of the log's spans, ascending: from the paths, or from the time column (which is read whole)."""
+  """The numbers of the log's spans, ascending: from the paths, or from the time column (which is read whole).
+
+  Raises:
+    DataError: the time column is not there, has no times, or times that are written in several ways.
+  """
   window = SpanWindow.of(settings)
   if window is None:
     return sorted(span_patterns.paths_by_span(settings.pattern))
   found: set[int] = set()
-  for piece in log_pieces(settings, span_paths(settings.pattern, None), None):
+  kinds = KindCounts()
+  pieces = log_pieces(settings, span_paths(settings.pattern, None), None)
+  for piece in pieces:
+    span = _span_of_folders(piece, window)
+    if span is not None:
+      found.add(span)
+      continue
     for block in sources.read_blocks(piece, [window.column]):
-      if window.column in block.columns:
-        column = block.columns[window.column]
-        spans, lost = window.spans(column)
-        found.update(np.unique(spans[column.codes][~lost[column.codes]]).tolist())
+      column = block.columns.get(window.column)
+      if column is not None:
+        spans, times = window.spans(column)
+        kinds += KindCounts.of(times, column.texts, column.codes)
+        found.update(np.unique(spans[column.codes][~times.faulty[column.codes]]).tolist())
+  subject = f"column {window.column!r} of {settings.pattern}"
+  kinds.require_one_way(subject)
+  if not found:
+    _refuse_times(subject, window.column, kinds, pieces[:1])
   return sorted(found)
+
+
+def _span_of_folders(piece: Piece, window: SpanWindow) -> int | None:
+  """The span of a file whose folders have the time, and whose rows do not; None where its rows have to be read."""
+  span = window.span_of_path(piece.path)
+  names = None if span is None else sources.file_columns(piece)
+  return None if names is None or window.column in names else span
+
+
+def _refuse_times(subject: str, column: str, kinds: KindCounts, pieces: Sequence[Piece]) -> None:
+  """Raises the error for a log none of whose rows has a time."""
+  for path, names in declared_columns(pieces).items():
+    check_columns({column: "span_column"}, names, path)
+  untold = TimeKind.UNTOLD in kinds.rows
+  raise DataError(subject, rule="it has the time of a row, which says of which span the row is.",
+                  received=f"rows whose time {kinds.described(list(kinds.rows))}." if kinds.rows else "no row.",
+                  remedy="set log.span_time_unit to s, ms, us or ns." if untold else "name a column of times, see "
+                  "docs/configuration.md for those that are read.")
 
 
 def span_paths(pattern: str, span: int | None) -> list[str]:
@@ -139,6 +172,8 @@ def _pieces(paths: Sequence[str], declared: str | None, settings: LogSettings, t
       parts = [Piece(0, path, kind)]
     else:
       parts = _text_pieces(path, kind, settings.piece_bytes, text)
+    if window is not None and parts and _span_of_folders(parts[0], window) not in (None, span):
+      continue
     pieces += [dataclasses.replace(part, index=len(pieces) + number, encoding=text.encoding,
                                    missing=settings.missing_texts, listed=listed) for number, part in enumerate(parts)]
   return pieces
@@ -169,7 +204,7 @@ def _parquet_pieces(path: str, piece_bytes: int, window: SpanWindow | None, span
   size = before = rows = 0
   for group in range(metadata.num_row_groups):
     info = metadata.row_group(group)
-    if window is None or span is None or _may_hold(info, window, span):
+    if window is None or span is None or window.may_hold(info, span):
       groups.append(group)
       size += info.total_byte_size
     rows += info.num_rows
@@ -182,21 +217,6 @@ def _parquet_pieces(path: str, piece_bytes: int, window: SpanWindow | None, span
   return pieces
 
 
-def _may_hold(info: pq.RowGroupMetaData, window: SpanWindow, span: int) -> bool:
-  """Whether a row group may hold rows of the span, or rows of no span, which every span reports."""
-  for number in range(info.num_columns):
-    column = info.column(number)
-    if column.path_in_schema != window.column:
-      continue
-    statistics = column.statistics
-    whole = statistics is not None and statistics.has_min_max and statistics.null_count == 0
-    if not whole or not isinstance(statistics.min, int) or not isinstance(statistics.max, int):
-      return True
-    return (statistics.min - window.origin) // window.length <= span <= \
-        (statistics.max - window.origin) // window.length
-  return True
-
-
 def declared_columns(pieces: Iterable[Piece]) -> dict[str, tuple[str, ...]]:
   """Per file the columns that it declares; JSON Lines and TFRecord files declare none."""
   declared: dict[str, tuple[str, ...]] = {}
@@ -206,6 +226,11 @@ def declared_columns(pieces: Iterable[Piece]) -> dict[str, tuple[str, ...]]:
       if names is not None:
         declared[piece.path] = names
   return declared
+
+
+def columns_from_path(path: str) -> tuple[str, ...]:
+  """The columns that the folders of a file give, as in `dt=2024-01-30/`."""
+  return tuple(span_patterns.partition_values(path))
 
 
 def plan_joins(settings: LogSettings, spec: FeatureSpec, span: int, log_columns: set[str]) -> list[JoinPlan]:

@@ -5,6 +5,8 @@ A reason about a value is a place and what is wrong there: "column 'price' of fi
 
 from __future__ import annotations
 
+from diet_tf.log.times import DESCRIPTIONS, TimeKind
+
 # Of a record that gives no row.
 UNPARSABLE = "the line cannot be parsed"
 UNPARSABLE_JSON = f"{UNPARSABLE} as a JSON object"
@@ -20,7 +22,6 @@ NOT_A_NUMBER = "is not a number"
 THOUSANDS = "is a number with separators of thousands or a decimal comma"
 MISSING = "is missing"
 NOT_BINARY = "is not 0 or 1"
-NOT_A_TIME = "which gives the span, is not a time"
 REPEATED = "is given twice"
 
 EXACT_IDS = ("write it as whole numbers or texts: in pandas, astype('Int64') before it is written, and dtype='string' "
@@ -33,6 +34,7 @@ REMEDIES = {
     ROUNDED: EXACT_IDS,
     THOUSANDS: "set log.thousands to the separator, or write plain numbers with a decimal point",
     NOT_BINARY: "write 0 and 1, or set features.label.positive_from for a number such as a rating or -1 and 1",
+    DESCRIPTIONS[TimeKind.UNTOLD]: "set log.span_time_unit to s, ms, us or ns",
     REPEATED: "write each name once in a row",
 }
 

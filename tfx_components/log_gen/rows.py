@@ -13,7 +13,7 @@ import pyarrow as pa
 from diet_tf.log import encoding
 from diet_tf.log.features import FeatureSpec, Label
 from diet_tf.log.salt import Salt
-from diet_tf.log.settings import TIME_UNITS, LogSettings
+from diet_tf.log.times import DESCRIPTIONS, KindCounts, TimeKind, Times, read_times
 from tfx_components.log_gen import columns as columns_lib
 from tfx_components.log_gen import join as join_lib
 from tfx_components.log_gen import reasons, value_rules
@@ -22,38 +22,14 @@ from tfx_components.log_gen.counts import RowCounts
 from tfx_components.log_gen.join import JoinPlan
 from tfx_components.log_gen.quarantine import Quarantine, QuarantinedRow
 from tfx_components.log_gen.sources import Block, Piece
+from tfx_components.log_gen.span_window import SpanWindow
 from tfx_components.log_gen.spill import Claim
 
 # A label may be written as a truth value.
 _TRUTH_VALUES = {"true": "1", "t": "1", "yes": "1", "y": "1", "false": "0", "f": "0", "no": "0", "n": "0"}
 
-
-@dataclasses.dataclass(frozen=True)
-class SpanWindow:
-  """The spans of a log by time: `floor((time - origin) / length)`, in whole units of the time column.
-
-  Attributes:
-    column: the time column.
-    origin: start of span 0.
-    length: length of a span, at least 1.
-  """
-
-  column: str
-  origin: int
-  length: int
-
-  @classmethod
-  def of(cls, settings: LogSettings) -> SpanWindow | None:
-    """The window that the settings describe; None where spans come from paths."""
-    if settings.span_column is None or settings.span_seconds is None:
-      return None
-    unit = TIME_UNITS[settings.span_time_unit]
-    return cls(settings.span_column, round(settings.span_origin * unit), max(1, round(settings.span_seconds * unit)))
-
-  def spans(self, column: Column) -> tuple[np.ndarray, np.ndarray]:
-    """Per distinct value of the time column its span (int64), and whether it has none."""
-    times, unreadable = encoding.whole_numbers(column.texts)
-    return (times - self.origin) // self.length, unreadable | ~column.has(columns_lib.SOUND, *columns_lib.NUMBERS)
+# Settings that name a column of times.
+SPAN_COLUMN, TIME_COLUMN = "log.span_column", "features.time"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -172,10 +148,12 @@ class RowEncoder:
     if window is None:
       return block.columns, block.records, Faults(len(block))
     column = block.columns.get(window.column) or columns_lib.all_missing(len(block))
-    spans, lost = window.spans(column)
+    spans, times = window.spans(column)
+    self.counts += RowCounts.of_times(SPAN_COLUMN, KindCounts.of(times, column.texts, column.codes))
+    lost = times.faulty
     kept = (lost | (spans == self._plan.span))[column.codes]
     faults = Faults(int(kept.sum()))
-    faults.mark_values(lost, column.take(kept), f"column {window.column!r}, {reasons.NOT_A_TIME}")
+    _mark_times(times, lost, column.take(kept), f"column {window.column!r}, which gives the span,", faults)
     return {name: values.take(kept) for name, values in block.columns.items()}, block.records[kept], faults
 
   def _encoded(self, columns: dict[str, Column], faults: Faults) -> dict[str, Any]:
@@ -185,7 +163,7 @@ class RowEncoder:
     arrays: dict[str, Any] = {"example_id": pa.array(example_ids(columns, num_rows, spec.salt))}
     arrays["label"] = pa.array(_labels(spec.label, _column(columns, spec.label.column, num_rows), self._plan.thousands,
                                        faults))
-    arrays["time"] = pa.array(_times(spec.time_column, columns, num_rows, faults))
+    arrays["time"] = pa.array(self._times(columns, num_rows, faults))
     for index in self._plan.log_fields:
       name = spec.fields[index].column
       column = _column(columns, name, num_rows)
@@ -209,6 +187,17 @@ class RowEncoder:
         faults.mark_values(broken, column, f"column {name!r} {words}")
       if name in id_columns:
         value_rules.refuse_rounded(column, f"column {name!r}", self._source.path)
+
+  def _times(self, columns: dict[str, Column], num_rows: int, faults: Faults) -> np.ndarray:
+    """What orders the rows, `[n]` int64; all 0 where the spec has no time column."""
+    name = self._plan.spec.time_column
+    if name is None:
+      return np.zeros(num_rows, np.int64)
+    column = _column(columns, name, num_rows)
+    times = read_times(column.texts, stamps=column.stamps)
+    self.counts += RowCounts.of_times(TIME_COLUMN, KindCounts.of(times, column.texts, column.codes))
+    _mark_times(times, times.without_order, column, f"time {name!r}", faults)
+    return times.order[column.codes]
 
   def _join(self, plan: JoinPlan, column: Column, arrays: dict[str, Any], faults: Faults) -> None:
     if plan.keyed:
@@ -271,12 +260,7 @@ def _labels(label: Label, column: Column, thousands: str | None, faults: Faults)
   return np.nan_to_num(values).astype(np.float32)[column.codes]
 
 
-def _times(name: str | None, columns: dict[str, Column], num_rows: int, faults: Faults) -> np.ndarray:
-  """The times, `[n]` int64, rounded down; all 0 where the spec has no time column."""
-  if name is None:
-    return np.zeros(num_rows, np.int64)
-  column = _column(columns, name, num_rows)
-  times, unreadable = encoding.whole_numbers(column.texts)
-  faults.mark_values(column.missing, column, f"time {name!r} {reasons.MISSING}")
-  faults.mark_values(unreadable, column, f"time {name!r} {reasons.NOT_A_NUMBER}")
-  return times[column.codes]
+def _mark_times(times: Times, faulty: np.ndarray, column: Column, subject: str, faults: Faults) -> None:
+  """Notes the rows whose time is none, by what is wrong with it."""
+  for kind in map(TimeKind, np.unique(times.kinds[faulty])):
+    faults.mark_values(faulty & (times.kinds == kind), column, f"{subject} {DESCRIPTIONS[kind]}")

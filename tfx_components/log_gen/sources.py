@@ -6,8 +6,11 @@ judged on its own.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+import dataclasses
+from collections.abc import Callable, Iterable, Iterator, Mapping
 
+from diet_tf.log.span_patterns import partition_values
+from tfx_components.log_gen import columns as columns_lib
 from tfx_components.log_gen.csv_files import csv_header, read_csv
 from tfx_components.log_gen.file_kinds import SUFFIXES, format_of, is_compressed, readable
 from tfx_components.log_gen.json_line_files import read_jsonl
@@ -20,6 +23,7 @@ __all__ = ["SUFFIXES", "Block", "Piece", "csv_header", "file_columns", "format_o
 
 _READERS: dict[str, Callable[[Piece, frozenset[str] | None], Iterator[Block]]] = {
     "csv": read_csv, "parquet": read_parquet, "jsonl": read_jsonl, "tfrecord": read_tfrecord}
+_WITHOUT_DECLARED_COLUMNS = ("jsonl", "tfrecord")
 
 
 def file_columns(piece: Piece) -> tuple[str, ...] | None:
@@ -30,15 +34,33 @@ def file_columns(piece: Piece) -> tuple[str, ...] | None:
     return tuple(file.schema_arrow.names)
 
 
-def read_blocks(piece: Piece, only: Sequence[str] | None = None) -> Iterator[Block]:
+def read_blocks(piece: Piece, only: Iterable[str] | None = None, *,
+                from_path: Iterable[str] = ()) -> Iterator[Block]:
   """The piece as blocks of bounded size.
 
   Args:
     piece: what to read.
     only: the columns to read; None reads all. A column that is not there is left out.
+    from_path: the columns that, like those of `only`, are taken from the names of folders, such as `dt=2024-01-30`,
+      where the file does not have them.
 
   Raises:
     DataError: if the file is damaged as a whole, is gone, or may not be read.
   """
+  only = None if only is None else frozenset(only)
+  values = {name: value for name, value in partition_values(piece.path).items()
+            if name in (only or ()) or name in from_path}
   with readable(piece.path):
-    yield from _READERS[piece.format](piece, None if only is None else frozenset(only))
+    for block in _READERS[piece.format](piece, only):
+      yield _with_partition(block, values, piece.format) if values else block
+
+
+def _with_partition(block: Block, values: Mapping[str, str], kind: str) -> Block:
+  columns = dict(block.columns)
+  for name, value in values.items():
+    if name not in columns:
+      columns[name] = columns_lib.all_missing(len(block)).filled(value)
+    elif kind in _WITHOUT_DECLARED_COLUMNS:
+      # Whether a block has a column hangs on its rows: each of them is judged by itself.
+      columns[name] = columns[name].filled(value)
+  return dataclasses.replace(block, columns=columns)

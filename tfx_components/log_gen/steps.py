@@ -90,7 +90,7 @@ class ReadPiece:
     encoder = RowEncoder(self.plan, number, piece, side_input or ())
     sink = _RowSink(self.plan, self.plan.keyed_joins, f"{self.folder}/read-{number:05d}")
     only = None if self.plan.reads_all_columns else sorted(self.plan.read_columns)
-    for block in sources.read_blocks(piece, only):
+    for block in sources.read_blocks(piece, only, from_path=self.plan.read_columns):
       sink.write(encoder.encode(block))
     yield from sink.close()
     yield total(COUNTS, encoder.counts)

@@ -24,7 +24,8 @@ class LogSummary:
     num_duplicates: number of exact duplicates that were dropped.
     num_examples: number of examples written.
     num_positives: number of examples with label 1.
-    first_time: smallest time of an example, in the unit of the time column; 0 where the spec has none.
+    first_time: smallest time of an example, as the time column has its numbers, in microseconds since 1970 where it
+      has dates, texts or timestamps; 0 where the spec has none.
     last_time: largest time of an example.
     quarantine_reasons: number of broken rows by reason.
     joins: per used side table its pattern, way (broadcast or keyed), rows with a key, rows whose key was found.

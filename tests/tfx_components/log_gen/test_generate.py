@@ -181,7 +181,7 @@ def test_no_growing_vocabulary_and_a_threshold_label(log, rows):
 
 def test_spans_by_time_take_only_their_rows(log, rows, spec):
   log.write("all.parquet", rows)
-  settings = log.settings("all.parquet", span_column="t", span_seconds=25, span_origin=10)
+  settings = log.settings("all.parquet", span_column="t", span_seconds=25, span_origin=10, span_time_unit="s")
   # floor((t - 10) / 25): 10, 20, 30 are span 0; 40, 50 are span 1; 60, 70 are span 2.
   log.generate(settings, span=0)
   assert log.examples()[3] == [10, 20, 30]
@@ -194,7 +194,7 @@ def test_spans_by_time_take_only_their_rows(log, rows, spec):
 def test_spans_by_time_skip_row_groups_of_other_spans(log, rows):
   ordered = sorted(rows, key=lambda row: row["t"])
   log.write("all.parquet", ordered, row_group_size=1)
-  settings = log.settings("all.parquet", span_column="t", span_seconds=25, span_origin=10)
+  settings = log.settings("all.parquet", span_column="t", span_seconds=25, span_origin=10, span_time_unit="s")
   log.generate(settings, span=0)
   assert log.examples()[3] == [10, 20, 30]
 
@@ -222,7 +222,7 @@ def test_broken_rows_are_quarantined_with_file_row_and_reason(log, spec):
       (5, "column 'price' of field 'price' is not a number"),
       (6, "time 't' is missing"),
       (7, "label 'click' is missing"),
-      (8, "time 't' is not a number"),
+      (8, "time 't' is neither a number nor a time in ISO 8601"),
       (9, "column 'item' holds bytes that are no UTF-8"),
       (12, "the line cannot be parsed: 2 values for 5 columns"),
   ]

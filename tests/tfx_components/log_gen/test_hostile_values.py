@@ -93,7 +93,7 @@ def test_hostile_values_where_a_number_is_due_are_quarantined(log, kind):
   WRITERS[kind](log.folder / f"log-{number}.{kind}", good + bad)
   summary = log.generate(log.settings(f"log-{{SPAN}}.{kind}", max_quarantine_share=0.9), spec=SPEC, span=number)
   assert (summary.num_examples, summary.num_quarantined) == (len(good), len(bad))
-  assert summary.quarantine_reasons == {"time 't' is not a number": len(bad)}
+  assert summary.quarantine_reasons == {"time 't' is neither a number nor a time in ISO 8601": len(bad)}
   kept = log.quarantined()
   assert [row["row"] for row in kept] == [len(good) + 1 + n + (kind == "csv") for n in range(len(bad))]
   for row, value in zip(kept, [row["user"] for row in bad], strict=True):

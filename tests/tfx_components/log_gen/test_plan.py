@@ -25,7 +25,7 @@ def test_available_spans_from_paths(log, pattern, names, spans):
 @pytest.mark.parametrize("kind", ["csv", "parquet", "jsonl", "tfrecord"])
 def test_available_spans_from_a_time_column(log, rows, kind):
   log.write(f"all.{kind}", rows)
-  settings = log.settings(f"all.{kind}", span_column="t", span_seconds=25, span_origin=30)
+  settings = log.settings(f"all.{kind}", span_column="t", span_seconds=25, span_origin=30, span_time_unit="s")
   # floor((t - 30) / 25) of 10 ... 70.
   assert plan.available_spans(settings) == [-1, 0, 1]
 
@@ -62,9 +62,10 @@ def test_text_files_are_cut_into_pieces_that_cover_them(log, rows):
 
 def test_parquet_pieces_are_runs_of_row_groups_and_know_their_place(log, rows):
   path = log.write("all.parquet", sorted(rows, key=lambda row: row["t"]), row_group_size=2)
-  whole, = plan.log_pieces(log.settings("all.parquet", span_column="t", span_seconds=1), [path], None)
+  settings = log.settings("all.parquet", span_column="t", span_seconds=1, span_time_unit="s")
+  whole, = plan.log_pieces(settings, [path], None)
   assert whole.row_groups == (0, 1, 2, 3) and whole.before == 0
-  settings = log.settings("all.parquet", span_column="t", span_seconds=20, piece_bytes=1)
+  settings = log.settings("all.parquet", span_column="t", span_seconds=20, span_time_unit="s", piece_bytes=1)
   # Groups hold the times 10-20, 30-40, 50-60, 70; span 2 is [40, 60).
   assert [(piece.row_groups, piece.before) for piece in plan.log_pieces(settings, [path], 2)] == [((1,), 2), ((2,), 4)]
 
