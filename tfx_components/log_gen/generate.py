@@ -158,8 +158,8 @@ class _Generation:
     log_columns = {name for names in declared.values() for name in names}
     joins = plan_lib.plan_joins(self.settings, self.spec, self.span, log_columns)
     for path, names in declared.items():
-      check_columns(read_columns(self.spec, self.settings, joins), [*names, *plan_lib.columns_from_path(path)],
-                    f"span {self.span} ({path})")
+      from_path = [name for name in plan_lib.columns_from_path(path) if name not in names]
+      check_columns(read_columns(self.spec, self.settings, joins), [*names, *from_path], f"span {self.span} ({path})")
     return joins
 
   def _check_columns(self, counts: RowCounts, joins: list[JoinPlan]) -> None:

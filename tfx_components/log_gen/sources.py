@@ -63,4 +63,4 @@ def _with_partition(block: Block, values: Mapping[str, str], kind: str) -> Block
     elif kind in _WITHOUT_DECLARED_COLUMNS:
       # Whether a block has a column hangs on its rows: each of them is judged by itself.
       columns[name] = columns[name].filled(value)
-  return dataclasses.replace(block, columns=columns)
+  return dataclasses.replace(block, columns=columns, names=block.names | values.keys())
