@@ -15,6 +15,7 @@ from typing import Any, Literal, NoReturn, TypeVar, Union
 from diet_tf.errors import ConfigError
 
 Settings = TypeVar("Settings")
+Scalar = str | int | float | bool | None
 _NAMES = {bool: "true or false", int: "a whole number", float: "a number", str: "a text"}
 Path = tuple[str | int, ...]
 
@@ -28,11 +29,13 @@ class Where:
     path: the keys that lead to the place.
     locations: origins of the values whose origin is known, by the keys that lead to them: "file:line", or the override
       that set them.
+    texts: texts by which values were written that are no texts, where `plain_text` does not say it.
   """
 
   source: str
   path: Path = ()
   locations: Mapping[Path, str] = dataclasses.field(default_factory=dict)
+  texts: Mapping[Path, str] = dataclasses.field(default_factory=dict)
 
   def child(self, key: str | int) -> Where:
     """The place of an entry."""
@@ -53,8 +56,30 @@ class Where:
     """File and line of the entry with this dotted key, if it has one."""
     return next((location for path, location in self.locations.items() if ".".join(map(str, path)) == key), None)
 
+  def text_of(self, value: Scalar) -> str:
+    """The text by which the value of the place was written."""
+    return self.texts.get(self.path, plain_text(value))
+
   def __str__(self) -> str:
     return f"{self.location}: {self.key}" if self.path else self.location
+
+
+@dataclasses.dataclass(frozen=True)
+class Spelled:
+  """A single value of a config and the text by which it was written.
+
+  Attributes:
+    value: the value; of which kind it is says the config.
+    text: its text, such as `1.10` of the number 1.1.
+  """
+
+  value: Scalar
+  text: str
+
+
+def plain_text(value: Scalar) -> str:
+  """A single value as a config writes it, if nobody has written it otherwise."""
+  return {None: "null", True: "true", False: "false"}[value] if value is None or isinstance(value, bool) else str(value)
 
 
 def build(cls: type[Settings], values: Mapping[str, Any], where: Where | str) -> Settings:
@@ -103,6 +128,10 @@ def convert(value: Any, annotation: Any, where: Where) -> Any:
     return value
   if origin in (Union, types.UnionType):
     return _convert_union(value, arguments, where)
+  if annotation is Spelled:
+    if not _is_scalar(value):
+      refuse(where, "it is a single value.", described(value), "write one value.")
+    return Spelled(value, where.text_of(value))
   if origin is Literal:
     if not _may_fit(value, annotation):
       refuse(where, f"it is one of {', '.join(map(repr, arguments))}.", described(value), "choose one of them.")
@@ -137,6 +166,8 @@ def _convert_union(value: Any, choices: Sequence[Any], where: Where) -> Any:
     return None
   choices = [choice for choice in choices if choice is not type(None)]
   fitting = [choice for choice in choices if _may_fit(value, choice)]
+  if not fitting and str in choices and _is_scalar(value):
+    return where.text_of(value)
   if not fitting:
     refuse(where, f"it is {' or '.join(map(_named, choices))}.", described(value), "give one of these.")
   # Of int and float, a whole number is an int; the annotation's order decides otherwise.
@@ -159,10 +190,17 @@ def _may_fit(value: Any, annotation: Any) -> bool:
   return isinstance(value, (int, float) if annotation is float else annotation)
 
 
+def _is_scalar(value: Any) -> bool:
+  return value is None or isinstance(value, (str, int, float))
+
+
 def _convert_scalar(value: Any, annotation: Any, where: Where) -> Any:
+  in_list = bool(where.path) and isinstance(where.path[-1], int)
+  # Where a text is wanted, what was written is one, whatever else it could be; but a key without a value is not set.
+  if annotation is str and _is_scalar(value) and (value is not None or in_list):
+    return value if isinstance(value, str) else where.text_of(value)
   if not _may_fit(value, annotation):
-    remedy = "put it in quotes." if annotation is str and not isinstance(value, (dict, list)) else "correct the value."
-    refuse(where, f"it is {_named(annotation)}.", described(value), remedy)
+    refuse(where, f"it is {_named(annotation)}.", described(value), "correct the value.")
   return float(value) if annotation is float else value
 
 

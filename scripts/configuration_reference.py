@@ -22,6 +22,8 @@ import types
 import typing
 from typing import Any, Literal, Union
 
+from diet_tf.settings import Spelled
+
 ROOT = pathlib.Path(__file__).resolve().parents[1]
 DOCUMENT = ROOT / "docs" / "configuration.md"
 
@@ -100,7 +102,7 @@ def named(annotation: Any, words: dict[Any, str] = _SINGULAR) -> str:
     return " or ".join(f"`{choice}`" for choice in arguments)
   if origin in (tuple, list, collections.abc.Sequence):
     element = arguments[0]
-    if typing.get_origin(element) in (Union, types.UnionType):
+    if element is Spelled:
       return "list of values"
     return f"list of {named(element, _PLURAL)}"
   if origin in (dict, collections.abc.Mapping):

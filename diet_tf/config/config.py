@@ -11,7 +11,6 @@ import hashlib
 import importlib
 import json
 import typing
-import unicodedata
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -20,9 +19,10 @@ from diet_tf.config.validation import ValidationSettings
 from diet_tf.config.yaml_file import apply_overrides, parse_overrides, read_config_file
 from diet_tf.distillation.budget import BudgetSettings
 from diet_tf.io import files
+from diet_tf.log.canonical import listed_text
 from diet_tf.log.features import NUM_RESERVED_VOCABULARY_IDS, FeatureSpec, Field, Label
 from diet_tf.memory.privacy import PrivacySettings
-from diet_tf.settings import Where, build, check_keys, convert, located, refuse
+from diet_tf.settings import Spelled, Where, build, check_keys, convert, located, refuse
 
 if TYPE_CHECKING:
   from diet_tf.distillation.addressing import AddressingSettings
@@ -130,7 +130,7 @@ class FieldForm:
   name: str
   column: str | None = None
   hash: int | None = None
-  vocabulary: int | tuple[str | int | float | bool, ...] | None = None
+  vocabulary: int | tuple[Spelled, ...] | None = None
   boundaries: tuple[float, ...] = ()
   ids_per_slot: int | None = None
 
@@ -139,7 +139,7 @@ class FieldForm:
     closed: tuple[str, ...] = ()
     vocabulary_ids = self.vocabulary
     if isinstance(self.vocabulary, tuple):
-      closed = tuple(_canonical_text(value) for value in self.vocabulary)
+      closed = tuple(listed_text(entry.value, entry.text) for entry in self.vocabulary)
       vocabulary_ids = len(closed) + NUM_RESERVED_VOCABULARY_IDS
     return Field(name=self.name, column=self.column or self.name, hash_ids=self.hash,
                  vocabulary_ids=typing.cast("int | None", vocabulary_ids), vocabulary=closed,
@@ -238,10 +238,3 @@ def build_features(values: Mapping[str, Any], where: Where | str = "features") -
 def _section(values: Mapping[str, Any], name: str) -> Mapping[str, Any]:
   section = values.get(name)
   return {} if section is None else section
-
-
-def _canonical_text(value: str | int | float | bool) -> str:
-  """As `diet_tf.log.encoding.canonical_text`, which imports TensorFlow."""
-  if isinstance(value, str):
-    return unicodedata.normalize("NFC", value)
-  return str(int(value)) if value == int(value) else str(value)

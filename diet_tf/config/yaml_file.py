@@ -18,7 +18,7 @@ import yaml
 
 from diet_tf.errors import ConfigError
 from diet_tf.io import files
-from diet_tf.settings import Path, Where, described
+from diet_tf.settings import Path, Where, described, plain_text
 
 _INTEGER = re.compile(r"[-+]?[0-9]+")
 _FLOAT = re.compile(r"[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]+)?|[-+]?\.inf", re.IGNORECASE)
@@ -55,16 +55,32 @@ def read_config_file(path: str) -> tuple[dict[str, Any], Where]:
 
 def parse_config(text: str, source: str) -> tuple[dict[str, Any], Where]:
   """The same for the text of a file; `source` names it in messages."""
-  locations: dict[Path, str] = {(): source}
-  where = Where(source, (), locations)
+  origins = _Origins({(): source}, {})
+  where = Where(source, (), origins.locations, origins.texts)
   node = _compose(text, source)
   if node is None:
     return {}, where
-  value = _value(node, where, locations)
+  value = _value(node, where, origins)
   if not isinstance(value, dict):
     raise ConfigError(source, rule="a config is a mapping of sections.", received=f"{type(value).__name__}.",
                       remedy="begin with 'name: ...'.")
   return value, where
+
+
+@dataclasses.dataclass(frozen=True)
+class _Origins:
+  """What is noted of values beside them, by the keys that lead to them: their lines, and how they were written."""
+
+  locations: dict[Path, str]
+  texts: dict[Path, str]
+
+
+@dataclasses.dataclass(frozen=True)
+class _Override:
+  """A value of an override, some of whose parts were written otherwise than `plain_text` would write them."""
+
+  value: Any
+  texts: Mapping[Path, str]
 
 
 def parse_overrides(overrides: Mapping[str, Any] | Sequence[str]) -> dict[str, Any]:
@@ -86,7 +102,10 @@ def parse_overrides(overrides: Mapping[str, Any] | Sequence[str]) -> dict[str, A
     source = f"override {text!r}"
     node = _compose(value, source)
     _refuse_comment(value, node, key, source)
-    parsed[key] = None if node is None else _value(node, Where(source), {})
+    origins = _Origins({}, {})
+    parsed[key] = None if node is None else _value(node, Where(source), origins)
+    if origins.texts:
+      parsed[key] = _Override(parsed[key], origins.texts)
   return parsed
 
 
@@ -106,7 +125,7 @@ def apply_overrides(values: dict[str, Any], where: Where, overrides: Mapping[str
     ConfigError: a key is no text of names with dots between them, or leads through something that is not a section, or
       beyond the end of a list.
   """
-  locations = dict(where.locations)
+  locations, texts = dict(where.locations), dict(where.texts)
   for dotted, value in overrides.items():
     source = f"override of {dotted}"
     target: Any = values
@@ -116,13 +135,18 @@ def apply_overrides(values: dict[str, Any], where: Where, overrides: Mapping[str
       key = _entry(target, part, path, source)
       path = (*path, key)
       if number == len(parts):
+        for old in [old for old in texts if old[:number] == path]:
+          del texts[old]
+        if isinstance(value, _Override):
+          texts.update({(*path, *below): text for below, text in value.texts.items()})
+          value = value.value
         target[key] = value
         locations[path] = source
       elif isinstance(target, dict) and target.get(key) is None:
         target[key] = {}
         locations[path] = source
       target = target[key]
-  return dataclasses.replace(where, locations=locations)
+  return dataclasses.replace(where, locations=locations, texts=texts)
 
 
 def _names_in(dotted: Any, source: str) -> list[str]:
@@ -186,16 +210,20 @@ def _refuse_indirection(event: yaml.Event, source: str) -> None:
                       received=f"{refused}.", remedy="write the value out.")
 
 
-def _value(node: yaml.Node, where: Where, locations: dict[Path, str]) -> Any:
-  locations.setdefault(where.path, f"{where.source}:{_line(node.start_mark)}")
+def _value(node: yaml.Node, where: Where, origins: _Origins) -> Any:
+  origins.locations.setdefault(where.path, f"{where.source}:{_line(node.start_mark)}")
   if isinstance(node, yaml.SequenceNode):
-    return [_value(item, where.child(index), locations) for index, item in enumerate(node.value)]
+    return [_value(item, where.child(index), origins) for index, item in enumerate(node.value)]
   if isinstance(node, yaml.MappingNode):
-    return _mapping(node, where, locations)
-  return _scalar(typing.cast(yaml.ScalarNode, node), where)
+    return _mapping(node, where, origins)
+  scalar = typing.cast(yaml.ScalarNode, node)
+  value = _scalar(scalar, where)
+  if not isinstance(value, str) and plain_text(value) != scalar.value:
+    origins.texts[where.path] = scalar.value
+  return value
 
 
-def _mapping(node: yaml.MappingNode, where: Where, locations: dict[Path, str]) -> dict[str, Any]:
+def _mapping(node: yaml.MappingNode, where: Where, origins: _Origins) -> dict[str, Any]:
   values: dict[str, Any] = {}
   for key_node, value_node in node.value:
     line = f"{where.source}:{_line(key_node.start_mark)}"
@@ -205,9 +233,9 @@ def _mapping(node: yaml.MappingNode, where: Where, locations: dict[Path, str]) -
     key, entry = key_node.value, where.child(key_node.value)
     if key in values:
       raise ConfigError(f"{line}: {entry.key}", rule="a key stands once in its section.",
-                        received=f"it stands in {locations[entry.path]} as well.", remedy="remove one of them.")
-    locations[entry.path] = line
-    values[key] = _value(value_node, entry, locations)
+                        received=f"it stands in {origins.locations[entry.path]} as well.", remedy="remove one of them.")
+    origins.locations[entry.path] = line
+    values[key] = _value(value_node, entry, origins)
   return values
 
 

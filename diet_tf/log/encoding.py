@@ -1,19 +1,13 @@
 """From a value of the log to an id: canonical texts, fingerprints, buckets and vocabularies.
 
 Everything here is a function of the value alone (and of the secret salt, where a field has one), so an id never depends
-on the rows, files or spans around it. A value is first brought to its canonical text; equal texts are equal values:
-
-- a missing value (None, NaN, the empty text) is the empty text, and its id is 0;
-- an integer is its decimal digits, a Boolean is `1` or `0`;
-- a float that is a whole number is that integer (so a column may flip from integer to float when a null appears),
-  another float is its shortest decimal form that reads back exactly;
-- a text is itself, in Unicode normal form C; it is neither stripped nor case-folded.
+on the rows, files or spans around it. A value is first brought to its canonical text (`diet_tf.log.canonical`); a
+missing one has the id 0.
 """
 
 from __future__ import annotations
 
 import dataclasses
-import unicodedata
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -22,38 +16,14 @@ import tensorflow as tf
 
 from diet_tf.errors import DataError
 from diet_tf.io.documents import DocumentFormat
+from diet_tf.log.canonical import MISSING_TEXT, canonical_text, other_spellings, untyped_text
 from diet_tf.log.features import MISSING_ID, NUM_RESERVED_VOCABULARY_IDS, OUT_OF_VOCABULARY_ID, FeatureSpec, Field
 from diet_tf.log.hashing import split_mix
 from diet_tf.log.salt import FOR_ROWS, FOR_TEXTS, Salt, keyed_hashes
 
-MISSING_TEXT = ""
 VOCABULARIES = DocumentFormat("diet_tf.vocabularies", {1: {"vocabularies": Mapping[str, list[str]]}},
                               remedy="restore the file from the store.", indent=1, ascii_only=False,
                               final_newline=False)
-
-
-def canonical_text(value: Any) -> str:
-  """The canonical text of one Python or numpy value; empty where it is missing.
-
-  Raises:
-    UnicodeDecodeError: if bytes are not UTF-8.
-    TypeError: if the value is a list or a mapping.
-  """
-  if value is None:
-    return MISSING_TEXT
-  if isinstance(value, bytes):
-    value = value.decode("utf-8")
-  if isinstance(value, str):
-    return value if value.isascii() else unicodedata.normalize("NFC", value)
-  if isinstance(value, (bool, np.bool_)):
-    return "1" if value else "0"
-  if isinstance(value, (int, np.integer)):
-    return str(int(value))
-  if isinstance(value, (float, np.floating)):
-    if value != value:
-      return MISSING_TEXT
-    return str(int(value)) if np.isfinite(value) and value == np.floor(value) else str(value)
-  raise TypeError(f"a single value was expected. Received: {type(value).__name__}.")
 
 
 def canonical_texts(values: np.ndarray) -> np.ndarray:
@@ -199,16 +169,28 @@ class Vocabulary:
 
   Args:
     values: distinct canonical texts.
+    closed: whether the values were listed by hand: they are then met in every spelling that is not listed itself, as
+      `1.10` is 1.1 in a column of numbers, and `1` is `True` in one of texts.
   """
 
-  def __init__(self, values: Sequence[str]) -> None:
+  def __init__(self, values: Sequence[str], *, closed: bool = False) -> None:
+    self._closed = closed
     self._ids = {value: NUM_RESERVED_VOCABULARY_IDS + index for index, value in enumerate(values)}
+    if closed:
+      for value in values:
+        for spelling in other_spellings(value):
+          self._ids.setdefault(spelling, self._ids[value])
     self._ids[MISSING_TEXT] = MISSING_ID
 
   def ids(self, texts: np.ndarray) -> np.ndarray:
     """The id of each canonical text; `[n]` object to `[n]` int32."""
-    found = (self._ids.get(text, OUT_OF_VOCABULARY_ID) for text in texts)
-    return np.fromiter(found, np.int32, len(texts))
+    return np.fromiter(map(self._id, texts), np.int32, len(texts))
+
+  def _id(self, text: str) -> int:
+    found = self._ids.get(text)
+    if found is None and self._closed:
+      found = self._ids.get(untyped_text(text))
+    return OUT_OF_VOCABULARY_ID if found is None else found
 
 
 def encode_texts(field: Field, texts: np.ndarray, vocabulary: Sequence[str] = (),
@@ -232,7 +214,7 @@ def encode_texts(field: Field, texts: np.ndarray, vocabulary: Sequence[str] = ()
     if field.salt is not None:
       hashes = keyed_fingerprints(texts, field.salt)
     return hashed_ids(fingerprints(texts) if hashes is None else hashes, texts == MISSING_TEXT, field.hash_ids), sound
-  return Vocabulary(field.vocabulary or vocabulary).ids(texts), sound
+  return Vocabulary(field.vocabulary or vocabulary, closed=bool(field.vocabulary)).ids(texts), sound
 
 
 def encode(field: Field, values: Sequence[Any] | np.ndarray, vocabulary: Sequence[str] = ()) -> np.ndarray:

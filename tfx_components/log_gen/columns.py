@@ -8,8 +8,6 @@ from __future__ import annotations
 import dataclasses
 import functools
 import json
-import math
-import re
 from collections.abc import Sequence
 from typing import Any
 
@@ -17,6 +15,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from diet_tf.log import canonical
 from diet_tf.log import encoding as encoding_lib
 from diet_tf.log.settings import TIME_UNITS, UTF_8
 from diet_tf.log.times import TimeKind
@@ -29,11 +28,8 @@ NESTED = (LIST, OBJECT)
 # Flaws of ids that a number does not mind.
 NUMBERS = (ROUNDED, ROUNDED_TEXT)
 
-# CSV has no types: a whole number written as a float is that whole number. So pandas writes a column with a gap, R
-# 100000, and Java all above ten millions. Digits, an e and digits alone may be an id in hexadecimal, and stay a text.
-_FLOAT_NOTATION = re.compile(r"-?(?:(?:0|[1-9][0-9]*)\.0+|[0-9](?:\.[0-9]+[eE][+-]?|[eE]\+)[0-9]{1,3})")
 # From here on a float leaves whole numbers out, so that neighbouring ids may have become one.
-_FIRST_ROUNDED = {np.dtype(np.float32): 2.0**24, np.dtype(np.float64): 2.0**53}
+_FIRST_ROUNDED = {np.dtype(np.float32): 2.0**24, np.dtype(np.float64): canonical.FIRST_ROUNDED}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -59,7 +55,7 @@ class Column:
   @functools.cached_property
   def missing(self) -> np.ndarray:
     """`[u]` bool, true where the value is missing."""
-    return self.texts == encoding_lib.MISSING_TEXT
+    return self.texts == canonical.MISSING_TEXT
 
   @functools.cached_property
   def hashes(self) -> np.ndarray:
@@ -86,7 +82,7 @@ class Column:
 
 def all_missing(num_rows: int) -> Column:
   """A column that a block does not have."""
-  return from_texts([encoding_lib.MISSING_TEXT] * num_rows)
+  return from_texts([canonical.MISSING_TEXT] * num_rows)
 
 
 def from_texts(texts: Sequence[str], flaws: Sequence[int] | None = None) -> Column:
@@ -119,7 +115,7 @@ def _text_and_flaw(value: Any, encoding: str = UTF_8) -> tuple[str, int]:
   if isinstance(value, dict):
     return json.dumps(value, sort_keys=True, default=str), OBJECT
   try:
-    text = encoding_lib.canonical_text(value.decode(encoding) if isinstance(value, bytes) else value)
+    text = canonical.canonical_text(value.decode(encoding) if isinstance(value, bytes) else value)
     text.encode()
   except UnicodeError:
     return repr(value), UNDECODABLE
@@ -132,7 +128,7 @@ def _rounded(values: np.ndarray) -> np.ndarray:
 
 
 def _or_missing(text: str, missing: frozenset[str]) -> str:
-  return encoding_lib.MISSING_TEXT if text in missing else text
+  return canonical.MISSING_TEXT if text in missing else text
 
 
 def from_arrow(array: pa.Array, *, untyped: bool = False, missing: frozenset[str] = frozenset(),
@@ -164,7 +160,7 @@ def from_arrow(array: pa.Array, *, untyped: bool = False, missing: frozenset[str
     _untyped(texts, flaws)
   # One more entry, "missing", for the nulls.
   codes = pc.fill_null(pc.cast(array.indices, pa.int64()), len(texts)).to_numpy(zero_copy_only=False)
-  return Column(codes, np.append(texts, encoding_lib.MISSING_TEXT), np.append(flaws, np.int8(SOUND)), stamps)
+  return Column(codes, np.append(texts, canonical.MISSING_TEXT), np.append(flaws, np.int8(SOUND)), stamps)
 
 
 def is_nested(kind: pa.DataType) -> bool:
@@ -243,9 +239,10 @@ def _distinct_texts(values: pa.Array, encoding: str) -> tuple[np.ndarray, np.nda
 def _untyped(texts: np.ndarray, flaws: np.ndarray) -> None:
   """Gives texts of a CSV file that write a whole number as a float the form of a whole number, in place."""
   for index, text in enumerate(texts):
-    if ("." in text or "+" in text) and _FLOAT_NOTATION.fullmatch(text):
-      value = float(text)
-      if _FIRST_ROUNDED[np.dtype(np.float64)] <= abs(value) < math.inf:
-        flaws[index] = ROUNDED_TEXT
-      elif value.is_integer():
-        texts[index] = str(int(value))
+    value = canonical.whole_number(text)
+    if value is None:
+      continue
+    if abs(value) >= canonical.FIRST_ROUNDED:
+      flaws[index] = ROUNDED_TEXT
+    else:
+      texts[index] = str(int(value))

@@ -69,7 +69,7 @@ def test_build_reads_every_kind():
     ({"size": 3.0}, "size", "a whole number"),
     ({"size": True}, "size", "a whole number"),
     ({"size": 3, "flag": 1}, "flag", "true or false"),
-    ({"size": 3, "text": 20220408}, "text", "a text"),
+    ({"size": 3, "text": [1]}, "text", "a text"),
     ({"size": 3, "inner": 1}, "inner", "a section"),
     ({"size": 3, "inner": {"rate": "fast"}}, "inner.rate", "a number"),
     ({"size": 3, "inner": {"rate": True}}, "inner.rate", "a number"),
@@ -188,7 +188,7 @@ def test_an_override_that_fits_nowhere_is_named_with_what_is_near(tmp_path: path
     ("", "name is set"),
     (MINIMAL + "budgett: {}\n", "did you mean 'budget'"),
     (MINIMAL.replace("name: tiny\n", ""), "name is set"),
-    (MINIMAL.replace("name: tiny", "name: 3"), "put it in quotes"),
+    (MINIMAL.replace("name: tiny", "name: [3]"), "it is a text"),
     (MINIMAL + "seed: -1\n", "seed"),
     (MINIMAL + "strategy: tpu\n", "'auto', 'cpu', 'gpu', 'mirrored'"),
     (MINIMAL + "teacher: 3\n", "a section with keys"),
@@ -213,3 +213,17 @@ def test_strategies_are_those_of_devices():
 def test_build_config_takes_a_plain_mapping():
   values, _ = parse_config(MINIMAL, "c.yaml")
   assert build_config(values).name == "tiny"
+
+
+def test_where_a_text_is_wanted_what_was_written_is_one(tmp_path):
+  path = tmp_path / "c.yaml"
+  path.write_text("name: 20240101\n"
+                  "log: {pattern: 'log-{SPAN}.csv', missing_values: [null, NA, 1e3, no], columns: [1.10, 2]}\n"
+                  "features:\n  label: true\n  time: 1.50\n"
+                  "  fields:\n  - {name: 2.0, vocabulary: [true, 1.10, 2024-01-01]}\n")
+  config = load_config(str(path), ["output=1e3"])
+  assert (config.name, config.output) == ("20240101", "1e3")
+  assert config.log.missing_values == ("null", "NA", "1e3", "no") and config.log.columns == ("1.10", "2")
+  assert (config.features.label.column, config.features.time_column) == ("true", "1.50")
+  field, = config.features.fields
+  assert (field.name, field.column, field.vocabulary) == ("2.0", "2.0", ("1", "1.10", "2024-01-01"))

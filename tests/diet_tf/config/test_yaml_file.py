@@ -146,3 +146,17 @@ def test_huge_config_is_not_read(tmp_path: pathlib.Path):
     output.truncate(100 << 20)
   with pytest.raises(ConfigError, match="at most 4,194,304 bytes"):
     read_config_file(str(tmp_path / "c.yaml"))
+
+
+def test_the_text_of_a_value_is_kept_beside_it():
+  values, where = parse_config("a: [1.10, 1e5, 7, 'x', true, True, null, ~]\nb: 010\n", "c.yaml")
+  entry = where.child("a")
+  assert [entry.child(index).text_of(value) for index, value in enumerate(values["a"])] == [
+      "1.10", "1e5", "7", "x", "true", "True", "null", "~"]
+  where = apply_overrides(values, where, parse_overrides(["a=[2.50, x]", "c.d=1e3"]))
+  assert [where.child("a").child(index).text_of(value) for index, value in enumerate(values["a"])] == ["2.50", "x"]
+  assert where.child("c").child("d").text_of(values["c"]["d"]) == "1e3" and values["c"]["d"] == 1000.0
+  # A value that Python gives has no text of its own, and not that of the value before.
+  where = apply_overrides(values, where, {"a": [1.5, True, None]})
+  assert [where.child("a").child(index).text_of(value) for index, value in enumerate(values["a"])] == [
+      "1.5", "true", "null"]

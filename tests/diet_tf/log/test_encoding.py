@@ -150,3 +150,18 @@ def test_a_closed_spec_knows_no_further_values():
   assert encoding.encode(closed.fields[0], ["a", "b", "c", None]).tolist() == [3, 2, 1, 0]
   assert not encoding.grows(closed.fields[0]) and closed.num_ids == spec.num_ids
   assert closed.fields[1] == spec.fields[1]
+
+
+@pytest.mark.parametrize(("values", "column", "ids"), [
+    # Of CSV, of JSON or Parquet with types, and of texts there.
+    (("1", "0"), ["True", "False", "true", "1", "0", "maybe"], [2, 3, 2, 2, 3, 1]),
+    (("true", "false"), ["1", "0", "TRUE"], [2, 3, 2]),
+    (("1.9", "1.10", "2"), ["1.9", "1.10", "1.1", "2", "2.0", "2.00", "2.1"], [2, 3, 3, 4, 4, 4, 1]),
+    (("1.1", "1.10"), ["1.1", "1.10"], [2, 3]),
+    (("1e5", "7"), ["1e5", "100000", "7.0", "1e6"], [2, 2, 3, 1])])
+def test_a_closed_vocabulary_meets_values_in_every_spelling(values, column, ids):
+  field = Field("f", "f", vocabulary_ids=len(values) + 2, vocabulary=values)
+  texts = np.array(column, object)
+  assert encoding.encode_texts(field, texts)[0].tolist() == ids
+  # A vocabulary that grows has what it has seen, and nothing beside.
+  assert encoding.Vocabulary(["1"]).ids(np.array(["1", "True", "1.0"], object)).tolist() == [2, 1, 1]
