@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sys
 from typing import Any
 
@@ -50,10 +51,15 @@ class SoftLabelAUC(tf.keras.metrics.AUC):
                                 tf.concat([share * weight, (1 - share) * weight], axis=0))
 
 
-def recipe_optimizer(recipe: Recipe) -> tf.keras.optimizers.Optimizer:
-  """A new Adam with the recipe's learning rate for each group of variables."""
+def recipe_optimizer(recipe: Recipe, *, all_rows: bool = False) -> tf.keras.optimizers.Optimizer:
+  """A new Adam with the recipe's learning rate for each group of variables.
+
+  Args:
+    recipe: the recipe of a memory.
+    all_rows: whether each step reads all rows of a table, as XLA needs it; the steps are the same.
+  """
   return GroupedAdam(learning_rates=dict(recipe.learning_rates), step_multipliers=recipe.step_multipliers,
-                     beta_1=recipe.beta_1, beta_2=recipe.beta_2, epsilon=recipe.epsilon, lazy=False)
+                     beta_1=recipe.beta_1, beta_2=recipe.beta_2, epsilon=recipe.epsilon, lazy=False, all_rows=all_rows)
 
 
 def compile_with(recipe: Recipe, model: tf.keras.Model, *, from_logits: bool | None, **kwargs: Any) -> tf.keras.Model:
@@ -62,7 +68,7 @@ def compile_with(recipe: Recipe, model: tf.keras.Model, *, from_logits: bool | N
   # A TFRS model can only come from a TFRS that is loaded already.
   recommenders = sys.modules.get("tensorflow_recommenders")
   if "optimizer" not in kwargs:
-    kwargs["optimizer"] = recipe_optimizer(recipe)
+    kwargs["optimizer"] = recipe_optimizer(recipe, all_rows=bool(kwargs.get("jit_compile")))
   if recommenders is None or not isinstance(model, recommenders.models.Model):
     if from_logits is None:
       from_logits = getattr(model, "from_logits", None)
@@ -72,5 +78,33 @@ def compile_with(recipe: Recipe, model: tf.keras.Model, *, from_logits: bool | N
                         remedy="pass from_logits=True (no sigmoid at the end) or from_logits=False.")
     kwargs.setdefault("loss", PointwiseCrossEntropy(from_logits=bool(from_logits)))
     kwargs.setdefault("metrics", [SoftLabelAUC(from_logits=bool(from_logits), name="auc")])
+  require_fixed_shapes(kwargs["optimizer"], bool(kwargs.get("jit_compile")))
   model.compile(**kwargs)
   return model
+
+
+def require_fixed_shapes(optimizer: Any, is_compiled: bool) -> None:
+  """Refuses an optimizer of ours that keeps a list of rows, which grows, where XLA compiles the step."""
+  if is_compiled and isinstance(optimizer, GroupedAdam) and not optimizer.has_fixed_shapes:
+    raise ConfigError("jit_compile", rule="XLA compiles a step whose shapes are known beforehand.",
+                      received="GroupedAdam(lazy=False), which keeps a list of the rows that still move.",
+                      remedy="leave the optimizer to memory.compile(model, jit_compile=True), or pass all_rows=True.")
+
+
+def raise_xla_fault(model: tf.keras.Model, error: Exception) -> None:
+  """Raises ConfigError with the operation that XLA cannot compile, if a training has failed for that.
+
+  Args:
+    model: the model that was trained.
+    error: what Keras raised, pages long.
+  """
+  text = str(error)
+  if not getattr(model, "jit_compile", False) or not re.search(r"unsupported operations|\bXLA|tf2xla", text):
+    return
+  operation = re.search(r"unsupported operations[^:]*: (\w+)|with op (\w+)", text)
+  node = re.search(r"Detected at node (\S+)|node `(\S+)`", text)
+  named = f"the operation {operation[1] or operation[2]}" if operation else "an operation"
+  raise ConfigError(f"memory.fit of {type(model).__name__}",
+                    rule="with jit_compile=True, XLA can compile every operation of the model.",
+                    received=f"{named}{f' of {node[1] or node[2]}' if node else ''}, which it cannot.",
+                    remedy="leave out jit_compile, or do what the operation does before the model.") from error

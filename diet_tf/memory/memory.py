@@ -13,7 +13,7 @@ from diet_tf.errors import ConfigError, DietError, FormatError, StoreError
 from diet_tf.io import files
 from diet_tf.io.record_frames import ShardInfo
 from diet_tf.log.features import FeatureSpec
-from diet_tf.memory.keras_training import compile_with
+from diet_tf.memory.keras_training import compile_with, raise_xla_fault, require_fixed_shapes
 from diet_tf.memory.manifest import MANIFEST_NAME, Manifest, read_manifest, write_manifest
 from diet_tf.memory.recipe import Recipe
 from diet_tf.memory.slot_records import packed_left, read_slots, write_slots
@@ -133,10 +133,12 @@ class Memory:
       model: any Keras model of one output; a TFRS model keeps its own loss and metrics.
       from_logits: whether the model returns logits rather than probabilities; None asks the model's attribute
         `from_logits`, which `diet_tf`'s models have.
-      **kwargs: passed to `model.compile`, where they win over the recipe's choice.
+      **kwargs: passed to `model.compile`, where they win over the recipe's choice. With `jit_compile=True` the step is
+        compiled by XLA, and the optimiser then reads whole tables, whose shapes are known.
 
     Raises:
-      ConfigError: neither the argument nor the model says whether it returns logits.
+      ConfigError: neither the argument nor the model says whether it returns logits, or XLA cannot compile the
+        optimiser.
     """
     return compile_with(self.recipe, model, from_logits=from_logits, **kwargs)
 
@@ -151,19 +153,23 @@ class Memory:
       **kwargs: passed to `model.fit`, for example `validation_data` or `callbacks`.
 
     Raises:
-      ConfigError: the training failed, and the model takes the features of the other mode. A model of single ids takes
-        those of "weighted" in a `diet_tf.BagModel`.
+      ConfigError: the training failed, and the model takes the features of the other mode, or has an operation that XLA
+        cannot compile. A model of single ids takes those of "weighted" in a `diet_tf.BagModel`.
     """
     if getattr(model, "optimizer", None) is None:
       self.compile(model)
+    require_fixed_shapes(model.optimizer, bool(getattr(model, "jit_compile", False)))
     epochs = kwargs.pop("epochs", self.recipe.epochs)
     dataset = self.dataset(self.recipe.batch_size, mode, seed=seed, repeat_epochs=epochs)
     try:
       return model.fit(dataset, epochs=epochs, steps_per_epoch=self.recipe.steps_per_epoch(len(self)), **kwargs)
     except Exception as error:
+      takes_mode = not isinstance(error, DietError) and self._is_taken_by(model, mode)
+      if takes_mode:
+        raise_xla_fault(model, error)
       # What Keras says is pages long, and not what to do: the usual fault is a model of the other mode.
       other: Mode = "sampled" if mode == "weighted" else "weighted"
-      if isinstance(error, DietError) or self._is_taken_by(model, mode) or not self._is_taken_by(model, other):
+      if isinstance(error, DietError) or takes_mode or not self._is_taken_by(model, other):
         raise
       raise ConfigError(f"memory.fit of {type(model).__name__}", rule=f"the model takes the features of mode {mode!r}.",
                         received=f"one that takes those of mode {other!r}.", remedy=(

@@ -50,13 +50,16 @@ class GroupedAdam(tf.keras.optimizers.Optimizer):
     lazy: whether only the rows of the batch move.
     momentum_steps: if not lazy, how many steps at least a row moves on; None is for ever, which equals Keras' Adam.
       With 32 steps at beta_1 = 0.9 all but 3 % of the movement is made, at a cost that does not grow with the log.
+    all_rows: if not lazy and without momentum_steps, whether each step reads all rows of a table, and not those alone
+      that have occurred. The steps are the same, and cost more on large tables; XLA needs their shapes, which are known
+      beforehand.
     learning_rate: a common factor of all rates, a number or a Keras schedule, so that Keras' callbacks work.
   """
 
   def __init__(self, learning_rates: Mapping[str, float] | float = 1e-3, *, beta_1: float = 0.9, beta_2: float = 0.999,
                epsilon: float = 1e-7, step_multipliers: Iterable[float] = (), lazy: bool = True,
-               momentum_steps: int | None = None, learning_rate: Any = 1.0, name: str = "GroupedAdam",
-               **kwargs: Any) -> None:
+               momentum_steps: int | None = None, all_rows: bool = False, learning_rate: Any = 1.0,
+               name: str = "GroupedAdam", **kwargs: Any) -> None:
     # Without weight_decay=None Keras would walk over whole tables at each step to subtract 0.
     super().__init__(name=name, weight_decay=None, jit_compile=False, **kwargs)
     self._learning_rates = self._no_dependency(_rates(learning_rates))
@@ -72,6 +75,10 @@ class GroupedAdam(tf.keras.optimizers.Optimizer):
       raise ConfigError("optimizer setting 'momentum_steps'", rule="it is at least 1, or None.",
                         received=repr(momentum_steps), remedy="pass 32, or lazy=True for none.")
     self._momentum_steps = momentum_steps
+    if all_rows and (lazy or momentum_steps is not None):
+      raise ConfigError("optimizer setting 'all_rows'", rule="it goes with lazy=False and without momentum_steps.",
+                        received=f"lazy={lazy}, momentum_steps={momentum_steps}.", remedy="leave out one of them.")
+    self._all_rows = all_rows
     self._learning_rate = self._build_learning_rate(learning_rate)
     self._current = _CurrentStep()
     self._seen: dict[str, tuple[tf.Variable, tf.Variable]] = self._no_dependency({})
@@ -96,6 +103,11 @@ class GroupedAdam(tf.keras.optimizers.Optimizer):
                            for name in ("earlier_rows", "recent_rows"))
         self._seen[key] = (earlier, recent)
     return self._seen[key]
+
+  @property
+  def has_fixed_shapes(self) -> bool:
+    """Whether XLA can compile the steps: they keep no list of rows, which grows."""
+    return self._lazy or self._all_rows
 
   def stop_all_rows(self) -> None:
     """Stops the movement of all rows until they occur again, as at the end of one training and the start of another."""
@@ -131,6 +143,8 @@ class GroupedAdam(tf.keras.optimizers.Optimizer):
     index = self._index_dict[self._var_key(variable)]
     m, v, step = self._momentums[index], self._velocities[index], self._step(variable.dtype)
     rate = step.scale * self._rate(index)
+    if isinstance(gradient, tf.IndexedSlices) and self._all_rows:
+      gradient = tf.math.unsorted_segment_sum(gradient.values, gradient.indices, variable.shape[0])
     if isinstance(gradient, tf.IndexedSlices):
       self._update_rows(gradient, variable, m, v, step, rate)
       return
@@ -204,6 +218,8 @@ class GroupedAdam(tf.keras.optimizers.Optimizer):
         "step_multipliers": list(self._step_multipliers),
         "lazy": self._lazy,
         "momentum_steps": self._momentum_steps,
+        # Earlier releases read what does not need it.
+        **({"all_rows": True} if self._all_rows else {}),
         "learning_rate": self._serialize_hyperparameter(self._learning_rate),
         "clipnorm": self.clipnorm,
         "clipvalue": self.clipvalue,

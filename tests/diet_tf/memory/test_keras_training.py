@@ -2,11 +2,19 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 import tensorflow as tf
 
+from diet_tf.errors import ConfigError
+from diet_tf.log.features import FeatureSpec, Field, Label
 from diet_tf.memory.keras_training import SoftLabelAUC, recipe_optimizer
+from diet_tf.memory.memory import Memory
 from diet_tf.memory.recipe import Recipe
+from diet_tf.models import build_model
+from diet_tf.models.bag_model import BagModel
+from diet_tf.models.optimizers import GroupedAdam
+from tests.diet_tf.small_slots import small_slots
 
 
 def test_optimizer_has_the_recipe_s_rates():
@@ -31,3 +39,80 @@ class TestSoftLabelAUC:
     for metric in (ours, keras):
       metric.update_state(labels, logits, weights)
     assert float(ours.result()) == pytest.approx(float(keras.result()), abs=1e-6)
+
+
+SPEC = FeatureSpec(fields=(Field("user", "user", hash_ids=20), Field("item", "item", hash_ids=10)),
+                   label=Label("click"))
+
+
+def small_memory() -> Memory:
+  """30 slots of two ids a field, in four batches of which the last is smaller, three times over."""
+  generator = np.random.default_rng(0)
+  slots = small_slots(generator.integers(1, 10, [30, 2, 2]), labels=generator.random(30).astype(np.float32),
+                      born_spans=0, spec=SPEC)
+  return Memory.create(slots, SPEC, Recipe(batch_size=8, epochs=3), span=0, num_examples_seen=300, budget={})
+
+
+class OneId(tf.keras.Model):
+  """A sum of embeddings for one id a field, with an operation on it."""
+
+  def __init__(self, operation=lambda total: total) -> None:
+    super().__init__()
+    self.tables = {name: tf.keras.layers.Embedding(num_ids, 4) for name, num_ids in zip(
+        SPEC.names, SPEC.num_ids, strict=True)}
+    self.dense, self.operation = tf.keras.layers.Dense(1), operation
+
+  def call(self, features, training=False):
+    return self.dense(self.operation(tf.add_n([table(features[name]) for name, table in self.tables.items()])))
+
+
+class TestXla:
+  """Training steps that XLA compiles."""
+
+  @pytest.mark.parametrize(("member", "mode"), [("dnn", "weighted"), ("fm", "sampled")])
+  def test_a_memory_trains_as_without_it(self, member: str, mode: str) -> None:
+    memory, figures = small_memory(), []
+    for jit_compile in (False, True):
+      model = build_model(member, SPEC, seed=1)
+      memory.compile(model, jit_compile=jit_compile)
+      history = memory.fit(model, mode, verbose=0).history
+      figures.append([history["loss"], history["auc"], *(weights.sum() for weights in model.get_weights())])
+    for plain, compiled in zip(*figures, strict=True):
+      np.testing.assert_allclose(compiled, plain, rtol=1e-4, atol=1e-5)
+
+  def test_models_of_users_and_of_tfrs_train(self) -> None:
+    tfrs_ranking = pytest.importorskip("diet_tf.models.tfrs_ranking")
+    memory = small_memory()
+    for model in (BagModel(OneId()), tfrs_ranking.TfrsRanking(SPEC, member="lr")):
+      memory.compile(model, from_logits=True, jit_compile=True)
+      losses = memory.fit(model, verbose=0).history["loss"]
+      assert losses[-1] < losses[0]
+
+  @pytest.mark.parametrize(("operation", "received"), [
+      (lambda total: tf.ensure_shape(tf.py_function(lambda x: x, [total], tf.float32), total.shape),
+       "the operation EagerPyFunc of"),
+      (lambda total: total + tf.strings.to_number(tf.strings.as_string(total)), "the operation AsString of"),
+      (lambda total: total + tf.reduce_sum(tf.RaggedTensor.from_tensor(total, padding=0.0), axis=1, keepdims=True),
+       "the operation Range of")])
+  def test_an_operation_that_xla_lacks_is_named(self, operation, received: str) -> None:
+    memory, model = small_memory(), OneId(operation)
+    memory.compile(model, from_logits=True, jit_compile=True)
+    with pytest.raises(ConfigError, match=f"memory.fit of OneId: .*{received}.*leave out jit_compile"):
+      memory.fit(model, "sampled", verbose=0)
+
+  def test_an_error_that_is_not_of_xla_stays_as_it_is(self) -> None:
+    memory, model = small_memory(), OneId(lambda total: tf.concat([total, tf.ones([3, 4])], axis=0))
+    memory.compile(model, from_logits=True, jit_compile=True)
+    with pytest.raises(tf.errors.InvalidArgumentError, match="(?i)incompatible shapes"):
+      memory.fit(model, "sampled", verbose=0)
+
+  def test_an_optimizer_whose_list_of_rows_grows_is_refused_before_the_training(self) -> None:
+    memory, model = small_memory(), build_model("lr", SPEC)
+    with pytest.raises(ConfigError, match="all_rows=True"):
+      memory.compile(model, jit_compile=True, optimizer=GroupedAdam(lazy=False, momentum_steps=3))
+    for optimizer in (GroupedAdam(), GroupedAdam(lazy=False, all_rows=True), "adam"):
+      memory.compile(model, jit_compile=True, optimizer=optimizer)
+    memory.compile(model)
+    model.jit_compile = True  # Behind the back of memory.compile.
+    with pytest.raises(ConfigError, match="all_rows=True"):
+      memory.fit(model, verbose=0)

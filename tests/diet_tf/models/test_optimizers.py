@@ -213,3 +213,21 @@ def test_a_row_moves_on_for_at_least_its_momentum_steps():
     moves.append(bool((variable.numpy()[3] != before[3]).any()))
   # Row 3 occurs in the first period of two steps, moves through the second and rests from the third.
   assert moves == [True, True, True, True, False, False]
+
+
+def test_all_rows_take_the_same_steps_as_those_that_have_occurred():
+  gradients = [sparse([1, 3], [[1, 2], [3, 4]]), sparse([3], [[0.5, -1]]), sparse([5, 1, 1], [[1, 1], [2, 0], [1, 1]])]
+  results = []
+  for all_rows in (False, True):
+    variable, optimizer = table(), GroupedAdam(0.01, lazy=False, all_rows=all_rows)
+    for gradient in gradients:
+      optimizer.apply_gradients([(gradient, variable)])
+    results.append(variable.numpy())
+    assert GroupedAdam.from_config(optimizer.get_config()).has_fixed_shapes is all_rows
+  np.testing.assert_allclose(results[1], results[0], rtol=1e-6)
+
+
+@pytest.mark.parametrize("settings", [{}, {"lazy": False, "momentum_steps": 3}])
+def test_all_rows_contradict_a_choice_of_rows(settings):
+  with pytest.raises(ConfigError, match="all_rows"):
+    GroupedAdam(all_rows=True, **settings)
