@@ -19,6 +19,8 @@ from diet_tf.log.features import Field
 from diet_tf.log.simulate import SimulatedLog, SimulatedLogSettings, simulated_feature_spec
 from diet_tf.progress import Progress, silent
 from diet_tf.settings import Where
+from diet_tf.store.store import Store
+from pipelines.workspace import STORE_NAME
 
 LOG_SETTINGS = SimulatedLogSettings()
 # The spans that are distilled; the one after them is the test.
@@ -74,13 +76,18 @@ def prepare(output: str, settings: SimulatedLogSettings = LOG_SETTINGS, progress
     progress: callback that is told about the rows that are written.
 
   Raises:
-    ConfigError: there is something in `output` that no demo wrote.
+    ConfigError: there is something in `output` that no demo wrote, or a commit of the demo's store is pinned.
   """
   mark = files.join(output, _MARK)
   if files.names_in(output) and not files.exists(mark):
     raise ConfigError(output, rule="a demo begins with a new folder, or with that of a demo before.",
                       received=f"a folder with {len(files.names_in(output))} other entries.",
                       remedy="name another one: diet demo --output DIR.")
+  pins = Store(files.join(output, STORE_NAME)).pins()
+  if pins:
+    raise ConfigError(output, rule="a demo begins anew, and a pinned commit is never removed.",
+                      received=f"a demo of before with pins of {len(pins)} commits.",
+                      remedy="name another folder: diet demo --output DIR; or diet store unpin.")
   log = SimulatedLog(settings)
   with files.writing(output):
     for name in files.names_in(output):

@@ -13,6 +13,8 @@ from diet_tf.io.documents import DocumentFormat, read_document
 RECORD = DocumentFormat("diet_tf.span_record", {1: {
     "span": int, "run_id": str, "feature_spec_digest": str, "examples": str, "verdict": str, "seconds": float}})
 
+STORE_NAME = "store"
+
 
 @dataclasses.dataclass(frozen=True)
 class SpanRecord:
@@ -70,7 +72,7 @@ class Workspace:
   @property
   def store_uri(self) -> str:
     """The root of the store, unless the user names another one."""
-    return files.join(self.output, "store")
+    return files.join(self.output, STORE_NAME)
 
   @property
   def pipeline_root(self) -> str:

@@ -31,7 +31,7 @@ from diet_tf.memory.memory import Memory, save_memory
 from diet_tf.memory.recipe import Recipe
 from diet_tf.metrics import PairedDifference
 from diet_tf.report.stage_record import STAGE_RECORD, StageRecord, StageSummary
-from diet_tf.store.commit import COMMIT, FORGOTTEN
+from diet_tf.store.commit import COMMIT, FORGOTTEN, PIN
 from pipelines.workspace import RECORD, SpanRecord, Workspace
 from tests.diet_tf.small_report import make_result, make_stages
 from tests.fuzz.valid_files import SPEC, make_formats
@@ -65,6 +65,7 @@ CASES = {case.form.name: case for case in (
          r"span|num_slots|num_examples_seen|(max_ids|budget|lineage\.\d+|users_per_id\.\d+|shards\.\d+)\..*"),
     Case(COMMIT, r"settings(\..*)?|files", r"settings\..*"),
     Case(FORGOTTEN),
+    Case(PIN),
     Case(TEACHER),
     Case(STAGE_RECORD, rf"summary\.(actions|seconds|verdict\.({VERDICT_MAPPINGS}))|slots_by_age(\.\d+)?|coverage"),
     Case(DESCRIPTION, r"recipe\.learning_rates"),
@@ -90,7 +91,7 @@ def write_all(folder: pathlib.Path) -> dict[str, pathlib.Path]:
   """A valid document of each format as its writer makes it, by the format's name."""
   paths = {}
   for name, form in make_formats(folder).items():
-    if name in ("manifest", "commit", "forgotten"):
+    if name in ("manifest", "commit", "forgotten", "pin"):
       path = folder / f"valid-{name}.json"
       path.write_bytes(form.content)
       paths[json.loads(form.content)["format_name"]] = path
@@ -178,7 +179,7 @@ def test_every_format_of_the_project_has_a_case():
       declared |= set(re.findall(r'(?:DocumentFormat|ArrayFormat)\(\s*"(diet_tf\.\w+)"', text))
       # Only the two classes write the name of a format.
       assert '"format_name":' not in text or path.parent == ROOT / "diet_tf" / "io", path
-  assert declared == {*CASES, *ARRAY_FORMATS} and len(declared) == 18
+  assert declared == {*CASES, *ARRAY_FORMATS} and len(declared) == 19
 
 
 @pytest.mark.parametrize("name", CASES)

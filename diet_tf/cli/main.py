@@ -44,7 +44,7 @@ SUMMARIES = {
     "report": "judge the newest memory, and write the report and the results",
     "run": "distil the spans of a log, one pipeline run per span",
     "memory": "show what is known of a distilled memory, or write it in another format",
-    "store": "check a store, list its commits, remove old ones",
+    "store": "check a store, list its commits, pin some, remove old ones",
 }
 
 # The commands of a bare install, by module and function.

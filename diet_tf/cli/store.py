@@ -1,4 +1,4 @@
-"""The command `diet store`: checks a store, lists its commits, and removes old ones."""
+"""The command `diet store`: checks a store, lists its commits, pins some, and removes old ones."""
 
 from __future__ import annotations
 
@@ -11,9 +11,10 @@ from typing import Any
 from diet_tf.cli.help import ExamplesHelp, path_text
 from diet_tf.errors import DietError, FormatError
 from diet_tf.memory.manifest import read_manifest
-from diet_tf.store.commit import Commit
+from diet_tf.store.commit import Commit, Pin
 from diet_tf.store.garbage import Garbage, collect_garbage
 from diet_tf.store.paths import CommitName
+from diet_tf.store.pins import pin_commit, unpin_commits
 from diet_tf.store.store import MEMORY_PART, Store
 from diet_tf.store.verification import Verification, check_store
 
@@ -21,22 +22,33 @@ _EXAMPLES = {
     "log": "  diet store log diet_runs/demo/store",
     "verify": "  diet store verify s3://diet/store --json",
     "gc": "  diet store gc diet_runs/demo/store --keep 30 --dry-run",
+    "pin": "  diet store pin diet_runs/demo/store 3 --note 'model v12 in production'",
+    "unpin": "  diet store unpin diet_runs/demo/store 3",
 }
 
 
 def store_parser() -> argparse.ArgumentParser:
   """The arguments of `diet store`."""
   parser = argparse.ArgumentParser(
-      prog="diet store", description="Check a store, list its commits, remove old ones.",
+      prog="diet store", description="Check a store, list its commits, pin some, remove old ones.",
       epilog="\n".join(["examples:", *_EXAMPLES.values()]), formatter_class=ExamplesHelp)
   actions = parser.add_subparsers(dest="action", required=True, metavar="ACTION")
   verify = _add_action(actions, "verify", "recompute all digests, and check what commits and memories say")
   log = _add_action(actions, "log", "list the commits, the newest first")
-  collect = _add_action(actions, "gc", "remove all commits but the newest, and the data that only they needed")
-  for action in (verify, log, collect):
+  collect = _add_action(actions, "gc", "remove all commits but the newest and the pinned ones, and the data that only "
+                        "they needed")
+  pin = _add_action(actions, "pin", "keep a commit for ever, such as what a model in production was trained on")
+  unpin = _add_action(actions, "unpin", "let a pinned commit go with the other old ones")
+  for action in (verify, log, collect, pin, unpin):
     action.add_argument("uri", type=path_text, help="the root of the store")
     action.add_argument("--json", action="store_true", help="print it as JSON")
-  collect.add_argument("--keep", type=int, required=True, metavar="N", help="how many commits stay, at least 1")
+  for action in (pin, unpin):
+    action.add_argument("span", type=int, help="number of the commit's span")
+    action.add_argument("--data", metavar="DIGEST", help="how the digest of the commit's content begins, as log shows "
+                        "it, where it was replaced")
+  pin.add_argument("--note", default="", metavar="TEXT", help="why it is kept; log shows it")
+  collect.add_argument("--keep", type=int, required=True, metavar="N",
+                       help="how many commits stay beside the pinned ones, at least 1")
   collect.add_argument("--dry-run", action="store_true", help="show what would go, and change nothing")
   return parser
 
@@ -48,12 +60,18 @@ def _add_action(actions: Any, name: str, summary: str) -> argparse.ArgumentParse
 
 
 def store(arguments: Sequence[str]) -> int:
-  """`diet store verify|log|gc URI`; returns the exit code."""
+  """`diet store verify|log|gc|pin|unpin URI`; returns the exit code."""
   options = store_parser().parse_args(arguments)
   if options.action == "verify":
     return show_verification(check_store(Store(options.uri)), as_json=options.json)
   if options.action == "log":
     return show_log(Store(options.uri), as_json=options.json)
+  if options.action == "pin":
+    return show_pins(options.uri, [pin_commit(Store(options.uri), options.span, options.note, data=options.data)],
+                     as_json=options.json)
+  if options.action == "unpin":
+    return show_pins(options.uri, unpin_commits(Store(options.uri), options.span, data=options.data),
+                     as_json=options.json, removed=True)
   garbage = collect_garbage(Store(options.uri), options.keep, dry_run=options.dry_run)
   return show_garbage(options.uri, garbage, dry_run=options.dry_run, as_json=options.json)
 
@@ -89,6 +107,7 @@ class LogLine:
     data: the digest of its content.
     run_id: the pipeline run that made it.
     num_bytes: size of the commit's files in bytes.
+    pinned: the note of its pin, which may be empty; None without a pin.
   """
 
   span: int
@@ -100,6 +119,7 @@ class LogLine:
   data: str
   run_id: str
   num_bytes: int
+  pinned: str | None
 
 
 def log_lines(store: Store) -> list[LogLine]:
@@ -112,7 +132,9 @@ def log_lines(store: Store) -> list[LogLine]:
   store.require_commits()
   commits = {name: store.read_named(name) for name in reversed(store.names())}
   there = {(commit.span, commit.data) for commit in commits.values()}
-  return [_log_line(store, name, commit, there) for name, commit in commits.items()]
+  notes = {(pin.span, pin.data): pin.note for pin in store.pins()}
+  return [_log_line(store, name, commit, there, notes.get((commit.span, commit.data)))
+          for name, commit in commits.items()]
 
 
 def show_log(store: Store, *, as_json: bool) -> int:
@@ -125,10 +147,10 @@ def show_log(store: Store, *, as_json: bool) -> int:
   # A program may look for the folder that the digest names.
   num_characters = 12 if is_terminal() else None
   print_columns(
-      ["span", "parent", "created", "slots", "data", "run", "bytes"],
+      ["span", "parent", "created", "slots", "data", "run", "bytes", "pinned"],
       [[f"{line.span} (replaced)" if line.replaced else str(line.span), _parent_text(line), line.created,
         "-" if line.num_slots is None else f"{line.num_slots:,}", line.data[:num_characters], line.run_id,
-        f"{line.num_bytes:,}"]
+        f"{line.num_bytes:,}", "-" if line.pinned is None else line.pinned or "yes"]
        for line in lines])
   return 0
 
@@ -136,7 +158,8 @@ def show_log(store: Store, *, as_json: bool) -> int:
 def show_garbage(uri: str, garbage: Garbage, *, dry_run: bool, as_json: bool) -> int:
   """Prints what a garbage collection removed, or would; returns the exit code."""
   if as_json:
-    _print_json({"uri": uri, "dry_run": dry_run, "kept": garbage.kept_spans, "commits": garbage.commit_files,
+    _print_json({"uri": uri, "dry_run": dry_run, "kept": garbage.kept_spans,
+                 "pinned": garbage.pinned_spans, "commits": garbage.commit_files,
                  "data": garbage.data_folders, "rest": garbage.leftovers, "num_bytes": garbage.num_bytes})
     return 0
   from diet_tf.printable import printable
@@ -144,11 +167,25 @@ def show_garbage(uri: str, garbage: Garbage, *, dry_run: bool, as_json: bool) ->
     print(printable(f"{'would remove' if dry_run else 'removed'} {path}"))
   print(f"{len(garbage.commit_files):,} commits, {len(garbage.data_folders):,} data folders and "
         f"{len(garbage.leftovers):,} leftovers, {garbage.num_bytes:,} bytes "
-        f"{'would go' if dry_run else 'are gone'}; {len(garbage.kept_spans):,} commits stay.")
+        f"{'would go' if dry_run else 'are gone'}; {len(garbage.kept_spans):,} commits stay"
+        f"{f', {len(garbage.pinned_spans):,} of them pinned' if garbage.pinned_spans else ''}.")
   return 0
 
 
-def _log_line(store: Store, name: CommitName, commit: Commit, there: set[tuple[int, str]]) -> LogLine:
+def show_pins(uri: str, pins: Sequence[Pin], *, as_json: bool, removed: bool = False) -> int:
+  """Prints pins that were written, or removed; returns the exit code."""
+  if as_json:
+    _print_json({"uri": uri, "removed": removed, "pins": [dataclasses.asdict(pin) for pin in pins]})
+    return 0
+  from diet_tf.printable import printable
+  for pin in pins:
+    said = "is not pinned any more" if removed else "is pinned, and stays until it is unpinned"
+    print(printable(f"Span {pin.span} ({pin.data[:12]}) {said}{f': {pin.note}' if pin.note else ''}."))
+  return 0
+
+
+def _log_line(store: Store, name: CommitName, commit: Commit, there: set[tuple[int, str]],
+              note: str | None) -> LogLine:
   try:
     num_slots = read_manifest(store.path(commit, MEMORY_PART)).num_slots
   except DietError:
@@ -156,7 +193,7 @@ def _log_line(store: Store, name: CommitName, commit: Commit, there: set[tuple[i
     num_slots = None
   removed = commit.parent is not None and (commit.parent, commit.parent_data) not in there
   return LogLine(commit.span, not name.is_current, commit.parent, removed, commit.created, num_slots, commit.data,
-                 commit.run_id, commit.num_bytes)
+                 commit.run_id, commit.num_bytes, note)
 
 
 def _parent_text(line: LogLine) -> str:

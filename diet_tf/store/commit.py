@@ -1,4 +1,4 @@
-"""What a store writes down: the commit of a span, and the record of commits that were removed."""
+"""What a store writes down: the commit of a span, the record of commits that were removed, and pins."""
 
 from __future__ import annotations
 
@@ -122,13 +122,21 @@ class ForgottenCommit:
   memory: str | None
 
 
-FORGOTTEN = DocumentFormat("diet_tf.forgotten", {1: {"commits": list[ForgottenCommit], "digest": str}}, _REMEDY)
+_FORGOTTEN = {"commits": list[ForgottenCommit], "digest": str}
+# Version 2 says that there are pins, which releases of version 1 would not keep: they refuse it.
+FORGOTTEN = DocumentFormat("diet_tf.forgotten", {1: _FORGOTTEN, 2: _FORGOTTEN}, _REMEDY)
 
 
-def forgotten_to_dict(commits: Iterable[ForgottenCommit]) -> dict[str, Any]:
-  """The record of removed commits as JSON values, with the digest of all of them."""
+def forgotten_to_dict(commits: Iterable[ForgottenCommit], *, has_pins: bool = False) -> dict[str, Any]:
+  """The record of removed commits as JSON values, with the digest of all of them.
+
+  Args:
+    commits: the removed commits.
+    has_pins: whether the store has pins.
+  """
   ordered = sorted(set(commits), key=lambda commit: (commit.span, commit.data))
-  value = FORGOTTEN.document({"commits": [dataclasses.asdict(commit) for commit in ordered]})
+  value = {**FORGOTTEN.document({"commits": [dataclasses.asdict(commit) for commit in ordered]}),
+           "format_version": 2 if has_pins else 1}
   return {**value, "digest": canonical_digest(value)}
 
 
@@ -143,6 +151,48 @@ def forgotten_from_dict(value: Mapping[str, Any], subject: str) -> list[Forgotte
   if not sound or canonical_digest({key: value[key] for key in value if key != "digest"}) != value["digest"]:
     raise damaged(subject, "a digest that does not fit the rest, or an entry that is none.")
   return commits
+
+
+@dataclasses.dataclass(frozen=True)
+class Pin:
+  """A commit that nothing removes.
+
+  Attributes:
+    span: number of the commit's span.
+    data: digest of its content.
+    note: why it is kept.
+    created: UTC time of the pin in ISO 8601, to the second.
+  """
+
+  span: int
+  data: str
+  note: str
+  created: str
+
+  def to_dict(self) -> dict[str, Any]:
+    """The pin as JSON values, with the digest of all of them."""
+    value = PIN.document(dataclasses.asdict(self))
+    return {**value, "digest": canonical_digest(value)}
+
+  @classmethod
+  def from_dict(cls, value: Mapping[str, Any], subject: str = "pin") -> Pin:
+    """The pin that `to_dict` wrote.
+
+    Raises:
+      FormatError: unknown format name, newer version, missing or unknown keys, a value of another type, or a digest
+        that does not fit.
+    """
+    content = PIN.check(value, subject)
+    digest = content.pop("digest")
+    pin = cls(**content)
+    if not (is_count(pin.span) and is_sha256(pin.data)) or pin.to_dict()["digest"] != digest:
+      raise damaged(subject, "a digest that does not fit the rest, or an entry that is none.")
+    return pin
+
+
+PIN = DocumentFormat("diet_tf.pin", {1: {"span": int, "data": str, "note": str, "created": str, "digest": str}},
+                     _REMEDY)
+MAX_NOTE_CHARACTERS = 1000
 
 
 def data_digest(infos: Mapping[str, FileInfo]) -> str:

@@ -13,12 +13,12 @@ from collections.abc import Callable
 
 from diet_tf.errors import ConfigError, DietError, FormatError
 from diet_tf.io import files
-from diet_tf.io.documents import document_bytes
+from diet_tf.io.documents import read_document
 from diet_tf.io.files import is_remote, writing
 from diet_tf.memory.manifest import read_manifest
-from diet_tf.store import commit as commits_lib
 from diet_tf.store.commit import Commit, ForgottenCommit
 from diet_tf.store.locks import store_lock
+from diet_tf.store.pins import write_forgotten
 from diet_tf.store.reader import MEMORY_PART, StoreReader
 from diet_tf.store.writers import clear_dead_writers, dead_writers
 
@@ -34,7 +34,8 @@ class Garbage:
   """What a garbage collection removes.
 
   Attributes:
-    kept_spans: the spans whose commits stay.
+    kept_spans: the spans whose commits stay, pinned ones included.
+    pinned_spans: the spans of commits that stay because they are pinned.
     commit_files: paths of the commits that go, in the order in which they go.
     data_folders: paths of the data folders that no commit needs then.
     leftovers: paths of what dead writers left: staging folders and half-written files.
@@ -42,6 +43,7 @@ class Garbage:
   """
 
   kept_spans: tuple[int, ...]
+  pinned_spans: tuple[int, ...]
   commit_files: tuple[str, ...]
   data_folders: tuple[str, ...]
   leftovers: tuple[str, ...]
@@ -61,7 +63,7 @@ def repair(store: StoreReader, grace_seconds: float = REMOTE_GRACE_SECONDS) -> l
   """
   with writing(store.uri), store_lock(store.paths):
     removed = clear_dead_writers(store)
-    needed = {store.read_named(name).data for name in store.names()}
+    needed = {store.read_named(name).data for name in store.names()} | {pin.data for pin in store.pins()}
     forgotten = {commit.data for commit in store.forgotten()}
     found = [*_unneeded_data(store, needed, forgotten, grace_seconds), *_partial_files(store, grace_seconds)]
     for path in found:
@@ -69,17 +71,18 @@ def repair(store: StoreReader, grace_seconds: float = REMOTE_GRACE_SECONDS) -> l
   return [*removed, *found]
 
 
-def collect_garbage(store: StoreReader, keep: int, *, dry_run: bool = False,
+def collect_garbage(store: StoreReader, keep: int, *, keep_replaced: bool = False, dry_run: bool = False,
                     grace_seconds: float = REMOTE_GRACE_SECONDS,
                     on_step: Callable[[str], None] | None = None) -> Garbage:
-  """Removes all commits but the newest, the data that only they needed, and what dead writers left.
+  """Removes all commits but the newest and the pinned ones, the data that only they needed, and what dead writers left.
 
   What later commits say of the removed ones is kept, so that a verification still knows their parents, and a span that
   grew from a removed commit is not run from another one. In an object store no writer may be at work meanwhile.
 
   Args:
     store: the store to remove from.
-    keep: how many commits stay, at least 1; replaced ones never do.
+    keep: how many commits stay beside the pinned ones, at least 1.
+    keep_replaced: whether replaced commits of spans that stay do so too; otherwise they go unless they are pinned.
     dry_run: whether nothing is changed.
     grace_seconds: age up to which a file in an object store is taken to be a living writer's, as in `repair`.
     on_step: function that is called with the name of each step of `GARBAGE_STEPS` once it is done.
@@ -90,7 +93,7 @@ def collect_garbage(store: StoreReader, keep: int, *, dry_run: bool = False,
   Raises:
     ConfigError: nothing is to be kept.
     StoreError: nothing is committed.
-    FormatError: a commit is damaged, or content of one that is kept: what is older may be all there is.
+    FormatError: a commit or a pin is damaged, or content that is kept: what is older may be all there is.
   """
   if keep < 1:
     raise ConfigError("keep", rule="at least 1 commit is kept: the next span grows from it.", received=str(keep),
@@ -99,27 +102,37 @@ def collect_garbage(store: StoreReader, keep: int, *, dry_run: bool = False,
   # A store without the file that is locked has no writer, and a dry run is not to make it.
   alone = dry_run and not files.exists(store.paths.lock)
   with writing(store.uri), contextlib.nullcontext() if alone else store_lock(store.paths):
-    garbage, forgotten = _find_garbage(store, keep, grace_seconds)
+    garbage, forgotten = _find_garbage(store, keep, keep_replaced, grace_seconds)
     if not dry_run:
       _remove(store, garbage, forgotten, on_step or (lambda name: None))
   return garbage
 
 
-def _find_garbage(store: StoreReader, keep: int, grace_seconds: float) -> tuple[Garbage, list[ForgottenCommit]]:
+def _find_garbage(store: StoreReader, keep: int, keep_replaced: bool,
+                  grace_seconds: float) -> tuple[Garbage, list[ForgottenCommit]]:
   """What goes, and the record of all commits that are gone then; changes nothing."""
   commits = {name: store.read_named(name) for name in store.names()}
-  kept = [name for name in commits if name.is_current][-keep:]
+  pinned = {pin.data for pin in store.pins()}
+  newest = {name.span for name in [name for name in commits if name.is_current][-keep:]}
+  kept = [name for name, commit in commits.items() if commit.data in pinned
+          or (name.span in newest and (name.is_current or keep_replaced))]
   # The oldest first: a current commit always has all that came after it.
   going = sorted(set(commits) - set(kept), key=lambda name: (name.is_current, name))
   problems = [problem for name in kept for problem in store.data_problems(commits[name])]
   if problems:
     raise FormatError(store.uri, rule="what is kept is as it was committed.", received="\n  ".join(problems),
                       remedy="see diet store verify; restore the named files, or run their spans again.")
-  forgotten = store.forgotten() + [_forgotten(store, commits[name]) for name in going]
-  data = _unneeded_data(store, {commits[name].data for name in kept}, {one.data for one in forgotten}, grace_seconds)
+  # A removed commit may have been made again since.
+  there = {(commits[name].span, commits[name].data) for name in kept}
+  forgotten = [one for one in [*store.forgotten(), *(_forgotten(store, commits[name]) for name in going)]
+               if (one.span, one.data) not in there]
+  data = _unneeded_data(store, {commits[name].data for name in kept} | pinned, {one.data for one in forgotten},
+                        grace_seconds)
   leftovers = [*dead_writers(store), *_partial_files(store, grace_seconds)]
   paths = [store.paths.commit(name) for name in going]
-  return Garbage(tuple(name.span for name in kept), tuple(paths), tuple(data), tuple(leftovers),
+  spans, pinned_spans = (sorted({name.span for name in names}) for names in (
+      kept, [name for name in kept if commits[name].data in pinned]))
+  return Garbage(tuple(spans), tuple(pinned_spans), tuple(paths), tuple(data), tuple(leftovers),
                  sum(map(files.num_bytes_below, [*paths, *data, *leftovers]))), forgotten
 
 
@@ -136,15 +149,25 @@ def _forgotten(store: StoreReader, commit: Commit) -> ForgottenCommit:
 def _remove(store: StoreReader, garbage: Garbage, forgotten: list[ForgottenCommit],
             on_step: Callable[[str], None]) -> None:
   """Removes garbage in the order of `GARBAGE_STEPS`; the lock of the store is held."""
+  spared: set[str] = set()
   if garbage.commit_files:
-    files.write_atomically(store.paths.forgotten, document_bytes(commits_lib.forgotten_to_dict(forgotten)))
+    write_forgotten(store, forgotten)
     on_step("forgotten_recorded")
+    # In an object store, where nothing is locked, a commit may have been pinned since.
+    spared = {pin.data for pin in store.pins()} & {commit.data for commit in forgotten}
+    if spared:
+      write_forgotten(store, [commit for commit in forgotten if commit.data not in spared])
   for path in garbage.commit_files:
+    if spared and Commit.from_dict(read_document(path), path).data in spared:
+      continue
     files.remove_if_there(path)
     on_step("commit_removed")
   if not is_remote(store.uri):
     files.flush_folder(store.paths.commits)
+  spared_folders = {store.paths.data_folder(data) for data in spared}
   for path in [*garbage.data_folders, *garbage.leftovers]:
+    if path in spared_folders:
+      continue
     files.remove_if_there(path)
     on_step("data_removed")
 

@@ -15,6 +15,8 @@ from diet_tf.store.paths import StorePaths
 # File systems that know no locks answer with these: then only the scheduler keeps writers apart, as on object stores.
 _NO_LOCKS_ERRNOS = (errno.ENOLCK, errno.ENOSYS, errno.ENOTSUP, errno.EINVAL)
 
+_READ_ONLY_ERRNOS = (errno.EACCES, errno.EPERM, errno.EROFS)
+
 
 @contextlib.contextmanager
 def store_lock(paths: StorePaths) -> Iterator[None]:
@@ -49,7 +51,7 @@ def lock_file(path: str, *, wait: bool, create: bool = False) -> int | None:
     None also on a file system without locks.
   """
   try:
-    descriptor = os.open(path, os.O_RDWR | (os.O_CREAT if create else 0), 0o666)
+    descriptor = _opened(path, create)
   except FileNotFoundError:
     return None
   try:
@@ -60,3 +62,13 @@ def lock_file(path: str, *, wait: bool, create: bool = False) -> int | None:
       return None
     raise
   return descriptor
+
+
+def _opened(path: str, create: bool) -> int:
+  """The descriptor of a file that is to be locked; one that can only be read can be locked too."""
+  try:
+    return os.open(path, os.O_RDWR | (os.O_CREAT if create else 0), 0o666)
+  except OSError as error:
+    if error.errno not in _READ_ONLY_ERRNOS or not os.path.exists(path):
+      raise
+  return os.open(path, os.O_RDONLY)

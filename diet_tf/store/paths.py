@@ -7,6 +7,8 @@ import re
 
 from diet_tf.io import files
 
+PIN_SUFFIX = ".json"
+
 _COMMIT_NAME = re.compile(r"(\d+)(?:\.replaced-(\d+))?\.json")
 
 
@@ -67,6 +69,15 @@ class StorePaths:
   def forgotten(self) -> str:
     """The record of commits that a garbage collection removed."""
     return files.join(self.root, "forgotten.json")
+
+  @property
+  def pins(self) -> str:
+    """The folder with one JSON file per pinned content."""
+    return files.join(self.root, "pins")
+
+  def pin(self, digest: str) -> str:
+    """The file of the pin of the content with that digest."""
+    return files.join(self.pins, f"{digest}{PIN_SUFFIX}")
 
   @property
   def lock(self) -> str:

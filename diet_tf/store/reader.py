@@ -9,8 +9,8 @@ from diet_tf.errors import StoreError
 from diet_tf.io import files
 from diet_tf.io.documents import read_document
 from diet_tf.store import commit as commits_lib
-from diet_tf.store.commit import Commit, FileInfo, ForgottenCommit
-from diet_tf.store.paths import CommitName, StorePaths
+from diet_tf.store.commit import Commit, FileInfo, ForgottenCommit, Pin
+from diet_tf.store.paths import PIN_SUFFIX, CommitName, StorePaths
 
 # The part of a commit that holds the memory.
 MEMORY_PART = "memory"
@@ -52,6 +52,23 @@ class StoreReader:
     """
     path = self.paths.forgotten
     return commits_lib.forgotten_from_dict(read_document(path), path) if files.exists(path) else []
+
+  def pins(self) -> list[Pin]:
+    """The commits that nothing removes, in the order of their spans.
+
+    Raises:
+      FormatError: a pin is damaged, so that nobody knows what is to be kept.
+    """
+    pins = []
+    for name in files.names_in(self.paths.pins):
+      if not name.endswith(PIN_SUFFIX):
+        continue
+      path = files.join(self.paths.pins, name)
+      pin = Pin.from_dict(read_document(path), path)
+      if self.paths.pin(pin.data) != path:
+        raise commits_lib.damaged(path, f"the pin of {pin.data}.")
+      pins.append(pin)
+    return sorted(pins, key=lambda pin: (pin.span, pin.data))
 
   def newest(self, below: int | None = None) -> Commit | None:
     """The current commit of the greatest span; None if nothing is committed.

@@ -80,6 +80,7 @@ class _Check:
     for name, commit in self._commits.items():
       found = [*self._content_problems[commit.data], *self._commit_problems(commit), *self._parent_problems(commit)]
       self._problems += [f"{_named(name)}: {problem}" for problem in found]
+    self._problems += self._pin_problems()
     infos = {(commit.data, path): info for commit in self._commits.values() for path, info in commit.files.items()}
     return Verification(self._store.uri, tuple(self._commits.values()), len(infos),
                         sum(info.num_bytes for info in infos.values()), tuple(self._problems))
@@ -96,6 +97,18 @@ class _Check:
       self._problems.append(str(error))
     # Of a commit that a garbage collection has not come to yet, there is more to see than the record of it.
     self._parents.update(((one.span, one.data), one) for one in self._commits.values())
+
+  def _pin_problems(self) -> Iterator[str]:
+    """What is wrong with the pins: a damaged one, or one of a commit that is not there."""
+    try:
+      pins = self._store.pins()
+    except DietError as error:
+      yield str(error)
+      return
+    there = {(commit.span, commit.data) for commit in self._commits.values()}
+    for pin in pins:
+      if (pin.span, pin.data) not in there:
+        yield f"span {pin.span}: the pinned commit with the data {_short(pin.data)} is not there."
 
   def _check_content(self, commit: Commit) -> Iterator[str]:
     """What is wrong with the files of a commit and with the memory among them; remembers its manifest."""

@@ -19,7 +19,7 @@ import sys
 import tempfile
 from typing import Any, NoReturn
 
-TARGETS = ("manifest", "commit", "forgotten", "frames", "slots", "examples", "slot_records", "example_records")
+TARGETS = ("manifest", "commit", "forgotten", "pin", "frames", "slots", "examples", "slot_records", "example_records")
 # Targets whose inputs are records, with the format of their file.
 FILES_OF_RECORDS = {"slot_records": "slots", "example_records": "examples"}
 _SECONDS_PER_INPUT = 10

@@ -17,7 +17,7 @@ from diet_tf.memory.manifest import Manifest
 from diet_tf.store.commit import Commit, FileInfo, data_digest
 from tests.fuzz.valid_files import SPEC, Format, first_record, make_formats, write_record
 
-NAMES = ("slots", "examples", "frames", "manifest", "commit", "forgotten", "scores", "config")
+NAMES = ("slots", "examples", "frames", "manifest", "commit", "forgotten", "pin", "scores", "config")
 # Those whose content has a digest or a checksum of its own: a change that is read as other content is told.
 SIGNED = tuple(name for name in NAMES if name != "config")
 # Through TensorFlow's pipelines a file takes milliseconds, elsewhere far less.

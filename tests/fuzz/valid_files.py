@@ -23,7 +23,7 @@ from diet_tf.memory.manifest import read_manifest
 from diet_tf.memory.memory import Memory, save_memory
 from diet_tf.memory.recipe import Recipe
 from diet_tf.memory.slots import Slots
-from diet_tf.store.commit import Commit, ForgottenCommit, forgotten_from_dict, forgotten_to_dict
+from diet_tf.store.commit import Commit, ForgottenCommit, Pin, forgotten_from_dict, forgotten_to_dict
 from diet_tf.store.store import Store
 from tests.diet_tf.small_slots import small_slots
 
@@ -72,6 +72,8 @@ def make_formats(folder: pathlib.Path) -> dict[str, Format]:
                               np.arange(3), np.arange(3), SPEC)
   forgotten = [ForgottenCommit(1, "a" * 64, None, "b" * 64), ForgottenCommit(2, "c" * 64, SPEC.digest(), None)]
   (folder / "forgotten.json").write_bytes(document_bytes(forgotten_to_dict(forgotten)))
+  pin = Pin(2, "c" * 64, "model v12 in production", "2026-01-02T03:04:05+00:00")
+  (folder / "pin.json").write_bytes(document_bytes(pin.to_dict()))
   columns = {name: np.arange(3).astype(dtype) for name, dtype in (
       ("example_ids", np.int64), ("influences", np.float32), ("gradient_norms", np.float32),
       ("teacher_logits", np.float32))}
@@ -79,10 +81,12 @@ def make_formats(folder: pathlib.Path) -> dict[str, Format]:
   (folder / "config.yaml").write_text(CONFIG)
   paths = {"slots": shard, "examples": folder / "examples.gz", "frames": shard,
            "manifest": folder / "memory" / "manifest.json", "commit": folder / "store" / "commits" / "3.json",
-           "forgotten": folder / "forgotten.json", "scores": folder / "scores.npz", "config": folder / "config.yaml"}
+           "forgotten": folder / "forgotten.json", "pin": folder / "pin.json", "scores": folder / "scores.npz",
+           "config": folder / "config.yaml"}
   readers = {"slots": read_slots, "examples": read_examples, "frames": lambda path: count_records(path, 1 << 20),
              "manifest": lambda path: read_manifest(path).to_dict(), "commit": read_commit,
-             "forgotten": lambda path: forgotten_from_dict(read_document(path), path), "scores": read_scores,
+             "forgotten": lambda path: forgotten_from_dict(read_document(path), path),
+             "pin": lambda path: Pin.from_dict(read_document(path), path).to_dict(), "scores": read_scores,
              "config": lambda path: read_config_file(path)[0]}
   return {name: Format(path.name, path.read_bytes(), readers[name]) for name, path in paths.items()}
 

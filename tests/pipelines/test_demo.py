@@ -4,6 +4,8 @@ import pytest
 from diet_tf.config.config import load_config
 from diet_tf.errors import ConfigError
 from diet_tf.log.simulate import SimulatedLog, SimulatedLogSettings, simulated_feature_spec
+from diet_tf.store.pins import pin_commit, unpin_commits
+from diet_tf.store.store import Store
 from pipelines import demo
 
 SMALL = SimulatedLogSettings(rows_per_span=200)
@@ -26,6 +28,21 @@ def test_a_second_demo_begins_anew(tmp_path):
   (output / "store" / "left-over").write_text("")
   demo.prepare(str(output), SMALL)
   assert not (output / "store").exists() and (output / "log" / "span-5.csv").exists()
+
+
+def test_a_demo_whose_memory_is_pinned_is_left_alone(tmp_path):
+  output = tmp_path / "demo"
+  demo.prepare(str(output), SMALL)
+  (tmp_path / "content").write_text("x")
+  store = Store(str(output / "store"))
+  store.commit(0, {"notes": str(tmp_path / "content")}, parent=None, settings={}, run_id="demo")
+  pin_commit(store, 0, "shown to the board")
+  with pytest.raises(ConfigError, match="a pinned commit is never removed.*unpin"):
+    demo.prepare(str(output), SMALL)
+  assert store.spans() == [0]
+  unpin_commits(store, 0)
+  demo.prepare(str(output), SMALL)
+  assert store.spans() == []
 
 
 def test_a_folder_of_something_else_is_left_alone(tmp_path):

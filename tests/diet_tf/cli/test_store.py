@@ -57,7 +57,7 @@ def test_verify_of_a_broken_store_names_it_and_fails(small: SmallStore, capsys: 
 def test_log_lists_the_newest_first(small: SmallStore, capsys: pytest.CaptureFixture[str]):
   text = printed(capsys, "log", small.store.uri)
   lines = text.splitlines()
-  assert lines[0].split() == ["span", "parent", "created", "slots", "data", "run", "bytes"]
+  assert lines[0].split() == ["span", "parent", "created", "slots", "data", "run", "bytes", "pinned"]
   assert [line.split()[0] for line in lines[1:]] == ["3", "3", "2", "1"]
   newest = small.store.read(3)
   for part in (newest.data[:12], "1,234", f"{newest.num_bytes:,}", newest.created, "nightly \\x1b[31m[bold]run"):
@@ -119,3 +119,27 @@ def test_nothing_slow_is_imported(small: SmallStore, action: list[str]):
   code = ("import sys\nfrom diet_tf.cli import main as cli\ncode = cli.main(sys.argv[1:])\n"
           "slow = {'tensorflow', 'tfx', 'numpy', 'jinja2'} & set(sys.modules)\nassert not slow, slow\nsys.exit(code)")
   subprocess.run([sys.executable, "-c", code, "store", action[0], small.store.uri, *action[1:]], check=True, timeout=60)
+
+
+def test_a_pin_is_shown_with_its_note_until_it_is_removed(small: SmallStore, capsys: pytest.CaptureFixture[str]):
+  uri, data = small.store.uri, small.store.read(1).data
+  said = printed(capsys, "pin", uri, "1", "--note", "model \x1b[31mv12 [bold] in production")
+  assert f"Span 1 ({data[:12]}) is pinned" in said and "model \\x1b[31mv12 [bold] in production" in said
+  assert [line.split("\t")[-1] for line in printed(capsys, "log", uri).splitlines()] == [
+      "pinned", "-", "-", "-", "model \\x1b[31mv12 [bold] in production"]
+  assert [one["pinned"] for one in json.loads(printed(capsys, "log", uri, "--json"))["commits"]] == [
+      None, None, None, "model \x1b[31mv12 [bold] in production"]
+  assert "2 commits stay, 1 of them pinned." in printed(capsys, "gc", uri, "--keep", "1")
+  assert [line.split("\t")[0] for line in printed(capsys, "log", uri).splitlines()[1:]] == ["3", "1"]
+  shown = json.loads(printed(capsys, "unpin", uri, "1", "--json"))
+  assert shown["removed"] and [pin["data"] for pin in shown["pins"]] == [data]
+  assert json.loads(printed(capsys, "gc", uri, "--keep", "1", "--json"))["kept"] == [3]
+
+
+def test_a_replaced_commit_is_pinned_by_what_the_log_shows(small: SmallStore, capsys: pytest.CaptureFixture[str]):
+  replaced = next(one["data"] for one in json.loads(printed(capsys, "log", small.store.uri, "--json"))["commits"]
+                  if one["replaced"])
+  printed(capsys, "pin", small.store.uri, "3", "--data", replaced[:12])
+  rows = [line.split("\t") for line in printed(capsys, "log", small.store.uri).splitlines()]
+  assert [(row[0], row[-1]) for row in rows[1:3]] == [("3", "-"), ("3 (replaced)", "yes")]
+  assert cli.main(["store", "unpin", small.store.uri, "2"]) == StoreError.exit_code

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import pathlib
@@ -133,6 +134,25 @@ class TestWhatStays:
     lock.unlink()
     assert len(collect_garbage(small.store, 1, dry_run=True).commit_files) == 1
     assert not lock.exists() and small.store.spans() == [1, 2]
+
+  def test_dry_run_of_a_store_that_can_only_be_read(self, tmp_path: pathlib.Path,
+                                                     monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "memories").mkdir()
+    small = SmallStore(str(tmp_path / "store"), tmp_path / "memories")
+    opened = os.open
+
+    def read_only(path: str, flags: int, *more: int) -> int:
+      if flags & (os.O_WRONLY | os.O_RDWR) and str(path).startswith(small.store.uri):
+        raise OSError(errno.EROFS, os.strerror(errno.EROFS), path)
+      return opened(path, flags, *more)
+
+    monkeypatch.setattr(os, "open", read_only)
+    monkeypatch.setattr(files, "write_atomically", lambda path, content: os.close(os.open(path, os.O_RDWR)))
+    before = everything(small.store.uri)
+    assert collect_garbage(small.store, 1, dry_run=True).kept_spans == (4,)
+    with pytest.raises(StoreError, match="the place must be writable.*Read-only file system"):
+      collect_garbage(small.store, 1)
+    assert everything(small.store.uri) == before
 
   def test_dead_writers_and_half_written_files_go_as_well(self, tmp_path: pathlib.Path) -> None:
     (tmp_path / "memories").mkdir()
