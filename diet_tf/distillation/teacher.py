@@ -19,10 +19,11 @@ from diet_tf.io import files
 from diet_tf.io.documents import DocumentFormat
 from diet_tf.log.features import FeatureSpec
 from diet_tf.models import RankingModel, build_model, parameter_group
+from diet_tf.models.draws import LayerDraws
 from diet_tf.models.optimizers import GroupedAdam
 from diet_tf.progress import Progress, silent
 
-# Weights of one member, by the keys of `keyed_variables`.
+# Weights of one member, by the keys of `keyed_variables` and `keyed_state`.
 Weights = dict[str, np.ndarray]
 
 
@@ -84,6 +85,9 @@ class Teacher:
     with self.strategy.scope():
       self.members = [_built(build_model(name, spec, seed=seed + index), spec)
                       for index, name in enumerate(settings.members)]
+      self._draws = [LayerDraws(member) for member in self.members]
+      for index, draws in enumerate(self._draws):
+        draws.restart(seed + index)
       self._optimizers = [GroupedAdam(settings.learning_rate, lazy=False, momentum_steps=settings.momentum_steps)
                           for _ in self.members]
       for member, optimizer in zip(self.members, self._optimizers):
@@ -164,12 +168,14 @@ class Teacher:
     return self._predict(tf.convert_to_tensor(ids))
 
   def _weights(self, member: RankingModel) -> Weights:
-    return {key: variable.numpy() for key, variable in keyed_variables(member)}
+    return {key: variable.numpy() for key, variable in (*keyed_variables(member), *keyed_state(member))}
 
   def load_checkpoint(self, checkpoint: Weights) -> RankingModel:
     """A separate copy of the reference member with a checkpoint's weights."""
     member = _built(build_model(self.settings.members[0], self.spec, seed=self.seed), self.spec)
     for key, variable in keyed_variables(member):
+      variable.assign(checkpoint[key])
+    for key, variable in keyed_state(member):
       variable.assign(checkpoint[key])
     return member
 
@@ -178,6 +184,7 @@ class Teacher:
     arrays: dict[str, np.ndarray] = {}
     for index, (member, optimizer) in enumerate(zip(self.members, self._optimizers)):
       arrays[f"{index}/iterations"] = optimizer.iterations.numpy()
+      arrays.update({f"{index}/{key}": variable.numpy() for key, variable in self._state(index)})
       for key, variable in keyed_variables(member):
         first, second = (moment.numpy() for moment in optimizer.moments(variable))
         rows = touched_rows(variable, second)
@@ -188,6 +195,8 @@ class Teacher:
         arrays.update({name: value if rows is None else value[rows] for name, value in values.items()})
         if rows is not None:
           arrays[f"{index}/{key}/rows"] = rows
+    arrays.update({f"checkpoint/{number}/{key}": checkpoint[key] for key, _ in keyed_state(self.reference_member)
+                   for number, checkpoint in enumerate(self.checkpoints)})
     header = TEACHER.document({
         "seed": self.seed, "settings": dataclasses.asdict(self.settings), "feature_spec_digest": self.spec.digest(),
         "num_examples_seen": self.num_examples_seen, "num_checkpoints": len(self.checkpoints)})
@@ -213,16 +222,25 @@ class Teacher:
         rows = arrays.get(f"{index}/{key}/rows")
         for kind, target in zip("wmv", (variable, *optimizer.moments(variable))):
           target.assign(_restored(target.numpy(), arrays, f"{index}/{key}/{kind}", rows, directory))
+      for key, variable in teacher._state(index):
+        variable.assign(_restored_state(variable.numpy(), arrays, f"{index}/{key}", directory))
       iterations = optimizer.iterations
       iterations.assign(_restored(iterations.numpy(), arrays, f"{index}/iterations", None, directory))
     teacher._restore_checkpoints(arrays, header["num_checkpoints"], directory)
     return teacher
 
   def _restore_checkpoints(self, arrays: Mapping[str, np.ndarray], num_checkpoints: int, directory: str) -> None:
-    initial = self._weights(_built(build_model(self.settings.members[0], self.spec, seed=self.seed), self.spec))
+    initial = _built(build_model(self.settings.members[0], self.spec, seed=self.seed), self.spec)
     self.checkpoints = [
-        {name: _restored(value.copy(), arrays, f"checkpoint/{number}/{name}", arrays.get(f"0/{name}/rows"), directory)
-         for name, value in initial.items()} for number in range(num_checkpoints)]
+        {**{key: _restored(variable.numpy().copy(), arrays, f"checkpoint/{number}/{key}", arrays.get(f"0/{key}/rows"),
+                           directory) for key, variable in keyed_variables(initial)},
+         **{key: _restored_state(variable.numpy(), arrays, f"checkpoint/{number}/{key}", directory)
+            for key, variable in keyed_state(initial)}} for number in range(num_checkpoints)]
+
+  def _state(self, index: int) -> list[tuple[str, tf.Variable]]:
+    """What a member carries from step to step beside what is trained, its generators included."""
+    generators = [(f"draws.{number:02d}", state) for number, state in enumerate(self._draws[index].variables)]
+    return keyed_state(self.members[index]) + generators
 
 
 def _built(model: RankingModel, spec: FeatureSpec) -> RankingModel:
@@ -234,6 +252,12 @@ def keyed_variables(model: tf.keras.Model) -> list[tuple[str, tf.Variable]]:
   """The trainable variables with keys that are alike in every process (Keras numbers layers as they are made)."""
   return [(f"{index:02d}.{variable.name.rsplit('/', 1)[-1].split(':')[0]}", variable)
           for index, variable in enumerate(model.trainable_variables)]
+
+
+def keyed_state(model: tf.keras.Model) -> list[tuple[str, tf.Variable]]:
+  """The variables that are not trained (moving statistics, counters), with keys that are alike in every process."""
+  return [(f"state.{index:02d}.{variable.name.rsplit('/', 1)[-1].split(':')[0]}", variable)
+          for index, variable in enumerate(model.non_trainable_variables)]
 
 
 def touched_rows(variable: tf.Variable, second_moment: np.ndarray) -> np.ndarray | None:
@@ -258,6 +282,11 @@ def _restored(base: np.ndarray, arrays: Mapping[str, np.ndarray], key: str, rows
     return value
   base[rows] = value
   return base
+
+
+def _restored_state(initial: np.ndarray, arrays: Mapping[str, np.ndarray], key: str, directory: str) -> np.ndarray:
+  """A saved value; before state was saved at all, each pass began with the initial one."""
+  return _restored(initial, arrays, key, None, directory) if key in arrays else initial
 
 
 def _check_header(directory: str, header: Mapping[str, Any], spec: FeatureSpec, settings: TeacherSettings) -> None:

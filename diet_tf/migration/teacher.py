@@ -19,7 +19,7 @@ from collections.abc import Mapping
 import numpy as np
 import tensorflow as tf
 
-from diet_tf.distillation.teacher import TEACHER, Teacher, TeacherSettings, keyed_variables
+from diet_tf.distillation.teacher import TEACHER, Teacher, TeacherSettings, keyed_state, keyed_variables
 from diet_tf.errors import ConfigError
 from diet_tf.io import files
 from diet_tf.io.arrays import read_arrays, write_arrays
@@ -76,6 +76,7 @@ def _migrated_arrays(arrays: Mapping[str, np.ndarray], old: Teacher, migration: 
     grown = build_model(name, migration.new, seed=old.seed + index)
     own = _own_migration(name, member, grown)
     migrated[f"{index}/iterations"] = arrays[f"{index}/iterations"]
+    migrated.update(_migrated_state(name, arrays, index, grown))
     for (key, variable), (_, larger) in _pairs(name, member, grown):
       kinds = {f"{index}/{key}/{kind}": 0.0 if kind != "v" else _LEAST_MOMENT for kind in "wmv"}
       if index == 0:
@@ -86,6 +87,24 @@ def _migrated_arrays(arrays: Mapping[str, np.ndarray], old: Teacher, migration: 
       moved = _moved_rows(own, arrays[f"{index}/{key}/rows"])
       migrated[f"{index}/{key}/rows"] = moved.rows
       migrated.update({kind: moved.values(arrays[kind], added) for kind, added in kinds.items()})
+  return migrated
+
+
+def _migrated_state(name: str, arrays: Mapping[str, np.ndarray], index: int,
+                    grown: RankingModel) -> dict[str, np.ndarray]:
+  """Moving statistics, counters and generators, with the initial values of a new model at the ends that are new."""
+  initial = {key: variable.numpy() for key, variable in keyed_state(grown)}
+  owners = (f"{index}/", *(["checkpoint/"] if index == 0 else []))
+  migrated = {}
+  for key, value in arrays.items():
+    own_key = key.rsplit("/", 1)[-1]
+    if not key.startswith(owners) or not own_key.startswith(("state.", "draws.")):
+      continue
+    migrated[key] = value
+    if value.ndim:
+      migrated[key] = initial.get(own_key, value).copy()
+      _padded(name, value, migrated[key].shape)  # Refuses a shape that did not grow at its ends.
+      migrated[key][tuple(slice(size) for size in value.shape)] = value
   return migrated
 
 

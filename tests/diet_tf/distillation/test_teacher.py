@@ -15,6 +15,7 @@ from diet_tf.errors import ConfigError, FormatError, NumericsError
 from diet_tf.io import arrays, json_files
 from diet_tf.log.examples import example_dataset
 from diet_tf.log.features import FeatureSpec
+from diet_tf.models import RankingModel
 from tests.diet_tf.small_log import SPEC, TINY, draw, write_shards
 
 SETTINGS = TeacherSettings(members=(f"dnn({TINY})", "fm(embedding_dim=2)"), learning_rate=0.02, batch_size=32)
@@ -223,3 +224,55 @@ def test_two_devices_train_what_one_does(tmp_path):
   assert done.returncode == 0, done.stderr
   difference, spread = map(float, done.stdout.split())
   assert difference < 1e-4 < 0.1 < spread
+
+
+class Normalised(RankingModel):
+  """A family of a user's, with moving statistics, masks of Keras and masks of ours."""
+
+  family = "normalised"
+
+  def __init__(self, spec, **settings):
+    super().__init__(spec, **settings)
+    self.normalise = tf.keras.layers.BatchNormalization(momentum=0.5)
+    self.drop = tf.keras.layers.Dropout(0.2)
+    self.deep = self.tower()
+    self.complete()
+
+  def hidden(self, embeddings, linear, training=False):
+    flat = tf.reshape(embeddings, [-1, embeddings.shape[1] * embeddings.shape[2]])
+    return self.deep(self.drop(self.normalise(flat, training=training), training=training), training=training)
+
+
+NORMALISED = dataclasses.replace(
+    SETTINGS, members=(f"tests.diet_tf.distillation.test_teacher:Normalised({TINY},dropout=0.2)",))
+
+
+def test_what_a_member_carries_beside_its_weights_is_saved_and_restored(tmp_path):
+  """Otherwise a teacher that was loaded would judge by other statistics, and go on with other masks."""
+  columns, (ids, _, _) = draw(320), draw(64, seed=3)
+  found = []
+  for is_reloaded in (False, True):
+    teacher = Teacher(SPEC, NORMALISED, seed=5)
+    teacher.advance(in_memory(columns), 320)
+    if is_reloaded:
+      teacher.save(str(tmp_path))
+      teacher = Teacher.load(str(tmp_path), SPEC, NORMALISED)
+    last = teacher.load_checkpoint(teacher.checkpoints[-1])
+    np.testing.assert_array_equal(last({"ids": ids}), teacher.logits(ids))
+    before = teacher.logits(ids).numpy()
+    teacher.advance(in_memory(draw(320, seed=1)), 320)
+    found.append((before, teacher.logits(ids).numpy()))
+  np.testing.assert_array_equal(found[0], found[1])
+  moving = teacher.members[0].normalise.moving_mean.numpy()
+  assert np.abs(moving).max() > 1e-3
+
+
+def test_a_teacher_that_was_saved_without_them_is_read(tmp_path):
+  teacher = Teacher(SPEC, NORMALISED, seed=5)
+  teacher.advance(in_memory(draw(64)), 64)
+  teacher.save(str(tmp_path))
+  path = str(tmp_path / "teacher.npz")
+  kept = {key: value for key, value in arrays.read_arrays(path).items() if "state." not in key and "draws." not in key}
+  arrays.write_arrays(path, kept)
+  read = Teacher.load(str(tmp_path), SPEC, NORMALISED)
+  np.testing.assert_array_equal(read.members[0].normalise.moving_mean, np.zeros(6))

@@ -145,6 +145,17 @@ def test_training_by_recipe_is_what_recipe_fit_does(memory):
   np.testing.assert_allclose(learner.logits(ids), model({"ids": ids}).numpy(), atol=1e-5)
 
 
+def test_a_users_dropout_draws_by_the_seed(memory):
+  """Whatever was trained before, and in another model, which stands for another process."""
+  member, ids, found = "tests.diet_tf.training.test_replayable:User(act=dropout)", _examples(3)[0], []
+  for seeds in ([2], [1, 2]):
+    learner = Learner(member, SPEC, RECIPE)
+    for seed in seeds:
+      trainings.train_on_memory(learner, memory, seed=seed)
+    found.append(learner.logits(ids))
+  np.testing.assert_array_equal(found[0], found[1])
+
+
 @pytest.mark.parametrize("lazy", [False, True])
 def test_training_on_rows_is_what_keras_does(lazy):
   learner = Learner("fm", SPEC, RECIPE, lazy=lazy)

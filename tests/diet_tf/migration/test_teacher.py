@@ -155,6 +155,22 @@ def test_where_no_field_is_added_every_member_can_go_on(family, tmp_path):
   assert not (tmp_path / "none").exists()
 
 
+def test_moving_statistics_and_masks_go_with_the_weights(tmp_path):
+  settings = settings_of(f"tests.diet_tf.distillation.test_teacher:Normalised({TINY},dropout=0.2)")
+  teacher = trained(tmp_path / "old", settings)
+  migration = plan_migration(SPEC, LARGER)
+  ids = draw(30, seed=3)[0]
+  migrate_teacher(str(tmp_path / "old"), str(tmp_path / "new"), migration, settings, small_slots(ids))
+  grown = Teacher.load(str(tmp_path / "new"), LARGER, settings)
+  assert np.abs(teacher.members[0].normalise.moving_mean).max() > 1e-3
+  before, after = (dict(one._state(0)) for one in (teacher, grown))
+  assert len(before) == 4  # Mean, variance, our counter and Keras' generator.
+  for key, variable in before.items():
+    np.testing.assert_array_equal(after[key], variable)
+  np.testing.assert_allclose(grown.load_checkpoint(grown.checkpoints[0])({"ids": migration.ids(ids, np.arange(30))}),
+                             teacher.load_checkpoint(teacher.checkpoints[0])({"ids": ids}), rtol=1e-4, atol=1e-5)
+
+
 def test_logits_that_change_are_refused(saved, tmp_path, monkeypatch):
   """As if a member's tables held its rows in another order."""
   moved_rows = teacher_migration._moved_rows
