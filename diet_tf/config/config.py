@@ -14,6 +14,7 @@ import typing
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Literal
 
+from diet_tf.config.not_yet import refuse_what_is_not_yet
 from diet_tf.config.user_code import refuse_user_code
 from diet_tf.config.validation import ValidationSettings
 from diet_tf.config.yaml_file import apply_overrides, parse_overrides, read_config_file
@@ -185,6 +186,7 @@ def load_config(path: str, overrides: Mapping[str, Any] | Sequence[str] = (), *,
 def build_config(values: Mapping[str, Any], where: Where | str = "config") -> Config:
   """The config of a mapping of sections, as `load_config` reads it from a file."""
   where = Where(where) if isinstance(where, str) else where
+  refuse_what_is_not_yet(values, where)
   known = [field.name for field in dataclasses.fields(Config)]
   check_keys(values, known, ("name", "log", "features"), where)
   sections: dict[str, Any] = {

@@ -25,8 +25,8 @@ from tfx_components.beam_graph import GraphRunner, MakePipeline
 from tfx_components.log_gen import graph as graph_lib
 from tfx_components.log_gen import plan as plan_lib
 from tfx_components.log_gen import quarantine as quarantine_lib
+from tfx_components.log_gen import reasons, steps
 from tfx_components.log_gen import shards as shards_lib
-from tfx_components.log_gen import steps
 from tfx_components.log_gen.counts import RowCounts, SortedRows
 from tfx_components.log_gen.file_names import QUARANTINE_NAME, SPLIT_FOLDER, SUMMARY_NAME, VOCABULARIES_NAME
 from tfx_components.log_gen.graph import ReadSpan, SortSpan
@@ -236,7 +236,8 @@ def check_both_labels(num_examples: int, num_positives: int, subject: str, colum
     return
   raise DataError(subject, rule="a span has examples of both labels, or there is nothing to learn.",
                   received=f"{num_examples} examples, all with {column!r} = {int(num_positives > 0)}.",
-                  remedy="check the label (column, positive_from), or join spans into longer ones.")
+                  remedy="check the label (column, positive_from), or join spans into longer ones"
+                  f"{f'; {reasons.POSITIVES_ALONE}' if num_positives else ''}.")
 
 
 def _remove_quietly(folder: str) -> None:

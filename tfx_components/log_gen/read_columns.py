@@ -9,11 +9,12 @@ from collections.abc import Iterable, Sequence
 
 from diet_tf.errors import DataError
 from diet_tf.log.features import FeatureSpec
-from diet_tf.log.settings import LogSettings
-from tfx_components.log_gen import headers
+from diet_tf.log.settings import DELIMITERS, LogSettings
+from tfx_components.log_gen import headers, reasons
 from tfx_components.log_gen.join import JoinPlan
 
 _MAX_NAMED = 8
+_LABEL = "the label"
 
 
 def read_columns(spec: FeatureSpec, settings: LogSettings, joins: Sequence[JoinPlan]) -> dict[str, str]:
@@ -32,7 +33,7 @@ def read_columns(spec: FeatureSpec, settings: LogSettings, joins: Sequence[JoinP
     columns[settings.span_column] = "span_column"
   if spec.time_column:
     columns[spec.time_column] = "time_column"
-  columns[spec.label.column] = "the label"
+  columns[spec.label.column] = _LABEL
   return columns
 
 
@@ -44,19 +45,24 @@ def check_columns(needed: dict[str, str], present: Iterable[str], where: str) ->
     if column not in numbers:
       raise DataError(f"column {column!r} of {where}", rule=f"it is there, for {purpose}.",
                       received=f"columns {', '.join(map(repr, nearest(column, names)))} (of {len(names)}).",
-                      remedy=_remedy(column, names))
+                      remedy=_remedy(column, purpose, names))
     if numbers[column] > 1:
       raise DataError(f"column {column!r} of {where}", rule=f"it is there once, for {purpose}.",
                       received=f"{numbers[column]} columns of this name.",
                       remedy="rename one of the columns, or drop it.")
 
 
-def _remedy(column: str, names: Sequence[str]) -> str:
+def _remedy(column: str, purpose: str, names: Sequence[str]) -> str:
   """What to do about a column that is not there."""
   if any(column.startswith(f"{name}.") for name in names):
     return "values inside objects are not read yet: write the log with columns of their own for them."
+  if len(names) == 1 and any(delimiter in names[0] for delimiter in DELIMITERS):
+    return "set log.delimiter (log.joins.delimiter) to the character that parts the names, such as tab."
   if headers.is_data(names):
     return "name the columns in log.columns: the first line looks like data, and not like a header."
+  if purpose == _LABEL:
+    return ("correct the column's name in the config, or bring the column back into the log; "
+            f"{reasons.POSITIVES_ALONE}.")
   return "correct the column's name in the config, or bring the column back into the log."
 
 

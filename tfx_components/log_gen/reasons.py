@@ -24,6 +24,8 @@ MISSING = "is missing"
 NOT_BINARY = "is not 0 or 1"
 REPEATED = "is given twice"
 
+POSITIVES_ALONE = ("a log of positives alone needs rows with label 0, for example four for each positive with items "
+                   "drawn from the log: negatives are not drawn yet")
 EXACT_IDS = ("write it as whole numbers or texts: in pandas, astype('Int64') before it is written, and dtype='string' "
              "where it is read")
 # What mends the rows of a reason, by what is wrong.
@@ -33,7 +35,8 @@ REMEDIES = {
     OBJECT: "values inside objects are not read yet: write them as columns of their own",
     ROUNDED: EXACT_IDS,
     THOUSANDS: "set log.thousands to the separator, or write plain numbers with a decimal point",
-    NOT_BINARY: "write 0 and 1, or set features.label.positive_from for a number such as a rating or -1 and 1",
+    NOT_BINARY: "write 0 and 1 (of names of events: 1 where it is one of those that count), or set "
+                "features.label.positive_from for a number such as a rating or -1 and 1",
     DESCRIPTIONS[TimeKind.UNTOLD]: "set log.span_time_unit to s, ms, us or ns",
     REPEATED: "write each name once in a row",
 }
