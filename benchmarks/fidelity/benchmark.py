@@ -26,7 +26,7 @@ from benchmarks.fidelity.variants import Variant, ablations, from_scratch_varian
 from diet_tf.config.config import Config
 from diet_tf.distillation.settings import StageSettings
 from diet_tf.distillation.start import num_slots_within
-from diet_tf.fidelity.trainings import train_on_log
+from diet_tf.fidelity.trainings import Choice, train_on_log
 from diet_tf.io import files
 from diet_tf.io.arrays import read_arrays, write_arrays
 from diet_tf.log.encoded_rows import EncodedRows
@@ -344,8 +344,9 @@ class MemberWork:
     The first span is judged on the rows that its stage held back. Neither side is new to them: the log is trained on
     them, the teacher too, though no memory is made of them. What counts is whether recovery falls as spans go by.
     """
-    rate = MemberScores(self.member, "log").read(benchmark)[LOG].learning_rate
-    assert rate is not None
+    on_log = MemberScores(self.member, "log").read(benchmark)[LOG]
+    assert on_log.learning_rate is not None
+    choice = Choice(on_log.learning_rate, on_log.epochs)
     spans = [*log.train_spans, log.test_spans[0]]
     first = log.rows.of_spans(spans[:1])
     first = first.take(_held_back(benchmark, first))
@@ -353,7 +354,7 @@ class MemberWork:
     found: dict[str, Trained] = {}
     for index, span in enumerate(log.train_spans):
       memories = [Distillation(MEMORY_VARIANT, seed).memory(benchmark, span) for seed in seeds]
-      trained = trainer.course(log.rows.of_spans(spans[:index + 1]), memories, seeds, rate,
+      trained = trainer.course(log.rows.of_spans(spans[:index + 1]), memories, seeds, choice,
                                {"next": log.rows.of_spans([spans[index + 1]]), "first": first})
       found |= {f"{span}/{source}": one for source, one in trained.items()}
     return found

@@ -158,7 +158,8 @@ def _member(scores: Scores, member: PanelMember, labels: np.ndarray, baselines: 
   differences = _differences_of_memory(trained, labels, (LOG, *baselines))
   recovery = metrics.estimate(seed_recoveries(aucs[MEMORY], aucs[LOG]))
   figures: dict[str, Any] = {**dataclasses.asdict(member), "learning_rate": trained[LOG].learning_rate,
-                             "recovery": recovery.mean, "se": recovery.standard_error}
+                             "log_epochs": trained[LOG].epochs, "recovery": recovery.mean,
+                             "se": recovery.standard_error}
   for source in (LOG, MEMORY, START):
     figures |= _with_error(f"{source}_auc", aucs.get(source))
   for source in (LOG, MEMORY):

@@ -72,13 +72,14 @@ def _yes(value: bool) -> str:
 
 def members_table(result: Mapping[str, Any]) -> Table:
   """One row per member: its figures on the log and on the memory; a difference in brackets is not resolved."""
-  header = ("member", "used as proxy", "rate on the log", "AUC log", "AUC memory", "recovery", "memory less log",
+  header = ("member", "used as proxy", "rate on the log", "passes", "AUC log", "AUC memory", "recovery",
+            "memory less log",
             "log loss log", "log loss memory", "calibration log", "calibration memory")
   rows = []
   for one in result["members"]:
     rate = one["learning_rate"]
     rows.append((f"{one['name']} (variant)" if one["variant"] else one["name"], _yes(one["used_as_proxy"]),
-                 NOTHING if rate is None else f"{rate:g}",
+                 NOTHING if rate is None else f"{rate:g}", str(one["log_epochs"]),
                  *(_number(one[f"{source}_auc"], _AUC_DIGITS, one[f"{source}_auc_se"]) for source in ("log", "memory")),
                  _number(one["recovery"], _RECOVERY_DIGITS, one["se"]), _difference(one["difference_to_log"]),
                  *(_number(one[f"{source}_logloss"], 4) for source in ("log", "memory")),

@@ -1,9 +1,9 @@
 """Training one member of the panel on the log, on memories and on baselines, with settings chosen on held-back rows.
 
-For the log and for every baseline the learning rate, and for a baseline with free epochs the epochs too, are chosen on
-held-back examples of the newest training spans, with the first seed. Where the best rate is at the edge of the
-candidates, they are extended, a few times at most. Rates are constant, and Adam has its usual constants. A memory has
-one recipe for all members.
+For the log and for every baseline the learning rate, and for the log and a baseline with free epochs the epochs too,
+are chosen on held-back examples of the newest training spans, with the first seed. Where the best rate is at the edge
+of the candidates, they are extended, a few times at most. Rates are constant, and Adam has its usual constants. A
+memory has one recipe for all members.
 """
 
 from __future__ import annotations
@@ -18,11 +18,12 @@ import tensorflow as tf
 
 from benchmarks.fidelity.figures import Trained
 from diet_tf.errors import NumericsError
-from diet_tf.fidelity.scores import selection_score
+from diet_tf.fidelity.scores import noise_bound, selection_score
 from diet_tf.fidelity.trainings import (
   Choice,
   choose,
   flops_per_slot,
+  noted,
   row_batches,
   scores_until_divergence,
   train_and_predict,
@@ -41,6 +42,7 @@ from diet_tf.training.slot_trainer import Candidate, SlotTrainer
 LEARNING_RATES = (1e-3, 3e-3, 1e-2)
 # How often, at most, the rates that are tried are extended.
 MAX_EXTENSIONS = 3
+LOG_EPOCHS = (1, 2, 4, 8)
 ROW_EPOCHS = (2, 5, 10)
 LOG_BATCH_SIZE = 256
 
@@ -74,29 +76,33 @@ class MemberTrainer:
     self._selection, self._test = selection, test
 
   def on_log(self, rows: EncodedRows, held_back: np.ndarray, seeds: Sequence[int]) -> Trained:
-    """One pass over the log in time order.
+    """Training on the log in time order, in as many passes as are best of `LOG_EPOCHS`.
 
     Args:
       rows: rows of the log.
-      held_back: `[num_rows]` bool, those left out while the learning rate is chosen.
+      held_back: `[num_rows]` bool, those left out while the learning rate and the passes are chosen.
       seeds: seeds of the initial weights, one training each.
     """
     part, whole = _log_batches(rows.take(~held_back)), _log_batches(rows)
 
     def scores_of(rate: float) -> dict[Choice, float]:
       def train(note: Callable[[Choice, float], None]) -> None:
-        train_on_batches(self._learner, part, seed=seeds[0], learning_rate=rate)
-        logits = self._learner.logits(self._selection.ids)
-        note(Choice(rate, 1), selection_score("auc", self._selection.labels, logits))
+        train_on_batches(self._learner, part, seed=seeds[0], learning_rate=rate, epochs=max(LOG_EPOCHS),
+                         after_epoch=noted(LOG_EPOCHS, rate, self._score, note,
+                                           tolerance=noise_bound(self._selection.labels)))
 
       return scores_until_divergence(train)
 
     choice = best_choice(scores_of, self._learner.member)
-    outcome = train_and_predict(self._learner, self._log_passes(whole, seeds, choice.learning_rate), [self._test.ids])
-    return Trained(outcome.logits[0], choice.learning_rate, 1, len(rows), len(rows) * self.flops_per_row,
+    outcome = train_and_predict(self._learner, self._log_trainings(whole, seeds, choice), [self._test.ids])
+    examples = len(rows) * choice.epochs
+    return Trained(outcome.logits[0], choice.learning_rate, choice.epochs, examples, examples * self.flops_per_row,
                    outcome.seconds)
 
-  def course(self, rows: EncodedRows, memories: Sequence[Memory], seeds: Sequence[int], learning_rate: float,
+  def _score(self) -> float:
+    return selection_score("auc", self._selection.labels, self._learner.logits(self._selection.ids))
+
+  def course(self, rows: EncodedRows, memories: Sequence[Memory], seeds: Sequence[int], choice: Choice,
              tests: Mapping[str, EncodedRows]) -> dict[str, Trained]:
     """Trainings on the memories of one stage and on the log up to it, by "test/memory" and "test/log".
 
@@ -104,23 +110,23 @@ class MemberTrainer:
       rows: rows of the log so far.
       memories: memories of the stage, one per seed.
       seeds: seeds of the initial weights.
-      learning_rate: learning rate on the log, as chosen before.
+      choice: learning rate and passes on the log, as chosen before.
       tests: rows that predictions are made for, by name.
     """
     whole, found = _log_batches(rows), {}
-    trainings = {"memory": self._memory_passes(memories, seeds), "log": self._log_passes(whole, seeds, learning_rate)}
+    trainings = {"memory": self._memory_passes(memories, seeds), "log": self._log_trainings(whole, seeds, choice)}
     for source, of_seeds in trainings.items():
       outcome = train_and_predict(self._learner, of_seeds, [test.ids for test in tests.values()])
-      examples = len(memories[0]) * memories[0].recipe.epochs if source == "memory" else len(rows)
-      rate, epochs = (None, memories[0].recipe.epochs) if source == "memory" else (learning_rate, 1)
+      rate, epochs = ((None, memories[0].recipe.epochs) if source == "memory" else
+                      (choice.learning_rate, choice.epochs))
+      examples = epochs * len(memories[0] if source == "memory" else rows)
       for name, logits in zip(tests, outcome.logits, strict=True):
         found[f"{name}/{source}"] = Trained(logits, rate, epochs, examples, float("nan"), outcome.seconds)
     return found
 
-  def _log_passes(self, batches: tf.data.Dataset, seeds: Sequence[int],
-                  learning_rate: float) -> list[Callable[[], float]]:
-    return [functools.partial(train_on_batches, self._learner, batches, seed=seed, learning_rate=learning_rate)
-            for seed in seeds]
+  def _log_trainings(self, batches: tf.data.Dataset, seeds: Sequence[int], choice: Choice) -> list[Callable[[], float]]:
+    return [functools.partial(train_on_batches, self._learner, batches, seed=seed, epochs=choice.epochs,
+                              learning_rate=choice.learning_rate) for seed in seeds]
 
   def _memory_passes(self, memories: Sequence[Memory], seeds: Sequence[int]) -> list[Callable[[], float]]:
     return [functools.partial(train_on_memory, self._learner, memory, seed=seed)

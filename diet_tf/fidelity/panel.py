@@ -1,13 +1,14 @@
 """Fidelity: how closely training a panel of models on the memory mirrors training it on the log.
 
-Every member is trained from nothing, for each seed, on four kinds of data: the whole log in one pass in time order; the
-memory by its recipe; as many random rows as the memory has slots, with their clicks; and the same rows with the
+Every member is trained from nothing, for each seed, on four kinds of data: the whole log in time order; the memory by
+its recipe; as many random rows as the memory has slots, with their clicks; and the same rows with the
 teacher's probabilities as labels. Nothing is carried over from the teacher or the proxies to a member.
 
-The comparison is kept fair. For the log and for random rows the learning rate, and for random rows the epochs too, are
-selected for each member on held-back examples of the log, never on the test; the memory has one recipe for all members
-and nothing is selected for it. Random rows are drawn anew for each seed from all spans, each example being as likely as
-any other, by a hash of its id, so that one streaming pass finds them.
+The comparison is kept fair. For the log and for random rows the learning rate and the number of passes are selected for
+each member on held-back examples of the log, never on the test; the memory has one recipe for all members and nothing
+is selected for it. Over the log, a candidate's passes end with the first score that is below its best beyond noise.
+Random rows are drawn anew for each seed from all spans, each example being as likely as any other, by a hash of its id,
+so that one streaming pass finds them.
 """
 
 from __future__ import annotations
@@ -26,9 +27,11 @@ from diet_tf.fidelity import scores
 from diet_tf.fidelity.agreement_interval import agreement_interval
 from diet_tf.fidelity.result import LOG, MEMORY, Cost, FidelityResult, MemberFidelity, Training
 from diet_tf.fidelity.trainings import (
+  AfterEpoch,
   Choice,
   choose,
   flops_per_slot,
+  noted,
   scores_until_divergence,
   train_and_predict,
   train_on_log,
@@ -42,6 +45,7 @@ from diet_tf.log.examples import SURVEY_BATCH, example_arrays, is_held_back, log
 from diet_tf.log.features import FeatureSpec
 from diet_tf.log.hashing import salted_mix
 from diet_tf.memory.memory import Memory
+from diet_tf.memory.recipe import MAX_EPOCHS
 from diet_tf.progress import Progress, silent
 from diet_tf.training.learner import Learner
 
@@ -57,6 +61,8 @@ class PanelSettings:
     members: names of the architectures, see `diet_tf.models.build_model`.
     seeds: seeds of initial weights and of draws of random rows, one training each.
     learning_rates: Adam's rates to try, for the log and for random rows.
+    log_epochs: numbers of passes over the log to try, for each learning rate; those after the first that is worse than
+      the best beyond noise are left out.
     row_epochs: numbers of passes over random rows to try, beside the recipe's own.
     log_batch_size: examples per step of the pass over the log.
     selection: "auc" or "log_loss", the measure that settings are selected by on held-back examples.
@@ -73,6 +79,7 @@ class PanelSettings:
   members: tuple[str, ...] = ("lr", "fm", "dnn", "dcn_v2")
   seeds: tuple[int, ...] = (0, 1, 2)
   learning_rates: tuple[float, ...] = (1e-3, 3e-3, 1e-2, 3e-2)
+  log_epochs: tuple[int, ...] = (1, 2, 4, 8)
   row_epochs: tuple[int, ...] = (5, 10)
   log_batch_size: int = 256
   selection: str = "auc"
@@ -83,12 +90,14 @@ class PanelSettings:
   cache_bytes: int = 1 << 28
 
   def __post_init__(self) -> None:
-    for name in ("members", "seeds", "learning_rates", "row_epochs"):
+    for name in ("members", "seeds", "learning_rates", "log_epochs", "row_epochs"):
       values = tuple(getattr(self, name))
       object.__setattr__(self, name, values)
       _require(name, "it has at least one entry, and none twice.", values, 0 < len(values) == len(set(values)))
     _require("learning_rates", "they are positive.", self.learning_rates, min(self.learning_rates) > 0)
-    _require("row_epochs", "they are at least 1.", self.row_epochs, min(self.row_epochs) >= 1)
+    for name in ("log_epochs", "row_epochs"):
+      _require(name, f"they lie in [1, {MAX_EPOCHS:,}].", getattr(self, name),
+               1 <= min(getattr(self, name)) <= max(getattr(self, name)) <= MAX_EPOCHS)
     for name in ("log_batch_size", "selection_spans", "selection_examples"):
       _require(name, "it is at least 1.", getattr(self, name), getattr(self, name) >= 1)
     _require("selection", "it is 'auc' or 'log_loss'.", self.selection,
@@ -191,7 +200,8 @@ def evaluate_panel(log_shards: Mapping[int, Sequence[str]], memory: Memory, test
       records={LOG: survey.num_examples, MEMORY: len(memory), "test": len(test)},
       num_bytes={LOG: survey.num_bytes, MEMORY: memory.manifest.num_bytes, "log_raw": survey.num_raw_bytes,
                  "memory_raw": memory.manifest.num_raw_bytes},
-      examples={LOG: survey.num_examples, MEMORY: len(memory) * memory.recipe.epochs},
+      examples={kind: round(sum(member.trainings[kind].examples for member in members) / len(members))
+                for kind in kinds},
       flops={kind: sum(member.trainings[kind].flops for member in members) for kind in kinds},
       seconds={kind: sum(member.trainings[kind].seconds for member in members) for kind in kinds})
   return FidelityResult(
@@ -274,16 +284,20 @@ class _Evaluation:
   def _log(self, learner: Learner) -> tuple[Training, np.ndarray]:
     def scores_of(rate: float) -> dict[Choice, float]:
       def train(note: Callable[[Choice, float], None]) -> None:
-        train_on_log(learner, self._log_less_held_back, seed=self._settings.seeds[0], learning_rate=rate)
-        note(Choice(rate, 1), self._selection_score(learner))
+        train_on_log(learner, self._log_less_held_back, seed=self._settings.seeds[0], learning_rate=rate,
+                     epochs=max(epochs), after_epoch=noted(epochs, rate, functools.partial(
+                         self._selection_score, learner), note,
+                         tolerance=scores.noise_bound(self._survey.selection.labels)))
 
       return self._candidate(train)
 
+    epochs = self._settings.log_epochs
+
     choice = choose(scores_of, self._settings.learning_rates, f"panel member {learner.member!r} on {LOG}")
-    trainings = [functools.partial(train_on_log, learner, self._whole_log, seed=seed,
+    trainings = [functools.partial(train_on_log, learner, self._whole_log, seed=seed, epochs=choice.epochs,
                                    learning_rate=choice.learning_rate) for seed in self._settings.seeds]
-    return self._judge(learner, trainings, choice.learning_rate, 1, self._survey.num_examples,
-                       learner.flops_per_example(0))
+    return self._judge(learner, trainings, choice.learning_rate, choice.epochs,
+                       self._survey.num_examples * choice.epochs, learner.flops_per_example(0))
 
   def _on_memory(self, learner: Learner) -> tuple[Training, np.ndarray]:
     epochs = self._memory.recipe.epochs
@@ -292,7 +306,7 @@ class _Evaluation:
                        flops_per_slot(learner, self._memory))
 
   def _rows(self, learner: Learner, soft_labels: list[np.ndarray] | None) -> tuple[Training, np.ndarray]:
-    def train(index: int, choice: Choice, after_epoch: Callable[[int], None] | None = None) -> float:
+    def train(index: int, choice: Choice, after_epoch: AfterEpoch | None = None) -> float:
       return train_on_rows(learner, self._survey.random_rows[index], seed=self._settings.seeds[index],
                            learning_rate=choice.learning_rate, epochs=choice.epochs,
                            batch_size=self._memory.recipe.batch_size, after_epoch=after_epoch,
@@ -302,11 +316,8 @@ class _Evaluation:
 
     def scores_of(rate: float) -> dict[Choice, float]:
       def train_longest(note: Callable[[Choice, float], None]) -> None:
-        def after_epoch(epoch: int) -> None:
-          if epoch in epochs:  # A longer training passes through the shorter ones.
-            note(Choice(rate, epoch), self._selection_score(learner))
-
-        train(0, Choice(rate, epochs[-1]), after_epoch)
+        score = functools.partial(self._selection_score, learner)
+        train(0, Choice(rate, epochs[-1]), noted(epochs, rate, score, note))
 
       return self._candidate(train_longest)
 

@@ -116,7 +116,8 @@ class Cost:
   Attributes:
     records: number of records, of `log`, `memory` and `test`.
     num_bytes: size in bytes, of `log` and `memory` as stored (GZIP), of `log_raw` and `memory_raw` uncompressed.
-    examples: number of records processed by one training, on `log` and on `memory`.
+    examples: number of records processed by one training, all its passes together, on `log` and on `memory`; the mean
+      over the panel.
     flops: floating-point operations of one training on `log` and on `memory`, estimated, summed over the panel.
     seconds: wall time of one training on `log` and on `memory`, summed over the panel.
   """
@@ -299,6 +300,7 @@ class FidelityResult:
         f"Judged on {self.verdict.judged_on}; {seeds}; random: as many random rows as slots.",
         f"{self.recovery_text()} Agreement: {share}; Kendall's tau-b "
         f"{_text(agreement.tau_b, '.2f', 'undefined')}; regret {self.regret:.4f} AUC.",
+        self.passes_text(),
         f"Records: {cost.records[LOG]:,} in the log, {cost.records[MEMORY]:,} slots "
         f"(1/{cost.records[LOG] / cost.records[MEMORY]:.0f}).",
         f"Bytes: {cost.num_bytes[LOG]:,} in the log, {cost.num_bytes[MEMORY]:,} in the memory "
@@ -311,6 +313,16 @@ class FidelityResult:
     if self.bayes_auc is not None:
       lines.insert(1, f"The best possible AUC on these test examples is {self.bayes_auc:.4f}.")
     return lines
+
+  def passes_text(self) -> str:
+    """The passes that a training on the log took, in a sentence, and which were tried."""
+    passes = {member.name: member.trainings[LOG].epochs for member in self.members}
+    tried = sorted(self.settings.get("log_epochs", [1]))
+    if set(passes.values()) == {1}:
+      why = "no more were tried" if tried == [1] else "more were worse on held-back rows"
+      return f"On the log each model is trained in one pass: {why}."
+    listed = ", ".join(f"{name} {count}" for name, count in passes.items())
+    return f"Passes over the log, the best of {', '.join(map(str, tried))} on held-back rows: {listed}."
 
   def recovery_text(self) -> str:
     """The mean recovery in a sentence, or that there is none."""

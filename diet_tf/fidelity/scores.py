@@ -31,6 +31,19 @@ def selection_score(measure: str, labels: np.ndarray, logits: np.ndarray) -> flo
   return metrics.auc(labels, logits) if measure == "auc" else -metrics.log_loss(labels, logits)
 
 
+def noise_bound(labels: np.ndarray) -> float:
+  """About what the AUC of a model is uncertain by for want of examples: 1/2 over the root of the rarer class's number.
+
+  The variance of an AUC is at most A (1 - A) over the smaller number of the two classes (Cortes and Mohri, NeurIPS
+  2004), which is at most 1/4 of that. Log losses of click models, in nats, are less uncertain.
+
+  Args:
+    labels: `[num_examples]`, 0 or 1.
+  """
+  num_positive = int(np.sum(labels))
+  return 0.5 / max(1, min(num_positive, len(labels) - num_positive)) ** 0.5
+
+
 def of_seeds(metric: Metric, labels: np.ndarray, logits: np.ndarray) -> np.ndarray:
   """A metric of each training, `[num_seeds]` float64.
 

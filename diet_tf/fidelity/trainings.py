@@ -23,6 +23,8 @@ from diet_tf.training.learner import Learner
 
 # What rates are extended by where the best of them is at the edge.
 RATE_STEP = 10**0.5
+# Is given the number of each pass of a training, from 1, after it; the training ends where it gives True.
+AfterEpoch = Callable[[int], bool]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -104,33 +106,72 @@ def row_batches(ids: np.ndarray, labels: np.ndarray, batch_size: int) -> tf.data
   return tf.data.Dataset.from_tensor_slices(({"ids": ids}, labels, np.ones_like(labels))).batch(batch_size)
 
 
-def train_on_batches(learner: Learner, batches: tf.data.Dataset, *, seed: int, learning_rate: float) -> float:
-  """Trains in one pass over packed batches; returns the seconds that it took.
+def noted(choose_from: Sequence[int], rate: float, score: Callable[[], float], note: Callable[[Choice, float], None], *,
+          tolerance: float = np.inf) -> AfterEpoch:
+  """What scores a training after some of its passes, since a longer training passes through the shorter ones.
+
+  Args:
+    choose_from: numbers of passes that are scored.
+    rate: learning rate of the training.
+    score: function that scores the model as it is, on held-back examples.
+    note: function that is handed each choice with its score.
+    tolerance: the training ends with the first score that is so much below the best one; infinite for never. A model
+      that has seen a log too often gets worse from pass to pass, and passes over a whole log are what costs.
+  """
+  best = -np.inf
+
+  def after_epoch(epoch: int) -> bool:
+    nonlocal best
+    if epoch not in choose_from:
+      return False
+    found = score()
+    note(Choice(rate, epoch), found)
+    best = max(best, found)
+    return found < best - tolerance
+
+  return after_epoch
+
+
+def train_on_batches(learner: Learner, batches: tf.data.Dataset, *, seed: int, learning_rate: float, epochs: int = 1,
+                     after_epoch: AfterEpoch | None = None) -> float:
+  """Trains on packed batches; returns the seconds that it took.
 
   Args:
     learner: learner of the member, which is reset first.
     batches: packed batches in the order of training, see `packed_batches` and `row_batches`.
     seed: seed of the initial weights.
     learning_rate: Adam's rate, for all parameter groups.
+    epochs: number of passes over the batches.
+    after_epoch: callback that is given the number of each pass, from 1, after it; the training ends where it gives
+      True.
   """
   learner.reset(seed, learning_rate)
-  return learner.train(batches)
+  seconds = 0.0
+  for epoch in range(1, epochs + 1):
+    seconds += learner.train(batches)
+    if after_epoch is not None and after_epoch(epoch):
+      break
+  return seconds
 
 
-def train_on_log(learner: Learner, dataset: tf.data.Dataset, *, seed: int, learning_rate: float) -> float:
-  """Trains in one pass over the log; returns the seconds that it took.
+def train_on_log(learner: Learner, dataset: tf.data.Dataset, *, seed: int, learning_rate: float, epochs: int = 1,
+                 after_epoch: AfterEpoch | None = None) -> float:
+  """Trains on the log; returns the seconds that it took.
 
   Args:
     learner: learner of the member, which is reset first.
     dataset: batches of `(ids, labels, example_ids)` in time order, see `diet_tf.log.examples.log_dataset`.
     seed: seed of the initial weights.
     learning_rate: Adam's rate, for all parameter groups.
+    epochs: number of passes over the log, each in time order.
+    after_epoch: callback after each pass, see `train_on_batches`.
   """
-  return train_on_batches(learner, packed_batches(dataset), seed=seed, learning_rate=learning_rate)
+  return train_on_batches(learner, packed_batches(dataset), seed=seed, learning_rate=learning_rate, epochs=epochs,
+                          after_epoch=after_epoch)
 
 
 def train_on_rows(learner: Learner, rows: EncodedRows, *, seed: int, learning_rate: float, epochs: int, batch_size: int,
-                  soft_labels: np.ndarray | None = None, after_epoch: Callable[[int], None] | None = None) -> float:
+                  soft_labels: np.ndarray | None = None, after_epoch: AfterEpoch | None = None) -> float:
   """Trains on a few rows in a fixed order; returns the seconds that it took.
 
   Args:
@@ -141,16 +182,11 @@ def train_on_rows(learner: Learner, rows: EncodedRows, *, seed: int, learning_ra
     epochs: number of passes over the rows.
     batch_size: rows per step.
     soft_labels: `[num_rows]` probabilities that take the place of the clicks; None, the default, keeps the clicks.
-    after_epoch: callback that is given the number of each pass, from 1, after it.
+    after_epoch: callback after each pass, see `train_on_batches`.
   """
-  learner.reset(seed, learning_rate)
   batches = row_batches(rows.ids, rows.labels if soft_labels is None else soft_labels, batch_size)
-  seconds = 0.0
-  for epoch in range(1, epochs + 1):
-    seconds += learner.train(batches)
-    if after_epoch is not None:
-      after_epoch(epoch)
-  return seconds
+  return train_on_batches(learner, batches, seed=seed, learning_rate=learning_rate, epochs=epochs,
+                          after_epoch=after_epoch)
 
 
 def train_on_memory(learner: Learner, memory: Memory, *, seed: int) -> float:

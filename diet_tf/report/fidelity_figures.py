@@ -56,7 +56,8 @@ def dots(result: FidelityResult) -> Figure:
           for kind, training in member.trainings.items()]
   return Figure(
       "kinds", "By what a model is trained on", "AUC on the test span; bars are one standard error over seeds. Random "
-      "rows are as many as the memory has slots, with their learning rate and epochs selected on held-back examples.",
+      "rows are as many as the memory has slots, with their learning rate and epochs selected on held-back examples. "
+      f"{result.passes_text()}",
       point_charts.dot_plot(marks), data("auc_by_training", ("member", "trained_on", "auc", "auc_se"), rows),
       tuple((kind, KIND_NAMES[kind]) for kind in kinds), axis="AUC")
 

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import dataclasses
 import json
 import os
 import subprocess
@@ -179,6 +180,19 @@ def test_a_training_does_not_read_the_rows_of_the_one_before(log_shards):
   assert not sum(len(rows.numpy()) for rows in moving)
 
 
+def test_passes_over_the_log_are_what_keras_does(log_shards):
+  learner = Learner("fm", SPEC, RECIPE)
+  dataset = log_dataset(log_shards, SPEC, 64)
+  trainings.train_on_log(learner, dataset, seed=1, learning_rate=0.01, epochs=3)
+  model = build_model("fm", SPEC, seed=1)
+  model.compile(tf.keras.optimizers.Adam(0.01), tf.keras.losses.BinaryCrossentropy(from_logits=True))
+  for _ in range(3):
+    for ids, labels, _ in dataset:
+      model.train_on_batch({"ids": ids}, labels)
+  ids = _examples(4)[0]
+  np.testing.assert_allclose(learner.logits(ids), model({"ids": ids}).numpy(), atol=1e-5)
+
+
 def test_training_again_gives_the_same_and_traces_nothing(memory, log_shards):
   learner = Learner("dcn_v2", SPEC, RECIPE)
   ids = _examples(4)[0]
@@ -279,7 +293,7 @@ def test_random_rows_depend_on_the_examples_and_not_on_their_order(tmp_path):
 @pytest.fixture(scope="module")
 def result(log_shards, memory, tmp_path_factory) -> FidelityResult:
   settings = fidelity.PanelSettings(members=("lr", "dnn"), seeds=(0, 1), learning_rates=(1e-3, 3e-2), row_epochs=(4,),
-                                    log_batch_size=32)
+                                    log_epochs=(1,), log_batch_size=32)
   ids, labels, _ = _examples(4)
   means = np.bincount(ids[:, 1], labels, 16) / np.maximum(np.bincount(ids[:, 1], minlength=16), 1)
   reports: list[tuple[str, int, int | None]] = []
@@ -319,6 +333,24 @@ def test_the_verdicts_figures_are_those_of_the_trainings(result):
   assert verdict["outcome"] != "choose" and verdict["test_rows"] == ROWS
   assert verdict["test_clicks"] == result.num_test_clicks and verdict["text"] in result.table()
   assert f"Judged on 600 test rows, {result.num_test_clicks} of them clicks" in result.table()
+
+
+def test_the_log_chooses_its_passes_on_held_back_rows(log_shards, memory, tmp_path):
+  """At a rate at which one pass of 38 steps learns next to nothing, more passes are the better reference."""
+  settings = fidelity.PanelSettings(members=("lr",), seeds=(0,), learning_rates=(1e-3,), row_epochs=(2,),
+                                    log_epochs=(1, 2, 8), log_batch_size=32, selection="log_loss")
+  test_shards = _write(str(tmp_path), 5)
+  chosen = fidelity.evaluate_panel(log_shards, memory, test_shards, settings)
+  once = fidelity.evaluate_panel(log_shards, memory, test_shards, dataclasses.replace(settings, log_epochs=(1,)))
+  training = chosen.members[0].trainings["log"]
+  assert training.epochs == 8 and training.examples == 8 * 2 * ROWS
+  assert training.log_loss.mean < once.members[0].trainings["log"].log_loss.mean - 0.05
+  assert training.flops == pytest.approx(8 * once.members[0].trainings["log"].flops)
+  assert chosen.cost.examples["log"] == 8 * 2 * ROWS and once.cost.examples["log"] == 2 * ROWS
+  assert "Passes over the log, the best of 1, 2, 8 on held-back rows: lr 8." in chosen.table()
+  assert "On the log each model is trained in one pass: no more were tried." in once.table()
+  read = FidelityResult.from_json(chosen.to_json())
+  assert read.passes_text() == chosen.passes_text()
 
 
 def test_a_log_of_noise_has_no_recovery_and_says_so_in_words(memory, tmp_path):
@@ -431,7 +463,8 @@ def test_operations_are_counted():
 
 
 @pytest.mark.parametrize("changes", [{"members": ()}, {"seeds": (1, 1)}, {"learning_rates": (0.0,)},
-                                     {"row_epochs": (0,)}, {"selection": "test"}, {"holdback_fraction": 1.0},
+                                     {"row_epochs": (0,)}, {"log_epochs": (0, 1)}, {"log_epochs": (10_001,)},
+                                     {"selection": "test"}, {"holdback_fraction": 1.0},
                                      {"log_batch_size": 0}])
 def test_settings_that_cannot_be_used_are_refused(changes):
   with pytest.raises(errors.ConfigError, match=next(iter(changes))):

@@ -9,6 +9,7 @@ from diet_tf.fidelity.trainings import (
   RATE_STEP,
   Choice,
   choose,
+  noted,
   row_batches,
   scores_until_divergence,
   train_and_predict,
@@ -89,3 +90,25 @@ def test_scores_of_seeds_by_hand():
   assert scores.selection_score("auc", labels, logits[0]) == 0.5
   zero = scores.selection_score("log_loss", labels, np.zeros(3))
   assert zero == pytest.approx(-np.log(2))
+
+
+@pytest.mark.parametrize(("scores", "tolerance", "expected"), [
+    ([0.6, 0.7, 0.8], 0.05, {1: 0.6, 2: 0.7, 4: 0.8}), ([0.6, 0.5, 0.9], 0.05, {1: 0.6, 2: 0.5}),
+    ([0.6, 0.5, 0.9], np.inf, {1: 0.6, 2: 0.5, 4: 0.9}), ([0.6, 0.57, 0.9], 0.05, {1: 0.6, 2: 0.57, 4: 0.9})])
+def test_a_training_is_scored_after_its_passes_and_ends_where_more_are_worse(scores, tolerance, expected):
+  """Of five passes the first, the second and the fourth are scored."""
+  found, left = {}, iter(scores)
+  after_epoch = noted([1, 2, 4], 0.01, lambda: next(left), found.__setitem__, tolerance=tolerance)
+  passes = []
+  for epoch in range(1, 6):
+    passes.append(epoch)
+    if after_epoch(epoch):
+      break
+  assert found == {Choice(0.01, epoch): score for epoch, score in expected.items()}
+  assert len(passes) == (2 if len(expected) == 2 else 5)
+
+
+def test_noise_of_an_auc_is_that_of_its_rarer_class():
+  assert scores.noise_bound(np.array([1] * 4 + [0] * 96)) == 0.25
+  assert scores.noise_bound(np.array([1] * 75 + [0] * 25)) == 0.1
+  assert scores.noise_bound(np.zeros(9)) == 0.5
