@@ -3,31 +3,27 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
-import math
+import re
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
 from diet_tf.cli.help import ExamplesHelp
 from diet_tf.cli.terminal import without_native_chatter
-from diet_tf.errors import ConfigError
+from diet_tf.errors import ConfigError, DietError
 from diet_tf.io import files
-from diet_tf.log.settings import FORMATS, TIME_UNITS
+from diet_tf.log.settings import FORMATS
 from diet_tf.printable import printable
 
 if TYPE_CHECKING:
-  from pipelines.init.column_guesses import TimeGuess
-  from pipelines.init.config_text import ConfigDraft, SpanLayout
-  from pipelines.init.log_sample import LogFiles, LogSample
+  from pipelines.init.draft import ConfigDraft
+  from pipelines.init.log_sample import LogSample
 
-# A memory of fewer slots than this is a handful of training steps.
-_LEAST_SLOTS = 256
-_USUAL_FRACTION = 0.01
-_MOST_FRACTION = 0.5
-# Lengths that a span may have, in seconds: of these the longest is taken that gives at least so many spans.
-_SPAN_LENGTHS = ((604_800, "week"), (86_400, "day"), (3_600, "hour"))
-_ENOUGH_SPANS = 5
+# What stands for a key of the config on this command's line.
+_FLAGS = {key: f"--{key.replace('_', '-')}" for key in (
+    "format", "delimiter", "encoding", "columns", "missing_values", "thousands", "label", "time")} | {"pattern": "LOG"}
 _EXAMPLES = """examples:
   diet init diet_runs/demo/log --output shop.yaml
   diet init 'logs/day=*/part-*.parquet' --output shop.yaml --label is_click
@@ -51,7 +47,14 @@ def init_parser() -> argparse.ArgumentParser:
   parser.add_argument("--time", metavar="COLUMN", help="what orders the rows (default: a column of times since 1970)")
   parser.add_argument("--format", choices=FORMATS, help="format of the files (default: by the suffix)")
   parser.add_argument("--delimiter", metavar="CHARACTER",
-                      help="what parts the values of CSV files (default: by the header)")
+                      help="what parts the values of CSV files, or its name: comma, tab, semicolon, pipe (default: by "
+                      "the first lines)")
+  parser.add_argument("--columns", metavar="NAMES", help="names of all columns of CSV files without a header, with "
+                      "commas between them")
+  parser.add_argument("--encoding", help="encoding of the texts, such as latin-1 or utf-16 (default: by their bytes)")
+  parser.add_argument("--missing-values", metavar="TEXTS", help="texts that stand for a missing value, with commas "
+                      "between them (default: NA, N/A, null, \\N, nan and the like)")
+  parser.add_argument("--thousands", metavar="CHARACTER", help="what parts thousands in numbers")
   parser.add_argument("--rows", type=int, default=100_000, metavar="N",
                       help="rows of the sample (default: %(default)s)")
   parser.add_argument("--json", action="store_true", help="print what was guessed as JSON")
@@ -72,10 +75,12 @@ def _init(options: argparse.Namespace) -> int:
     raise ConfigError("--rows", rule="it is at least 1.", received=str(options.rows), remedy="use 100000.")
   print("Reading a sample of the log.", file=sys.stderr, flush=True)
   from pipelines.init.config_text import config_text
+  from pipelines.init.draft import make_draft
 
-  draft = make_draft(options)
-  text = config_text(draft, options.output)
-  _require_sound(text, options.output)
+  with _flags_named():
+    draft, sample = make_draft(options)
+    text = config_text(draft, options.output)
+    _require_accepted(text, options.output, draft, sample)
   with files.writing(options.output):
     files.make_folders(files.parent(options.output))
     files.write_atomically(options.output, text.encode())
@@ -86,97 +91,48 @@ def _init(options: argparse.Namespace) -> int:
   return 0
 
 
-def make_draft(options: argparse.Namespace) -> ConfigDraft:
-  """What a config for the log says, as far as a sample tells.
-
-  Args:
-    options: the arguments of the command, as `init_parser` reads them.
-
-  Raises:
-    ConfigError, DataError: the log cannot be read, or nothing in it looks like a label.
-  """
-  from pipelines.init import column_guesses, log_sample
-  from pipelines.init.config_text import ConfigDraft
-
-  log_files = log_sample.find_files(options.log, declared_format=options.format, delimiter=options.delimiter)
-  sample = log_sample.read_sample(log_files, options.rows)
-  unusable = {**dict.fromkeys(sample.undecodable, "holds bytes that are no UTF-8."),
-              **dict.fromkeys(sample.nested, "holds lists or objects; a field has one value a row.")}
-  if log_files.has_spans:
-    unusable.update(dict.fromkeys(sample.columns_that_name_files(), "has one value in each span: it names the span, "
-                                  "and the next one has a value that no model has seen."))
-  plain = {name: values for name, values in sample.texts.items() if name not in unusable}
-  label = column_guesses.guess_label(plain, options.label)
-  time = column_guesses.guess_time(plain, label.column, options.time)
-  labels = column_guesses.label_values(plain[label.column], label)
-  not_fields = [label.column, *([time.column] if time else [])]
-  fields = column_guesses.guess_fields(sample.texts, labels, not_fields=not_fields, unusable=unusable)
-  if not any(field.kept for field in fields):
-    raise ConfigError("fields", rule="at least one column can be an input of models.",
-                      received="; ".join(f"{field.column}: {field.reason}" for field in fields) or "no other column.",
-                      remedy="check the log, and --label.")
-  fraction, why = _budget(log_files, sample)
-  return ConfigDraft(
-      name=options.name or files.join(options.output).rpartition("/")[2].rpartition(".")[0] or "log",
-      pattern=log_files.pattern, declared_format=log_files.declared_format, delimiter=log_files.delimiter,
-      spans=_spans(log_files, time), label=label, time=time, fields=tuple(fields), budget_fraction=fraction,
-      budget_reason=why, sampled=f"{sample.num_rows:,} rows of {len(sample.paths)} of {len(log_files.paths)} files")
+@contextlib.contextmanager
+def _flags_named() -> Iterator[None]:
+  """Says flags of this command where an error speaks of keys of a config, which is not written yet."""
+  try:
+    yield
+  except DietError as error:
+    subject, remedy = (_with_flags(text) for text in (error.subject, error.remedy))
+    if (subject, remedy) == (error.subject, error.remedy):
+      raise
+    raise type(error)(subject, rule=error.rule, received=error.received, remedy=remedy) from error
 
 
-def _spans(log_files: LogFiles, time: TimeGuess | None) -> SpanLayout:
-  from pipelines.init.config_text import SpanLayout
-  from pipelines.init.log_sample import time_range
-  from tfx_components.log_gen import available_spans
-
-  if log_files.has_spans:
-    numbers = available_spans(log_files.settings())
-    named = f"{numbers[0]} to {numbers[-1]}" if len(numbers) > 1 else str(numbers[0]) if numbers else "none"
-    return SpanLayout(f"{len(numbers)} of them ({named}), by the number in the paths that {{SPAN}} stands for.",
-                      has_one_span=len(numbers) < 2)
-  if time is None:
-    raise ConfigError("spans", rule="spans come from a number in the paths, or from a column of times since 1970.",
-                      received=f"{log_files.pattern}, and no such column.",
-                      remedy="split the log into files such as span-0.csv, span-1.csv (a day each, say), or add a "
-                      "column with the time in seconds.")
-  found = time_range(log_files, time.column)
-  per_second = TIME_UNITS[time.unit]
-  least, greatest = (found[0] / per_second, found[1] / per_second) if found else (0.0, 0.0)
-  seconds, word = next(((length, name) for length, name in _SPAN_LENGTHS
-                        if (greatest - least) / length >= _ENOUGH_SPANS), _SPAN_LENGTHS[-1])
-  # Weeks begin where the log does; days and hours where the clock's do.
-  origin = math.floor(least / 86_400) * 86_400
-  count = math.floor((greatest - origin) / seconds) - math.floor((least - origin) / seconds) + 1
-  return SpanLayout(f"{count} of them, each a {word}, by the time in {time.column}, since the paths do not tell them "
-                    "apart. Span 0 begins at midnight UTC before the first row.", column=time.column, seconds=seconds,
-                    unit=time.unit, origin=origin, has_one_span=count < 2)
+def _with_flags(text: str) -> str:
+  text = re.sub(r"\b(?:set|mend|correct) ((?:log|features)\.)", r"pass \1", text)
+  text = text.replace("mend it in the log section of the config.", "correct it.")
+  return re.sub(r"\b(?:log|features)\.(\w+)", lambda found: _FLAGS.get(found[1], found[0]), text)
 
 
-def _budget(log_files: LogFiles, sample: LogSample) -> tuple[float, str]:
-  """Slots per example, and why: one in a hundred, or more where the log is small."""
-  rows = sample.rows_per_file
-  if rows is None or rows * _USUAL_FRACTION >= _LEAST_SLOTS:
-    return _USUAL_FRACTION, "One slot per hundred examples."
-  fraction = min(_MOST_FRACTION, math.ceil(100 * _LEAST_SLOTS / rows) / 100)
-  return fraction, (f"Files have about {rows:,.0f} rows: one slot per hundred would be too few to train on. This gives "
-                    f"at least {_LEAST_SLOTS} slots, or half as many as rows.")
-
-
-def _require_sound(text: str, path: str) -> None:
-  """Reads the config back as `diet run` will."""
+def _require_accepted(text: str, path: str, draft: ConfigDraft, sample: LogSample) -> None:
+  """Reads the config back as `diet run` will, and checks it on the sample as that does."""
   from diet_tf.config.config import build_config
   from diet_tf.config.yaml_file import parse_config
+  from pipelines.init.acceptance import require_acceptance
 
-  build_config(*parse_config(text, path))
+  require_acceptance(build_config(*parse_config(text, path)), sample, draft.spans.sizes)
 
 
 def _described(draft: ConfigDraft, path: str) -> dict[str, object]:
   return {
-      "config": path, "pattern": draft.pattern, "spans": draft.spans.reason, "label": draft.label.column,
+      "config": path, "pattern": draft.spans.pattern, "spans": draft.spans.reason, "label": draft.label.column,
       "positive_from": draft.label.positive_from, "time": None if draft.time is None else draft.time.column,
-      "budget_fraction": draft.budget_fraction, "sampled": draft.sampled,
+      "budget_fraction": draft.budget_fraction, "sampled": draft.sampled, "checks": _checks(draft),
       "fields": [{"column": field.column, "kept": field.kept, "reason": field.reason, "auc": field.auc,
                   "hash": None if field.boundaries else field.hash_ids, "vocabulary": field.vocabulary_ids,
                   "boundaries": list(field.boundaries)} for field in draft.fields]}
+
+
+def _checks(draft: ConfigDraft) -> list[str]:
+  """What the user is to look at: all that has the word CHECK in the config."""
+  told = [("label", draft.label.reason), *([("time", draft.time.reason)] if draft.time else []),
+          *((field.column, field.reason) for field in draft.fields)]
+  return [*draft.checks, *(f"{name}: {reason}" for name, reason in told if "CHECK" in reason)]
 
 
 def _summary(draft: ConfigDraft, path: str) -> str:
@@ -185,4 +141,5 @@ def _summary(draft: ConfigDraft, path: str) -> str:
            f"  spans   {draft.spans.reason}", f"  fields  {len(draft.kept)} of {len(draft.fields)} columns"]
   lines += [f"  left out {field.column}: {field.reason}" for field in draft.left_out]
   lines += [f"  check    {field.column}: {field.reason}" for field in draft.kept if "CHECK" in field.reason]
+  lines += [f"  check    {check}" for check in draft.checks]
   return "\n".join([*lines, "Read it through, then:", f"  diet run --config {path}"])

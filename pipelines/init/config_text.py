@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import json
 import re
 import textwrap
@@ -10,75 +9,14 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 from diet_tf.printable import printable, printable_json
-from pipelines.init.column_guesses import FieldGuess, LabelGuess, TimeGuess
+from pipelines.init.draft import TEST_SPANS, ConfigDraft
+from pipelines.init.field_guess import FieldGuess
 
 _PLAIN = re.compile(r"[A-Za-z_][A-Za-z0-9_.-]*")
 _RESERVED_WORDS = ("null", "true", "false", "inf", "nan")
 # Keys that an example has beside its fields.
 _EXAMPLE_KEYS = ("label", "example_id", "time")
 _WIDTH = 118
-
-
-@dataclasses.dataclass(frozen=True)
-class SpanLayout:
-  """How the log's spans are told apart.
-
-  Attributes:
-    reason: a sentence that says how many spans there are, and what tells them apart.
-    column: name of the time column that assigns rows to spans; None where `{SPAN}` stands in the pattern.
-    seconds: length of a span in seconds; None where `{SPAN}` stands in the pattern.
-    unit: unit of the time column, a key of `TIME_UNITS` of the log's settings.
-    origin: start of span 0, in seconds since 1970.
-    has_one_span: whether there is at most one span, so that nothing is left to test on.
-  """
-
-  reason: str
-  column: str | None = None
-  seconds: int | None = None
-  unit: str = "s"
-  origin: int = 0
-  has_one_span: bool = False
-
-
-@dataclasses.dataclass(frozen=True)
-class ConfigDraft:
-  """Everything that a first config says.
-
-  Attributes:
-    name: name of the run.
-    pattern: pattern of the log's files.
-    declared_format: format of the files where their suffix does not say it; None elsewhere.
-    delimiter: character between the values of a CSV line.
-    spans: how the spans are told apart.
-    label: the column that is predicted.
-    time: the column that orders the rows; None without one.
-    fields: the fields of all other columns, those that are left out among them.
-    budget_fraction: slots per example, in (0, 1].
-    budget_reason: a sentence that says why the fraction is this one.
-    sampled: what the guesses rest on, in words: how many rows of how many files.
-  """
-
-  name: str
-  pattern: str
-  declared_format: str | None
-  delimiter: str
-  spans: SpanLayout
-  label: LabelGuess
-  time: TimeGuess | None
-  fields: tuple[FieldGuess, ...]
-  budget_fraction: float
-  budget_reason: str
-  sampled: str
-
-  @property
-  def kept(self) -> list[FieldGuess]:
-    """The fields that are used."""
-    return [field for field in self.fields if field.kept]
-
-  @property
-  def left_out(self) -> list[FieldGuess]:
-    """The columns that are not."""
-    return [field for field in self.fields if not field.kept]
 
 
 def config_text(draft: ConfigDraft, path: str) -> str:
@@ -97,27 +35,24 @@ def config_text(draft: ConfigDraft, path: str) -> str:
 
 
 def _log_section(draft: ConfigDraft) -> Iterator[str]:
+  for check in draft.checks:
+    yield from _comment(check)
   yield from _comment(f"Spans: {draft.spans.reason}")
   yield "log:"
-  yield f"  pattern: {_yaml_text(draft.pattern)}"
-  if draft.declared_format:
-    yield f"  format: {draft.declared_format}"
-  if draft.delimiter != ",":
-    yield f"  delimiter: {json.dumps(draft.delimiter)}"
+  yield f"  pattern: {_yaml_text(draft.spans.pattern)}"
+  for key, value in draft.reading.items():
+    if key in draft.notes:
+      yield from _comment(draft.notes[key], 2)
+    yield f"  {key}: {_yaml_value(list(value) if isinstance(value, tuple) else value)}"
   if draft.spans.column is not None:
     yield f"  span_column: {_yaml_text(draft.spans.column)}"
     yield f"  span_seconds: {draft.spans.seconds}"
     yield f"  span_origin: {draft.spans.origin}"
-    if draft.spans.unit != "s":
+    if draft.spans.unit not in (None, "s"):
       yield f"  span_time_unit: {draft.spans.unit}"
   yield ""
-  if draft.spans.has_one_span:
-    yield from _comment("There is one span yet, which is distilled: nothing is left to test on. With the next one, set "
-                        "this to 1.")
-    yield "test_spans: 0"
-  else:
-    yield from _comment("The newest span is not distilled: the figures at the end are taken on it.")
-    yield "test_spans: 1"
+  yield from _comment("The newest span is not distilled: the figures at the end are taken on it.")
+  yield f"test_spans: {TEST_SPANS}"
 
 
 def _features_section(draft: ConfigDraft) -> Iterator[str]:
@@ -131,8 +66,7 @@ def _features_section(draft: ConfigDraft) -> Iterator[str]:
     yield from _comment(f"{draft.time.column}: {draft.time.reason} It orders the rows of a span, and is no field.", 2)
     yield f"  time: {_yaml_text(draft.time.column)}"
   else:
-    yield from _comment("No column of numbers looks like a time. With one, name it here: it orders the rows of a span.",
-                        2)
+    yield from _comment("No column looks like a time. With one, name it here: it orders the rows of a span.", 2)
     yield "  # time: COLUMN"
   yield "  fields:"
   names = _FieldNames()

@@ -1,57 +1,47 @@
-"""A sample of a raw log: which files it has, where a span's number stands in their paths, and some of their rows."""
+"""A sample of a raw log: rows from all over its files, in runs of neighbours, and about how many rows there are.
+
+What is read is bounded by the rows asked for, whatever the log's size: at most `MAX_FILES` files, a few places in each.
+"""
 
 from __future__ import annotations
 
 import dataclasses
-import re
-from collections.abc import Mapping, Sequence
+import functools
+import math
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
 
 import numpy as np
 
-from diet_tf.errors import ConfigError, DataError
-from diet_tf.io import files, path_patterns
-from diet_tf.io.path_patterns import escaped
-from diet_tf.log import encoding, span_patterns
-from diet_tf.log.settings import LogSettings
-from diet_tf.log.span_patterns import SPAN_MARK
-from tfx_components.log_gen import columns, file_kinds, pieces, plan, sources
+from diet_tf.errors import DataError
+from diet_tf.io import files
+from diet_tf.log import encoding
+from pipelines.init.log_files import LogFiles
+from tfx_components.log_gen import columns, plan, sources, text_encodings
 
-DELIMITERS = (",", "\t", ";", "|")
-# How many files are sampled: of the first, the middle and the last span.
-_MAX_FILES = 3
-_DIGITS = re.compile(r"\d+")
-_DATE = re.compile(r"\d{4}-\d{2}(-\d{2})?(?!\d)")
-# Words before a number that say that it counts spans.
-_SPAN_WORDS = re.compile(r"(span|day|date|dt|ds|hour|week|month|period)[^a-zA-Z0-9]*$", re.IGNORECASE)
+# Of more files than this, so many are sampled, evenly over the log, the first and the last among them.
+MAX_FILES = 100
+_RUNS = 200
+_MAX_RUNS_OF_FILE = 10
+# Of compressed files no more than this is decompressed, all together.
+_MAX_DECOMPRESSED_BYTES = 256 << 20
+# Of a log of more files than this, the size of so many stands for all.
+_MAX_FILES_WEIGHED = 2000
+_PEEKED_BYTES = 1 << 16
+_TEXT_RATIO = 5
 
 
 @dataclasses.dataclass(frozen=True)
-class LogFiles:
-  """The files of a log.
+class Run:
+  """Neighbouring rows of a file.
 
   Attributes:
-    paths: paths or URIs of the files, sorted.
-    pattern: a pattern that matches all of them, with `{SPAN}` where their paths tell spans apart.
-    format: format of the files, one of `FORMATS` of the log's settings.
-    declared_format: the format where the suffix does not say it; None elsewhere.
-    delimiter: character between the values of a CSV line.
+    file: place of the file in the sample's `paths`.
+    block: the rows, as readers of logs hand them on.
   """
 
-  paths: tuple[str, ...]
-  pattern: str
-  format: str
-  declared_format: str | None
-  delimiter: str
-
-  @property
-  def has_spans(self) -> bool:
-    """Whether the paths tell spans apart."""
-    return SPAN_MARK in self.pattern
-
-  def settings(self) -> LogSettings:
-    """Settings for readers of the files, to whom it does not matter which spans these are of."""
-    return LogSettings(self.pattern if self.has_spans else SPAN_MARK, format=self.declared_format,
-                       delimiter=self.delimiter)
+  file: int
+  block: sources.Block
 
 
 @dataclasses.dataclass(frozen=True)
@@ -59,139 +49,93 @@ class LogSample:
   """Some rows of a log, in order.
 
   Attributes:
-    texts: per column's name, `[num_rows]` object array of the rows' canonical texts; a missing value is an empty text.
-    nested: names of the columns that hold lists or objects.
-    undecodable: names of the columns that hold bytes that are no UTF-8.
     paths: paths of the files that the rows come from.
-    file_numbers: `[num_rows]` integers, per row the place of its file in `paths`.
-    rows_per_file: about how many rows a file of the log has; None where it is not known.
+    runs: the rows.
+    rows_of_path: about how many rows each file of the log has.
+    whole: whether the sample is the log.
   """
 
-  texts: Mapping[str, np.ndarray]
-  nested: frozenset[str]
-  undecodable: frozenset[str]
   paths: tuple[str, ...]
-  file_numbers: np.ndarray
-  rows_per_file: float | None
+  runs: tuple[Run, ...]
+  rows_of_path: Mapping[str, float]
+  whole: bool
+
+  @functools.cached_property
+  def texts(self) -> Mapping[str, np.ndarray]:
+    """Per column's name, `[num_rows]` object array of canonical texts; a missing value is an empty text."""
+    names = list(dict.fromkeys(name for run in self.runs for name in run.block.columns))
+    return {name: np.concatenate([run.block.columns[name].row_texts() if name in run.block.columns
+                                  else _missing_values(len(run.block)) for run in self.runs]) for name in names}
+
+  @functools.cached_property
+  def file_numbers(self) -> np.ndarray:
+    """`[num_rows]` integers, per row the place of its file in `paths`."""
+    return np.repeat([run.file for run in self.runs], [len(run.block) for run in self.runs])
+
+  @functools.cached_property
+  def run_numbers(self) -> np.ndarray:
+    """`[num_rows]` integers, per row the place of its run in `runs`."""
+    return np.repeat(np.arange(len(self.runs)), [len(run.block) for run in self.runs])
 
   @property
   def num_rows(self) -> int:
     """How many rows the sample has."""
-    return len(self.file_numbers)
+    return sum(len(run.block) for run in self.runs)
+
+  @property
+  def num_log_rows(self) -> float:
+    """About how many rows the log has."""
+    return sum(self.rows_of_path.values())
+
+  @functools.cached_property
+  def flaws(self) -> Mapping[str, int]:
+    """The flaw of the columns that have values with one, by name: `NESTED`, `UNDECODABLE`, ..."""
+    found: dict[str, int] = {}
+    for run in self.runs:
+      for name, column in run.block.columns.items():
+        flawed = column.flaws[np.unique(column.codes)]
+        if flawed.any():
+          found.setdefault(name, int(flawed[flawed != columns.SOUND][0]))
+    return found
+
+  @functools.cached_property
+  def unread(self) -> frozenset[str]:
+    """Names of the columns that are there and cannot be read, or are several of one name."""
+    return frozenset(name for run in self.runs for name in run.block.names if name not in self.texts)
+
+  def columns_of_some_files(self) -> dict[str, int]:
+    """The columns that some of the sampled files lack, each with the number of files that have it."""
+    in_files: dict[str, set[int]] = {name: set() for name in self.texts}
+    for run in self.runs:
+      for name in run.block.columns:
+        in_files[name].add(run.file)
+    num_files = len({run.file for run in self.runs if len(run.block)})
+    return {name: len(found) for name, found in in_files.items() if len(found) < num_files}
 
   def columns_that_name_files(self) -> list[str]:
     """Names of the columns whose value is the same throughout a file, and another in every other of several files."""
-    if len(self.paths) < 2:
+    numbers = np.unique(self.file_numbers)
+    if len(numbers) < 2:
       return []
-    firsts = np.unique(self.file_numbers, return_index=True)[1]
+    firsts = np.searchsorted(self.file_numbers, numbers)
+    places = np.searchsorted(numbers, self.file_numbers)
     return [name for name, values in self.texts.items()
-            if (values == values[firsts][np.searchsorted(firsts, np.arange(len(values)), side="right") - 1]).all()
-            and len(set(values[firsts])) == len(firsts) > 1]
+            if (values == values[firsts][places]).all() and len(set(values[firsts])) == len(firsts)]
 
-
-def find_files(log: Sequence[str], *, declared_format: str | None = None, delimiter: str | None = None) -> LogFiles:
-  """The files that paths, globs, folders or a pattern with `{SPAN}` name.
-
-  Args:
-    log: paths, globs, folders or a pattern as the user gave them; a shell may have expanded a glob.
-    declared_format: format of the files; None, the default, goes by the suffix.
-    delimiter: character between the values of a CSV line; None, the default, goes by the header.
-
-  Raises:
-    DataError: there are none, or nothing says their format.
-  """
-  paths = sorted({path for entry in log for path in _matching_paths(entry)})
-  if not paths:
-    raise DataError(" ".join(log), rule="it names at least one file.", received="none.",
-                    remedy="check the path; put a glob in quotes.")
-  marked = [entry for entry in log if SPAN_MARK in entry]
-  pattern = marked[0] if marked else guess_pattern(paths)
-  file_format = sources.format_of(paths[0], declared_format)
-  if file_format == "csv" and delimiter is None:
-    delimiter = guess_delimiter(paths[0])
-  return LogFiles(tuple(paths), pattern, file_format, declared_format, delimiter or ",")
-
-
-def guess_delimiter(path: str) -> str:
-  """The delimiter that parts the header of a CSV file into the most columns; of equals, the first in `DELIMITERS`."""
-
-  def num_columns(delimiter: str) -> int:
-    try:
-      return len(sources.csv_header(path, delimiter)[0])
-    except DataError:
-      return 0  # Quotes that end where this one expects a value to go on, for one.
-
-  return max(DELIMITERS, key=num_columns)
-
-
-def _matching_paths(entry: str) -> list[str]:
-  if files.is_folder(entry):
-    names = [name for name in files.files_below(entry)
-             if not any(part.startswith((".", "_")) for part in name.split("/"))]
-    return [files.join(entry, name) for name in file_kinds.with_known_suffix(names)]
-  # A shell hands on the names of files, in which nothing is a pattern.
-  found = [entry] if files.exists(entry) else span_patterns.all_paths(entry)
-  return [path for match in found for path in file_kinds.data_files(match)]
-
-
-def guess_pattern(paths: Sequence[str]) -> str:
-  """A pattern that matches the paths: `{SPAN}` in the place of the number that tells spans apart, if there is one.
-
-  Other numbers that vary become `*`. A date with dashes is no number, and gives no `{SPAN}`.
-
-  Args:
-    paths: paths of a log's files; a single one is taken for one of those beside it that differ in its last number.
-
-  Raises:
-    ConfigError: the paths have nothing in common.
-  """
-  skeletons = {_DIGITS.sub("0", path) for path in paths}
-  if len(skeletons) > 1:
-    raise ConfigError("log", rule="the files of a log differ in numbers alone, as in day=20220408/part-0.csv.",
-                      received=", ".join(sorted(skeletons)[:3]), remedy="name the files of one kind, as a glob.")
-  if len(paths) == 1:
-    return _pattern_of_one(paths[0])
-  numbers = [_DIGITS.findall(path) for path in paths]
-  varying = [place for place in range(len(numbers[0])) if len({row[place] for row in numbers}) > 1]
-  if any(_DATE.search(path) for path in paths):
-    return _with_marks(paths[0], dict.fromkeys(varying, "*"))
-  span = _span_place(paths[0], varying)
-  return _with_marks(paths[0], {place: SPAN_MARK if place == span else "*" for place in varying})
-
-
-def _pattern_of_one(path: str) -> str:
-  name_start = len(path) - len(path.rpartition("/")[2])
-  found = [match for match in _DIGITS.finditer(path) if match.start() >= name_start]
-  if not found or _DATE.search(path):
-    return escaped(path)
-  before, after = escaped(path[:found[-1].start()]), escaped(path[found[-1].end():])
-  beside = path_patterns.glob(f"{before}*{after}")
-  is_one_of_many = sum(_DIGITS.sub("0", other) == _DIGITS.sub("0", path) for other in beside) > 1
-  return before + SPAN_MARK + after if is_one_of_many else escaped(path)
-
-
-def _span_place(path: str, varying: Sequence[int]) -> int:
-  """Which of the varying numbers counts spans: one that a word says, or one as long as a date, or the first."""
-  matches = list(_DIGITS.finditer(path))
-  told = [place for place in varying if _SPAN_WORDS.search(path[:matches[place].start()])]
-  dated = [place for place in varying if len(matches[place].group()) in (8, 10)]
-  return (told or dated or list(varying))[0]
-
-
-def _with_marks(path: str, marks: Mapping[int, str]) -> str:
-  texts, numbers = _DIGITS.split(path), _DIGITS.findall(path)
-  filled = [marks.get(place, number) for place, number in enumerate(numbers)]
-  return "".join(escaped(text) + number for text, number in zip(texts, [*filled, ""]))
-
-
-def sampled_paths(log_files: LogFiles) -> list[str]:
-  """The files that a sample is taken from: evenly over the log, the first and the last among them."""
-  places = np.unique(np.linspace(0, len(log_files.paths) - 1, _MAX_FILES).round().astype(int))
-  return [log_files.paths[place] for place in places]
+  def counts_up(self, name: str) -> bool:
+    """Whether the values of a column are whole numbers that go up by one from row to row, within each file."""
+    numbers, unreadable = encoding.numbers(self.texts[name])
+    same_run = self.run_numbers[1:] == self.run_numbers[:-1]
+    if unreadable.any() or not np.isfinite(numbers).all() or not same_run.any():
+      return False
+    steps = np.diff(numbers)
+    same_file = self.file_numbers[1:] == self.file_numbers[:-1]
+    # A row that was left out before, by a filter say, leaves a gap.
+    return bool(np.mean(steps[same_run] == 1) >= 0.9 and (steps[same_file] > 0).all())
 
 
 def read_sample(log_files: LogFiles, num_rows: int) -> LogSample:
-  """The first rows of a few files.
+  """Rows from all over a log.
 
   Args:
     log_files: the files of the log.
@@ -200,81 +144,155 @@ def read_sample(log_files: LogFiles, num_rows: int) -> LogSample:
   Raises:
     DataError: the files have no rows, or one is damaged.
   """
-  paths = sampled_paths(log_files)
-  parts: list[dict[str, np.ndarray]] = []
-  nested: set[str] = set()
-  undecodable: set[str] = set()
-  sizes, numbers = [], []
-  for number, path in enumerate(paths):
-    taken, size = _read_file(log_files, path, -(-num_rows // len(paths)), parts, nested, undecodable)
-    sizes += [size] if size is not None and taken else []
-    numbers += [number] * taken
-  total = sum(_num_rows(part) for part in parts)
-  if not total:
-    raise DataError(", ".join(paths), rule="the log has at least one row.", received="none.",
-                    remedy="name files with rows.")
-  names = list(dict.fromkeys(name for part in parts for name in part))
-  texts = {name: np.concatenate([part[name] if name in part else _missing_values(_num_rows(part)) for part in parts])
-           for name in names}
-  return LogSample(texts, frozenset(nested), frozenset(undecodable), tuple(paths),
-                   np.array(numbers), float(np.mean(sizes)) if sizes else None)
+  paths = sampled_paths(log_files.paths)
+  file_rows, file_runs = -(-num_rows // len(paths)), max(1, min(_MAX_RUNS_OF_FILE, _RUNS // len(paths)))
+  readers = [_FileReader(log_files, path, len(paths)) for path in paths]
+  runs = [Run(number, block) for number, reader in enumerate(readers)
+          for block in reader.read(file_rows, file_runs)]
+  if not any(len(run.block) for run in runs):
+    raise DataError(", ".join(paths[:3]), rule="the log has at least one row.",
+                    received="none that can be read." if any(run.block.rejected for run in runs) else "none.",
+                    remedy="name files with rows; --format and --delimiter say how they are read.")
+  weighed = dict(zip(paths, (reader.num_rows for reader in readers)))
+  whole = len(paths) == len(log_files.paths) and all(reader.read_whole for reader in readers)
+  return LogSample(tuple(paths), tuple(run for run in runs if len(run.block) or run.block.rejected),
+                   _rows_of_paths(log_files.paths, weighed), whole)
 
 
-def _read_file(log_files: LogFiles, path: str, num_rows: int, parts: list[dict[str, np.ndarray]], nested: set[str],
-               undecodable: set[str]) -> tuple[int, float | None]:
-  """Adds the first rows of a file to the parts; returns how many, and about how many the file has."""
-  taken = 0
-  for piece in plan.log_pieces(log_files.settings(), [path], None):
+def sampled_paths(paths: Sequence[str]) -> list[str]:
+  """The files that a sample is taken from: all, or of many some evenly over the log, first and last among them."""
+  places = np.unique(np.linspace(0, len(paths) - 1, MAX_FILES).round().astype(int))
+  return [paths[place] for place in places]
+
+
+def _rows_of_paths(paths: Sequence[str], weighed: Mapping[str, float]) -> dict[str, float]:
+  """About how many rows each file has: by those that were looked into, and their sizes."""
+  if len(weighed) == len(paths):
+    return dict(weighed)
+  sizes = {path: files.size_bytes(path) for path in weighed}
+  per_byte = sum(weighed.values()) / max(1, sum(sizes.values()))
+  if len(paths) > _MAX_FILES_WEIGHED:
+    return {path: weighed.get(path, float(np.mean(list(weighed.values())))) for path in paths}
+  return {path: weighed[path] if path in weighed else per_byte * files.size_bytes(path) for path in paths}
+
+
+class _FileReader:
+  """Reads runs of rows of one file.
+
+  Args:
+    log_files: the files of the log, which say how they are read.
+    path: the file.
+    num_files: how many files are sampled.
+
+  Attributes:
+    num_rows: about how many rows the file has, once some were read.
+    read_whole: whether all of its rows were read.
+  """
+
+  def __init__(self, log_files: LogFiles, path: str, num_files: int) -> None:
+    self._log_files, self._path, self._num_files = log_files, path, num_files
+    self.num_rows = 0.0
+    self.read_whole = False
+
+  def read(self, num_rows: int, num_runs: int) -> Iterator[sources.Block]:
+    """Runs of rows, evenly over the file."""
+    pieces = plan.log_pieces(self._log_files.settings(), [self._path], None)
+    if not pieces:
+      self.read_whole = True
+      return iter(())
+    kind = pieces[0].format
+    if kind == "parquet":
+      return self._read_parquet(pieces, num_rows, num_runs)
+    if kind == "tfrecord":
+      return self._read_records(pieces[0], num_rows)
+    return self._read_lines(pieces[0], num_rows, num_runs)
+
+  def _read_lines(self, piece: sources.Piece, num_rows: int, num_runs: int) -> Iterator[sources.Block]:
+    start, size, total = piece.start, *self._num_bytes(piece)
+    row_bytes = self._row_bytes(piece)
+    run_bytes = math.ceil(num_rows / num_runs * row_bytes)
+    # Runs that would touch are one; so is a file that is not cut into pieces.
+    if run_bytes * num_runs >= size - start or piece.newlines_in_values:
+      starts, run_bytes = [start], size - start
+    else:
+      starts = np.linspace(start, size - run_bytes, num_runs).astype(int).tolist()
+    taken = taken_bytes = 0
+    self.read_whole = len(starts) == 1 and size == total
+    for low in starts:
+      part = dataclasses.replace(piece, start=low, stop=min(low + run_bytes, size))
+      for block in sources.read_blocks(part, _once(piece.names)):
+        taken += len(block) + len(block.rejected)
+        yield block
+        if piece.newlines_in_values and taken >= num_rows:
+          self.read_whole = False
+          break
+      taken_bytes += part.stop - part.start
+    self.num_rows = taken * (total - start) / max(1, taken_bytes)
+    if piece.newlines_in_values and not self.read_whole:
+      self.num_rows = max(float(taken), (total - start) / row_bytes)
+
+  def _num_bytes(self, piece: sources.Piece) -> tuple[int, int]:
+    """How many bytes of the lines can be read, and about how many there are."""
+    size = files.size_bytes(self._path)
+    if not piece.is_whole:
+      return size, size
+    limit, read = max(1 << 20, _MAX_DECOMPRESSED_BYTES // self._num_files), 0
+    with text_encodings.open_bytes(self._path, piece.encoding) as stream:
+      while read < limit and (data := stream.read(min(1 << 20, limit - read))):
+        read += len(data)
+      if not data:
+        return read, read
+    # The rest is taken to be as compressible as files of text commonly are.
+    return read, max(read, size * (_TEXT_RATIO if sources.is_compressed(self._path) else 1))
+
+  def _row_bytes(self, piece: sources.Piece) -> float:
+    with text_encodings.open_bytes(self._path, piece.encoding) as stream:
+      data = stream.read(piece.start + _PEEKED_BYTES)[piece.start:]
+    return len(data) / max(1, data.count(b"\n"))
+
+  def _read_parquet(self, pieces: Sequence[sources.Piece], num_rows: int, num_runs: int) -> Iterator[sources.Block]:
+    with sources.open_parquet(self._path) as file:
+      metadata = file.metadata
+      names = file.schema_arrow.names
+    self.num_rows = float(metadata.num_rows)
+    counts = [metadata.row_group(group).num_rows for group in range(metadata.num_row_groups)]
+    self.read_whole = metadata.num_rows <= num_rows
+    num_runs = len(counts) if self.read_whole else min(num_runs, len(counts))
+    groups = np.unique(np.linspace(0, len(counts) - 1, num_runs).round().astype(int)).tolist()
+    for group in groups:
+      part = dataclasses.replace(pieces[0], row_groups=(group,), before=sum(counts[:group]))
+      left = counts[group] if self.read_whole else -(-num_rows // len(groups))
+      yield from _first_rows(sources.read_blocks(part, None if names == _once(names) else _once(names)), left)
+
+  def _read_records(self, piece: sources.Piece, num_rows: int) -> Iterator[sources.Block]:
+    taken = 0
     for block in sources.read_blocks(piece):
-      rows = slice(0, num_rows - taken)
-      parts.append({name: column.row_texts()[rows] for name, column in block.columns.items()})
-      nested.update(_flawed_columns(block, *columns.NESTED))
-      undecodable.update(_flawed_columns(block, columns.UNDECODABLE))
-      taken += min(len(block), num_rows - taken)
       if taken >= num_rows:
-        return taken, _rows_of_file(log_files.format, path, len(block))
-  return taken, float(taken)
+        break
+      taken += len(block)
+      yield block
+    else:
+      self.read_whole = True
+    self.num_rows = float(taken)
 
 
-def _rows_of_file(file_format: str, path: str, block_rows: int) -> float | None:
-  """About how many rows a file has that was not read to its end."""
-  if file_format == "parquet":
-    with sources.open_parquet(path) as file:
-      return float(file.metadata.num_rows)
-  if file_format == "tfrecord" or sources.is_compressed(path):
-    return None
-  return block_rows * max(1.0, files.size_bytes(path) / pieces.BLOCK_BYTES)
+def _once(names: Sequence[str]) -> list[str] | None:
+  """The names that stand once; None for no names."""
+  return [name for name, number in Counter(names).items() if number == 1] or None
 
 
-def _flawed_columns(block: sources.Block, *flaws: int) -> list[str]:
-  return [name for name, column in block.columns.items() if column.has(*flaws).any()]
-
-
-def _num_rows(part: Mapping[str, np.ndarray]) -> int:
-  return len(next(iter(part.values()), ()))
+def _first_rows(blocks: Iterator[sources.Block], num_rows: int) -> Iterator[sources.Block]:
+  for block in blocks:
+    kept = min(num_rows, len(block))
+    yield block if kept == len(block) else dataclasses.replace(
+        block, columns={name: column.take(np.arange(kept)) for name, column in block.columns.items()},
+        records=block.records[:kept])
+    num_rows -= kept
+    if num_rows <= 0:
+      return
 
 
 def _missing_values(num_rows: int) -> np.ndarray:
   array = np.empty(num_rows, object)
   array[:] = encoding.MISSING_TEXT
   return array
-
-
-def time_range(log_files: LogFiles, column: str) -> tuple[float, float] | None:
-  """The least and the greatest time of a whole log, of which this column alone is read.
-
-  Args:
-    log_files: the files of the log.
-    column: name of the time column.
-
-  Returns:
-    Both times in the column's unit; None where no row has one.
-  """
-  least, greatest = np.inf, -np.inf
-  for piece in plan.log_pieces(log_files.settings(), log_files.paths, None):
-    for block in sources.read_blocks(piece, [column]):
-      if column in block.columns:
-        values, _ = encoding.numbers(block.columns[column].row_texts())
-        values = values[np.isfinite(values)]
-        least, greatest = min(least, values.min(initial=np.inf)), max(greatest, values.max(initial=-np.inf))
-  return (float(least), float(greatest)) if least <= greatest else None

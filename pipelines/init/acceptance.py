@@ -1,0 +1,58 @@
+"""Whether `diet run` takes a config on the log that it was made from, by the functions with which it checks itself."""
+
+from __future__ import annotations
+
+from collections import Counter
+
+import numpy as np
+
+from diet_tf.config.config import Config
+from diet_tf.distillation.start import num_slots_within
+from diet_tf.errors import DataError
+from pipelines.init.log_sample import LogSample
+from pipelines.init.span_guess import SpanSizes
+from pipelines.spans import plan_spans
+from tfx_components.log_gen import sources
+from tfx_components.log_gen.generate import check_both_labels
+from tfx_components.log_gen.read_columns import check_columns, read_columns
+from tfx_components.log_gen.rows import RowEncoder, RowPlan
+
+_NUM_NAMED_REASONS = 3
+
+
+def require_acceptance(config: Config, sample: LogSample, sizes: SpanSizes) -> None:
+  """Raises what `diet run` would raise on the log, as far as a sample tells it.
+
+  Args:
+    config: the config that is to be written.
+    sample: rows of the log.
+    sizes: the log's spans and about how many rows each has.
+
+  Raises:
+    DataError: there are too few spans or rows, or more rows break the schema than the config allows.
+  """
+  spans = plan_spans([int(number) for number in sizes.numbers], (), test_spans=config.test_spans).spans
+  first = float(sizes.rows[np.flatnonzero(sizes.numbers == spans[0])[0]])
+  num_slots_within(config.budget, int(first), config.distill.inner.batch_size)
+  needed = read_columns(config.features, config.log, ())
+  check_columns(needed, {name for run in sample.runs for name in run.block.columns}, "the log")
+  plan = RowPlan(spec=config.features, span=spans[0], window=None, joins=(), max_quarantine_rows=0,
+                 read_columns=frozenset(needed), thousands=config.log.thousands)
+  labels, reasons_of_rows = [], Counter[str]()
+  for run in sample.runs:
+    piece = sources.Piece(0, sample.paths[run.file], "", encoding=config.log.encoding)
+    encoder = RowEncoder(plan, 0, piece)
+    labels.append(encoder.encode(run.block)["label"].to_numpy())
+    reasons_of_rows.update(encoder.quarantine.counts)
+  num_rows = sample.num_rows + sum(len(run.block.rejected) for run in sample.runs)
+  broken = reasons_of_rows.total()
+  if broken > config.log.max_quarantine_share * num_rows:
+    reasons = sorted(reasons_of_rows.items(), key=lambda item: (-item[1], item[0]))[:_NUM_NAMED_REASONS]
+    raise DataError("log", rule=f"at most {config.log.max_quarantine_share:.2%} of a span's rows break the schema "
+                    "(log.max_quarantine_share).",
+                    received=f"{broken:,} of {num_rows:,} rows of the sample ({broken / num_rows:.2%}): " +
+                    "; ".join(f"{count} x {reason}" for reason, count in reasons) + ".",
+                    remedy="mend these rows, or name other columns or another way to read the files with --label, "
+                    "--time, --delimiter, --encoding or --columns.")
+  all_labels = np.concatenate(labels)
+  check_both_labels(len(all_labels), int(np.count_nonzero(all_labels)), "the sample", config.features.label.column)

@@ -1,0 +1,143 @@
+"""Everything that a first config says, drawn up from a sample of the log."""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import dataclasses
+from collections.abc import Collection, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from diet_tf.distillation.refinement import DistillSettings
+from diet_tf.errors import ConfigError
+from diet_tf.io import files
+from pipelines.init import field_guess, label_guess, log_times, reading, span_guess, time_guess
+from pipelines.init.field_guess import FieldGuess
+from pipelines.init.label_guess import LabelGuess
+from pipelines.init.log_sample import LogSample
+from pipelines.init.span_guess import SpanChoice, SpanLayout
+from pipelines.init.time_guess import TimeGuess
+from tfx_components.log_gen.value_rules import plain_numbers
+
+# The newest of the spans is kept for the test.
+TEST_SPANS = 1
+_MOST_CHARACTERS_OF_NAME = 60
+
+
+@dataclasses.dataclass(frozen=True)
+class ConfigDraft:
+  """Everything that a first config says.
+
+  Attributes:
+    name: name of the run.
+    reading: keys of the section `log` that say how its files are read, with their values.
+    notes: per key of `reading` why it is set; a key may have none.
+    spans: how the spans are told apart.
+    label: the column that is predicted.
+    time: the column that orders the rows; None without one.
+    fields: the fields of all other columns, those that are left out among them.
+    budget_fraction: slots per example, in (0, 1].
+    budget_reason: a sentence that says why the fraction is this one.
+    sampled: what the guesses rest on, in words: how many rows of how many files.
+    checks: sentences on the log as a whole that the user is to look at, with the word CHECK.
+  """
+
+  name: str
+  reading: Mapping[str, Any]
+  notes: Mapping[str, str]
+  spans: SpanLayout
+  label: LabelGuess
+  time: TimeGuess | None
+  fields: tuple[FieldGuess, ...]
+  budget_fraction: float
+  budget_reason: str
+  sampled: str
+  checks: tuple[str, ...] = ()
+
+  @property
+  def kept(self) -> list[FieldGuess]:
+    """The fields that are used."""
+    return [field for field in self.fields if field.kept]
+
+  @property
+  def left_out(self) -> list[FieldGuess]:
+    """The columns that are not."""
+    return [field for field in self.fields if not field.kept]
+
+
+def make_draft(options: argparse.Namespace) -> tuple[ConfigDraft, LogSample]:
+  """What a config for the log says, as far as a sample tells; and the sample.
+
+  Args:
+    options: the arguments of the command, as `init_parser` reads them.
+
+  Raises:
+    ConfigError, DataError: the log cannot be read, or what a config needs is not in it.
+  """
+  log_files, sample, notes, checks = reading.read_log(options)
+  unusable = reading.unusable_columns(sample)
+  texts = {name: values for name, values in sample.texts.items() if name not in unusable}
+  label = label_guess.guess_label(texts, options.label, nested=reading.nested_columns(sample))
+  labels = label_guess.label_values(texts[label.column], label)
+  times = time_guess.guess_times(sample, texts, label.column, options.time)
+  choice = span_guess.SpanChoice(log_files, sample, labels, DistillSettings().inner.batch_size, TEST_SPANS)
+  time, spans = _time_and_spans(choice, times, options.time)
+  unusable.update({other.column: f"{other.reason} A time names the moment, and one to come has a value that no model "
+                   "has seen." for other in times if other is not time})
+  fields = _fields(sample, labels, unusable, [label.column, *([time.column] if time else [])],
+                   log_files.reading.get("thousands"))
+  if spans.column is None:
+    fields = _without_names_of_spans(fields, sample.columns_that_name_files())
+  fraction, why = span_guess.choose_budget(spans.sizes, choice.batch_size, TEST_SPANS)
+  return ConfigDraft(
+      name=_run_name(options), reading=log_files.reading, notes=notes, spans=spans, label=label, time=time,
+      fields=fields, budget_fraction=fraction, budget_reason=why,
+      sampled=f"{sample.num_rows:,} rows of {len(sample.paths)} of {len(log_files.paths)} files",
+      checks=tuple(checks)), sample
+
+
+def _time_and_spans(choice: SpanChoice, times: Sequence[TimeGuess],
+                    asked: str | None) -> tuple[TimeGuess | None, SpanLayout]:
+  """The time that orders the rows, and the spans; a time that many rows lack is taken where spans need it, or if asked.
+  """
+  time = times[0] if times else None
+  if time is not None and time.has_gaps and asked is None:
+    with contextlib.suppress(ConfigError):
+      return None, choice.choose(None, None)
+  return time, choice.choose(time, log_times.times_of_log(choice.log_files, choice.sample, time))
+
+
+def _fields(sample: LogSample, labels: np.ndarray, unusable: Mapping[str, str], not_fields: list[str],
+            thousands: str | None) -> tuple[FieldGuess, ...]:
+  """The fields of all columns but the label and the time, at least one of which is kept."""
+  known = ~np.isnan(labels)
+  unread = dict.fromkeys(sorted(sample.unread), np.zeros(0, object))
+  fields = tuple(field_guess.left_out(name, unusable[name]) if name in unusable
+                 else field_guess.guess_field(name, plain_numbers(values[known], thousands), labels[known],
+                                              whole=sample.whole)
+                 for name, values in {**sample.texts, **unread}.items() if name not in not_fields)
+  _require_any(fields)
+  return fields
+
+
+def _without_names_of_spans(fields: tuple[FieldGuess, ...], naming: Collection[str]) -> tuple[FieldGuess, ...]:
+  """The fields, of which those are left out that have one value in each span."""
+  reason = "has one value in each span: it names the span, and the next one has a value that no model has seen."
+  fields = tuple(field_guess.left_out(field.column, reason) if field.column in naming else field for field in fields)
+  _require_any(fields)
+  return fields
+
+
+def _require_any(fields: tuple[FieldGuess, ...]) -> None:
+  if not any(field.kept for field in fields):
+    raise ConfigError("fields", rule="at least one column can be an input of models.",
+                      received="; ".join(f"{field.column}: {field.reason}" for field in fields) or "no other column.",
+                      remedy="check the log, and --label.")
+
+
+def _run_name(options: argparse.Namespace) -> str:
+  if options.name:
+    return options.name
+  return (files.join(options.output).rpartition("/")[2].rpartition(".")[0] or "log")[:_MOST_CHARACTERS_OF_NAME]

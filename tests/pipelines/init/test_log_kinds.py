@@ -1,0 +1,382 @@
+"""`diet init` on logs of many kinds: what it writes is taken by the functions with which `diet run` reads the log."""
+
+from __future__ import annotations
+
+import json
+import pathlib
+from typing import Any
+
+import numpy as np
+import pytest
+
+from diet_tf.config.config import Config, load_config
+from diet_tf.errors import ConfigError, DietError
+from pipelines.init.command import init
+from pipelines.spans import plan_spans
+from tests.pipelines.init import small_logs
+from tests.pipelines.init.small_logs import START, STYLES, at, clicks, styled, write_csv, write_jsonl, write_parquet
+from tfx_components.log_gen import available_spans, plan, sources
+
+
+@pytest.fixture
+def guess(tmp_path, capsys):
+  """Runs `diet init` on a log; gives what it says, and the config, which was read as `diet run` reads it."""
+
+  def run(log: pathlib.Path | str, *flags: str) -> tuple[dict[str, Any], Config]:
+    path = tmp_path / "config.yaml"
+    assert init([str(log), "--output", str(path), "--replace", "--json", *flags]) == 0
+    told = json.loads(capsys.readouterr().out)
+    config = load_config(str(path))
+    spans = available_spans(config.log)
+    assert len(spans) >= 2 and plan_spans(spans, (), test_spans=config.test_spans).spans == tuple(spans[:-1])
+    # All that needs to be looked at stands in the file too.
+    text = " ".join(path.read_text().replace("#", " ").split())
+    assert all(" ".join(check.partition(": ")[2].split())[:40] in text for check in told["checks"])
+    return told, config
+
+  return run
+
+
+def kept(told: dict[str, Any]) -> set[str]:
+  return {field["column"] for field in told["fields"] if field["kept"]}
+
+
+def checks_of(told: dict[str, Any], column: str) -> str:
+  return next((check for check in told["checks"] if check.startswith(f"{column}: ")), "")
+
+
+@pytest.mark.parametrize("style", STYLES)
+@pytest.mark.parametrize(("user", "item", "label", "time"), [
+    ("user id", "item id", "is click", "event time"), ("visitor id", "ad id", "clicked", "ts"),
+    ("member", "video id", "label", "created at"), ("device id", "campaign", "converted", "timestamp")])
+def test_ids_and_times_are_told_apart_in_any_case_style(style, user, item, label, time, tmp_path, guess):
+  rows = clicks()
+  names = [styled(words, style) for words in (user, item, label, time)]
+  # Ids of ten digits, which would be seconds of the years 2002 to 2008.
+  ids = 1_034_000_102 + 1_000_585 * rows["user"]
+  write_csv(tmp_path / "log.csv", dict(zip(names, (ids, rows["item"], rows["click"], 1000 * rows["seconds"]))))
+  told, config = guess(tmp_path / "log.csv")
+  assert (told["label"], told["time"], kept(told)) == (names[2], names[3], set(names[:2]))
+  assert config.log.span_column == names[3] and not any(field.boundaries for field in config.features.fields)
+  assert [field.num_ids for field in config.features.fields] == [512, 256]
+
+
+@pytest.mark.parametrize("columns", [
+    {"userId": lambda rows: 1_034_000_102 + 1_000_585 * rows["user"]},
+    {"u": lambda rows: 1_034_000_102 + 1_000_585 * rows["user"]},
+    {"account_code": lambda rows: 20_110_101 + rows["user"]}])
+def test_what_looks_like_a_time_is_an_id_by_its_name_or_its_order(columns, tmp_path, guess):
+  rows = clicks()
+  (name, values), = columns.items()
+  write_csv(tmp_path / "log.csv", {name: values(rows), "item": rows["item"], "click": rows["click"],
+                                   "when": rows["seconds"]})
+  told, config = guess(tmp_path / "log.csv")
+  assert told["time"] == "when" and name in kept(told)
+  assert not config.features.fields[0].boundaries
+
+
+TIMES = {
+    "seconds": lambda seconds: seconds, "seconds of 1997": lambda seconds: seconds - START + small_logs.START_1997,
+    "milliseconds": lambda seconds: 1000 * seconds, "microseconds": lambda seconds: 10**6 * seconds,
+    "nanoseconds": lambda seconds: 10**9 * seconds, "fractions": lambda seconds: seconds + 0.25}
+
+
+@pytest.mark.parametrize("kind", TIMES)
+def test_times_order_rows_and_make_spans(kind, tmp_path, guess):
+  rows = clicks()
+  write_csv(tmp_path / "log.csv", {"user": rows["user"], "item": rows["item"], "click": rows["click"],
+                                   "time": TIMES[kind](rows["seconds"])})
+  told, config = guess(tmp_path / "log.csv")
+  assert told["time"] == "time" and kept(told) == {"user", "item"}
+  # From noon to noon: six days of the calendar, of 300 rows each but for the first and the last.
+  assert (config.log.span_seconds, available_spans(config.log)) == (86_400, list(range(6)))
+
+
+def test_another_time_is_no_field(tmp_path, guess):
+  rows = clicks()
+  write_csv(tmp_path / "log.csv", {"userId": rows["user"], "clicked": rows["click"], "eventTime": rows["seconds"],
+                                   "loadedAt": rows["seconds"] + 7_200, "item": rows["item"]})
+  told, _ = guess(tmp_path / "log.csv")
+  assert told["time"] == "eventTime" and kept(told) == {"userId", "item"}
+
+
+@pytest.mark.parametrize(("days", "num_rows"), [(0.02, 600), (0.3, 900), (4, 1_500), (9, 1_000), (40, 1_200)])
+def test_spans_have_rows_enough_for_a_batch_however_long_the_log_is(days, num_rows, tmp_path, guess):
+  rows = clicks(num_rows, days=days)
+  write_csv(tmp_path / "log.csv", {"user": rows["user"], "item": rows["item"], "click": rows["click"],
+                                   "ts": rows["seconds"]})
+  told, config = guess(tmp_path / "log.csv")
+  numbers = np.floor((rows["seconds"] - config.log.span_origin) / config.log.span_seconds)
+  _, counts = np.unique(numbers, return_counts=True)
+  # The least that a batch of slots and a tenth held back take.
+  assert len(counts) >= 2 and counts.min() >= 80
+  assert config.budget.fraction * counts[0] >= config.distill.inner.batch_size
+
+
+def test_a_log_too_short_for_two_spans_is_refused(tmp_path):
+  rows = clicks(100)
+  write_csv(tmp_path / "log.csv", {"user": rows["user"], "click": rows["click"], "ts": rows["seconds"]})
+  with pytest.raises(ConfigError, match="at least two, each with rows enough.*at least"):
+    init([str(tmp_path / "log.csv"), "--output", str(tmp_path / "config.yaml")])
+  assert not (tmp_path / "config.yaml").exists()
+
+
+def test_the_budget_follows_the_log_and_not_a_file(tmp_path, guess):
+  # Eleven spans of 400 rows, ten of which are distilled: 256 slots of 4,000 rows, and 40 for a batch of the first 400.
+  for span in range(11):
+    rows = clicks(400, seed=span)
+    write_csv(tmp_path / f"day-{span}.csv", {"user": rows["user"], "item": rows["item"], "click": rows["click"]})
+  _, config = guess(tmp_path / "day-*.csv")
+  assert config.budget.fraction == 0.1
+  # One file of the same rows in two parts a span: the same budget.
+  for span in range(11):
+    rows = clicks(400, seed=span)
+    for part in (0, 1):
+      half = {name: rows[name][part::2] for name in ("user", "item", "click")}
+      write_csv(tmp_path / "parts" / f"day={span}" / f"part-{part}.csv", half)
+  told, config = guess(tmp_path / "parts")
+  assert told["pattern"].endswith("/day={SPAN}/part-*.csv") and config.budget.fraction == 0.1
+
+
+def test_the_sample_is_of_all_files_and_of_all_of_a_file(tmp_path, guess):
+  # A value of the last file alone, and of the last rows of each alone.
+  for span in range(5):
+    rows = clicks(1_000, seed=span)
+    shop = np.where(rows["seconds"] > rows["seconds"][900], f"late-{span}", "early")
+    write_csv(tmp_path / f"{span}.csv", {"user": rows["user"], "click": rows["click"], "shop": shop})
+  told, _ = guess(tmp_path / "*.csv", "--rows", "1000")
+  field = next(field for field in told["fields"] if field["column"] == "shop")
+  assert "6 values" in field["reason"] and "of 5 of 5 files" in told["sampled"]
+
+
+@pytest.mark.parametrize(("column", "values", "expected"), [
+    # An encoder's numbers by a name that says nothing, by one that says id, and by one that says quantity.
+    ("f3", lambda random: random.permutation(np.arange(1_500) % 300), "vocabulary"),
+    ("category", lambda random: random.integers(1, 200, 1_500), "vocabulary"),
+    ("sku", lambda random: 1_000 + 37 * random.integers(0, 90, 1_500), "vocabulary"),
+    ("age", lambda random: random.integers(0, 90, 1_500), "boundaries"),
+    ("num_items", lambda random: random.integers(0, 90, 1_500), "boundaries"),
+    ("price", lambda random: np.round(random.lognormal(2, 1, 1_500), 2), "boundaries"),
+    ("x", lambda random: np.round(random.normal(size=1_500), 3), "boundaries"),
+    ("weekday", lambda random: random.integers(0, 7, 1_500), "vocabulary")])
+def test_numbers_are_ids_or_quantities(column, values, expected, tmp_path, guess):
+  rows = clicks()
+  write_csv(tmp_path / "log.csv", {"user": rows["user"], "click": rows["click"], "ts": rows["seconds"],
+                                   column: values(np.random.default_rng(3))})
+  told, _ = guess(tmp_path / "log.csv")
+  field = next(field for field in told["fields"] if field["column"] == column)
+  assert field["kept"] and bool(field["boundaries"]) == (expected == "boundaries")
+  # Of the nameless one it is not sure.
+  assert ("taken for ids" in checks_of(told, column)) == (column == "f3")
+
+
+@pytest.mark.parametrize("name", ["", "Unnamed: 0", "index", "__index_level_0__"])
+@pytest.mark.parametrize("first", [0, 1])
+def test_the_index_of_a_data_frame_is_no_field(name, first, tmp_path, guess):
+  for span in range(2):
+    rows = clicks(seed=span)
+    write_csv(tmp_path / f"day-{span}.csv", {name: np.arange(first, first + small_logs.NUM_ROWS), "user": rows["user"],
+                                             "item": rows["item"], "click": rows["click"]})
+  told, _ = guess(tmp_path / "day-*.csv")
+  assert kept(told) == {"user", "item"}
+  assert "counts the rows" in told["fields"][0]["reason"]
+
+
+OUTCOMES = ("label2", "isLiked", "is_followed", "playTime", "watch_ms", "dwell_time_s", "purchased", "revenue",
+            "target_2")
+
+
+@pytest.mark.parametrize("name", [*OUTCOMES, *map(str.upper, OUTCOMES)])
+def test_outcomes_are_left_out_and_asked_about(name, tmp_path, guess):
+  rows = clicks()
+  random = np.random.default_rng(1)
+  values = random.integers(0, 2, 1_500) if name.lower() in ("label2", "isliked", "is_followed", "purchased",
+                                                            "target_2") else random.random(1_500).round(3)
+  write_csv(tmp_path / "log.csv", {"user": rows["user"], "label": rows["click"], "ts": rows["seconds"], name: values})
+  told, _ = guess(tmp_path / "log.csv")
+  assert told["label"] == "label" and kept(told) == {"user"}
+  assert "outcome" in checks_of(told, name)
+
+
+@pytest.mark.parametrize("name", ["weight", "sample_weight", "sampleWeight", "propensity", "IPS", "importance.weight"])
+def test_weights_are_left_out_and_asked_about(name, tmp_path, guess):
+  rows = clicks()
+  write_csv(tmp_path / "log.csv", {"user": rows["user"], "click": rows["click"], "ts": rows["seconds"],
+                                   name: np.where(rows["click"], 1, 10)})
+  told, _ = guess(tmp_path / "log.csv")
+  assert kept(told) == {"user"} and "weight of a row" in checks_of(told, name)
+
+
+def test_figures_of_the_past_are_kept_and_asked_about(tmp_path, guess):
+  rows = clicks()
+  write_csv(tmp_path / "log.csv", {"user": rows["user"], "click": rows["click"], "ts": rows["seconds"],
+                                   "user_click_count": np.random.default_rng(2).integers(0, 60, 1_500)})
+  told, _ = guess(tmp_path / "log.csv")
+  assert kept(told) == {"user", "user_click_count"} and "before the impression" in checks_of(told, "user_click_count")
+
+
+@pytest.mark.parametrize(("one", "zero", "positive_from"), [
+    ("1", "0", None), ("1.0", "0.0", None), ("true", "false", None), ("True", "False", None), ("1", "-1", 1.0)])
+def test_labels_of_two_values_that_a_run_reads(one, zero, positive_from, tmp_path, guess):
+  rows = clicks()
+  write_csv(tmp_path / "log.csv", {"user": rows["user"], "clicked": np.where(rows["click"], one, zero),
+                                   "ts": rows["seconds"]})
+  told, config = guess(tmp_path / "log.csv")
+  assert (told["label"], config.features.label.positive_from) == ("clicked", positive_from)
+
+
+@pytest.mark.parametrize(("one", "zero", "message"), [
+    ("Y", "N", "values N, Y.*write 1 in the place"), ("yes", "no", "values no, yes"), ("click", "skip", "click, skip"),
+    ("addtocart", "view", "addtocart, view"), ("1", "1", "in every row: positives only.*negatives are not sampled"),
+    ("0", "0", "0 in every row")])
+def test_labels_that_a_run_does_not_read_are_named_with_what_is_missing(one, zero, message, tmp_path):
+  rows = clicks()
+  write_csv(tmp_path / "log.csv", {"user": rows["user"], "clicked": np.where(rows["click"], one, zero),
+                                   "ts": rows["seconds"]})
+  with pytest.raises(ConfigError, match=message) as error:
+    init([str(tmp_path / "log.csv"), "--output", str(tmp_path / "config.yaml")])
+  assert "--label" in str(error.value) or "negatives" in str(error.value)
+
+
+@pytest.mark.parametrize(("columns", "message"), [
+    ({"event": ["view", "cart", "view", "purchase"]}, "holds events: cart, purchase, view.*made of events"),
+    ({"event_type": ["view", "click", "view", "view"]}, "holds events: click, view"),
+    ({"behavior": ["pv", "buy", "fav", "cart"]}, "holds events: buy, cart, fav, pv"),
+    ({}, "each row is a positive: .*negatives are not sampled yet.*drawn at random"),
+    ({"gender": [0, 1, 1, 0], "is_mobile": [1, 0, 1, 0]}, "columns of 0 and 1: gender, is_mobile.*--label"),
+    ({"a": [0, 1, 1, 0], "b": [1, 0, 1, 0]}, "--label: a or b")])
+def test_without_a_label_it_is_said_what_to_do(columns, message, tmp_path):
+  rows = clicks()
+  write_csv(tmp_path / "log.csv", {"user": rows["user"], "item": rows["item"], "ts": rows["seconds"],
+                                   **{name: np.resize(values, 1_500) for name, values in columns.items()}})
+  with pytest.raises(ConfigError, match=message):
+    init([str(tmp_path / "log.csv"), "--output", str(tmp_path / "config.yaml")])
+
+
+@pytest.mark.parametrize(("name", "texts"), [
+    ("genres", ["War", "Action|Comedy", "Comedy|War", "Drama|War|Action"]), ("tags", ["1,2,3", "2,7", "3", "9,1,2,2"]),
+    ("history", ["[1, 2]", "[3]", "[]", "[2, 5]"]), ("attributes", ['{"a": 1}', '{"b": 2}', '{"a": 3}', '{"c": 1}']),
+    ("pair", ["3|5", "5|3", "5|8", "8|3"]), ("last_items", ["12 7 9", "7 9", "9 3 3", "12"])])
+def test_lists_in_a_text_are_left_out_and_never_one_id(name, texts, tmp_path, guess):
+  rows = clicks()
+  write_csv(tmp_path / "log.csv", {"user": rows["user"], "click": rows["click"], "ts": rows["seconds"],
+                                   name: np.resize(texts, 1_500)}, delimiter=";")
+  told, config = guess(tmp_path / "log.csv")
+  assert kept(told) == {"user"} and "lists are not read yet" in checks_of(told, name)
+  assert config.log.delimiter == ";"
+
+
+@pytest.mark.parametrize("texts", [["Oslo, Norway", "Rome, Italy", "Bonn, Germany"], ["a-b", "b-c", "c-d"],
+                                   ["The Hague", "New York", "Rome"], ["v1.2", "v1.3", "v2.0"]])
+def test_texts_that_are_no_lists_are_fields(texts, tmp_path, guess):
+  rows = clicks()
+  write_csv(tmp_path / "log.csv", {"user": rows["user"], "click": rows["click"], "ts": rows["seconds"],
+                                   "place": np.resize(texts, 1_500)})
+  told, _ = guess(tmp_path / "log.csv")
+  assert kept(told) == {"user", "place"}
+
+
+def test_nested_values_are_left_out_and_asked_about(tmp_path, guess):
+  rows = clicks()
+  write_jsonl(tmp_path / "log.jsonl", {"user": rows["user"], "click": rows["click"], "ts": rows["seconds"],
+                                       "context": [{"os": "a"}, {"os": "b"}, {}] * 500, "ids": [[1, 2], [3], []] * 500})
+  told, _ = guess(tmp_path / "log.jsonl")
+  assert kept(told) == {"user"} and checks_of(told, "context") and checks_of(told, "ids")
+  write_jsonl(tmp_path / "nested.jsonl", {"user": rows["user"], "event": [{"clicked": 1}, {"clicked": 0}] * 750})
+  for flags in ([], ["--label", "event.clicked"], ["--label", "event"]):
+    with pytest.raises(ConfigError, match="within an object is not read"):
+      init([str(tmp_path / "nested.jsonl"), "--output", str(tmp_path / "n.yaml"), *flags])
+
+
+@pytest.mark.parametrize(("delimiter", "flag"), [("\t", r"\t"), ("\t", "tab"), (";", "semicolon"), ("|", "pipe"),
+                                                 ("|", "|"), (",", "comma"), ("\t", None), (";", None), ("|", None)])
+def test_delimiters_are_recognised_or_named(delimiter, flag, tmp_path, guess):
+  rows = clicks()
+  write_csv(tmp_path / "log.csv", {"user": rows["user"], "click": rows["click"], "ts": rows["seconds"],
+                                   "note": np.resize(["a, b", "c"], 1_500)}, delimiter=delimiter)
+  told, config = guess(tmp_path / "log.csv", *([] if flag is None else ["--delimiter", flag]))
+  (piece,) = plan.log_pieces(config.log, [str(tmp_path / "log.csv")], None)
+  assert piece.delimiter == delimiter and "user" in kept(told)
+
+
+def test_a_wrong_delimiter_is_told_by_its_flag(tmp_path):
+  write_csv(tmp_path / "log.csv", {"user": [1], "click": [0]})
+  with pytest.raises(DietError, match="^--delimiter: ") as error:
+    init([str(tmp_path / "log.csv"), "--delimiter", "::", "--output", str(tmp_path / "config.yaml")])
+  assert "log.delimiter" not in str(error.value)
+
+
+@pytest.mark.parametrize("columns", [
+    {"a": lambda rows: rows["user"], "b": lambda rows: rows["item"], "c": lambda rows: rows["click"],
+     "d": lambda rows: rows["seconds"]},
+    {"a": lambda rows: np.char.add("u", rows["user"].astype(str)), "b": lambda rows: np.resize(["web", "app"], 1_500),
+     "c": lambda rows: rows["click"]},
+    {"a": lambda rows: at(rows["seconds"], "%Y-%m-%dT%H:%M:%SZ"), "b": lambda rows: rows["user"],
+     "c": lambda rows: rows["click"]}])
+def test_a_file_without_a_header_is_refused(columns, tmp_path):
+  rows = clicks()
+  write_csv(tmp_path / "log.csv", {name: values(rows) for name, values in columns.items()}, header=False)
+  with pytest.raises(ConfigError, match=r"names its columns.*--columns name_1,name_2,name_3"):
+    init([str(tmp_path / "log.csv"), "--output", str(tmp_path / "config.yaml")])
+
+
+@pytest.mark.parametrize("text", ["0", "1", "2024", "x"])
+def test_a_header_may_have_a_number_among_its_names(text, tmp_path, guess):
+  rows = clicks()
+  write_csv(tmp_path / "log.csv", {"user": rows["user"], "click": rows["click"], "ts": rows["seconds"],
+                                   text: rows["item"]})
+  told, _ = guess(tmp_path / "log.csv")
+  assert kept(told) == {"user", text}
+
+
+FILES = {
+    "day=2024-01-14/part-0.csv": "day={YYYY}-{MM}-{DD}/part-0.csv", "20240114.csv": "{SPAN}.csv",
+    "clicks-202401-14.csv": "clicks-{YYYY}{MM}-{DD}.csv", "clicks_2024_01_14.csv": "clicks_{YYYY}_{MM}_{DD}.csv",
+    "year=2024/month=01/day=14/x.csv": "year={YYYY}/month={MM}/day={DD}/x.csv",
+    "dt=20240114/hour=00/a.csv": "dt={YYYY}{MM}{DD}/hour=*/a.csv"}
+
+
+@pytest.mark.parametrize("first", FILES)
+def test_patterns_match_the_month_after(first, tmp_path, guess):
+  days = [first, first.replace("14", "15", 1), first.replace("14", "16", 1)]
+  for number, name in enumerate(days):
+    rows = clicks(300, days=1, start=START + 86_400 * number, seed=number)
+    write_csv(tmp_path / name, {"user": rows["user"], "item": rows["item"], "click": rows["click"]})
+  told, config = guess(tmp_path)
+  assert told["pattern"] == f"{tmp_path}/{FILES[first]}"
+  assert available_spans(config.log) == [20240114, 20240115, 20240116]
+  later = first.replace("01", "02", 1).replace("14", "03", 1)
+  write_csv(tmp_path / later, {"user": rows["user"], "item": rows["item"], "click": rows["click"]})
+  assert available_spans(config.log)[-1] == 20240203
+
+
+def test_files_of_other_names_make_one_log_by_time(tmp_path, guess):
+  for number, name in enumerate(("january", "february")):
+    rows = clicks(start=START + 31 * 86_400 * number, seed=number, days=28)
+    write_csv(tmp_path / f"clicks_{name}.csv", {"userId": rows["user"], "clicked": rows["click"],
+                                                "eventTime": rows["seconds"]})
+  told, config = guess(tmp_path)
+  assert told["pattern"] == f"{tmp_path}/clicks_*.csv" and config.log.span_seconds == 604_800
+
+
+def test_a_folder_with_brackets_is_read_and_not_the_one_beside_it(tmp_path, guess):
+  for folder in ("logs[1]", "logs1"):
+    for span in (1, 2):
+      rows = clicks(seed=span)
+      name = "user" if folder == "logs[1]" else "other"
+      write_csv(tmp_path / folder / f"day-{span}.csv", {name: rows["user"], "click": rows["click"]})
+  told, config = guess(tmp_path / "logs[1]")
+  assert kept(told) == {"user"} and [path.split("/")[-2] for path in plan.span_paths(config.log.pattern, 1)] == [
+      "logs[1]"]
+
+
+@pytest.mark.parametrize("write", [write_csv, write_jsonl, write_parquet])
+def test_formats(write, tmp_path, guess):
+  suffix = write.__name__.removeprefix("write_")
+  for span in (1, 2):
+    rows = clicks(seed=span)
+    write(tmp_path / f"day-{span}.{suffix}", {"userId": rows["user"], "itemId": rows["item"],
+                                              "isClick": rows["click"], "eventTime": 1000 * rows["seconds"]})
+  told, config = guess(tmp_path / f"day-*.{suffix}")
+  assert (told["label"], told["time"], kept(told)) == ("isClick", "eventTime", {"userId", "itemId"})
+  assert sources.format_of(config.log.pattern, config.log.format) == suffix
