@@ -19,7 +19,6 @@ from diet_tf.store.memories import load_memory
 from diet_tf.store.store import Store
 from diet_tf.store.verification import check_store
 from tests.diet_tf.small_store import SPEC, SmallStore
-from tests.diet_tf.store.test_locks import refuse_writes
 
 COLLECTOR = """
 import os, signal, sys
@@ -126,14 +125,6 @@ class TestWhatStays:
                if files.join(small.store.uri, path).startswith(going))
     assert told.num_bytes == gone > 0
     assert collect_garbage(small.store, 2) == told
-
-  def test_dry_run_needs_no_right_to_write(self, small: SmallStore, monkeypatch: pytest.MonkeyPatch) -> None:
-    expected = collect_garbage(small.store, 2, dry_run=True)
-    with monkeypatch.context() as context:
-      refuse_writes(context)
-      assert collect_garbage(small.store, 2, dry_run=True) == expected
-      assert check_store(small.store).require_sound()
-    assert collect_garbage(small.store, 2) == expected
 
   def test_dry_run_of_a_copied_store_makes_no_lock(self, tmp_path: pathlib.Path) -> None:
     (tmp_path / "memories").mkdir()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import os
 import pathlib
 import signal
@@ -87,27 +86,3 @@ def test_another_failure_to_lock_is_no_lock_held(tmp_path: pathlib.Path, monkeyp
   monkeypatch.setattr(locks.fcntl, "flock", fail)
   with pytest.raises(OSError, match="Input/output"), store_lock(StorePaths(str(tmp_path))):
     pytest.fail("the block runs only where the lock is held")
-
-
-def refuse_writes(monkeypatch: pytest.MonkeyPatch) -> None:
-  """Files can be opened as on a disk that is mounted for reading."""
-  opened = os.open
-
-  def read_only(path, flags, *arguments, **options):
-    if flags & (os.O_WRONLY | os.O_RDWR | os.O_CREAT):
-      raise OSError(errno.EROFS, os.strerror(errno.EROFS), path)
-    return opened(path, flags, *arguments, **options)
-
-  monkeypatch.setattr(os, "open", read_only)
-
-
-def test_a_file_that_may_only_be_read_can_be_locked(tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch):
-  path = str(tmp_path / "file")
-  pathlib.Path(path).touch()
-  with monkeypatch.context() as context:
-    refuse_writes(context)
-    lock = lock_file(path, wait=True, create=True)
-    assert lock is not None and lock_file(path, wait=False) is None
-    os.close(lock)
-    with pytest.raises(OSError, match="Read-only"):
-      lock_file(str(tmp_path / "other"), wait=True, create=True)
