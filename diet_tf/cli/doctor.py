@@ -10,10 +10,7 @@ import dataclasses
 import importlib.metadata
 import json
 import os
-import shutil
 import sys
-import tempfile
-import uuid
 from collections.abc import Callable, Sequence
 from typing import Literal
 
@@ -25,14 +22,12 @@ from packaging.version import InvalidVersion
 from diet_tf.cli.help import ExamplesHelp, path_text
 from diet_tf.errors import ConfigError, DietError, StoreError
 from diet_tf.io import files
+from diet_tf.io.write_access import LEAST_FREE_BYTES, free_bytes, nearest_folder, require_writable_folder
 from diet_tf.printable import printable
 
 State = Literal["ok", "note", "problem"]
 
 EXTRAS = ("tfx", "kubeflow", "s3", "cuda")
-# A stage of a small log fits in this; with less free room a disk is as good as full.
-LEAST_FREE_BYTES = 1 << 30
-_PROBE_PREFIX = ".diet-doctor-"
 _DISTRIBUTION = "diet-tf"
 # How a bound of a range is told, in this order.
 _WORDS = {"==": "exactly {}", "~=": "compatible with {}", ">=": "{} or later", ">": "later than {}",
@@ -220,8 +215,7 @@ def check_output(folder: str) -> list[Check]:
   name = f"output {folder}"
   if files.is_remote(folder):
     return [_failed(name, "a URI", "name a local folder; only the store may be elsewhere.")]
-  place = _nearest_folder(folder)
-  return [_outcome(name, lambda: _written_to(folder, place)), _room(place)]
+  return [_outcome(name, lambda: _written_to(folder)), _room(folder)]
 
 
 def check_store(uri: str) -> Check:
@@ -236,36 +230,19 @@ def check_store(uri: str) -> Check:
 def _store_found(uri: str) -> str:
   from diet_tf.store.store import Store
 
-  if not files.is_remote(uri):
-    _written_to(uri, _nearest_folder(uri))
+  require_writable_folder(uri)
   spans = Store(uri).spans()
-  if files.is_remote(uri):
-    probe = files.join(uri, f"{_PROBE_PREFIX}{uuid.uuid4().hex[:12]}")
-    with files.writing(uri):
-      files.write_atomically(probe, b"")
-      files.remove_if_there(probe)
   return f"can be written; {len(spans):,} commits" + (f", the newest of span {spans[-1]}" if spans else "")
 
 
-def _written_to(folder: str, place: str) -> str:
+def _written_to(folder: str) -> str:
   """Says that a folder can be written to; raises StoreError if not."""
-  if not os.path.isdir(place):
-    raise StoreError(folder, rule="it is a folder.", received="a file.", remedy="name another place.")
-  with files.writing(folder):
-    tempfile.TemporaryFile(prefix=_PROBE_PREFIX, dir=place).close()
+  require_writable_folder(folder)
   return "can be written" if os.path.isdir(folder) else "can be made"
 
 
-def _nearest_folder(path: str) -> str:
-  """The path itself if it is there, or else the nearest folder above it that is."""
-  path = os.path.abspath(path)
-  while not os.path.exists(path):
-    path = os.path.dirname(path)
-  return path
-
-
-def _room(place: str) -> Check:
-  free = shutil.disk_usage(place).free
+def _room(folder: str) -> Check:
+  place, free = nearest_folder(folder), free_bytes(folder) or 0
   found = f"{free / 1e9:,.1f} GB free at {place}"
   if free >= LEAST_FREE_BYTES:
     return Check("disk", "ok", found)

@@ -20,6 +20,7 @@ from diet_tf.errors import ConfigError, FormatError, StoreError
 from diet_tf.io import files
 from diet_tf.io.documents import DocumentFormat, read_document
 from diet_tf.io.shapes import fields_of
+from diet_tf.io.write_access import require_writable_folder
 from diet_tf.log.features import FEATURE_SPEC_SHAPE
 from diet_tf.memory import torch_layout
 from diet_tf.memory.export_readme import DESCRIPTION_NAME, README_NAME, readme
@@ -109,11 +110,12 @@ def check_place(folder: str, *, replace: bool) -> None:
 
   Raises:
     ConfigError: it is a URI.
-    StoreError: something lies there that is not to be replaced.
+    StoreError: something lies there that is not to be replaced, or nothing can be written there.
   """
   if files.is_remote(folder):
     raise ConfigError("--to", rule="an export is written to a local folder, which is renamed when it is whole.",
                       received=repr(folder), remedy="name a local folder, and copy it.")
+  require_writable_folder(files.parent(folder))
   if not files.exists(folder) or (files.is_folder(folder) and not files.names_in(folder)):
     return
   if not replace:

@@ -26,6 +26,7 @@ from diet_tf.errors import StoreError
 from diet_tf.io import files
 from diet_tf.io.documents import canonical_digest, document_bytes
 from diet_tf.io.files import is_remote, writing
+from diet_tf.io.write_access import require_writable_folder
 from diet_tf.memory.manifest import MANIFEST_NAME
 from diet_tf.store import commit as commits_lib
 from diet_tf.store.commit import Commit
@@ -92,6 +93,13 @@ class Store(StoreReader):
       if is_remote(self.uri):
         return self._commit_remotely(draft, sources, replace)
       return self._commit_locally(draft, sources, replace)
+
+  def require_writable(self) -> None:
+    """Raises StoreError if a commit could not be written; nothing is changed."""
+    # In an object store one place is like another.
+    folders = [self.uri] if is_remote(self.uri) else [self.uri, self.paths.commits, self.paths.data]
+    for folder in folders:
+      require_writable_folder(folder)
 
   def _draft(self, span: int, sources: Mapping[str, SourceFile], parent: Commit | int | None,
              settings: Mapping[str, Any], run_id: str) -> Commit:

@@ -14,6 +14,7 @@ from diet_tf.cli.help import ExamplesHelp
 from diet_tf.cli.terminal import without_native_chatter
 from diet_tf.errors import ConfigError, DietError
 from diet_tf.io import files
+from diet_tf.io.write_access import require_writable_file
 from diet_tf.log.settings import FORMATS
 from diet_tf.printable import printable
 
@@ -71,6 +72,7 @@ def _init(options: argparse.Namespace) -> int:
   if files.exists(options.output) and not options.replace:
     raise ConfigError(options.output, rule="diet init overwrites nothing.", received="a file that lies there.",
                       remedy="name another one with --output, or pass --replace.")
+  require_writable_file(options.output)
   if options.rows < 1:
     raise ConfigError("--rows", rule="it is at least 1.", received=str(options.rows), remedy="use 100000.")
   print("Reading a sample of the log.", file=sys.stderr, flush=True)
