@@ -7,6 +7,7 @@ import contextlib
 import dataclasses
 import difflib
 import json
+import math
 import types
 import typing
 from collections.abc import Iterator, Mapping, Sequence
@@ -18,6 +19,10 @@ Settings = TypeVar("Settings")
 Scalar = str | int | float | bool | None
 _NAMES = {bool: "true or false", int: "a whole number", float: "a number", str: "a text"}
 Path = tuple[str | int, ...]
+# Counts are held in 32 bits somewhere on their way; what goes through JSON as a number of 64 bits is exact up to this.
+_MAX_COUNT, _MAX_INTEGER = (1 << 31) - 1, (1 << 53) - 1
+# Seeds, and keys with this ending, are no counts.
+_SEEDS, _BYTES = ("seed", "seeds"), "_bytes"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -201,7 +206,19 @@ def _convert_scalar(value: Any, annotation: Any, where: Where) -> Any:
     return value if isinstance(value, str) else where.text_of(value)
   if not _may_fit(value, annotation):
     refuse(where, f"it is {_named(annotation)}.", described(value), "correct the value.")
+  _check_size(value, where)
   return float(value) if annotation is float else value
+
+
+def _check_size(value: Any, where: Where) -> None:
+  """Refuses a number that no part of a run could hold."""
+  if isinstance(value, float) and not math.isfinite(value):
+    refuse(where, "it is a finite number.", described(value), "give one.")
+  if isinstance(value, int) and not isinstance(value, bool):
+    key = next((str(name) for name in reversed(where.path) if not isinstance(name, int)), "")
+    most = _MAX_INTEGER if key in _SEEDS or key.endswith(_BYTES) else _MAX_COUNT
+    if abs(value) > most:
+      refuse(where, f"it is at most {most:,}.", described(value), "use a smaller number.")
 
 
 def _named(annotation: Any) -> str:

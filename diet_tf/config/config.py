@@ -38,6 +38,9 @@ if TYPE_CHECKING:
 
 Strategy = Literal["auto", "cpu", "gpu", "mirrored"]
 
+# TFX and Argo take no longer name of a pipeline: workflows carry it in labels of Kubernetes.
+MAX_NAME_CHARACTERS = 63
+
 # Sections whose settings live in modules that may import TensorFlow.
 SECTIONS = {
     "log": ("diet_tf.log.settings", "LogSettings"),
@@ -214,7 +217,10 @@ def build_config(values: Mapping[str, Any], where: Where | str = "config") -> Co
   for name, (module, cls) in SECTIONS.items():
     settings = getattr(importlib.import_module(module), cls)
     sections[name] = build(settings, _section(values, name), where.child(name))
-  return Config(**sections)
+  config = Config(**sections)
+  with located(where):
+    config.stage_settings()  # What sections say of each other.
+  return config
 
 
 def _check_name(name: str, where: Where) -> None:
@@ -222,6 +228,9 @@ def _check_name(name: str, where: Where) -> None:
   if not files.is_plain_path(name) or "/" in name or name.startswith("."):
     refuse(where, "it is a plain name: not empty, without slashes and control characters, and no dot in front.",
            repr(name), "give the run a name of its own; output names the folder.")
+  if len(name) > MAX_NAME_CHARACTERS:
+    refuse(where, f"it has at most {MAX_NAME_CHARACTERS} characters.", f"{name!r}, {len(name)} characters.",
+           "shorten it.")
 
 
 def build_features(values: Mapping[str, Any], where: Where | str = "features") -> FeatureSpec:

@@ -44,6 +44,9 @@ class GateSettings:
     if not self.members:
       raise ConfigError("gate.members", rule="names at least one architecture.", received="none.",
                         remedy="use [dnn, fm].")
+    if len(set(self.members)) != len(self.members):
+      raise ConfigError("gate.members", rule="names architectures, none twice: a second training of one is the first.",
+                        received=", ".join(self.members), remedy="name each once, and raise gate.num_seeds.")
     for name in ("num_seeds", "max_examples"):
       if getattr(self, name) < 1:
         raise ConfigError(f"gate.{name}", rule="is at least 1.", received=str(getattr(self, name)), remedy="raise it.")

@@ -39,6 +39,7 @@ from diet_tf.training.bilevel import InnerSettings
 from diet_tf.training.compact import CompactIds
 from diet_tf.training.proxies import Proxy, make_proxies
 
+MAX_INITIALISATIONS = 10_000
 # Share of outer steps whose gradient may be infinite before the stage stops.
 MAX_SKIPPED_FRACTION = 0.05
 
@@ -105,6 +106,12 @@ class DistillSettings:
       if getattr(self, name) <= 0:
         raise ConfigError(f"distill.{name}", rule="is positive.", received=str(getattr(self, name)),
                           remedy="raise it.")
+    if self.rate_learning_rate < 0:
+      raise ConfigError("distill.rate_learning_rate", rule="is not negative.", received=str(self.rate_learning_rate),
+                        remedy="use 0.01, or learn_recipe: false to leave the rates as they are.")
+    if self.num_initialisations > MAX_INITIALISATIONS:
+      raise ConfigError("distill.num_initialisations", rule=f"is at most {MAX_INITIALISATIONS:,}.",
+                        received=str(self.num_initialisations), remedy="use 8.")
     if not 0 <= self.averaged_fraction <= 1:
       raise ConfigError("distill.averaged_fraction", rule="lies in [0, 1].", received=str(self.averaged_fraction),
                         remedy="use 0.2.")

@@ -16,6 +16,7 @@ from diet_tf.distillation.influence import InfluenceSettings
 from diet_tf.distillation.refinement import DistillSettings
 from diet_tf.distillation.squash import SquashSettings
 from diet_tf.distillation.teacher import TeacherSettings
+from diet_tf.errors import ConfigError
 from diet_tf.io.documents import canonical_digest
 from diet_tf.log.features import FeatureSpec
 from diet_tf.log.hashing import mix
@@ -49,6 +50,13 @@ class StageSettings:
   distill: DistillSettings = DistillSettings()
   gate: GateSettings = GateSettings()
   privacy: PrivacySettings = NO_RULES
+
+  def __post_init__(self) -> None:
+    most, batch_size = self.budget.max_slots, self.distill.inner.batch_size
+    if most is not None and most < batch_size:
+      raise ConfigError("budget.max_slots", rule=f"it is at least distill.inner.batch_size, {batch_size}: slots fill "
+                        "whole batches.", received=str(most),
+                        remedy="raise it, or lower distill.inner.batch_size.")
 
   def to_json(self) -> str:
     """The settings as JSON text, defaults included; the section `privacy` stands in it where it is not the default."""

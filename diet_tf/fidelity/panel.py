@@ -98,6 +98,7 @@ class PanelSettings:
     for name in ("log_epochs", "row_epochs"):
       _require(name, f"they lie in [1, {MAX_EPOCHS:,}].", getattr(self, name),
                1 <= min(getattr(self, name)) <= max(getattr(self, name)) <= MAX_EPOCHS)
+    _require("seeds", "they are not negative.", self.seeds, min(self.seeds) >= 0)
     for name in ("log_batch_size", "selection_spans", "selection_examples"):
       _require(name, "it is at least 1.", getattr(self, name), getattr(self, name) >= 1)
     _require("selection", "it is 'auc' or 'log_loss'.", self.selection,

@@ -36,6 +36,7 @@ from typing import Any
 import tensorflow as tf
 
 from diet_tf.errors import ConfigError
+from diet_tf.memory.recipe import MAX_BATCH_SIZE, MAX_EPOCHS
 from diet_tf.models.parameter_groups import PARAMETER_GROUPS
 from diet_tf.training.carried_state import CarriedState
 from diet_tf.training.slot_features import FeatureMaker, Features, PackedColumns, packed_features
@@ -68,6 +69,10 @@ class InnerSettings:
       if getattr(self, name) < 1:
         raise ConfigError(f"distill.inner.{name}", rule="is at least 1.", received=str(getattr(self, name)),
                           remedy="raise it.")
+    for name, most in (("batch_size", MAX_BATCH_SIZE), ("epochs", MAX_EPOCHS)):
+      if getattr(self, name) > most:
+        raise ConfigError(f"distill.inner.{name}", rule=f"is at most {most:,}, as in a recipe.",
+                          received=str(getattr(self, name)), remedy="lower it.")
     for name in ("beta_1", "beta_2"):
       if not 0 < getattr(self, name) < 1:
         raise ConfigError(f"distill.inner.{name}", rule="lies strictly between 0 and 1.",

@@ -19,8 +19,9 @@ EFFECTS = ("NoSchedule", "PreferNoSchedule", "NoExecute")
 SECRET_KEYS = ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY")
 
 # A name that Kubernetes gives to an object: labels of DNS, joined by dots.
-_OBJECT_NAME = re.compile(r"[a-z0-9]([-a-z0-9.]*[a-z0-9])?")
-_LABEL_KEY = re.compile(r"([a-z0-9][-a-z0-9.]*/)?[A-Za-z0-9]([-A-Za-z0-9_.]*[A-Za-z0-9])?")
+_OBJECT_NAME = re.compile(r"[a-z0-9]([-a-z0-9.]{0,251}[a-z0-9])?")
+_LABEL_KEY = re.compile(r"([a-z0-9][-a-z0-9.]{0,252}/)?[A-Za-z0-9]([-A-Za-z0-9_.]{0,61}[A-Za-z0-9])?")
+_LABEL_VALUE = re.compile(r"([A-Za-z0-9]([-A-Za-z0-9_.]{0,61}[A-Za-z0-9])?)?")
 
 
 def _require(holds: bool, subject: str, rule: str, received: object, remedy: str) -> None:
@@ -51,8 +52,9 @@ class Toleration:
     """
     taint, _, effect = text.partition(":")
     key, _, value = taint.partition("=")
-    _require(bool(_LABEL_KEY.fullmatch(key)) and (not effect or effect in EFFECTS), "--toleration",
-             f"it is KEY[=VALUE][:EFFECT], with an effect of {', '.join(EFFECTS)}.", text,
+    _require(bool(_LABEL_KEY.fullmatch(key) and _LABEL_VALUE.fullmatch(value)) and (not effect or effect in EFFECTS),
+             "--toleration", f"it is KEY[=VALUE][:EFFECT], with names of at most 63 characters and an effect of "
+             f"{', '.join(EFFECTS)}.", text,
              "write it like nvidia.com/gpu=present:NoSchedule.")
     return cls(key, value, effect)
 
@@ -166,8 +168,9 @@ class Deployment:
     _require(not self.s3_endpoint or bool(re.fullmatch(r"https?://[^\s@]+", self.s3_endpoint)), "--s3-endpoint",
              "it is a URL that begins with http:// or https://, without credentials.", self.s3_endpoint,
              "write it like http://minio.kubeflow:9000, and keep credentials in the secret.")
-    for key in self.node_selector:
-      _require(bool(_LABEL_KEY.fullmatch(key)), "--node-selector", "its keys are labels of nodes.", key,
+    for key, value in self.node_selector.items():
+      _require(bool(_LABEL_KEY.fullmatch(key) and _LABEL_VALUE.fullmatch(value)), "--node-selector",
+               "its keys and values are labels of nodes, of at most 63 characters.", f"{key}={value}",
                "write it like cloud.example.com/gpu=a100.")
     _require(not self.pipeline_root or files.is_remote(self.pipeline_root), "--pipeline-root",
              "it is a URI that the cluster's containers reach.", self.pipeline_root,

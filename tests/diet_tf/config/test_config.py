@@ -227,3 +227,30 @@ def test_where_a_text_is_wanted_what_was_written_is_one(tmp_path):
   assert (config.features.label.column, config.features.time_column) == ("true", "1.50")
   field, = config.features.fields
   assert (field.name, field.column, field.vocabulary) == ("2.0", "2.0", ("1", "1.10", "2024-01-01"))
+
+
+@pytest.mark.parametrize(("override", "message"), [
+    ("seed=-1", "seed: it is not negative"), ("seed=9007199254740992", "seed: it is at most 9,007,199,254,740,991"),
+    ("panel.seeds=[0, 10000000000000000000]", "panel.seeds.1: it is at most 9,007,199,254,740,991"),
+    ("panel.seeds=[-1]", "not negative"),
+    ("gate.num_seeds=1000000000000", "gate.num_seeds: it is at most 2,147,483,647"),
+    ("test_spans=3000000000", "test_spans: it is at most"), ("log.rows_per_shard=3000000000", "it is at most"),
+    ("teacher.batch_size=-5000000000", "it is at most"), ("teacher.learning_rate=.inf", "a finite number"),
+    ("gate.z=.inf", "a finite number"), ("distill.rate_learning_rate=-1", "rate_learning_rate.*not negative"),
+    ("distill.inner.epochs=10001", "epochs.*at most 10,000"),
+    ("squash.ids_per_slot=5000", "ids_per_slot.*at most 4,096"),
+    ("distill.num_initialisations=20000", "at most 10,000"), ("budget.max_slots=8", "max_slots.*inner.batch_size, 32"),
+    (f"name={'n' * 64}", "name: it has at most 63 characters.*64 characters")])
+def test_numbers_and_names_out_of_range_are_told_with_their_key(tmp_path, override, message):
+  path = tmp_path / "c.yaml"
+  path.write_text("name: shop\nlog: {pattern: 'log-{SPAN}.csv'}\n"
+                  "features: {label: click, fields: [{name: user, hash: 10}]}\n")
+  with pytest.raises(ConfigError, match=message):
+    load_config(str(path), [override])
+
+
+def test_seeds_and_bytes_may_be_larger_than_counts():
+  log = {"pattern": "log-{SPAN}.csv", "piece_bytes": 1 << 40}
+  config = build_config({"name": "n" * 63, "log": log, "seed": 1 << 40,
+                         "features": {"label": "click", "fields": [{"name": "user", "hash": 10}]}})
+  assert config.seed == config.log.piece_bytes == 1 << 40
