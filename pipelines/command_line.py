@@ -146,7 +146,7 @@ def _report_command(options: argparse.Namespace, command: str) -> int:
   config = load_config(options.config, _overrides(options.set, output=options.output), user_code=options.user_code)
   wanted = Options(store_uri=options.store, json_path=options.json, beam_pipeline_args=tuple(options.beam_arg),
                    command=command)
-  job = _opened(config, options.data_dir, wanted)
+  job = _opened(config, options.data_dir, wanted, distils=False)
   _check_memory_to_judge(job)
   _check_results_wanted(wanted, job.available, job.store.spans())
   _say_what_the_panel_cannot_tell(config)
@@ -249,18 +249,22 @@ class Job:
     return spans_after(self.available, self.store.spans(), test_spans=self.config.test_spans)
 
 
-def _opened(config: Config, data_dir: str, options: Options) -> Job:
-  """The store, the workspace and the log of a config."""
+def _opened(config: Config, data_dir: str, options: Options, *, distils: bool) -> Job:
+  """The store, the workspace and the log of a config, all that can be known before the log is read being checked."""
   if not options.simulated:
     _say("Starting TensorFlow and TFX.")
   from diet_tf.store.store import Store
   from pipelines.data_folder import with_data_dir
+  from pipelines.early_checks import check_run
   from pipelines.workspace import Workspace
   from tfx_components.log_gen import available_spans
 
   workspace = Workspace(_absolute(config.output))
   config = with_data_dir(config, data_dir)
   store = Store(_absolute(options.store_uri) if options.store_uri else workspace.store_uri)
+  for note in check_run(config, workspace, store if distils else None, json_path=options.json_path,
+                        evaluates=options.evaluate):
+    _say(note)
   available = available_spans(config.log)
   if not available:
     raise DataError(config.log.pattern, rule="it matches the files of at least one span.", received="none.",
@@ -269,7 +273,7 @@ def _opened(config: Config, data_dir: str, options: Options) -> Job:
 
 
 def _run(config: Config, data_dir: str, options: Options) -> int:
-  job = _opened(config, data_dir, options)
+  job = _opened(config, data_dir, options, distils=True)
   store = job.store
   plan = plan_spans(job.available, store.known_spans(), test_spans=config.test_spans, request=options.span,
                     replace=options.replace, first=options.first_span)
@@ -330,8 +334,6 @@ def _check_results_wanted(options: Options, available: Sequence[int], committed:
     raise DataError("--json", rule="results are figures on a span later than those that are distilled.",
                     received=f"newest span distilled: {max(committed, default=None)}, newest of the log: "
                     f"{max(available, default=None)}.", remedy="set test_spans to 1 or more, or leave out --json.")
-  with files.writing(options.json_path):
-    files.make_folders(files.parent(options.json_path) or ".")
 
 
 def _distil(job: Job, span: int, options: Options) -> None:
@@ -378,6 +380,7 @@ def _evaluate(job: Job, options: Options) -> FidelityResult | None:
   _say(f"Evaluated in {time.monotonic() - start:.0f} s.")
   if options.json_path is not None:
     with files.writing(options.json_path):
+      files.make_folders(files.parent(options.json_path))
       files.write_atomically(options.json_path, result.to_json().encode())
   return result
 

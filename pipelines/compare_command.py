@@ -14,6 +14,7 @@ from diet_tf.cli.terminal import print_columns, progress, without_native_chatter
 from diet_tf.config.user_code import refuse_user_code
 from diet_tf.errors import ConfigError
 from diet_tf.io import files
+from diet_tf.io.write_access import require_writable_folder
 from diet_tf.log.examples import example_arrays
 from diet_tf.memory.manifest import Manifest, read_manifest
 from diet_tf.printable import printable
@@ -92,7 +93,7 @@ def _compare(options: argparse.Namespace) -> int:
   tf.random.set_seed(0)
   strategy = make_strategy(options.strategy)
   memory = load_memory(options.store)
-  comparison.check_members(options.members, memory.spec)
+  comparison.check_members(options.members, memory.spec, options.strategy)
   with progress() as shown:
     rows = unseen_rows_wanted(options, manifest, shown)
     examples = example_arrays(rows.shards, memory.spec)
@@ -148,10 +149,13 @@ def _from_log(options: argparse.Namespace, manifest: Manifest, shown: Progress) 
     log, features, output = config.log, config.features, options.output or config.output
   else:
     log, features, output = LogSettings(options.log), manifest.spec(), options.output or beside or "diet_runs/compare"
+  require_writable_folder(output)
   return unseen_rows.from_log(log, features, manifest, options.store, output, spans=options.test_span, progress=shown)
 
 
 def _check_options(options: argparse.Namespace) -> None:
+  if options.seeds < 1:
+    raise ConfigError("--seeds", rule="it is at least 1.", received=str(options.seeds), remedy="use 5.")
   from_log = bool(options.config or options.log)
   if options.examples and from_log:
     raise ConfigError("--examples", rule="held-out rows come from one place.", received="--examples with a log.",

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import gc
+
 import tensorflow as tf
 
 from diet_tf.training.devices import make_strategy
@@ -25,6 +27,10 @@ def prepare(strategy: str, seed: int) -> tf.distribute.Strategy:
 
 
 def make_deterministic(seed: int) -> None:
-  """Makes TensorFlow deterministic for this process."""
+  """Makes TensorFlow deterministic for this process, and frees the tables of what was trained in it before.
+
+  Compiled functions and the models that they are of refer to each other, so that only a collection frees them.
+  """
+  gc.collect()
   tf.config.experimental.enable_op_determinism()
   tf.random.set_seed(seed)

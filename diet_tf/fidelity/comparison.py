@@ -28,9 +28,10 @@ from diet_tf.log.encoded_rows import EncodedRows
 from diet_tf.log.features import FeatureSpec
 from diet_tf.memory.memory import Memory
 from diet_tf.metrics import Estimate, PairedDifference
-from diet_tf.models.inputs import build_with_form
+from diet_tf.models.member_checks import check_member
 from diet_tf.progress import Progress, silent
 from diet_tf.training.learner import Learner
+from diet_tf.training.memory_needs import learner_need, machine_memory_bytes, require_memory, trains_on_gpu
 
 _MEMBER = {"rank": int, "name": str, "auc": float, "auc_standard_error": Figure, "log_loss": float,
            "aucs": list[float], "log_losses": list[float], "seconds": float,
@@ -204,17 +205,25 @@ def compare(memory: Memory, unseen: EncodedRows, members: Sequence[str], *, num_
   return _ranked(memory, unseen, trainings, diverged, num_seeds)
 
 
-def check_members(members: Sequence[str], spec: FeatureSpec) -> None:
+def check_members(members: Sequence[str], spec: FeatureSpec, strategy: str = "auto") -> None:
   """Builds each member once, so that what is wrong with one is told before the others are trained.
 
+  Args:
+    members: names of the architectures, see `diet_tf.models.build_model`.
+    spec: feature spec of the memory.
+    strategy: name of the strategy that they are trained under, see `diet_tf.training.devices`.
+
   Raises:
-    ConfigError: there is none, or one is named twice, is not known, or does not take the fields.
+    ConfigError: there is none, or one is named twice, is not known, does not take the fields or all their ids, or does
+      not fit into memory.
   """
   if not members or len(set(members)) != len(members):
     raise ConfigError("members", rule="at least one architecture is compared, and none twice.",
                       received=", ".join(members) or "none.", remedy="name each once, as in lr dnn dcn_v2.")
+  limit, on_gpu = machine_memory_bytes(), trains_on_gpu(strategy)
   for member in members:
-    build_with_form(member, spec)
+    require_memory(learner_need(member, spec), spec, limit, on_gpu=on_gpu)
+    check_member(member, spec)
 
 
 @dataclasses.dataclass(frozen=True)

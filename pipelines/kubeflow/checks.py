@@ -16,19 +16,22 @@ from tfx.dsl.components.common.resolver import Resolver
 from tfx.orchestration.pipeline import Pipeline
 from tfx.types.artifact import Artifact
 
+from diet_tf.config.config import MAX_NAME_CHARACTERS
 from diet_tf.errors import ConfigError
 
 SCHEMA_VERSION = "2.1.0"
-# Argo names its templates after the nodes.
-_NODE_ID = re.compile(r"[a-zA-Z0-9][-a-zA-Z0-9]*")
-_PIPELINE_NAME = re.compile(r"[a-z0-9][-a-z0-9]{0,127}")
+# Argo names its tasks after the nodes, and those of their drivers with 7 characters more: of at most 128 in all.
+MAX_NODE_ID_CHARACTERS = 128 - len("-driver")
+_NODE_ID = re.compile(rf"[a-zA-Z0-9][-a-zA-Z0-9]{{0,{MAX_NODE_ID_CHARACTERS - 1}}}")
+_PIPELINE_NAME = re.compile(rf"[a-z0-9][-a-z0-9]{{0,{MAX_NAME_CHARACTERS - 1}}}")
 
 
 def require_runnable(pipeline: Pipeline) -> None:
   """Raises ConfigError for the first thing in a TFX pipeline that Kubeflow Pipelines 2 cannot run."""
   name = pipeline.pipeline_info.pipeline_name
   if not _PIPELINE_NAME.fullmatch(name):
-    _refuse(f"pipeline {name!r}", "its name has lower-case letters, digits and '-' alone, at most 128.", repr(name),
+    _refuse(f"pipeline {name!r}", f"its name has lower-case letters, digits and '-' alone, at most "
+            f"{MAX_NAME_CHARACTERS}, as the workflow that Argo makes of it.", f"{name!r}, {len(name)} characters",
             "change name in the config, or pass --name.")
   for node in pipeline.components:
     _require_runnable_node(node)
@@ -37,7 +40,8 @@ def require_runnable(pipeline: Pipeline) -> None:
 def _require_runnable_node(node: BaseNode) -> None:
   subject = f"node {node.id}"
   if not _NODE_ID.fullmatch(node.id):
-    _refuse(subject, "the id of a node has letters, digits and '-' alone.", repr(node.id), "choose another id.")
+    _refuse(subject, f"the id of a node has letters, digits and '-' alone, at most {MAX_NODE_ID_CHARACTERS}.",
+            f"{node.id!r}, {len(node.id)} characters", "choose another id.")
   if isinstance(node, Resolver):
     _refuse(subject, "every node is a component or an importer.", "a resolver, which only Vertex AI runs",
             "read what it resolved in a component of your own, as MemoryLoader does.")

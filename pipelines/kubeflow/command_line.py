@@ -12,6 +12,8 @@ from diet_tf.cli.help import ExamplesHelp, add_user_code, path_text
 from diet_tf.cli.terminal import without_native_chatter
 from diet_tf.errors import ConfigError
 from diet_tf.io import files
+from diet_tf.io.write_access import require_writable_file
+from diet_tf.printable import printable
 from pipelines.kubeflow.deployment import TRAINING_NODES, Deployment, Resources, Toleration, Volume
 
 if TYPE_CHECKING:
@@ -117,6 +119,7 @@ def _add_access(parser: argparse.ArgumentParser) -> None:
 @without_native_chatter()
 def _compile(options: argparse.Namespace) -> int:
   deployment = _deployment(options)
+  require_writable_file(options.output)
   from diet_tf.config.config import load_config
   from pipelines.data_folder import with_data_dir
   from pipelines.kubeflow.compiler import compile_config
@@ -124,6 +127,8 @@ def _compile(options: argparse.Namespace) -> int:
   config = with_data_dir(load_config(options.config, options.set, user_code=options.user_code), options.data_dir)
   package = compile_config(config, deployment, beam_pipeline_args=tuple(options.beam_arg))
   package.write(options.output)
+  for member in package.unseen_members:
+    print(printable(f"{member} is not here to be looked at: the first node of a run does."), file=sys.stderr)
   if options.json:
     print(json.dumps({"package": options.output, "pipeline": config.name, "image": deployment.image,
                       "parameters": package.parameters()}, indent=2))

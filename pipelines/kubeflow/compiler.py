@@ -17,6 +17,7 @@ from diet_tf.io import files
 from diet_tf.log.settings import AUTO_SPAN
 from pipelines.kubeflow.checks import require_runnable, require_valid
 from pipelines.kubeflow.deployment import ENCODING_NODES, SECRET_KEYS, TRAINING_NODES, Deployment
+from pipelines.kubeflow.early_checks import check_config
 from pipelines.kubeflow.entrypoint import CONSOLE_TYPES
 from pipelines.kubeflow.parameters import default_values
 from pipelines.pipeline import create_pipeline
@@ -36,10 +37,12 @@ class Package:
   Attributes:
     spec: the PipelineSpec, as JSON values.
     platform: what Kubernetes alone knows: secrets, volumes, node selectors, tolerations; empty for nothing.
+    unseen_members: members of the config whose modules are not here; the first node of a run looks at them.
   """
 
   spec: dict[str, Any]
   platform: dict[str, Any]
+  unseen_members: tuple[str, ...] = ()
 
   def to_yaml(self) -> str:
     """The package as the YAML documents that client and server read."""
@@ -70,10 +73,11 @@ def compile_config(config: Config, deployment: Deployment, *, beam_pipeline_args
     beam_pipeline_args: options of Beam for the components that run on it.
 
   Raises:
-    ConfigError: the pipeline has something that Kubeflow Pipelines cannot run, or ids are hashed with a salt and the
-      deployment has no secret for it.
+    ConfigError: the pipeline has something that Kubeflow Pipelines cannot run, ids are hashed with a salt and the
+      deployment has no secret for it, or the config has what no run of it could compute with.
   """
   deployment = deployment.with_salt(config.features.salt)
+  unseen = check_config(config, deployment)
   defaults: dict[str, Any] = {
       "span": AUTO_SPAN, "store_uri": deployment.store_uri, "log_pattern": config.log.pattern,
       "budget_fraction": config.budget.fraction, "seed": config.seed, "replace": 0, "accept_changes": 0}
@@ -83,7 +87,7 @@ def compile_config(config: Config, deployment: Deployment, *, beam_pipeline_args
       name=config.name, root=deployment.pipeline_root, log=config.log, features=config.features,
       settings=config.stage_settings(), validation=config.validation, strategy=config.strategy, run_id=RUN_ID,
       beam_pipeline_args=beam_pipeline_args, **parameters)
-  return compile_pipeline(pipeline, deployment, defaults)
+  return dataclasses.replace(compile_pipeline(pipeline, deployment, defaults), unseen_members=tuple(unseen))
 
 
 def compile_pipeline(pipeline: Pipeline, deployment: Deployment, defaults: dict[str, Any]) -> Package:

@@ -8,6 +8,7 @@ import pytest
 from tensorflow_metadata.proto.v0 import anomalies_pb2
 
 import diet_tf
+import tfx_components
 from diet_tf.config.validation import ValidationSettings
 from diet_tf.distillation.teacher import Teacher
 from diet_tf.errors import ConfigError, FormatError, StoreError
@@ -241,3 +242,38 @@ def test_a_parent_that_was_not_migrated_is_no_parent_of_another_spec(own):
   assert "migrated_from" not in commit_settings(Stage(SPEC, own.settings, 3, 2), parent)
   with pytest.raises(FormatError, match="field 'device', field 'user'"):
     commit_settings(Stage(GROWN, own.settings, 3, 2), parent)
+
+
+@pytest.mark.usefixtures("first")
+def test_a_committed_span_ends_at_the_first_step(shared_workshop, workshop):
+  shutil.copytree(shared_workshop.store, workshop.store)
+  with pytest.raises(StoreError, match="span 1 .*is not run again.*with the settings in use.*replace=1"):
+    workshop.load(1, replace=0)
+  # Another seed than that of the commit.
+  workshop_of_another_seed = {"store_uri": workshop.store, "span": "1", "features": json.dumps(SPEC.to_dict()),
+                              "settings": workshop.settings.to_json(), "seed": 4, "replace": 0}
+  with pytest.raises(StoreError, match="with other settings: seed: 3 committed, 4 now"):
+    workshop.run("MemoryLoader", {}, {"parent": tfx_components.StoreCommit}, **workshop_of_another_seed)
+  workshop.load(1, replace=1)
+  workshop.load(9, replace=0)
+  # A pipeline that was compiled before says nothing of replacing.
+  workshop.load(1)
+
+
+@pytest.mark.usefixtures("first")
+def test_a_damaged_commit_may_be_run_again_to_mend_it(shared_workshop, workshop):
+  shutil.copytree(shared_workshop.store, workshop.store)
+  store = Store(workshop.store)
+  damaged = pathlib.Path(store.path(store.read(1), "teacher")) / "teacher.npz"
+  damaged.write_bytes(damaged.read_bytes()[:-1])
+  assert workshop.load(1, replace=0).get_int_custom_property("is_empty") == 1
+
+
+def test_members_and_the_store_are_looked_at_first(workshop):
+  settings = dataclasses.replace(workshop.settings, gate=dataclasses.replace(workshop.settings.gate, members=("dmn",)))
+  with pytest.raises(ConfigError, match="gate.members: panel member 'dmn'"):
+    workshop.run("MemoryLoader", {}, {"parent": tfx_components.StoreCommit}, store_uri=workshop.store, span="1",
+                 features=json.dumps(SPEC.to_dict()), settings=settings.to_json(), seed=3)
+  pathlib.Path(workshop.store).write_text("a file")
+  with pytest.raises(StoreError, match="it is a folder"):
+    workshop.load(1)

@@ -8,8 +8,10 @@ from absl import logging
 from tfx import types
 from tfx.dsl.components.base import base_executor
 
+from diet_tf.distillation.early_checks import require_memory_for_proxies
 from diet_tf.distillation.stage import refine_start
 from diet_tf.io import files
+from diet_tf.training.memory_needs import machine_memory_bytes, trains_on_gpu
 from tfx_components import inputs, training
 from tfx_components.progress import report
 from tfx_components.stage_files import StageInputs, save_stage_memory, write_refinement
@@ -32,6 +34,8 @@ class Executor(base_executor.BaseExecutor):
     given = StageInputs.of(input_dict, exec_properties)
     stage, previous = given.stage, given.previous
     start, _ = given.start()
+    if not trains_on_gpu(exec_properties["strategy"]):
+      require_memory_for_proxies(stage.spec, stage.settings.distill, start.slots, machine_memory_bytes())
     refined = refine_start(stage, start, previous, given.rows(), given.teacher(), strategy=strategy, progress=report)
     artifact = inputs.single(output_dict, "memory")
     files.make_folders(artifact.uri)

@@ -9,11 +9,13 @@ from absl import logging
 from tfx import types
 from tfx.dsl.components.base import base_beam_executor
 
+from diet_tf.distillation.early_checks import teacher_need
 from diet_tf.distillation.influence import InfluenceSettings
 from diet_tf.distillation.teacher import Teacher, TeacherSettings
 from diet_tf.io import files
 from diet_tf.log.features import FeatureSpec, features_from_json
 from diet_tf.settings import from_json
+from diet_tf.training.memory_needs import machine_memory_bytes, require_memory, trains_on_gpu
 from tfx_components import inputs, training
 from tfx_components.beam_graph import GraphRunner
 from tfx_components.influence_scorer.score import SpanScoring, score_span
@@ -37,6 +39,8 @@ class Executor(base_beam_executor.BaseBeamExecutor):
     examples, parent = inputs.single(input_dict, "examples"), inputs.Parent.of(inputs.single(input_dict, "parent"))
     spec = features_from_json(exec_properties["features"])
     settings = from_json(TeacherSettings, exec_properties["teacher_settings"], "teacher")
+    require_memory(teacher_need(spec, settings), spec, machine_memory_bytes(),
+                   on_gpu=trains_on_gpu(exec_properties["strategy"]))
     teacher = load_teacher(parent, spec, settings, exec_properties["seed"], strategy)
     folder = files.join(self._get_tmp_dir(), f"influence-scorer-{uuid.uuid4().hex[:12]}")
     scoring = SpanScoring(

@@ -150,6 +150,10 @@ class ScoreShard:
     return scorer
 
 
+class _Nothing:
+  """What takes the place of a shared scorer that is needed no more."""
+
+
 @dataclasses.dataclass(frozen=True)
 class SpanScoring:
   """One call of `score_span`: its arguments, see there."""
@@ -195,6 +199,8 @@ class SpanScoring:
     scorer.save(folder)
     work = ScoreShard(directory, folder, self.spec, self.settings, self.influence, self.seed, Shared())
     self._over_shards("score", work, f"scoring span {self.span} (shards)")
+    # Beam keeps what was shared last in a process, a second teacher, until something else is.
+    Shared().acquire(_Nothing)
 
   def _over_shards(self, name: str, work: Work, description: str) -> dict[str, Any]:
     """Runs a graph of one step over the shards, and returns its totals."""

@@ -8,9 +8,11 @@ from absl import logging
 from tfx import types
 from tfx.dsl.components.base import base_executor
 
+from diet_tf.distillation.early_checks import loaded_teacher_need
 from diet_tf.distillation.span import ScoredSpan
 from diet_tf.distillation.start import begin
 from diet_tf.io import files
+from diet_tf.training.memory_needs import machine_memory_bytes, require_memory
 from tfx_components import inputs, training
 from tfx_components.influence_scorer.score import ScoresSummary, read_slot_influences
 from tfx_components.progress import report
@@ -32,6 +34,8 @@ class Executor(base_executor.BaseExecutor):
     self._log_startup(input_dict, output_dict, exec_properties)
     training.make_deterministic(exec_properties["seed"])
     given = StageInputs.of(input_dict, exec_properties)
+    require_memory(loaded_teacher_need(given.stage.spec, given.stage.settings.teacher), given.stage.spec,
+                   machine_memory_bytes())
     stage, previous, scores_dir = given.stage, given.previous, given.uri("scores")
     influences = read_slot_influences(scores_dir, previous.slots if previous else None)
     scored = ScoredSpan(given.rows(), influences, ScoresSummary.read(scores_dir).num_examples)

@@ -9,13 +9,15 @@ from tfx import types
 from tfx.dsl.components.base import base_executor
 
 from diet_tf.config.changes import Change, listed
+from diet_tf.distillation.early_checks import check_stage
 from diet_tf.distillation.settings import Stage
-from diet_tf.errors import FormatError
+from diet_tf.errors import FormatError, StoreError
 from diet_tf.io import files
 from diet_tf.io.json_files import write_json
 from diet_tf.log.settings import AUTO_SPAN
 from diet_tf.store.commit import Commit
 from diet_tf.store.store import Store
+from diet_tf.training.memory_needs import machine_memory_bytes
 from tfx_components import inputs
 from tfx_components.memory_loader import migrate
 from tfx_components.progress import report
@@ -33,11 +35,14 @@ class Executor(base_executor.BaseExecutor):
       input_dict: nothing.
       output_dict: `parent`: one StoreCommit artifact.
       exec_properties: `store_uri`; `span` as a number, its text, or `auto`; and, to compare the config with that of the
-        commit, `features` and `settings` as JSON, `budget_fraction`, `seed` and `accept_changes`.
+        commit, `features` and `settings` as JSON, `budget_fraction`, `seed` and `accept_changes`; and `replace`, which
+        pipelines that were compiled before do not have.
 
     Raises:
       FormatError: the commit is damaged.
-      ConfigError: the commit was made with another config, which was not declared or cannot be.
+      ConfigError: the commit was made with another config, which was not declared or cannot be; or a member of the
+        stage is not known, or does not take the fields.
+      StoreError: the span is committed and is not to be replaced, or the store cannot be written to.
     """
     self._log_startup(input_dict, output_dict, exec_properties)
     text = str(exec_properties["span"])
@@ -47,6 +52,11 @@ class Executor(base_executor.BaseExecutor):
     if exec_properties.get("features") and exec_properties.get("settings"):
       # The number is not known yet where it is `auto`, and nothing here depends on it.
       stage = stage_of({"seed": 0, **exec_properties}, span or 0)
+      store = Store(exec_properties["store_uri"])
+      if span is not None and not int(exec_properties.get("replace", 1)):
+        require_uncommitted(store, stage)
+      store.require_writable()
+      check_stage(stage.spec, stage.settings, limit_bytes=machine_memory_bytes())
     commit = load_newest(exec_properties["store_uri"], span, parent.uri, stage,
                          accept_changes=bool(int(exec_properties.get("accept_changes") or 0)))
     parent.set_int_custom_property("is_empty", int(commit is None))
@@ -55,6 +65,21 @@ class Executor(base_executor.BaseExecutor):
       return
     parent.set_int_custom_property("span", commit.span)
     parent.set_string_custom_property("digest", commit.data)
+
+
+def require_uncommitted(store: Store, stage: Stage) -> None:
+  """Raises StoreError if the span of a stage has a commit, unless files of it are damaged.
+
+  The stage would compute for hours what is there, or what may not take its place.
+  """
+  commit = store.read_if_there(stage.span)
+  if commit is None or store.data_problems(commit):
+    return
+  changes = migrate.config_changes(commit, migrate.committed_spec(store, commit), stage)
+  difference = f"with other settings: {listed(changes)}" if changes else "with the settings in use."
+  raise StoreError(f"span {stage.span} in {store.uri}", rule="a span that is committed is not run again.",
+                   received=f"data {commit.data[:12]}, committed by run {commit.run_id!r} {difference}",
+                   remedy="nothing is to be done to keep it; to run it again, pass --replace, or replace=1.")
 
 
 def load_newest(store_uri: str, below: int | None, target: str, stage: Stage | None = None, *,

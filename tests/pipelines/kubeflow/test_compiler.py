@@ -6,6 +6,7 @@ UPDATE_GOLDEN=1 make test ARGS="-k golden tests/pipelines/kubeflow"
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import json
 import os
@@ -26,7 +27,7 @@ from tfx.types.component_spec import ChannelParameter, ComponentSpec
 
 from diet_tf.config.config import build_config
 from diet_tf.errors import ConfigError
-from pipelines.kubeflow.checks import require_valid
+from pipelines.kubeflow.checks import require_runnable, require_valid
 from pipelines.kubeflow.compiler import Package, compile_config, compile_pipeline
 from pipelines.kubeflow.deployment import Deployment, Resources, Toleration, Volume
 
@@ -232,6 +233,34 @@ def test_what_kubeflow_cannot_run_is_refused_with_the_reason(make, rule):
 def test_a_name_that_kubeflow_does_not_take_is_refused():
   with pytest.raises(ConfigError, match="lower-case letters"):
     compile_config(build_config({**VALUES, "name": "My Shop"}), DEPLOYMENT)
+
+
+def test_names_as_long_as_tfx_and_argo_take_them():
+  # Longer names of pipelines are refused with the config.
+  require_runnable(Pipeline(pipeline_name="s" * 63, pipeline_root="", components=[node()]))
+  for length in (121, 122):
+    with pytest.raises(ConfigError, match="at most 121") if length > 121 else contextlib.nullcontext():
+      require_runnable(Pipeline(pipeline_name="shop", pipeline_root="", components=[node().with_id("n" * length)]))
+
+
+MANY = {"features": {**VALUES["features"], "fields": [{"name": "user", "hash": 30_000_000}]}}
+
+
+@pytest.mark.parametrize(("sections", "deployment", "message"), [
+    ({"gate": {"members": ["dmn"]}}, {}, "gate.members: panel member 'dmn'"),
+    ({"validation": {"fatal": ["NO_SUCH_ANOMALY"]}}, {}, "validation.fatal.*NO_SUCH_ANOMALY"),
+    ({"strategy": "gpu"}, {"training_resources": Resources()}, "strategy.*--gpus"),
+    (MANY, {}, "field 'user'.*a container of --training-memory 16 has 16.0 GB.*raise --training-memory"),
+    (MANY, {"training_resources": Resources(memory_gigabytes=64)}, "reading the teacher.*--memory 8 has 8.0 GB")])
+def test_what_no_run_could_compute_is_refused(sections, deployment, message):
+  with pytest.raises(ConfigError, match=message):
+    compile_config(build_config({**VALUES, **sections}), Deployment(
+        image=DEPLOYMENT.image, store_uri=DEPLOYMENT.store_uri, **deployment))
+
+
+def test_a_model_that_is_in_the_image_alone_is_named():
+  package = compile_config(build_config({**VALUES, "distill": {"proxies": ["no_such_module:Model", "fm"]}}), DEPLOYMENT)
+  assert package.unseen_members == ("no_such_module:Model",)
 
 
 @pytest.mark.parametrize("change, rule", [
