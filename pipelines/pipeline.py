@@ -11,7 +11,7 @@ from typing import Any
 
 import tensorflow_data_validation as tfdv
 from tensorflow_metadata.proto.v0 import schema_pb2
-from tfx.components import SchemaGen, StatisticsGen
+from tfx.components import SchemaGen
 from tfx.dsl.components.base.base_node import BaseNode
 from tfx.orchestration.pipeline import Pipeline
 from tfx.types.channel import OutputChannel
@@ -30,6 +30,7 @@ from tfx_components import (
   MemoryLoader,
   SpanValidator,
 )
+from tfx_components.span_statistics import StatisticsGen
 
 # A text or a number, or a `tfx.dsl` runtime parameter for it.
 Value = Any
@@ -69,8 +70,8 @@ def create_pipeline(*, name: str, root: str, store_uri: Value, span: Value, log:
 
   parent = add(MemoryLoader(store_uri=store_uri, span=span, features=features, settings=settings, seed=seed,
                             budget_fraction=budget_fraction, accept_changes=accept_changes, replace=replace))["parent"]
-  examples = add(LogGen(log=log, features=features, span=span, parent=parent,
-                        pattern=log_pattern))["examples"]
+  examples = add(LogGen(log=log, features=features, span=span, parent=parent, pattern=log_pattern, settings=settings,
+                        budget_fraction=budget_fraction))["examples"]
   statistics = add(StatisticsGen(examples=examples, stats_options=statistics_options(features)))["statistics"]
   inferred = add(SchemaGen(statistics=statistics, infer_feature_shape=False))["schema"]
   schema = add(SpanValidator(statistics=statistics, schema=inferred, parent=parent, features=features,

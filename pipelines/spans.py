@@ -77,8 +77,10 @@ def plan_spans(available: Sequence[int], committed: Collection[int], *, test_spa
     return _plan_one(request, available, committed, replace)
   usable = available[:max(0, len(available) - test_spans)]
   if not usable:
-    raise DataError("log", rule=f"it has at least one span beside the newest {test_spans}, kept for the test.",
-                    received=f"spans {_listed(available)}.", remedy="check log.pattern, or lower test_spans.")
+    raise DataError("log", rule=f"it has at least one span beside the newest {test_spans}, kept for the test "
+                    "(test_spans).", received=f"{len(available)} in all: {_listed(available)}.",
+                    remedy="name the files of more spans by log.pattern, make spans shorter (log.span_seconds), or "
+                    "lower test_spans.")
   if request == AUTO_SPAN:
     if replace:
       raise ConfigError("--replace", rule=f"--span {AUTO_SPAN} is the next span that is not committed.",

@@ -60,7 +60,8 @@ class Span:
         and row, which serves spans of up to 2^32 rows.
 
     Raises:
-      DataError: the arrays do not fit each other or the spec, ids are no integers, or an example id stands twice.
+      DataError: the arrays do not fit each other or the spec, ids are no integers, all labels are alike, or an example
+        id stands twice.
     """
     ids, labels = np.asarray(ids), np.asarray(labels)
     if example_ids is None:
@@ -121,6 +122,10 @@ def _check_rows(number: int, rows: EncodedRows, ids: np.ndarray, spec: FeatureSp
   if not np.isin(labels, (0, 1)).all():
     raise DataError(subject, rule="a label is 0 or 1.", received=f"{labels[~np.isin(labels, (0, 1))][0]:g}.",
                     remedy="turn the outcome into clicks before.")
+  if not 0 < labels.sum() < len(labels):
+    raise DataError(subject, rule="a span has rows of both labels, or there is nothing to learn.",
+                    received=f"{len(labels)} rows, {int(labels.sum())} of them clicks.",
+                    remedy="check the labels, or join spans into longer ones.")
   if len(np.unique(rows.example_ids)) != len(rows):
     raise DataError(subject, rule="an example id stands for one row.", received="an id that stands twice.",
                     remedy="give each row an id of its own, or leave them out.")

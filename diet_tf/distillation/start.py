@@ -21,6 +21,7 @@ from diet_tf.distillation.clusters import (
 from diet_tf.distillation.refinement import initial_recipe
 from diet_tf.distillation.settings import Stage
 from diet_tf.distillation.span import ScoredSpan
+from diet_tf.distillation.span_size import check_num_examples
 from diet_tf.distillation.squash import ClusterOf, SquashSettings, UserRule
 from diet_tf.distillation.teacher import Teacher
 from diet_tf.errors import DataError
@@ -60,12 +61,8 @@ def num_slots_within(budget: BudgetSettings, num_examples_seen: int, batch_size:
   Raises:
     DataError: if the budget does not hold one batch.
   """
-  allowed = budget.num_slots(num_examples_seen)
-  if allowed < batch_size:
-    raise DataError("budget", rule="the memory holds at least one training batch of slots.",
-                    received=f"{allowed} slots for {num_examples_seen} examples, batch size {batch_size}.",
-                    remedy="raise budget.fraction, lower distill.inner.batch_size, or begin with a longer span.")
-  return allowed // batch_size * batch_size
+  check_num_examples("budget", num_examples_seen, num_examples_seen=0, budget=budget, batch_size=batch_size)
+  return budget.num_slots(num_examples_seen) // batch_size * batch_size
 
 
 def sampled(stream: RowStream, num_rows: int, seed: int) -> EncodedRows:

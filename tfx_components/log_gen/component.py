@@ -6,6 +6,7 @@ from tfx.dsl.components.base import base_beam_component
 from tfx.types import BaseChannel
 from tfx.types.standard_artifacts import Examples
 
+from diet_tf.distillation.settings import StageSettings
 from diet_tf.log.features import FeatureSpec
 from diet_tf.log.settings import LogSettings
 from tfx_components.artifacts import StoreCommit
@@ -33,7 +34,11 @@ class LogGen(base_beam_component.BaseBeamComponent):
     parent: the commit before the span, from `MemoryLoader`, with the vocabularies known so far; needed only for `auto`,
       where a vocabulary grows, and where ids are hashed with a secret.
     pattern: path of the log in place of the one in `log`, where a run is to set it; empty keeps that one.
+    settings: settings of the stage that the span is for, or their JSON: a span that is too short for it is refused
+      here, before anything is computed; empty takes any.
+    budget_fraction: budget as a share of the records, in place of the one in `settings`; 0 keeps that one.
   """
 
   def __init__(self, log: LogSettings | str, features: FeatureSpec | str, span: int | str,
-               parent: BaseChannel[StoreCommit] | None = None, pattern: str = "") -> None: ...
+               parent: BaseChannel[StoreCommit] | None = None, pattern: str = "", settings: StageSettings | str = "",
+               budget_fraction: float = 0.0) -> None: ...

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import json
 from typing import Any
 
@@ -13,6 +14,7 @@ from tfx.dsl.components.base import base_beam_executor
 from tfx.proto import example_gen_pb2
 from tfx.types import artifact_utils
 
+from diet_tf.distillation.span_size import check_num_examples
 from diet_tf.errors import ConfigError
 from diet_tf.io import files
 from diet_tf.log import encoding
@@ -23,7 +25,7 @@ from diet_tf.store.store import MEMORY_PART
 from tfx_components import inputs, progress
 from tfx_components.log_gen import generate, plan
 from tfx_components.log_gen.file_names import SPLIT
-from tfx_components.log_gen.generate import LogSummary
+from tfx_components.log_gen.generate import LogSummary, SizeCheck
 
 
 class Executor(base_beam_executor.BaseBeamExecutor):
@@ -36,7 +38,8 @@ class Executor(base_beam_executor.BaseBeamExecutor):
     Args:
       input_dict: `parent`: optional, a StoreCommit that may hold `vocabularies.json`.
       output_dict: `examples`: one Examples artifact.
-      exec_properties: `log` and `features` as JSON, `span` as a number, its text, or `auto`, `pattern`.
+      exec_properties: `log` and `features` as JSON, `span` as a number, its text, or `auto`, `pattern`, `settings` as
+        JSON, `budget_fraction`.
     """
     self._log_startup(input_dict, output_dict, exec_properties)
     settings = log_settings(exec_properties)
@@ -47,10 +50,25 @@ class Executor(base_beam_executor.BaseBeamExecutor):
     examples = artifact_utils.get_single_instance(output_dict["examples"])
     summary = generate.generate_examples(
         settings, spec, span, examples.uri, vocabularies=known_vocabularies(parent),
+        check_size=size_check(exec_properties, span, parent),
         make_pipeline=self._make_beam_pipeline, temp_dir=self._get_tmp_dir(), progress=progress.report)
     describe(examples, summary)
     logging.info("Span %d: %d examples (%d positive), %d rows quarantined, %d duplicates dropped.", span,
                  summary.num_examples, summary.num_positives, summary.num_quarantined, summary.num_duplicates)
+
+
+def size_check(exec_properties: dict[str, Any], span: int, parent: types.Artifact | None) -> SizeCheck | None:
+  """The function that refuses a span of too few examples for the stage; None where no stage is given."""
+  if not exec_properties.get("settings"):
+    return None
+  # Only a stage needs what learns.
+  from tfx_components.stage_files import stage_of
+
+  settings = stage_of({**exec_properties, "seed": 0}, span).settings
+  path = None if parent is None else files.join(parent.uri, MEMORY_PART, MANIFEST_NAME)
+  seen = 0 if path is None or not files.exists(path) else read_manifest(path).num_examples_seen
+  return functools.partial(check_num_examples, num_examples_seen=seen, budget=settings.budget,
+                           batch_size=settings.distill.inner.batch_size)
 
 
 def known_salt_check(parent: types.Artifact | None) -> str | None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import dataclasses
 import functools
 import uuid
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import apache_beam as beam
@@ -41,9 +41,11 @@ from tfx_components.log_gen.span_window import SpanWindow
 from tfx_components.log_gen.summary import LogSummary
 from tfx_components.log_gen.vocabularies import NEW_VALUES, NewValues
 
+SizeCheck = Callable[[str, int], None]
+
 
 def generate_examples(settings: LogSettings, spec: FeatureSpec, span: int, output_dir: str, *,
-                      vocabularies: Mapping[str, Sequence[str]] | None = None,
+                      vocabularies: Mapping[str, Sequence[str]] | None = None, check_size: SizeCheck | None = None,
                       make_pipeline: MakePipeline | None = None,
                       beam_pipeline_args: Sequence[str] = (), temp_dir: str | None = None,
                       progress: Progress = silent) -> LogSummary:
@@ -57,6 +59,8 @@ def generate_examples(settings: LogSettings, spec: FeatureSpec, span: int, outpu
     span: the span's number.
     output_dir: folder that gets `Split-train/`, `vocabularies.json`, `quarantine.jsonl` and `log_summary.json`.
     vocabularies: values of growing vocabularies known before this span, by field name.
+    check_size: function of the span's name and how many sound rows it has, which raises where they are too few, before
+      they are sorted; None takes any number.
     make_pipeline: function that returns a new Beam pipeline; by default one with `beam_pipeline_args`.
     beam_pipeline_args: options of the default pipeline.
     temp_dir: folder for spill files, seen by all workers; by default one below `output_dir`.
@@ -82,7 +86,7 @@ def generate_examples(settings: LogSettings, spec: FeatureSpec, span: int, outpu
       files.make_folders(files.join(output_dir, SPLIT_FOLDER))
       files.make_folders(folder)
       runner = GraphRunner(make, folder, progress)
-      return _Generation(settings, spec, span, output_dir, folder, known, runner).run()
+      return _Generation(settings, spec, span, output_dir, folder, known, runner, check_size).run()
     finally:
       _remove_quietly(folder if temp_dir else files.join(output_dir, ".spill"))
 
@@ -98,6 +102,7 @@ class _Generation:
   folder: str
   known: dict[str, list[str]]
   runner: GraphRunner
+  check_size: SizeCheck | None = None
 
   @property
   def subject(self) -> str:
@@ -119,6 +124,8 @@ class _Generation:
     self._check_times(counts)
     quarantine: Quarantine = totals.get(steps.QUARANTINE, Quarantine(self.settings.max_quarantine_rows))
     self._write_quarantine(quarantine, counts, pieces)
+    if self.check_size is not None:
+      self.check_size(self.subject, counts.num_rows - quarantine.num_rows)
     join_summaries = [self._join_summary(join, counts) for join in joins]
     ranges = Ranges.of(totals.get(steps.SAMPLE, KeySample()), self.settings.rows_per_shard)
     runs = sorted(totals.get(steps.RUNS, ()), key=lambda run: run.path)

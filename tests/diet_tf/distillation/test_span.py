@@ -31,6 +31,8 @@ def test_rows_without_ids_of_their_own_are_numbered_by_span():
     ({"labels": np.array([0, 1, 0.5, 1])}, "0 or 1.*0.5"),
     ({"labels": np.array([0, 1, np.nan, 1])}, "0 or 1.*nan"),
     ({"labels": np.zeros(3)}, "one entry per row"),
+    ({"labels": np.zeros(4)}, "both labels.*4 rows, 0 of them clicks"),
+    ({"labels": np.ones(4)}, "both labels.*4 rows, 4 of them clicks"),
     ({"example_ids": np.array([1, 2, 2, 3])}, "stands twice")])
 def test_arrays_that_do_not_fit_are_refused(change, message):
   arrays = {"ids": np.ones((4, 3), int), "labels": np.array([0, 1, 0, 1]), **change}
@@ -62,8 +64,8 @@ def test_an_empty_dataset_is_refused():
 
 
 def test_a_part_without_rows_is_refused():
-  with pytest.raises(DataError, match="0 of 4 held back"):
-    RowsInParts(Span.of_arrays(1, SPEC, *draw(4)[:2], np.arange(1, 5)), 1e-9)
+  with pytest.raises(DataError, match="0 of 5 held back"):
+    RowsInParts(Span.of_arrays(1, SPEC, *draw(5)[:2], np.arange(1, 6)), 1e-9)
 
 
 def test_a_span_in_memory_is_scored_as_its_files_are(tmp_path):

@@ -259,7 +259,7 @@ def test_an_older_memory_beyond_the_budget_shrinks(first, teacher):
 
 def test_a_budget_of_less_than_a_batch_is_refused():
   assert num_slots_within(BudgetSettings(fraction=0.01), 2500, 8) == 24
-  with pytest.raises(DataError, match="7 slots for 700 examples, batch size 8"):
+  with pytest.raises(DataError, match="batch of 8 slots, which takes 750 examples.*700 examples, which give 7 slots"):
     num_slots_within(BudgetSettings(fraction=0.01), 700, 8)
 
 
