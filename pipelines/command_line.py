@@ -9,6 +9,7 @@ import os
 import shlex
 import sys
 import time
+import uuid
 from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING
 
@@ -338,6 +339,7 @@ def _check_results_wanted(options: Options, available: Sequence[int], committed:
 
 def _distil(job: Job, span: int, options: Options) -> None:
   from pipelines.local import run_span
+  from pipelines.retention import apply_retention
   from tfx_components.progress import shown_by
 
   with progress() as shown, shown_by(shown):
@@ -345,6 +347,10 @@ def _distil(job: Job, span: int, options: Options) -> None:
                       replace=options.replace, accept_changes=options.accept_changes,
                       beam_pipeline_args=options.beam_pipeline_args)
   _say(_outcome(record))
+  removed = apply_retention(job.config.retention, job.workspace, job.store)
+  if removed.num_bytes:
+    _say(f"By retention of the config: {removed.num_commits:,} old commits and {removed.num_folders:,} folders of "
+         f"artifacts are removed, {removed.num_bytes:,} bytes.")
 
 
 def _outcome(record: SpanRecord) -> str:
@@ -362,6 +368,7 @@ def _outcome(record: SpanRecord) -> str:
 
 def _evaluate(job: Job, options: Options) -> FidelityResult | None:
   from pipelines.evaluation import Evaluation
+  from pipelines.runs import living_run
 
   test_spans = job.test_spans()
   if not test_spans:
@@ -374,7 +381,8 @@ def _evaluate(job: Job, options: Options) -> FidelityResult | None:
     bayes_auc = known_auc(test_spans)
   _say(f"Evaluation on span {', '.join(map(str, test_spans))}")
   start = time.monotonic()
-  with progress() as shown:
+  # Meanwhile no neighbour removes the artifacts that are read.
+  with progress() as shown, living_run(job.workspace, f"evaluation-{uuid.uuid4().hex}"):
     evaluation = Evaluation(job.config, job.workspace, job.store, options.beam_pipeline_args, shown)
     result = evaluation.run(test_spans, bayes_auc=bayes_auc, commands=[options.command])
   _say(f"Evaluated in {time.monotonic() - start:.0f} s.")

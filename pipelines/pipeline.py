@@ -39,7 +39,7 @@ Value = Any
 def create_pipeline(*, name: str, root: str, store_uri: Value, span: Value, log: LogSettings | Value,
                     features: FeatureSpec, settings: StageSettings, validation: ValidationSettings, seed: Value = 0,
                     strategy: Value = "auto", replace: Value = 0, run_id: Value = "", log_pattern: Value = "",
-                    budget_fraction: Value = 0.0, accept_changes: Value = 0,
+                    budget_fraction: Value = 0.0, accept_changes: Value = 0, store_spans: Value = 0,
                     beam_pipeline_args: Sequence[str] = (), metadata_connection_config: Any = None) -> Pipeline:
   """The TFX pipeline that distils one span, from the rows of its log to its commit in the store.
 
@@ -59,6 +59,7 @@ def create_pipeline(*, name: str, root: str, store_uri: Value, span: Value, log:
     log_pattern: path of the log in place of the one in `log`; empty keeps that one.
     budget_fraction: budget as a share of the records, in place of the one in `settings`; 0 keeps that one.
     accept_changes: 1 goes on where the memory before was made with another config, 0 refuses that.
+    store_spans: number of the newest spans whose commits stay in the store, beside the pinned ones; 0 keeps all.
     beam_pipeline_args: options of Beam for LogGen, StatisticsGen and InfluenceScorer.
     metadata_connection_config: connection to ML Metadata; None where the orchestrator has its own.
   """
@@ -92,7 +93,7 @@ def create_pipeline(*, name: str, root: str, store_uri: Value, span: Value, log:
   add(MemoryCommitter(memory=memory, start=start, parent=parent, teacher=teacher, verdict=verdict, examples=examples,
                       schema=schema, statistics=statistics, store_uri=store_uri, features=features,
                       settings=settings, seed=seed, span=span, run_id=run_id, replace=replace,
-                      budget_fraction=budget_fraction))
+                      budget_fraction=budget_fraction, store_spans=store_spans))
   # A cache does not see the store, which is outside the orchestrator: no node may be skipped because of it.
   return Pipeline(pipeline_name=name, pipeline_root=root, components=nodes, enable_cache=False,
                   metadata_connection_config=metadata_connection_config, beam_pipeline_args=list(beam_pipeline_args))

@@ -8,12 +8,15 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Iterable
 
+from ml_metadata.errors import StatusError
 from ml_metadata.metadata_store import ListOptions, MetadataStore
 from ml_metadata.proto import metadata_store_pb2
 from tfx.orchestration.metadata import sqlite_metadata_connection_config
 
 from diet_tf.errors import FormatError
 
+# What ML Metadata raises of a database that is damaged, full or held by a neighbour.
+UNREADABLE = (StatusError, RuntimeError)
 _RUN_TYPE = "pipeline_run"
 _UNFINISHED = "last_known_state = NEW OR last_known_state = RUNNING"
 # SQLite lets one process write at a time; it is asked again while a neighbour does.
@@ -27,13 +30,11 @@ class Execution:
   Attributes:
     number: number of the execution in ML Metadata, by which TFX names the folders of its outputs.
     run_id: name of the pipeline run that it is of; empty where none is known.
-    span: number of the span, as the node was given it; None where it was given none.
     changed_seconds: when it was last heard of, in seconds since 1970.
   """
 
   number: int
   run_id: str
-  span: int | None
   changed_seconds: float
 
 
@@ -75,6 +76,21 @@ class RunMetadata:
     found = self._store.get_executions(list_options=ListOptions(filter_query=_UNFINISHED))
     return [self._described(execution) for execution in found]
 
+  def spans_of(self, numbers: Iterable[int]) -> dict[int, int]:
+    """By the number of an execution, the span of its run; executions whose run names no span are left out.
+
+    Args:
+      numbers: numbers of executions, which need not be known.
+    """
+    wanted, found = set(numbers), {}
+    for run in self._store.get_contexts_by_type(_RUN_TYPE):
+      executions = self._store.get_executions_by_context(run.id)
+      of_run = wanted & {execution.id for execution in executions}
+      spans = {span for execution in executions if (span := _span_of(execution)) is not None}
+      if of_run and len(spans) == 1:
+        found.update(dict.fromkeys(of_run, spans.pop()))
+    return found
+
   def end(self, executions: Iterable[Execution]) -> None:
     """Notes that executions have failed."""
     found = self._store.get_executions_by_id([execution.number for execution in executions])
@@ -85,8 +101,12 @@ class RunMetadata:
 
   def _described(self, execution: metadata_store_pb2.Execution) -> Execution:
     contexts = self._store.get_contexts_by_execution(execution.id)
-    properties = execution.custom_properties
-    span = properties["span"].string_value if "span" in properties else ""
-    return Execution(
-        execution.id, next((context.name for context in contexts if context.type == _RUN_TYPE), ""),
-        int(span) if span.isdecimal() else None, execution.last_update_time_since_epoch / 1000)
+    return Execution(execution.id, next((context.name for context in contexts if context.type == _RUN_TYPE), ""),
+                     execution.last_update_time_since_epoch / 1000)
+
+
+def _span_of(execution: metadata_store_pb2.Execution) -> int | None:
+  """The number of the span that a node was given; None if it was given none."""
+  properties = execution.custom_properties
+  text = properties["span"].string_value if "span" in properties else ""
+  return int(text) if text.isdecimal() else None

@@ -15,12 +15,10 @@ import time
 import uuid
 from collections.abc import Collection, Iterator
 
-from ml_metadata.errors import StatusError
-
 from diet_tf.io import files
 from diet_tf.store.locks import lock_file
 from pipelines.encoded_spans import LOCK_SUFFIX
-from pipelines.run_metadata import Execution, RunMetadata
+from pipelines.run_metadata import UNREADABLE, Execution, RunMetadata
 from pipelines.workspace import Workspace
 from tfx_components.log_gen.file_names import SUMMARY_NAME
 
@@ -63,6 +61,13 @@ def living_run(workspace: Workspace, run_id: str) -> Iterator[None]:
 def living_runs(workspace: Workspace) -> set[str]:
   """The names of the runs that are at work in an output folder; on a file system without locks, of all that may be."""
   return {run_id for run_id, is_dead in _registered(workspace).values() if not is_dead}
+
+
+@contextlib.contextmanager
+def while_nobody_runs(workspace: Workspace) -> Iterator[bool]:
+  """Whether no run is at work in an output folder; if so, none begins within the block."""
+  with _folder_lock(workspace):
+    yield not living_runs(workspace)
 
 
 @contextlib.contextmanager
@@ -117,7 +122,7 @@ def _clear(workspace: Workspace, dead: Collection[str], known: Collection[str] |
   if not files.exists(workspace.metadata_path):
     return
   # A neighbour may be writing, or the database be damaged: the run itself says so where it matters.
-  with contextlib.suppress(StatusError):
+  with contextlib.suppress(*UNREADABLE):
     metadata = RunMetadata(workspace.metadata_path)
     oldest = time.time() - GRACE_SECONDS
     ended = [execution for execution in metadata.unfinished()

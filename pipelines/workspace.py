@@ -128,6 +128,11 @@ class Workspace:
     except FormatError:
       return None  # Only a short cut: what it points to can be made again.
 
+  def recorded_spans(self) -> list[int]:
+    """The numbers of the spans of which something is remembered, in increasing order."""
+    stems = (name.removesuffix(".json") for name in files.names_in(self.records_folder))
+    return sorted(int(stem) for stem in stems if stem.isdecimal())
+
   def write_record(self, record: SpanRecord) -> None:
     """Remembers what a span's pipeline run left, in place of what an earlier one did."""
     path = self._record_path(record.span)

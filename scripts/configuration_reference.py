@@ -48,7 +48,7 @@ def places() -> dict[str, type]:
   found: dict[str, type] = {"": config.Config, "features": config.FeaturesForm,
                             "features.label": features.Label, "features.fields[]": config.FieldForm,
                             "budget": config.BudgetSettings, "validation": config.ValidationSettings,
-                            "privacy": config.PrivacySettings,
+                            "retention": config.RetentionSettings, "privacy": config.PrivacySettings,
                             "log.joins[]": log_settings.Join, "distill.inner": InnerSettings}
   for name, (module, cls) in config.SECTIONS.items():
     found[name] = getattr(importlib.import_module(module), cls)

@@ -299,7 +299,7 @@ def test_tables_of_keys_are_those_of_the_code():
 @pytest.mark.parametrize("path", DOCUMENTS, ids=name_of)
 def test_keys_that_are_named_exist(path):
   known = _reference().keys()
-  sections = "|".join(["features", "budget", "validation", "privacy", *SECTIONS])
+  sections = "|".join(["features", "budget", "validation", "retention", "privacy", *SECTIONS])
   text = path.read_text()
   named = re.findall(rf"`((?:{sections})(?:\.[\w\[\]]+)+)`", text)
   named += re.findall(r"--set '?([\w.]+)=", text)

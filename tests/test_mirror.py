@@ -11,6 +11,7 @@ _FORWARD = "models/test_forward_values.py"
 # Where a module is tested that has no test file of its name.
 TESTED_ELSEWHERE = {
     "cli/help.py": "cli/test_main.py",
+    "config/retention.py": "config/test_config.py",
     "cli/memory.py": "cli/test_main.py",
     "distillation/clusters.py": "distillation/test_squash.py",
     "distillation/learned_memory.py": "distillation/test_refinement.py",

@@ -15,6 +15,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Literal
 
 from diet_tf.config.not_yet import refuse_what_is_not_yet
+from diet_tf.config.retention import RetentionSettings
 from diet_tf.config.user_code import refuse_user_code
 from diet_tf.config.validation import ValidationSettings
 from diet_tf.config.yaml_file import apply_overrides, parse_overrides, read_config_file
@@ -53,7 +54,7 @@ SECTIONS = {
     "panel": ("diet_tf.fidelity.panel", "PanelSettings"),
 }
 # These say where things are and run, not what is computed: a memory does not depend on them.
-KEYS_OUTSIDE_DIGEST = ("name", "output", "strategy", "test_spans")
+KEYS_OUTSIDE_DIGEST = ("name", "output", "strategy", "test_spans", "retention")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -73,6 +74,7 @@ class Config:
     gate: when a new memory is committed.
     panel: the architectures that fidelity is judged on.
     validation: which anomalies of a span stop the run.
+    retention: how many spans are kept of what runs write.
     privacy: what slots may reveal of single users, and how ids are hashed.
     test_spans: number of the log's newest spans that are kept for the test and not distilled.
     seed: seed of everything that is drawn.
@@ -92,6 +94,7 @@ class Config:
   gate: GateSettings
   panel: PanelSettings
   validation: ValidationSettings
+  retention: RetentionSettings
   privacy: PrivacySettings
   test_spans: int
   seed: int
@@ -197,6 +200,7 @@ def build_config(values: Mapping[str, Any], where: Where | str = "config") -> Co
       "features": build_features(values["features"], where.child("features")),
       "budget": build(BudgetSettings, _section(values, "budget"), where.child("budget")),
       "validation": build(ValidationSettings, _section(values, "validation"), where.child("validation")),
+      "retention": build(RetentionSettings, _section(values, "retention"), where.child("retention")),
       "privacy": build(PrivacySettings, _section(values, "privacy"), where.child("privacy")),
       "test_spans": convert(values.get("test_spans", 1), int, where.child("test_spans")),
       "seed": convert(values.get("seed", 0), int, where.child("seed")),

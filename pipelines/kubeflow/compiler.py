@@ -86,7 +86,7 @@ def compile_config(config: Config, deployment: Deployment, *, beam_pipeline_args
   pipeline = create_pipeline(
       name=config.name, root=deployment.pipeline_root, log=config.log, features=config.features,
       settings=config.stage_settings(), validation=config.validation, strategy=config.strategy, run_id=RUN_ID,
-      beam_pipeline_args=beam_pipeline_args, **parameters)
+      store_spans=config.retention.store_spans or 0, beam_pipeline_args=beam_pipeline_args, **parameters)
   return dataclasses.replace(compile_pipeline(pipeline, deployment, defaults), unseen_members=tuple(unseen))
 
 

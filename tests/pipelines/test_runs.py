@@ -1,16 +1,12 @@
 """Several runs in one output folder: what each finds of its own, and what is cleared of those that were killed."""
 
 import os
-import pathlib
 import signal
 import subprocess
 import sys
 import time
 
 import pytest
-from ml_metadata.metadata_store import MetadataStore
-from ml_metadata.proto import metadata_store_pb2
-from tfx.orchestration.metadata import sqlite_metadata_connection_config
 
 from diet_tf.config.config import load_config
 from diet_tf.errors import FormatError
@@ -19,55 +15,12 @@ from pipelines import local, runs
 from pipelines.data_folder import with_data_dir
 from pipelines.run_metadata import RunMetadata
 from pipelines.workspace import Workspace
-
-RUNNING = metadata_store_pb2.Execution.RUNNING
-FAILED = metadata_store_pb2.Execution.FAILED
-COMPLETE = metadata_store_pb2.Execution.COMPLETE
-
-
-class Site:
-  """An output folder whose ML Metadata is filled by hand."""
-
-  def __init__(self, folder: pathlib.Path) -> None:
-    self.workspace = Workspace(str(folder))
-    folder.mkdir()
-    self.folder = folder
-    self.metadata = MetadataStore(sqlite_metadata_connection_config(self.workspace.metadata_path))
-
-  def execute(self, run_id: str, node: str, state: int = COMPLETE, outputs: tuple[str, ...] = ()) -> int:
-    """Notes an execution of a node with an output of each type, makes its folders, and returns its number."""
-    run_type = self.metadata.put_context_type(metadata_store_pb2.ContextType(name="pipeline_run"))
-    node_type = self.metadata.put_execution_type(metadata_store_pb2.ExecutionType(name=node))
-    run = metadata_store_pb2.Context(type_id=run_type, name=run_id)
-    execution = metadata_store_pb2.Execution(type_id=node_type, last_known_state=state)
-    artifacts = []
-    for name in outputs:
-      kind = self.metadata.put_artifact_type(metadata_store_pb2.ArtifactType(name=name))
-      artifact = metadata_store_pb2.Artifact(type_id=kind, uri=str(self.folder / "pipeline" / node / run_id / name))
-      artifacts.append((artifact, metadata_store_pb2.Event(type=metadata_store_pb2.Event.OUTPUT)))
-    number, _, _ = self.metadata.put_execution(execution, artifacts, [run], reuse_context_if_already_exist=True)
-    for path in self.folders(node, number):
-      path.mkdir(parents=True)
-      (path / "content").write_text("x")
-    return number
-
-  def folders(self, node: str, number: int) -> list[pathlib.Path]:
-    root = self.folder / "pipeline" / node
-    return [root / ".system" / "executor_execution" / str(number) / ".temp", root / "examples" / str(number)]
-
-  def state(self, number: int) -> int:
-    [execution] = self.metadata.get_executions_by_id([number])
-    return execution.last_known_state
-
-  def are_there(self, node: str, number: int) -> bool:
-    [first, *others] = {path.exists() for path in self.folders(node, number)}
-    assert not others
-    return first
+from tests.pipelines.output_folder import COMPLETE, FAILED, RUNNING, OutputFolder
 
 
 @pytest.fixture
-def site(tmp_path) -> Site:
-  return Site(tmp_path / "out [old] #3")
+def site(tmp_path) -> OutputFolder:
+  return OutputFolder(tmp_path / "out [old] #3")
 
 
 def killed(workspace: Workspace, run_id: str) -> None:
@@ -81,7 +34,7 @@ def killed(workspace: Workspace, run_id: str) -> None:
     process.send_signal(signal.SIGKILL)
 
 
-def test_what_a_killed_run_left_is_cleared_by_the_next_and_nothing_else(site: Site):
+def test_what_a_killed_run_left_is_cleared_by_the_next_and_nothing_else(site: OutputFolder):
   ours = site.execute("finished", "LogGen")
   dead = site.execute("dead", "LogGen", RUNNING)
   alive = site.execute("alive", "LogGen", RUNNING)
@@ -101,7 +54,7 @@ def test_what_a_killed_run_left_is_cleared_by_the_next_and_nothing_else(site: Si
 
 
 @pytest.mark.parametrize("cause", [ValueError("no"), KeyboardInterrupt()])
-def test_a_run_that_ends_early_clears_what_it_left(site: Site, cause: BaseException):
+def test_a_run_that_ends_early_clears_what_it_left(site: OutputFolder, cause: BaseException):
   with pytest.raises(type(cause)), runs.living_run(site.workspace, "cut"):
     number = site.execute("cut", "LogGen", RUNNING)
     raise cause
@@ -109,7 +62,7 @@ def test_a_run_that_ends_early_clears_what_it_left(site: Site, cause: BaseExcept
   assert runs.living_runs(site.workspace) == set()
 
 
-def test_runs_of_earlier_releases_are_dead_once_nothing_was_heard_of_them_for_a_day(site: Site, monkeypatch):
+def test_runs_of_earlier_releases_are_dead_once_nothing_was_heard_of_them_for_a_day(site: OutputFolder, monkeypatch):
   number = site.execute("of an earlier release", "LogGen", RUNNING)
   with runs.living_run(site.workspace, "one"):
     assert site.state(number) == RUNNING
@@ -119,7 +72,7 @@ def test_runs_of_earlier_releases_are_dead_once_nothing_was_heard_of_them_for_a_
     assert site.state(number) == FAILED and not site.are_there("LogGen", number)
 
 
-def test_working_folders_go_only_while_nobody_is_alive(site: Site):
+def test_working_folders_go_only_while_nobody_is_alive(site: OutputFolder):
   folder = site.folder / "pipeline" / "LogGen" / ".system" / "stateful_working_dir" / "some-name"
   folder.mkdir(parents=True)
   killed(site.workspace, "dead")
@@ -130,7 +83,7 @@ def test_working_folders_go_only_while_nobody_is_alive(site: Site):
       assert folder.exists()
 
 
-def test_half_written_files_and_encodings_of_dead_processes_go(site: Site):
+def test_half_written_files_and_encodings_of_dead_processes_go(site: OutputFolder):
   examples = site.folder / "examples" / "5"
   for name in ("half", "being-written", "whole"):
     (examples / name).mkdir(parents=True)
@@ -146,7 +99,7 @@ def test_half_written_files_and_encodings_of_dead_processes_go(site: Site):
   os.close(lock)
 
 
-def test_a_file_system_without_locks_takes_nobody_for_dead(site: Site, monkeypatch):
+def test_a_file_system_without_locks_takes_nobody_for_dead(site: OutputFolder, monkeypatch):
   number = site.execute("dead", "LogGen", RUNNING)
   killed(site.workspace, "dead")
   monkeypatch.setattr(runs, "lock_file", lambda *arguments, **options: None)
@@ -154,7 +107,7 @@ def test_a_file_system_without_locks_takes_nobody_for_dead(site: Site, monkeypat
     assert site.state(number) == RUNNING and site.are_there("LogGen", number)
 
 
-def test_a_run_is_asked_for_its_own_outputs_whatever_is_newest(site: Site):
+def test_a_run_is_asked_for_its_own_outputs_whatever_is_newest(site: OutputFolder):
   site.execute("first", "LogGen", outputs=("Examples", "Schema"))
   site.execute("second", "LogGen", outputs=("Examples",))
   site.execute("first", "SchemaGen", outputs=("Other",))
@@ -166,7 +119,7 @@ def test_a_run_is_asked_for_its_own_outputs_whatever_is_newest(site: Site):
       metadata.output_uri(run_id, kind)
 
 
-def test_neighbouring_runs_remember_their_own_examples(site: Site, tiny_log, monkeypatch):
+def test_neighbouring_runs_remember_their_own_examples(site: OutputFolder, tiny_log, monkeypatch):
   config = with_data_dir(load_config(tiny_log.config_path), str(tiny_log.folder))
 
   def run(span: int) -> None:

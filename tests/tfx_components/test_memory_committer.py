@@ -9,6 +9,7 @@ import pytest
 from diet_tf.distillation.gate import PREVIOUS, START
 from diet_tf.errors import DataError, StoreError
 from diet_tf.store.memories import load_memory
+from diet_tf.store.pins import pin_commit
 from diet_tf.store.store import Store
 from diet_tf.store.verification import check_store
 from tfx_components import inputs
@@ -96,6 +97,20 @@ def test_other_content_is_refused_unless_it_is_to_replace(own, first):
   assert store.read(1).run_id == "by hand"
   assert len(list(pathlib.Path(own.store).glob("commits/1.replaced-*.json"))) == 1
   check_store(store).require_sound()
+
+
+def test_old_commits_are_removed_after_the_commit_but_for_pinned_ones(own, first, second):
+  commit = own.commit(2, second, store_spans=1)
+  store = Store(own.store)
+  assert store.spans() == [2] and store.read(2).data == commit.get_string_custom_property("digest")
+  assert [one.span for one in store.forgotten()] == [1]
+  check_store(store).require_sound()
+
+
+def test_a_pinned_commit_stays_where_old_ones_are_removed(own, first, second):
+  pin_commit(Store(own.store), 1, "model v12 in production")
+  own.commit(2, second, store_spans=1)
+  assert Store(own.store).spans() == [1, 2]
 
 
 def test_a_store_that_moved_on_is_not_overtaken(own, first, second):

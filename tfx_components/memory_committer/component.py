@@ -37,6 +37,8 @@ class MemoryCommitter(base_component.BaseComponent):
     run_id: name of the run, kept in the commit; empty takes the pipeline's own.
     replace: 1 replaces other content of a committed span, which is then kept aside, 0 refuses it.
     budget_fraction: budget as a share of the records, in place of the one in `settings`; 0 keeps that one.
+    store_spans: number of the newest spans whose commits stay in the store, beside the pinned ones; older ones are
+      removed after the commit. 0 keeps all.
   """
 
   def __init__(self, memory: BaseChannel[DistilledMemory], start: BaseChannel[Addressing],
@@ -44,4 +46,4 @@ class MemoryCommitter(base_component.BaseComponent):
                verdict: BaseChannel[FidelityReport], examples: BaseChannel[Examples], schema: BaseChannel[Schema],
                statistics: BaseChannel[ExampleStatistics], store_uri: str, features: FeatureSpec | str,
                settings: StageSettings | str, seed: int, span: int | str, run_id: str = "", replace: int = 0,
-               budget_fraction: float = 0.0) -> None: ...
+               budget_fraction: float = 0.0, store_spans: int = 0) -> None: ...

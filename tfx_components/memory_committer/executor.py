@@ -15,6 +15,7 @@ from diet_tf.io import files
 from diet_tf.io.json_files import write_json
 from diet_tf.memory.manifest import read_manifest
 from diet_tf.store.commit import Commit
+from diet_tf.store.garbage import collect_garbage
 from diet_tf.store.store import MEMORY_PART, MIGRATED_FROM_KEY, Store
 from tfx_components import inputs
 from tfx_components.log_gen.file_names import VOCABULARIES_NAME
@@ -35,10 +36,11 @@ class Executor(base_executor.BaseExecutor):
       input_dict: `memory`, `start`, `parent`, `teacher`, `verdict`, `examples`, `schema` and `statistics` of the stage.
       output_dict: `commit`: one StoreCommit artifact.
       exec_properties: `store_uri`; `features` and `settings` as JSON; `budget_fraction`; `seed`; `span`; `run_id`;
-        `replace`.
+        `replace`; `store_spans`, which compiled pipelines of earlier releases do not have.
 
     Raises:
       StoreError: the span has other content already, or the store has moved on below it since the stage began.
+      FormatError: old commits are to be removed, and what would be kept is damaged; the span is committed.
     """
     self._log_startup(input_dict, output_dict, exec_properties)
     given = StageInputs.of(input_dict, exec_properties)
@@ -59,6 +61,19 @@ class Executor(base_executor.BaseExecutor):
         "store_uri": store.uri, "data_uri": store.path(commit), "memory_uri": memory_uri})
     describe(artifact, commit, store.uri, memory_uri, chosen)
     logging.info("Span %d is committed: the memory %s is at %s.", commit.span, chosen, memory_uri)
+    remove_old_commits(store, int(exec_properties.get("store_spans") or 0))
+
+
+def remove_old_commits(store: Store, store_spans: int) -> None:
+  """Removes commits of old spans that are not pinned.
+
+  Args:
+    store: the store.
+    store_spans: number of the newest spans whose commits stay; 0 keeps all.
+  """
+  if store_spans and len(store.spans()) > store_spans:
+    garbage = collect_garbage(store, store_spans, keep_replaced=True)
+    logging.info("%d old commits are removed, %d bytes.", len(garbage.commit_files), garbage.num_bytes)
 
 
 def chosen_candidate(verdict_dir: str, span: int) -> str:

@@ -164,6 +164,14 @@ def test_every_section_has_defaults_but_the_log(tmp_path: pathlib.Path):
   assert _load(tmp_path, MINIMAL + empty) == _load(tmp_path, MINIMAL)
 
 
+def test_what_is_kept_changes_nothing_that_is_learned(tmp_path: pathlib.Path):
+  config = _load(tmp_path, MINIMAL + "retention: {output_spans: 3, store_spans: 30}\n")
+  assert (config.retention.output_spans, config.retention.store_spans) == (3, 30)
+  assert config.digest() == _load(tmp_path, MINIMAL).digest()
+  with pytest.raises(ConfigError, match="at least the newest span"):
+    _load(tmp_path, MINIMAL + "retention: {store_spans: 0}\n")
+
+
 def test_overrides(tmp_path: pathlib.Path):
   config = _load(tmp_path, MINIMAL, ["budget.fraction=0.02", "seed=7", "features.fields.0.hash=50"])
   assert (config.budget.fraction, config.seed, config.features.fields[0].hash_ids) == (0.02, 7, 50)
