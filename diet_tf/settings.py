@@ -23,6 +23,8 @@ Path = tuple[str | int, ...]
 _MAX_COUNT, _MAX_INTEGER = (1 << 31) - 1, (1 << 53) - 1
 # Seeds, and keys with this ending, are no counts.
 _SEEDS, _BYTES = ("seed", "seeds"), "_bytes"
+# In the metadata of a dataclass' field, another name by which its key is read.
+OTHER_NAME = "other name"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -104,6 +106,7 @@ def build(cls: type[Settings], values: Mapping[str, Any], where: Where | str) ->
   if not isinstance(values, collections.abc.Mapping):
     refuse(where, "it is a section with keys.", described(values), "write its keys below it, indented.")
   fields = [field for field in dataclasses.fields(typing.cast(Any, cls)) if field.init]
+  values = _renamed(values, fields, where)
   required = [field.name for field in fields
               if field.default is dataclasses.MISSING and field.default_factory is dataclasses.MISSING]
   check_keys(values, [field.name for field in fields], required, where)
@@ -111,6 +114,18 @@ def build(cls: type[Settings], values: Mapping[str, Any], where: Where | str) ->
   arguments = {key: convert(value, annotations[key], where.child(key)) for key, value in values.items()}
   with located(where):
     return cls(**arguments)
+
+
+def _renamed(values: Mapping[str, Any], fields: Sequence[dataclasses.Field[Any]], where: Where) -> dict[str, Any]:
+  """The values with the other names of keys replaced by those of the fields."""
+  renamed = dict(values)
+  for field in fields:
+    other = field.metadata.get(OTHER_NAME)
+    if other in renamed:
+      if field.name in renamed:
+        refuse(where.child(other), f"it stands once; {field.name} is the same key.", "both names.", f"remove {other}.")
+      renamed[field.name] = renamed.pop(other)
+  return renamed
 
 
 def check_keys(values: Mapping[str, Any], known: Sequence[str], required: Sequence[str], where: Where) -> None:

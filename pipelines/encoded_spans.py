@@ -12,6 +12,7 @@ from collections.abc import Iterator, Sequence
 from diet_tf.io import files
 from diet_tf.io.documents import canonical_digest
 from diet_tf.log import encoding
+from diet_tf.log.duplicates import RELEASE_0_1, DuplicateRule
 from diet_tf.log.examples import example_shards
 from diet_tf.log.features import FeatureSpec
 from diet_tf.log.settings import LogSettings
@@ -33,7 +34,8 @@ def encoded_shards(log: LogSettings, features: FeatureSpec, span: int, store: St
   """The paths of a span's example shards, encoded with the vocabularies of the newest commit below the span.
 
   A span that was committed with another feature spec knew other fields, or fewer values: it is encoded with the
-  vocabularies of the newest commit of all, and its own values are not added, so that an id means one value. What was
+  vocabularies of the newest commit of all, and its own values are not added, so that an id means one value. Which rows
+  stand for each other is what a committed span says, and for another one the config, or else the commit below. What was
   encoded before is taken as it is.
 
   Args:
@@ -45,12 +47,18 @@ def encoded_shards(log: LogSettings, features: FeatureSpec, span: int, store: St
     beam_pipeline_args: options of Beam for the reader of the log.
     progress: callback that is told about finished pieces of work.
   """
-  grows = span not in store.spans() or store.read(span).feature_spec_digest in (None, features.digest())
+  own = store.read(span) if span in store.spans() else None
+  grows = own is None or own.feature_spec_digest in (None, features.digest())
   below = store.newest(below=span) if grows else store.newest()
   if features.salt is not None and store.newest() is not None:
     features = features.bound_to(_salt_check(store))
-  origin = canonical_digest({"log": log.to_dict(), "features": features.to_dict(), "grows": grows,
-                             "parent": None if below is None else below.data})
+  rule = (DuplicateRule.of(log, None if below is None else below.settings) if own is None
+          else DuplicateRule.of_commit(own.settings))
+  origin = canonical_digest({
+      "log": log.identity(), "features": features.to_dict(), "grows": grows,
+      "parent": None if below is None else below.data,
+      # What release 0.1 encoded stands under a name without it.
+      **({} if rule == RELEASE_0_1 else {"rule": rule.to_dict()})})
   target = files.join(folder, origin[:16])
   with _encoded_by_one(target):
     # The summary is written last: with it, the folder is whole.
@@ -60,7 +68,8 @@ def encoded_shards(log: LogSettings, features: FeatureSpec, span: int, store: St
       files.remove_if_there(target)
       known = {} if below is None else encoding.read_vocabularies(store.path(below, VOCABULARIES_NAME))
       generate_examples(log, features if grows else encoding.closed(features, known), span, target,
-                        vocabularies=known if grows else {}, beam_pipeline_args=beam_pipeline_args, progress=progress)
+                        vocabularies=known if grows else {}, rule=rule, beam_pipeline_args=beam_pipeline_args,
+                        progress=progress)
   return shards_in_folder(target)
 
 

@@ -69,7 +69,7 @@ class Evaluation:
     commits = self.store.commits()
     key = canonical_digest({
         "spans": [[commit.span, commit.data] for commit in commits], "test": list(test_spans),
-        "panel": self.config.panel.to_dict(), "log": self.config.log.to_dict()})
+        "panel": self.config.panel.to_dict(), "log": self.config.log.identity()})
     result = self._known_result(key) or self._evaluate(commits, test_spans, bayes_auc)
     # Known figures may be of another store with the same content.
     result = result.replace(report_uri=self.workspace.report_path,

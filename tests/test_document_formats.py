@@ -24,7 +24,9 @@ from diet_tf.fidelity.comparison import COMPARISON, Comparison, RankedMember
 from diet_tf.fidelity.result import RESULT, FidelityResult
 from diet_tf.io.arrays import ArrayFormat, read_arrays, write_arrays
 from diet_tf.io.documents import DocumentFormat
+from diet_tf.log.duplicates import DuplicateRule
 from diet_tf.log.encoding import VOCABULARIES, write_vocabularies
+from diet_tf.log.row_counts import RowCounts, RowTally
 from diet_tf.memory.export import DESCRIPTION, export_memory
 from diet_tf.memory.manifest import MANIFEST
 from diet_tf.memory.memory import Memory, save_memory
@@ -74,7 +76,7 @@ CASES = {case.form.name: case for case in (
          r"settings\..*"),
     Case(COMPARISON, "diverged"),
     Case(VOCABULARIES, "vocabularies"),
-    Case(LOG_SUMMARY, "quarantine_reasons|vocabulary_sizes"),
+    Case(LOG_SUMMARY, r"quarantine_reasons|vocabulary_sizes|rows\.(quarantined|dropped)"),
     Case(stage_files.START, "counts"),
     Case(stage_files.REFINEMENT),
     Case(stage_files.VERDICT, VERDICT_MAPPINGS),
@@ -105,7 +107,9 @@ def write_all(folder: pathlib.Path) -> dict[str, pathlib.Path]:
   RESULT.write(str(folder / "results.json"), make_result().to_dict())
   COMPARISON.write(str(folder / "comparison.json"), make_comparison().to_dict())
   write_vocabularies(str(folder / "vocabularies.json"), {"tag": ["a", "\u00e9"]})
-  LogSummary(1, 10, 1, 1, 8, 2, 0, 9, {"label is missing": 1}, ({"pattern": "u.csv", "way": "broadcast", "num_keyed": 8,
+  rows = RowCounts(RowTally(10, 9, 3), RowTally(8, 8, 2), {"label is missing": RowTally(1)},
+                   {"equal": RowTally(1, 1, 1)})
+  LogSummary(1, rows, DuplicateRule(("id",)), 0, 9, ({"pattern": "u.csv", "way": "broadcast", "num_keyed": 8,
              "num_matched": 7},), {"tag": 2}, ("data-0.gz",), ("log.csv",), SPEC.digest(), "f" * 16).write(
       str(folder / "log_summary.json"))
   stage_files.write_start(str(folder), Start(memory.slots, np.int8([1, 2, 3]), Recipe(), {"add": 3}, 90), 30)

@@ -22,6 +22,7 @@ from diet_tf.io import files
 from diet_tf.io.arrays import read_arrays, write_arrays
 from diet_tf.io.documents import DocumentFormat
 from diet_tf.io.json_files import without_nan
+from diet_tf.log.duplicates import DuplicateRule
 from diet_tf.log.encoded_rows import RowStream
 from diet_tf.log.features import features_from_json
 from diet_tf.memory.memory import Memory, save_memory
@@ -151,6 +152,12 @@ def salt_check_of(examples_uri: str) -> str | None:
   """The check value of the secret that the examples in a folder of LogGen were hashed with; None without one."""
   summary = LogSummary.read(examples_uri)
   return None if summary is None else summary.salt_check
+
+
+def duplicate_rule_of(examples_uri: str) -> DuplicateRule:
+  """Which rows stood for each other when the examples in a folder of LogGen were made."""
+  summary = LogSummary.read(examples_uri)
+  return DuplicateRule() if summary is None else summary.rule
 
 
 def write_start(directory: str, start: Start, num_examples: int) -> None:

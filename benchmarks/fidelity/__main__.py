@@ -76,7 +76,9 @@ def load(options: argparse.Namespace, folder: str) -> Any:
     from pipelines import demo
 
     demo.prepare(os.path.join(folder, "simulated"))
+    # As all figures of the benchmark before were taken.
     values = demo.config_values()
+    values["log"]["drop_duplicates"] = True
     where = apply_overrides(values, Where("the simulated log's config"), parse_overrides(overrides))
     return with_data_dir(build_config(values, where), os.path.abspath(os.path.join(folder, "simulated")))
   path = options.config or EXAMPLES.get(options.dataset)

@@ -9,7 +9,7 @@ from typing import Any
 from diet_tf.errors import ConfigError
 from diet_tf.log.features import FeatureSpec
 from diet_tf.log.span_patterns import DATE_MARKS, SPAN_MARK, check_pattern, has_span
-from diet_tf.settings import from_json
+from diet_tf.settings import OTHER_NAME, from_json
 
 # Stands in the place of a span's number for the first one that is later than the newest commit.
 AUTO_SPAN = "auto"
@@ -23,6 +23,11 @@ MISSING_VALUES = ("NA", "N/A", "null", "NULL", "\\N", "nan", "NaN", "None")
 THOUSANDS = (",", " ", "'")
 # How a shell or a config may write a delimiter that is hard to type.
 _NAMED_DELIMITERS = {"tab": "\t", "\\t": "\t"}
+# Keys that release 0.1 had; others stand in the JSON where they are not the default.
+_FIRST_KEYS = ("pattern", "format", "delimiter", "newlines_in_values", "span_column", "span_seconds", "span_origin",
+               "span_time_unit", "joins", "broadcast_limit_bytes", "max_quarantine_share", "max_quarantine_rows",
+               "rows_per_shard", "piece_bytes")
+_FIRST_KEYS_OF_JOINS = ("pattern", "on", "key", "columns", "prefix", "format")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -103,9 +108,19 @@ class LogSettings:
     broadcast_limit_bytes: size in bytes up to which a side table is held in memory by every worker; a larger one is
       joined through files partitioned by key.
     max_quarantine_share: largest share of a span's rows, in [0, 1], that may break the schema; beyond it the run fails.
+      A config may name it `max_quarantined_fraction` too.
     max_quarantine_rows: largest number of broken rows that are written out; all are counted.
     rows_per_shard: number of examples, about, in one output file; a span of no more than twice as many is one file.
     piece_bytes: size in bytes, about, of the pieces that input files are split into, the units of parallel work.
+    unique: column, or columns, that name a row: of the rows of a span with the same values in them one is kept, the
+      first by time. A row in which all of them are missing is set aside.
+    drop_duplicates: whether rows of a span that are equal in all columns of the log count as one. Without it, and
+      without `unique`, rows that look alike are as many impressions. Where neither is set, a store goes on as its
+      newest commit says.
+    max_dropped_fraction: largest share of a span's rows, in [0, 1], that `unique` or `drop_duplicates` may drop; beyond
+      it the run fails.
+    max_duplicate_fraction: largest share of the rows kept, in [0, 1], that may look like another one; beyond it the run
+      fails. They are counted in any case.
   """
 
   pattern: str
@@ -122,10 +137,14 @@ class LogSettings:
   span_time_unit: str | None = None
   joins: tuple[Join, ...] = ()
   broadcast_limit_bytes: int = 64 * MIB
-  max_quarantine_share: float = 0.01
+  max_quarantine_share: float = dataclasses.field(default=0.01, metadata={OTHER_NAME: "max_quarantined_fraction"})
   max_quarantine_rows: int = 1_000
   rows_per_shard: int = 100_000
   piece_bytes: int = 64 * MIB
+  unique: str | tuple[str, ...] = ()
+  drop_duplicates: bool | None = None
+  max_dropped_fraction: float = 0.75
+  max_duplicate_fraction: float = 1.0
 
   def __post_init__(self) -> None:
     _check_format("log", self.format)
@@ -136,8 +155,10 @@ class LogSettings:
     _check_names(self.columns, "log.columns")
     _require(self.thousands is None or self.thousands in THOUSANDS, "log.thousands",
              f"it is one of {', '.join(map(repr, THOUSANDS))}.", self.thousands)
-    _require(0 <= self.max_quarantine_share <= 1, "log.max_quarantine_share", "it is a share in [0, 1].",
-             self.max_quarantine_share)
+    object.__setattr__(self, "unique", (self.unique,) if isinstance(self.unique, str) else tuple(self.unique))
+    _check_names(tuple(self.unique), "log.unique")
+    for name in ("max_quarantine_share", "max_dropped_fraction", "max_duplicate_fraction"):
+      _require(0 <= getattr(self, name) <= 1, f"log.{name}", "it is a share in [0, 1].", getattr(self, name))
     for name in ("broadcast_limit_bytes", "max_quarantine_rows"):
       _require(getattr(self, name) >= 0, f"log.{name}", "it is not negative.", getattr(self, name))
     for name in ("rows_per_shard", "piece_bytes"):
@@ -178,8 +199,14 @@ class LogSettings:
     return listed
 
   def to_dict(self) -> dict[str, Any]:
-    """The settings as JSON types."""
-    return json.loads(json.dumps(dataclasses.asdict(self)))
+    """The settings as JSON types; keys that release 0.1 did not have are left out at their default."""
+    value = _without_new_defaults(self, _FIRST_KEYS)
+    value["joins"] = [_without_new_defaults(join, _FIRST_KEYS_OF_JOINS) for join in self.joins]
+    return json.loads(json.dumps(value))
+
+  def identity(self) -> dict[str, Any]:
+    """The settings as release 0.1 wrote them, where it could: digests that name what it encoded are of these."""
+    return {**self.to_dict(), "delimiter": self.delimiter or ",", "span_time_unit": self.span_time_unit or "s"}
 
   def to_json(self) -> str:
     """The settings as one line of JSON."""
@@ -193,6 +220,12 @@ class LogSettings:
       ConfigError: a key is not known or missing, or a value is not usable.
     """
     return from_json(cls, text, "log")
+
+
+def _without_new_defaults(settings: LogSettings | Join, first: tuple[str, ...]) -> dict[str, Any]:
+  """The values of settings but for keys that are not among the first and have their default."""
+  return {field.name: getattr(settings, field.name) for field in dataclasses.fields(settings)
+          if field.name in first or getattr(settings, field.name) != field.default}
 
 
 def delimiter_of(text: str, subject: str) -> str:

@@ -23,6 +23,10 @@ import yaml
 
 import diet_tf
 from diet_tf.cli import main as cli
+from diet_tf.log.examples import example_arrays
+from diet_tf.log.settings import LogSettings
+from diet_tf.store.store import Store
+from pipelines.encoded_spans import encoded_shards
 from tests.continuity.make_release import PLACE, SMALL_LOG
 from tests.pipelines.kubeflow.simulator import Pods, Simulator
 
@@ -76,9 +80,11 @@ def content(folder: pathlib.Path) -> dict[str, str]:
 
 
 def encoded_content(folder: pathlib.Path) -> dict:
-  """The bytes of an encoded span; its summary, which names the files of the log, as values without them."""
+  """The bytes of an encoded span; of its summary what version 1 has, but for files, and rows that are no examples."""
   summary = json.loads((folder / "log_summary.json").read_text())
   assert [pathlib.Path(path).name for path in summary.pop("files")] == [f"span-{NEXT_SPAN}.csv"]
+  for key in ("format_version", "rows", "rule", "num_rows", "num_duplicates"):
+    summary.pop(key, None)
   return {**content(folder), "log_summary.json": summary}
 
 
@@ -183,8 +189,10 @@ def test_a_store_is_sound_and_its_spans_are_done(run, expected, capfd):
 
 @pytest.fixture(scope="module")
 def continued(release, tmp_path_factory) -> Iterator[pathlib.Path]:
-  """The output folder after `diet run` of the next span."""
+  """The output folder after `diet run` of the next span, of which 20 rows have come twice."""
   output = resumed(release, tmp_path_factory.mktemp("continued") / "log")
+  log = output.parent / f"span-{NEXT_SPAN}.csv"
+  log.write_text(log.read_text() + "".join(log.read_text().splitlines(keepends=True)[1:21]))
   with pytest.MonkeyPatch.context() as patch:
     patch.chdir(output.parent)
     assert diet_run("--span", str(NEXT_SPAN)) == 0
@@ -209,6 +217,24 @@ def test_a_store_goes_on_with_its_next_span(release, continued, expected):
   (encoded,) = [folder for folder in (continued / "pipeline" / "LogGen" / "examples").iterdir()
                 if json.loads((folder / "log_summary.json").read_text())["span"] == NEXT_SPAN]
   assert encoded_content(encoded) == encoded_content(release / "run" / expected["examples"]["folder"])
+
+
+@pytest.mark.slow(seconds=30)
+def test_duplicates_are_dropped_as_before_until_the_owner_changes_that(continued):
+  """By default a new store keeps them."""
+  commit = commit_of(continued / "store", NEXT_SPAN)
+  assert commit["settings"]["duplicates"] == {"unique": [], "drop_duplicates": True}
+  (folder,) = [folder for folder in (continued / "pipeline" / "LogGen" / "examples").iterdir()
+               if json.loads((folder / "log_summary.json").read_text())["span"] == NEXT_SPAN]
+  summary = json.loads((folder / "log_summary.json").read_text())
+  assert (summary["num_rows"], summary["num_duplicates"], summary["num_examples"]) == (420, 20, 400)
+  # The span after it, of the same rows, as it is and as a config has it that sets the key.
+  shutil.copyfile(continued.parent / f"span-{NEXT_SPAN}.csv", continued.parent / f"span-{NEXT_SPAN + 1}.csv")
+  store, spec = Store(str(continued / "store")), diet_tf.load_memory(str(continued / "store")).spec
+  for drop_duplicates, num_rows in ((None, 400), (False, 420)):
+    log = LogSettings(str(continued.parent / "span-{SPAN}.csv"), drop_duplicates=drop_duplicates)
+    shards = encoded_shards(log, spec, NEXT_SPAN + 1, store, str(continued / "later"))
+    assert len(example_arrays(shards, spec).labels) == num_rows
 
 
 @pytest.fixture(scope="module")

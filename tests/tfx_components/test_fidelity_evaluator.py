@@ -11,7 +11,9 @@ from diet_tf.distillation.gate import PREVIOUS, REFINED, START
 from diet_tf.distillation.settings import Stage
 from diet_tf.errors import FormatError
 from diet_tf.io import arrays, files
+from diet_tf.log.duplicates import DuplicateRule
 from diet_tf.log.examples import is_held_back
+from diet_tf.log.row_counts import RowCounts
 from diet_tf.log.salt import Salt
 from diet_tf.report.stage_record import StageRecord, slots_by_age
 from diet_tf.store.memories import load_memory
@@ -94,7 +96,7 @@ def test_a_memory_of_another_secret_is_not_judged(workshop, first, check_of_memo
 
   workshop.spec = workshop.spec.with_salt(Salt("DIET_TF_TINY_SALT"))
   examples = workshop.examples(1)
-  LogSummary(1, 600, 0, 0, 600, 1, 0, 0, {}, (), {}, (), (), workshop.spec.digest(), "f" * 16).write(
+  LogSummary(1, RowCounts(), DuplicateRule(), 0, 0, (), {}, (), (), workshop.spec.digest(), "f" * 16).write(
       f"{examples.uri}/log_summary.json")
   made = dataclasses.replace(first, examples=examples, start=saved_again(first.start, "f" * 16),
                              memory=saved_again(first.memory, check_of_memory))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import functools
 import json
+from collections.abc import Mapping
 from typing import Any
 
 from absl import logging
@@ -18,6 +19,7 @@ from diet_tf.distillation.span_size import check_num_examples
 from diet_tf.errors import ConfigError
 from diet_tf.io import files
 from diet_tf.log import encoding
+from diet_tf.log.duplicates import DuplicateRule
 from diet_tf.log.features import FeatureSpec
 from diet_tf.log.settings import AUTO_SPAN, LogSettings
 from diet_tf.memory.manifest import MANIFEST_NAME, read_manifest
@@ -50,11 +52,16 @@ class Executor(base_beam_executor.BaseBeamExecutor):
     examples = artifact_utils.get_single_instance(output_dict["examples"])
     summary = generate.generate_examples(
         settings, spec, span, examples.uri, vocabularies=known_vocabularies(parent),
-        check_size=size_check(exec_properties, span, parent),
+        rule=DuplicateRule.of(settings, committed_settings(parent)), check_size=size_check(exec_properties, span, parent),
         make_pipeline=self._make_beam_pipeline, temp_dir=self._get_tmp_dir(), progress=progress.report)
     describe(examples, summary)
-    logging.info("Span %d: %d examples (%d positive), %d rows quarantined, %d duplicates dropped.", span,
-                 summary.num_examples, summary.num_positives, summary.num_quarantined, summary.num_duplicates)
+    logging.info("Span %d: %s", span, summary.rows.sentence())
+
+
+def committed_settings(parent: types.Artifact | None) -> Mapping[str, Any] | None:
+  """The settings that the commit before the span was made with; None where nothing was committed."""
+  path = None if parent is None else files.join(parent.uri, inputs.COMMIT_NAME)
+  return json.loads(files.read_bytes(path))["settings"] if path is not None and files.exists(path) else None
 
 
 def size_check(exec_properties: dict[str, Any], span: int, parent: types.Artifact | None) -> SizeCheck | None:

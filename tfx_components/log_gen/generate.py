@@ -17,7 +17,9 @@ import apache_beam as beam
 from diet_tf.errors import DataError
 from diet_tf.io import files
 from diet_tf.log import encoding
+from diet_tf.log.duplicates import DuplicateRule
 from diet_tf.log.features import FeatureSpec
+from diet_tf.log.row_counts import RowCounts, RowTally, listed_reasons, total
 from diet_tf.log.settings import LogSettings
 from diet_tf.log.times import KindCounts
 from diet_tf.progress import Progress, silent
@@ -25,9 +27,11 @@ from tfx_components.beam_graph import GraphRunner, MakePipeline
 from tfx_components.log_gen import graph as graph_lib
 from tfx_components.log_gen import plan as plan_lib
 from tfx_components.log_gen import quarantine as quarantine_lib
+from tfx_components.log_gen import ranges as ranges_lib
 from tfx_components.log_gen import reasons, steps
 from tfx_components.log_gen import shards as shards_lib
-from tfx_components.log_gen.counts import RowCounts, SortedRows
+from tfx_components.log_gen.copies import check_copies
+from tfx_components.log_gen.counts import ReadCounts, SortedRows
 from tfx_components.log_gen.file_names import QUARANTINE_NAME, SPLIT_FOLDER, SUMMARY_NAME, VOCABULARIES_NAME
 from tfx_components.log_gen.graph import ReadSpan, SortSpan
 from tfx_components.log_gen.join import JoinPlan
@@ -39,19 +43,21 @@ from tfx_components.log_gen.shards import Shard
 from tfx_components.log_gen.sources import Piece
 from tfx_components.log_gen.span_window import SpanWindow
 from tfx_components.log_gen.summary import LogSummary
+from tfx_components.log_gen.unique_rows import DROPPED
 from tfx_components.log_gen.vocabularies import NEW_VALUES, NewValues
 
 SizeCheck = Callable[[str, int], None]
 
 
 def generate_examples(settings: LogSettings, spec: FeatureSpec, span: int, output_dir: str, *,
-                      vocabularies: Mapping[str, Sequence[str]] | None = None, check_size: SizeCheck | None = None,
+                      vocabularies: Mapping[str, Sequence[str]] | None = None, rule: DuplicateRule | None = None,
+                      check_size: SizeCheck | None = None,
                       make_pipeline: MakePipeline | None = None,
                       beam_pipeline_args: Sequence[str] = (), temp_dir: str | None = None,
                       progress: Progress = silent) -> LogSummary:
-  """Reads one span and writes its examples, ordered by (time, example id), duplicates dropped.
+  """Reads one span and writes its examples, ordered by (time, example id).
 
-  The output depends on the set of the span's rows, not on their order or on how the work was split.
+  The output depends on the span's rows, not on their order or on how the work was split.
 
   Args:
     settings: settings of the log: where it is, its spans, and the limits under which it is read.
@@ -59,6 +65,7 @@ def generate_examples(settings: LogSettings, spec: FeatureSpec, span: int, outpu
     span: the span's number.
     output_dir: folder that gets `Split-train/`, `vocabularies.json`, `quarantine.jsonl` and `log_summary.json`.
     vocabularies: values of growing vocabularies known before this span, by field name.
+    rule: which rows stand for each other; None, the default, goes by the settings alone, as in a new store.
     check_size: function of the span's name and how many sound rows it has, which raises where they are too few, before
       they are sorted; None takes any number.
     make_pipeline: function that returns a new Beam pipeline; by default one with `beam_pipeline_args`.
@@ -86,7 +93,8 @@ def generate_examples(settings: LogSettings, spec: FeatureSpec, span: int, outpu
       files.make_folders(files.join(output_dir, SPLIT_FOLDER))
       files.make_folders(folder)
       runner = GraphRunner(make, folder, progress)
-      return _Generation(settings, spec, span, output_dir, folder, known, runner, check_size).run()
+      rule = DuplicateRule.of(settings) if rule is None else rule
+      return _Generation(settings, spec, span, output_dir, folder, known, rule, runner, check_size).run()
     finally:
       _remove_quietly(folder if temp_dir else files.join(output_dir, ".spill"))
 
@@ -101,6 +109,7 @@ class _Generation:
   output_dir: str
   folder: str
   known: dict[str, list[str]]
+  rule: DuplicateRule
   runner: GraphRunner
   check_size: SizeCheck | None = None
 
@@ -117,39 +126,66 @@ class _Generation:
     pieces = plan_lib.log_pieces(self.settings, paths, self.span, self.listed)
     joins = self._joins(pieces)
     totals = self.runner.run("read", self._read_span(pieces, joins).build)
-    counts: RowCounts = totals.get(steps.COUNTS, RowCounts())
+    counts: ReadCounts = totals.get(steps.COUNTS, ReadCounts())
     # All before the rows are sorted. Columns before counts: a renamed label would otherwise be reported as a flood of
     # broken rows.
     self._check_columns(counts, joins)
     self._check_times(counts)
     quarantine: Quarantine = totals.get(steps.QUARANTINE, Quarantine(self.settings.max_quarantine_rows))
     self._write_quarantine(quarantine, counts, pieces)
-    if self.check_size is not None:
-      self.check_size(self.subject, counts.num_rows - quarantine.num_rows)
     join_summaries = [self._join_summary(join, counts) for join in joins]
-    ranges = Ranges.of(totals.get(steps.SAMPLE, KeySample()), self.settings.rows_per_shard)
-    runs = sorted(totals.get(steps.RUNS, ()), key=lambda run: run.path)
-    totals = self.runner.run(
-        "sort", SortSpan(runs, ranges, self.spec, self.span, self.known, self.folder).build)
-    rows: SortedRows = totals.get(steps.SORTED, SortedRows())
-    check_both_labels(rows.num_rows, rows.num_positives, self.subject, self.spec.label.column)
-    vocabularies = self._grow_vocabularies(totals.get(NEW_VALUES))
-    shards = self._write_shards(rows)
+    if not self.rule.drops:
+      check_copies(pieces, counts.contents, self.subject)
+    by_key: RowCounts = totals.get(DROPPED, RowCounts())
+    self._check_dropped(RowCounts(counts.read, dropped=by_key.dropped))
+    if self.check_size is not None:
+      self.check_size(self.subject, counts.read.num_rows - quarantine.num_rows - total(by_key.dropped).num_rows)
+    rows, new_values = self._sorted(totals)
+    became = by_key + RowCounts(counts.read, rows.kept, quarantine.tallies, rows.dropped, rows.duplicates)
+    self._check_dropped(became)
+    check_both_labels(rows.kept, self.subject, self.spec.label.column)
+    vocabularies = self._grow_vocabularies(new_values)
+    shards, num_written = self._write_shards(rows)
+    became.require_all(num_written, self.subject)
     summary = LogSummary(
-        span=self.span, num_rows=counts.num_rows, num_quarantined=quarantine.num_rows,
-        num_duplicates=counts.num_rows - quarantine.num_rows - rows.num_rows, num_examples=rows.num_rows,
-        num_positives=rows.num_positives, first_time=rows.first_time, last_time=rows.last_time,
-        quarantine_reasons=dict(sorted(quarantine.counts.items())), joins=join_summaries,
-        vocabulary_sizes={name: len(values) for name, values in vocabularies.items()},
+        span=self.span, rows=became, rule=self.rule, first_time=rows.first_time, last_time=rows.last_time,
+        joins=join_summaries, vocabulary_sizes={name: len(values) for name, values in vocabularies.items()},
         shards=[shard.path.rpartition("/")[2] for shard in shards], files=sorted({piece.path for piece in pieces}),
         feature_spec_digest=self.spec.digest(), salt_check=None if self.spec.salt is None else self.spec.salt.check)
     summary.write(files.join(self.output_dir, SUMMARY_NAME))
     return summary
 
+  def _sorted(self, totals: Mapping[str, Any]) -> tuple[SortedRows, NewValues | None]:
+    """The span's rows in order, and the values that may enter the vocabularies."""
+    per_range = max(self.settings.rows_per_shard, ranges_lib.LEAST_ROWS_PER_RANGE)
+    ranges = Ranges.of(totals.get(steps.SAMPLE, KeySample()), per_range)
+    runs = sorted(totals.get(steps.RUNS, ()), key=lambda run: run.path)
+    totals = self.runner.run(
+        "sort", SortSpan(runs, ranges, self.rule, self.spec, self.span, self.known, self.folder).build)
+    return totals.get(steps.SORTED, SortedRows()), totals.get(NEW_VALUES)
+
+  def _check_dropped(self, rows: RowCounts) -> None:
+    """Checks that not too many rows are dropped, or look like another one."""
+    dropped, settings = total(rows.dropped), self.settings
+    if dropped.num_rows > settings.max_dropped_fraction * rows.read.num_rows:
+      raise DataError(self.subject, rule=f"at most {settings.max_dropped_fraction:.2%} of a span's rows are dropped "
+                      "(log.max_dropped_fraction).",
+                      received=f"{dropped.num_rows:,} of {rows.read.num_rows:,} rows "
+                      f"({dropped.share_of(rows.read):.2%}): {listed_reasons(rows.dropped)}.",
+                      remedy="check log.unique, log.drop_duplicates and what delivers the log, or raise the fraction.")
+    if rows.duplicates.num_rows > settings.max_duplicate_fraction * rows.kept.num_rows:
+      raise DataError(self.subject, rule=f"at most {settings.max_duplicate_fraction:.2%} of the rows look like "
+                      "another one (log.max_duplicate_fraction).",
+                      received=f"{rows.duplicates.num_rows:,} of {rows.kept.num_rows:,} rows "
+                      f"({rows.duplicates.share_of(rows.kept):.2%}).",
+                      remedy="name the column that tells rows apart in log.unique, drop equal rows with "
+                      "log.drop_duplicates: true, or raise the fraction.")
+
   def _read_span(self, pieces: list[Piece], joins: list[JoinPlan]) -> ReadSpan:
     settings = self.settings
     plan = RowPlan(self.spec, self.span, SpanWindow.of(settings), tuple(joins), settings.max_quarantine_rows,
-                   frozenset(read_columns(self.spec, settings, joins)), settings.thousands)
+                   frozenset(read_columns(self.spec, settings, joins, self.rule)), settings.thousands, self.rule,
+                   plan_lib.num_key_partitions(pieces) if self.rule.unique else 1)
     sides = {join.index: plan_lib.side_pieces(settings, settings.joins[join.index], self.span,
                                               self._listed_in(join)) for join in joins}
     return ReadSpan(pieces, sides, plan, self.folder)
@@ -166,18 +202,18 @@ class _Generation:
     joins = plan_lib.plan_joins(self.settings, self.spec, self.span, log_columns)
     for path, names in declared.items():
       from_path = [name for name in plan_lib.columns_from_path(path) if name not in names]
-      check_columns(read_columns(self.spec, self.settings, joins), [*names, *from_path], f"span {self.span} ({path})")
+      check_columns(read_columns(self.spec, self.settings, joins, self.rule), [*names, *from_path],
+                    f"span {self.span} ({path})")
     return joins
 
-  def _check_columns(self, counts: RowCounts, joins: list[JoinPlan]) -> None:
+  def _check_columns(self, counts: ReadCounts, joins: list[JoinPlan]) -> None:
     """Checks the columns of the rows that were read."""
-    if not counts.num_rows:
+    if not counts.read.num_rows:
       raise DataError(self.subject, rule="a span has rows.", received="no row.",
                       remedy="check that the span's files are complete, or skip the span.")
     if not counts.columns:
       return
-    check_columns(read_columns(self.spec, self.settings, joins), counts.columns,
-                           f"span {self.span}")
+    check_columns(read_columns(self.spec, self.settings, joins, self.rule), counts.columns, f"span {self.span}")
     for join in joins:
       for index, _ in join.fields:
         if self.spec.fields[index].column in counts.columns:
@@ -185,17 +221,17 @@ class _Generation:
                           received=f"column {self.spec.fields[index].column!r} in the log and in {join.pattern}.",
                           remedy="set a prefix for the join and use it in the field's column.")
 
-  def _check_times(self, counts: RowCounts) -> None:
+  def _check_times(self, counts: ReadCounts) -> None:
     for setting, column in ((SPAN_COLUMN, self.settings.span_column), (TIME_COLUMN, self.spec.time_column)):
       kinds = counts.time_kinds.get(setting, KindCounts())
       kinds.require_one_way(f"column {column!r} ({setting}) of span {self.span}", of_order=setting == TIME_COLUMN)
 
-  def _write_quarantine(self, quarantine: Quarantine, counts: RowCounts, pieces: list[Piece]) -> None:
+  def _write_quarantine(self, quarantine: Quarantine, counts: ReadCounts, pieces: list[Piece]) -> None:
     path = files.join(self.output_dir, QUARANTINE_NAME)
     quarantine_lib.write(path, quarantine, _locate(pieces, counts))
-    quarantine_lib.check_share(quarantine, counts.num_rows, self.settings.max_quarantine_share, self.subject, path)
+    quarantine_lib.check_share(quarantine, counts.read, self.settings.max_quarantine_share, self.subject, path)
 
-  def _join_summary(self, join: JoinPlan, counts: RowCounts) -> dict[str, Any]:
+  def _join_summary(self, join: JoinPlan, counts: ReadCounts) -> dict[str, Any]:
     num_keyed, num_matched = counts.num_keyed.get(join.index, 0), counts.num_matched.get(join.index, 0)
     if num_keyed and not num_matched:
       raise DataError(f"side table {join.pattern}",
@@ -216,16 +252,17 @@ class _Generation:
     encoding.write_vocabularies(files.join(self.output_dir, VOCABULARIES_NAME), vocabularies)
     return vocabularies
 
-  def _write_shards(self, rows: SortedRows) -> list[Shard]:
+  def _write_shards(self, rows: SortedRows) -> tuple[list[Shard], int]:
+    """The shards that were written, and the number of rows in them."""
     folder = files.join(self.output_dir, SPLIT_FOLDER)
     shards = shards_lib.plan_shards(folder, [rows.files[number] for number in sorted(rows.files)],
                                     self.settings.rows_per_shard)
     path = files.join(self.output_dir, VOCABULARIES_NAME)
-    self.runner.run("write", lambda graph: graph_lib.write_shards(graph, shards, self.spec, path, self.span))
-    return shards
+    totals = self.runner.run("write", lambda graph: graph_lib.write_shards(graph, shards, self.spec, path, self.span))
+    return shards, totals.get(shards_lib.WRITTEN, 0)
 
 
-def _locate(pieces: list[Piece], counts: RowCounts) -> dict[int, tuple[str, int]]:
+def _locate(pieces: list[Piece], counts: ReadCounts) -> dict[int, tuple[str, int]]:
   """Per piece its file and the number of the file's records before it."""
   located: dict[int, tuple[str, int]] = {}
   read: dict[str, int] = {}
@@ -237,14 +274,14 @@ def _locate(pieces: list[Piece], counts: RowCounts) -> dict[int, tuple[str, int]
   return located
 
 
-def check_both_labels(num_examples: int, num_positives: int, subject: str, column: str) -> None:
+def check_both_labels(rows: RowTally, subject: str, column: str) -> None:
   """Raises `DataError` where all examples of a span have one label."""
-  if 0 < num_positives < num_examples:
+  if 0 < rows.num_positives < rows.num_rows:
     return
   raise DataError(subject, rule="a span has examples of both labels, or there is nothing to learn.",
-                  received=f"{num_examples} examples, all with {column!r} = {int(num_positives > 0)}.",
+                  received=f"{rows.num_rows} examples, all with {column!r} = {int(rows.num_positives > 0)}.",
                   remedy="check the label (column, positive_from), or join spans into longer ones"
-                  f"{f'; {reasons.POSITIVES_ALONE}' if num_positives else ''}.")
+                  f"{f'; {reasons.POSITIVES_ALONE}' if rows.num_positives else ''}.")
 
 
 def _remove_quietly(folder: str) -> None:

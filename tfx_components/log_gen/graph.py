@@ -12,6 +12,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 import apache_beam as beam
 from apache_beam.pvalue import AsList
 
+from diet_tf.log.duplicates import DuplicateRule
 from diet_tf.log.features import FeatureSpec
 from tfx_components.beam_graph import CLAIMS, TOTALS, Graph
 from tfx_components.log_gen import vocabularies
@@ -22,6 +23,7 @@ from tfx_components.log_gen.shards import Shard, WriteShard
 from tfx_components.log_gen.sources import Piece
 from tfx_components.log_gen.spill import Claim, Run
 from tfx_components.log_gen.steps import LOG, SIDE, EncodeSide, JoinPartition, ReadPiece, SortRange
+from tfx_components.log_gen.unique_rows import DropEqualKeys
 from tfx_components.log_gen.vocabularies import CountValues
 
 
@@ -42,7 +44,7 @@ class ReadSpan:
   folder: str
 
   def build(self, graph: Graph) -> None:
-    """Adds the transforms; totals are `COUNTS`, `QUARANTINE`, `RUNS` and `SAMPLE`."""
+    """Adds the transforms; totals are `COUNTS`, `QUARANTINE`, `RUNS`, `SAMPLE` and, with a declared key, `DROPPED`."""
     plan, span = self.plan, self.plan.span
     sides = {join.index: self._encoded_side(graph, join) for join in plan.joins}
     in_memory = [sides[join.index][CLAIMS] for join in plan.joins if not join.keyed]
@@ -56,6 +58,9 @@ class ReadSpan:
                   JoinPartition(plan, plan.keyed_joins[number:], self.folder), f"Joining with {join.pattern}",
                   join.num_partitions))
       steps.append(rows)
+    if plan.rule.unique:
+      steps.append(rows[CLAIMS] | "By declared key" >> beam.GroupByKey() | "Drop equal keys" >> graph.step(
+          DropEqualKeys(plan, self.folder), "Looking for rows of one key", plan.num_key_partitions))
     graph.hand_back([step[TOTALS] for step in steps])
 
   def _encoded_side(self, graph: Graph, join: JoinPlan) -> beam.pvalue.DoOutputsTuple:
@@ -71,6 +76,7 @@ class SortSpan:
   Attributes:
     runs: the runs.
     ranges: ranges of the rows' keys; the rows of one are sorted at a time.
+    rule: which rows are dropped.
     spec: feature spec of the rows.
     span: the span's number.
     known: values of growing vocabularies known before the span, by field name.
@@ -79,6 +85,7 @@ class SortSpan:
 
   runs: Sequence[Run]
   ranges: Ranges
+  rule: DuplicateRule
   spec: FeatureSpec
   span: int
   known: Mapping[str, Sequence[str]]
@@ -89,7 +96,7 @@ class SortSpan:
     growing = vocabularies.growing_fields(self.spec)
     rows = (graph.create("Runs", self.runs) | "Claim" >> beam.FlatMap(_claims, self.ranges)
             | "By range" >> beam.GroupByKey() | "Sort" >> graph.step(
-                SortRange(self.ranges, growing, self.folder), f"Sorting span {self.span}", len(self.ranges)))
+                SortRange(self.ranges, self.rule, growing, self.folder), f"Sorting span {self.span}", len(self.ranges)))
     steps = [rows]
     if growing:
       steps.append(rows[CLAIMS] | "By value" >> beam.GroupByKey() | "Count" >> graph.step(

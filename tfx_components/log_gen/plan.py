@@ -13,7 +13,7 @@ from diet_tf.log import span_patterns
 from diet_tf.log.features import FeatureSpec
 from diet_tf.log.settings import DELIMITERS, Join, LogSettings
 from diet_tf.log.times import KindCounts, TimeKind
-from tfx_components.log_gen import file_kinds, headers, sources
+from tfx_components.log_gen import file_kinds, headers, sources, spill
 from tfx_components.log_gen.join import JoinPlan
 from tfx_components.log_gen.read_columns import check_columns
 from tfx_components.log_gen.sources import Piece
@@ -302,6 +302,13 @@ def _parquet_bytes(path: str, columns: set[str]) -> int:
   groups = (metadata.row_group(number) for number in range(metadata.num_row_groups))
   chunks = (group.column(number) for group in groups for number in range(group.num_columns))
   return sum(chunk.total_uncompressed_size for chunk in chunks if chunk.path_in_schema.split(".")[0] in columns)
+
+
+def num_key_partitions(pieces: Sequence[Piece]) -> int:
+  """The number of partitions in which the rows of a span are looked through for equal keys."""
+  size = sum(files.size_bytes(path) * (_GZIP_RATIO if kind == "parquet" or sources.is_compressed(path) else 1)
+             for path, kind in sorted({(piece.path, piece.format) for piece in pieces}))
+  return min(_MAX_PARTITIONS, max(1, -(-size // spill.COLLECTED_BYTES)))
 
 
 def next_span(settings: LogSettings, after: int | None) -> int:

@@ -5,11 +5,11 @@ from __future__ import annotations
 import dataclasses
 import heapq
 import json
-from collections import Counter
 from collections.abc import Iterable, Mapping
 
 from diet_tf.errors import DataError
 from diet_tf.io import files
+from diet_tf.log.row_counts import Reasons, RowTally, added, listed_reasons, total
 from diet_tf.printable import printable_json
 from tfx_components.log_gen import reasons as reasons_lib
 
@@ -47,37 +47,42 @@ class Quarantine:
 
   Attributes:
     max_rows: how many to keep.
-    counts: broken rows by reason.
+    tallies: broken rows by reason.
     rows: those kept, shortened: the first by piece and record.
   """
 
   max_rows: int
-  counts: Mapping[str, int] = dataclasses.field(default_factory=dict)
+  tallies: Reasons = dataclasses.field(default_factory=dict)
   rows: tuple[QuarantinedRow, ...] = ()
 
   @classmethod
-  def of(cls, rows: Iterable[QuarantinedRow], max_rows: int, uncounted: Mapping[str, int] | None = None) -> Quarantine:
+  def of(cls, tallies: Reasons, rows: Iterable[QuarantinedRow], max_rows: int) -> Quarantine:
     """The quarantine of some broken rows.
 
     Args:
-      rows: the broken rows.
+      tallies: all of them by reason.
+      rows: those that may be kept, at least.
       max_rows: how many to keep.
-      uncounted: number of further broken rows by reason, none of which is to be kept.
     """
-    short = [row.shortened() for row in rows]
-    counts = Counter(row.reason for row in short)
-    for reason, number in (uncounted or {}).items():
-      counts[_shortened(reason)] += number
-    return cls(max_rows, +counts, tuple(heapq.nsmallest(max_rows, short, key=_place)))
+    counted: Reasons = {}
+    for reason, tally in tallies.items():
+      counted = added(counted, {_shortened(reason): tally})
+    kept = heapq.nsmallest(max_rows, (row.shortened() for row in rows), key=_place)
+    return cls(max_rows, counted, tuple(kept))
 
   def __add__(self, other: Quarantine) -> Quarantine:
     rows = heapq.nsmallest(self.max_rows, (*self.rows, *other.rows), key=_place)
-    return Quarantine(self.max_rows, Counter(self.counts) + Counter(other.counts), tuple(rows))
+    return Quarantine(self.max_rows, added(self.tallies, other.tallies), tuple(rows))
+
+  @property
+  def counts(self) -> dict[str, int]:
+    """The number of broken rows by reason."""
+    return {reason: tally.num_rows for reason, tally in self.tallies.items()}
 
   @property
   def num_rows(self) -> int:
     """All broken rows."""
-    return sum(self.counts.values())
+    return total(self.tallies).num_rows
 
 
 def _place(row: QuarantinedRow) -> tuple[int, int]:
@@ -100,17 +105,18 @@ def write(path: str, quarantine: Quarantine, locate: Mapping[int, tuple[str, int
   files.write_atomically(path, "".join(lines).encode())
 
 
-def check_share(quarantine: Quarantine, num_rows: int, max_share: float, subject: str, path: str) -> None:
-  """Raises `DataError` where more than `max_share` of `num_rows` rows are broken."""
-  broken = quarantine.num_rows
-  if broken <= max_share * num_rows:
+def check_share(quarantine: Quarantine, read: RowTally, max_share: float, subject: str, path: str) -> None:
+  """Raises `DataError` where more than `max_share` of the rows that were read are broken."""
+  broken = total(quarantine.tallies)
+  if broken.num_rows <= max_share * read.num_rows:
     return
   reasons = sorted(quarantine.counts.items(), key=lambda item: (-item[1], item[0]))[:_NUM_NAMED_REASONS]
-  listed = "; ".join(f"{count} x {reason}" for reason, count in reasons)
   remedies = dict.fromkeys(filter(None, (reasons_lib.remedy_of(reason) for reason, _ in reasons)))
   example = next((f" {_example(row)}" for row in quarantine.rows if row.reason == reasons[0][0]), "")
-  raise DataError(subject, rule=f"at most {max_share:.2%} of a span's rows break the schema (max_quarantine_share).",
-                  received=f"{broken} of {num_rows} rows ({broken / num_rows:.2%}): {listed}.{example}",
+  raise DataError(subject, rule=f"at most {max_share:.2%} of a span's rows break the schema "
+                  "(log.max_quarantine_share).",
+                  received=f"{broken.num_rows:,} of {read.num_rows:,} rows ({broken.share_of(read):.2%}): "
+                  f"{listed_reasons(quarantine.tallies, _NUM_NAMED_REASONS)}.{example}",
                   remedy="; ".join([*remedies, f"see {path} for rows and reasons; mend the log or the spec, or raise "
                                     "the share."]))
 

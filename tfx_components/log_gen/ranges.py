@@ -7,6 +7,7 @@ do the ranges; what LogGen writes does not depend on them at all.
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Sequence
 
 import numpy as np
 
@@ -15,17 +16,22 @@ from diet_tf.log.hashing import split_mix
 Key = tuple[int, int]
 # With n rows of it in a range, the range's rows are off by a share of 1 / sqrt(n) or so.
 SAMPLE_SIZE = 1 << 14
+# Of larger spans, a key in so many is in the sample: with 100,000 rows to a range, about a hundred of them.
+_ROWS_PER_KEY = 1 << 10
+_BOUND = np.uint64((1 << 64) // _ROWS_PER_KEY)
+# A range of fewer rows costs more to claim than to sort.
+LEAST_ROWS_PER_RANGE = 1 << 16
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class KeySample:
-  """The distinct keys of a span's rows whose mixed example ids are smallest, at most `size` of them.
+  """The distinct keys of a span's rows whose mixed example ids are smallest: `size` of them, or one in 1,024.
 
   Attributes:
     num_rows: rows that it was drawn from, exact duplicates included.
     times: `[n]` int64.
     example_ids: `[n]` int64, ordered by their mixed values.
-    size: most keys to hold.
+    size: how many keys to hold at least, if there are as many.
   """
 
   num_rows: int = 0
@@ -43,25 +49,28 @@ class KeySample:
                                                             (self.example_ids, other.example_ids)))
     return KeySample(self.num_rows + other.num_rows, *_smallest(times, example_ids, self.size), self.size)
 
-  def keys(self) -> list[Key]:
-    """The keys in order."""
+  def keys(self, places: Sequence[int] | None = None) -> list[Key]:
+    """The keys in order, or those at some places of it."""
     order = np.lexsort((self.example_ids, self.times))
+    order = order if places is None else order[list(places)]
     return list(zip(self.times[order].tolist(), self.example_ids[order].tolist()))
 
 
 def _smallest(times: np.ndarray, example_ids: np.ndarray, size: int) -> tuple[np.ndarray, np.ndarray]:
-  """The distinct keys with the smallest mixed example ids, at most `size`, in the order of these and of time."""
+  """The distinct keys with the smallest mixed example ids, in the order of these and of time: `size`, or one in 1,024.
+  """
   mixed = split_mix(example_ids.view(np.uint64))
   if len(mixed) > 4 * size:
     # Most rows need not be sorted, unless the smallest are duplicates of a few.
-    few = mixed <= np.partition(mixed, 2 * size)[2 * size]
+    few = mixed <= max(np.partition(mixed, 2 * size)[2 * size], _BOUND)
     if len(np.unique(mixed[few])) >= size:
       times, example_ids, mixed = times[few], example_ids[few], mixed[few]
   order = np.lexsort((times, mixed))
-  times, example_ids = times[order], example_ids[order]
+  times, example_ids, mixed = times[order], example_ids[order], mixed[order]
   first = np.ones(len(order), bool)
   first[1:] = (times[1:] != times[:-1]) | (example_ids[1:] != example_ids[:-1])
-  return times[first][:size], example_ids[first][:size]
+  kept = max(size, int(np.searchsorted(mixed[first], _BOUND)))
+  return times[first][:kept], example_ids[first][:kept]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -79,9 +88,9 @@ class Ranges:
   @classmethod
   def of(cls, sample: KeySample, rows_per_range: int) -> Ranges:
     """Ranges of about `rows_per_range` rows; fewer where the sample has not as many keys."""
-    keys, number = sample.keys(), max(1, -(-sample.num_rows // rows_per_range))
-    places = {part * len(keys) // number for part in range(1, number)}
-    return cls(tuple(keys[place] for place in sorted(places) if place), sample.num_rows)
+    number, size = max(1, -(-sample.num_rows // rows_per_range)), len(sample.times)
+    places = sorted({part * size // number for part in range(1, number)} - {0})
+    return cls(tuple(sample.keys(places)), sample.num_rows)
 
   def __len__(self) -> int:
     return len(self.splits) + 1

@@ -8,6 +8,7 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 
 from diet_tf.errors import DataError
+from diet_tf.log.duplicates import DuplicateRule
 from diet_tf.log.features import FeatureSpec
 from diet_tf.log.settings import DELIMITERS, LogSettings
 from tfx_components.log_gen import headers, reasons
@@ -17,17 +18,20 @@ _MAX_NAMED = 8
 _LABEL = "the label"
 
 
-def read_columns(spec: FeatureSpec, settings: LogSettings, joins: Sequence[JoinPlan]) -> dict[str, str]:
+def read_columns(spec: FeatureSpec, settings: LogSettings, joins: Sequence[JoinPlan],
+                 rule: DuplicateRule) -> dict[str, str]:
   """The columns of the log that are read, each with what for; a log that lacks one of them is refused.
 
   Args:
     spec: feature spec, whose fields, label and time are read.
     settings: settings of the log, whose spans may come from a column.
     joins: the joins that fields need; what they add is not read from the log, but their keys are.
+    rule: which rows stand for each other, which a declared key may say.
   """
   joined = {index for plan in joins for index, _ in plan.fields}
   columns = {field.column: f"field {field.name!r}" for index, field in reversed(list(enumerate(spec.fields)))
              if index not in joined}
+  columns.update({name: "log.unique" for name in rule.unique})
   columns.update({plan.on: f"the join with {plan.pattern}" for plan in joins})
   if settings.span_column:
     columns[settings.span_column] = "span_column"

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-from collections import Counter
 from collections.abc import Iterable
 from typing import Any
 
@@ -11,20 +10,24 @@ import numpy as np
 import pyarrow as pa
 
 from diet_tf.log import encoding
+from diet_tf.log.duplicates import DuplicateRule
 from diet_tf.log.features import FeatureSpec, Label
+from diet_tf.log.row_counts import Reasons, RowTally, added
 from diet_tf.log.salt import Salt
 from diet_tf.log.times import DESCRIPTIONS, KindCounts, TimeKind, Times, read_times
 from tfx_components.log_gen import columns as columns_lib
 from tfx_components.log_gen import join as join_lib
 from tfx_components.log_gen import reasons, value_rules
 from tfx_components.log_gen.columns import Column
-from tfx_components.log_gen.counts import RowCounts
+from tfx_components.log_gen.counts import Content, ReadCounts
 from tfx_components.log_gen.join import JoinPlan
 from tfx_components.log_gen.quarantine import Quarantine, QuarantinedRow
 from tfx_components.log_gen.sources import Block, Piece
 from tfx_components.log_gen.span_window import SpanWindow
 from tfx_components.log_gen.spill import Claim
 
+# The spill column of a row's declared key.
+UNIQUE_KEY = "unique key"
 # A label may be written as a truth value.
 _TRUTH_VALUES = {"true": "1", "t": "1", "yes": "1", "y": "1", "false": "0", "f": "0", "no": "0", "n": "0"}
 
@@ -44,7 +47,8 @@ class RowPlan:
     max_quarantine_rows: broken rows to keep per piece.
     read_columns: names of the log's columns that are read, as `read_columns` says; no other can break a row.
     thousands: separator of thousands in numbers; None for none.
-    reads_all_columns: whether the other columns are read too, since example ids are made of all of them.
+    rule: which rows stand for each other; it says whether the other columns are read too, for example ids alone.
+    num_key_partitions: number of partitions in which the rows of equal keys meet where the rule has a key.
   """
 
   spec: FeatureSpec
@@ -54,7 +58,8 @@ class RowPlan:
   max_quarantine_rows: int
   read_columns: frozenset[str]
   thousands: str | None = None
-  reads_all_columns: bool = True
+  rule: DuplicateRule = DuplicateRule()
+  num_key_partitions: int = 1
 
   @property
   def keyed_joins(self) -> tuple[JoinPlan, ...]:
@@ -71,7 +76,17 @@ class RowPlan:
   def id_columns(self) -> frozenset[str]:
     """The log's columns whose values are told apart: not those that are read as numbers alone."""
     return frozenset([*(self.spec.fields[index].column for index in self.log_fields
-                        if not self.spec.fields[index].boundaries), *(plan.on for plan in self.joins)])
+                        if not self.spec.fields[index].boundaries), *(plan.on for plan in self.joins),
+                      *self.rule.unique])
+
+  @property
+  def wanted(self) -> list[str] | None:
+    """The columns that readers are asked for; None for all."""
+    return None if self.rule.reads_all_columns else sorted(self.read_columns)
+
+  def identifies(self, column: str) -> bool:
+    """Whether example ids are made of a column's values, among others."""
+    return self.rule.reads_all_columns or column in self.read_columns
 
   def schema(self, pending: tuple[JoinPlan, ...]) -> pa.Schema:
     """Columns of spilled rows while `pending` keyed joins are still to come."""
@@ -79,7 +94,8 @@ class RowPlan:
     fields = [(join_lib.field_name(index), join_lib.field_type(self.spec, index))
               for index in range(len(self.spec.fields)) if index not in waiting]
     origin = [("piece", pa.int32()), ("record", pa.int64())] if pending else []
-    return pa.schema([("time", pa.int64()), ("example_id", pa.int64()), ("label", pa.float32()), *fields,
+    key = [(UNIQUE_KEY, pa.int64())] if self.rule.unique else []
+    return pa.schema([("time", pa.int64()), ("example_id", pa.int64()), ("label", pa.float32()), *fields, *key,
                       *((plan.key_name, pa.string()) for plan in pending), *origin])
 
 
@@ -106,10 +122,19 @@ class Faults:
     if broken.any():
       self.mark(broken[column.codes], reason)
 
-  def counts(self, rows: np.ndarray) -> Counter[str]:
-    """By reason how many of `rows` (int) break it first."""
-    numbers = np.bincount(self.numbers[rows], minlength=len(self.reasons)).tolist()
-    return Counter({reason: number for reason, number in zip(self.reasons, numbers) if number})
+  def tallies(self, labels: np.ndarray, labelled: np.ndarray) -> Reasons:
+    """The rows that break a rule, by the first that they break.
+
+    Args:
+      labels: `[num_rows]` labels.
+      labelled: `[num_rows]` bool, which of them could be read.
+    """
+    weights = (None, labelled, labelled & (labels > 0))
+    counts = (np.bincount(self.numbers, weight, len(self.reasons)).astype(int).tolist() for weight in weights)
+    found: Reasons = {}
+    for reason, *numbers in list(zip(self.reasons, *counts, strict=True))[1:]:
+      found = added(found, {reason: RowTally(*numbers)})
+    return found
 
 
 class RowEncoder:
@@ -128,19 +153,22 @@ class RowEncoder:
     for index, claim in sides:
       self._sides[index].append(claim)
     self.quarantine = Quarantine(plan.max_quarantine_rows)
-    self.counts = RowCounts()
+    self.counts = ReadCounts()
 
   def encode(self, block: Block) -> pa.Table:
     """The sound rows of the block that belong to the span, with the columns of `RowPlan.schema`."""
     columns, records, faults = self._select(block)
-    self.counts += RowCounts.of(block, self._piece, len(block.rejected) + len(records))
-    arrays = self._encoded(columns, faults)
-    self._set_aside(block, columns, records, faults)
+    arrays, labelled = self._encoded(columns, faults)
+    self._set_aside(block, columns, records, faults, arrays["label"], labelled)
     arrays["piece"] = pa.array(np.full(len(records), self._piece, np.int32))
     arrays["record"] = pa.array(records)
     schema = self._plan.schema(self._plan.keyed_joins)
     table = pa.table([arrays[name] for name in schema.names], schema=schema)
-    return table.filter(pa.array(faults.numbers == 0)) if faults.numbers.any() else table
+    table = table.filter(pa.array(faults.numbers == 0)) if faults.numbers.any() else table
+    read = RowTally.of(arrays["label"].to_numpy()[labelled], int(np.count_nonzero(~labelled)) + len(block.rejected))
+    content = Content.of(table["time"].to_numpy(), table["example_id"].to_numpy())
+    self.counts += ReadCounts.of(block, self._piece, read, content)
+    return table
 
   def _select(self, block: Block) -> tuple[dict[str, Column], np.ndarray, Faults]:
     """The rows of the span; those without a readable time belong to none and are set aside in each."""
@@ -149,21 +177,25 @@ class RowEncoder:
       return block.columns, block.records, Faults(len(block))
     column = block.columns.get(window.column) or columns_lib.all_missing(len(block))
     spans, times = window.spans(column)
-    self.counts += RowCounts.of_times(SPAN_COLUMN, KindCounts.of(times, column.texts, column.codes))
+    self.counts += ReadCounts.of_times(SPAN_COLUMN, KindCounts.of(times, column.texts, column.codes))
     lost = times.faulty
     kept = (lost | (spans == self._plan.span))[column.codes]
     faults = Faults(int(kept.sum()))
     _mark_times(times, lost, column.take(kept), f"column {window.column!r}, which gives the span,", faults)
     return {name: values.take(kept) for name, values in block.columns.items()}, block.records[kept], faults
 
-  def _encoded(self, columns: dict[str, Column], faults: Faults) -> dict[str, Any]:
+  def _encoded(self, columns: dict[str, Column], faults: Faults) -> tuple[dict[str, Any], np.ndarray]:
+    """The arrays of the rows, and which of them have a label that could be read."""
     self._judge(columns, faults)
     num_rows = len(faults.numbers)
     spec = self._plan.spec
-    arrays: dict[str, Any] = {"example_id": pa.array(example_ids(columns, num_rows, spec.salt))}
-    arrays["label"] = pa.array(_labels(spec.label, _column(columns, spec.label.column, num_rows), self._plan.thousands,
-                                       faults))
+    identity = {name: column for name, column in columns.items() if self._plan.identifies(name)}
+    arrays: dict[str, Any] = {"example_id": pa.array(example_ids(identity, num_rows, spec.salt))}
+    labels, labelled = _labels(spec.label, _column(columns, spec.label.column, num_rows), self._plan.thousands, faults)
+    arrays["label"] = pa.array(labels)
     arrays["time"] = pa.array(self._times(columns, num_rows, faults))
+    if self._plan.rule.unique:
+      arrays[UNIQUE_KEY] = pa.array(self._keys(columns, num_rows, faults))
     for index in self._plan.log_fields:
       name = spec.fields[index].column
       column = _column(columns, name, num_rows)
@@ -176,7 +208,17 @@ class RowEncoder:
           else pa.array(values[column.codes], kind))
     for plan in self._plan.joins:
       self._join(plan, _column(columns, plan.on, num_rows), arrays, faults)
-    return arrays
+    return arrays, labelled
+
+  def _keys(self, columns: dict[str, Column], num_rows: int, faults: Faults) -> np.ndarray:
+    """The fingerprint of each row's declared key; a row that has no value in any of its columns has no key."""
+    names = self._plan.rule.unique
+    own = {name: _column(columns, name, num_rows) for name in names}
+    lacking = np.ones(num_rows, bool)
+    for column in own.values():
+      lacking &= column.missing[column.codes]
+    faults.mark(lacking, f"key {', '.join(map(repr, names))} (log.unique) {reasons.MISSING}")
+    return example_ids(own, num_rows)
 
   def _judge(self, columns: dict[str, Column], faults: Faults) -> None:
     """Marks rows in whose columns that are read stands what no rule of a field or label can mend."""
@@ -195,7 +237,7 @@ class RowEncoder:
       return np.zeros(num_rows, np.int64)
     column = _column(columns, name, num_rows)
     times = read_times(column.texts, stamps=column.stamps)
-    self.counts += RowCounts.of_times(TIME_COLUMN, KindCounts.of(times, column.texts, column.codes))
+    self.counts += ReadCounts.of_times(TIME_COLUMN, KindCounts.of(times, column.texts, column.codes))
     _mark_times(times, times.without_order, column, f"time {name!r}", faults)
     return times.order[column.codes]
 
@@ -208,22 +250,25 @@ class RowEncoder:
     joined = side.rows(positions)
     mark_joined(joined.pop("fault"), faults)
     arrays.update(joined)
-    self.counts += RowCounts.of_keys(plan.index, int(np.count_nonzero(~column.missing[column.codes])),
+    self.counts += ReadCounts.of_keys(plan.index, int(np.count_nonzero(~column.missing[column.codes])),
                                      len(positions) - positions.null_count)
 
-  def _set_aside(self, block: Block, columns: dict[str, Column], records: np.ndarray, faults: Faults) -> None:
+  def _set_aside(self, block: Block, columns: dict[str, Column], records: np.ndarray, faults: Faults,
+                 labels: pa.Array, labelled: np.ndarray) -> None:
     """Counts the broken rows; only those that may be kept are looked at one by one."""
-    broken = np.flatnonzero(faults.numbers)
+    if not block.rejected and not faults.numbers.any():
+      return
     # Both kinds lie in the order of their records, after those of the piece's earlier blocks.
     room = self._plan.max_quarantine_rows - len(self.quarantine.rows)
     rows = [QuarantinedRow(self._piece, record, reason, {"line": text})
             for record, reason, text in block.rejected[:room]]
-    for row in broken[:room]:
+    for row in np.flatnonzero(faults.numbers)[:room]:
       values = {name: str(column.texts[column.codes[row]]) for name, column in columns.items()}
       rows.append(QuarantinedRow(self._piece, int(records[row]), faults.reasons[faults.numbers[row]], values))
-    rest = faults.counts(broken[room:]) + Counter(reason for _, reason, _ in block.rejected[room:])
-    if rows or rest:
-      self.quarantine += Quarantine.of(rows, self._plan.max_quarantine_rows, rest)
+    tallies = faults.tallies(labels.to_numpy(), labelled)
+    for _, reason, _ in block.rejected:
+      tallies = added(tallies, {reason: RowTally(1)})
+    self.quarantine += Quarantine.of(tallies, rows, self._plan.max_quarantine_rows)
 
 
 def mark_joined(fault_texts: pa.Array, faults: Faults) -> None:
@@ -234,7 +279,7 @@ def mark_joined(fault_texts: pa.Array, faults: Faults) -> None:
 
 
 def example_ids(columns: dict[str, Column], num_rows: int, salt: Salt | None = None) -> np.ndarray:
-  """The fingerprint of each row's canonical values in all columns of the log, keyed by a salt; `[num_rows]` int64."""
+  """The fingerprint of each row's canonical values in these columns, keyed by a salt; `[num_rows]` int64."""
   sums = np.zeros(num_rows, np.uint64)
   for name, column in columns.items():
     sums += encoding.column_fingerprints(name, column.hashes, column.missing)[column.codes]
@@ -245,8 +290,8 @@ def _column(columns: dict[str, Column], name: str, num_rows: int) -> Column:
   return columns[name] if name in columns else columns_lib.all_missing(num_rows)
 
 
-def _labels(label: Label, column: Column, thousands: str | None, faults: Faults) -> np.ndarray:
-  """The 0/1 labels, `[n]` float32; faults where they are none."""
+def _labels(label: Label, column: Column, thousands: str | None, faults: Faults) -> tuple[np.ndarray, np.ndarray]:
+  """The 0/1 labels, `[n]` float32, and which of them could be read, `[n]` bool; faults where they could not."""
   place = f"label {label.column!r}"
   texts = np.array([_TRUTH_VALUES.get(text.lower(), text) for text in column.texts], object)
   values, wrong = value_rules.read_numbers(dataclasses.replace(column, texts=texts), thousands)
@@ -255,9 +300,11 @@ def _labels(label: Label, column: Column, thousands: str | None, faults: Faults)
   if label.positive_from is not None:
     for broken, words in wrong:
       faults.mark_values(broken, column, f"{place} {words}")
-    return (values >= label.positive_from).astype(np.float32)[column.codes]
-  faults.mark_values(unreadable | ~np.isin(values, (0, 1)), column, f"{place} {reasons.NOT_BINARY}")
-  return np.nan_to_num(values).astype(np.float32)[column.codes]
+    known = ~(unreadable | np.isnan(values))
+    return (values >= label.positive_from).astype(np.float32)[column.codes], known[column.codes]
+  known = ~unreadable & np.isin(values, (0, 1))
+  faults.mark_values(~known, column, f"{place} {reasons.NOT_BINARY}")
+  return np.nan_to_num(values).astype(np.float32)[column.codes], known[column.codes]
 
 
 def _mark_times(times: Times, faulty: np.ndarray, column: Column, subject: str, faults: Faults) -> None:

@@ -7,14 +7,20 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 import numpy as np
 import pyarrow as pa
+from apache_beam.pvalue import TaggedOutput
 
 from diet_tf.io import files
+from diet_tf.io.record_frames import ShardInfo
 from diet_tf.log import encoding
 from diet_tf.log.examples import write_example_shard
 from diet_tf.log.features import FeatureSpec
+from tfx_components.beam_graph import total
 from tfx_components.log_gen import columns as columns_lib
 from tfx_components.log_gen import join as join_lib
 from tfx_components.log_gen import spill
+
+# Total: number of rows written.
+WRITTEN = "written"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -82,15 +88,15 @@ class WriteShard:
   spec: FeatureSpec
   vocabularies_path: str
 
-  def run(self, number: int, shards: Iterable[Shard], side_input: None) -> Iterator[None]:
-    """Writes the file; there is nothing to hand on."""
+  def run(self, number: int, shards: Iterable[Shard], side_input: None) -> Iterator[TaggedOutput]:
+    """Writes the file; the number of its rows is a total."""
     shard, = shards
     rows = pa.concat_tables([part.read() for part in shard.slices])
-    write_shard(shard.path, rows, self.spec, encoding.read_vocabularies(self.vocabularies_path))
-    yield from ()
+    written = write_shard(shard.path, rows, self.spec, encoding.read_vocabularies(self.vocabularies_path))
+    yield total(WRITTEN, written.num_records)
 
 
-def write_shard(path: str, rows: pa.Table, spec: FeatureSpec, vocabularies: Mapping[str, list[str]]) -> None:
+def write_shard(path: str, rows: pa.Table, spec: FeatureSpec, vocabularies: Mapping[str, list[str]]) -> ShardInfo:
   """Writes finished rows as one shard of examples."""
   ids = np.empty((rows.num_rows, len(spec.fields)), np.int32)
   for index, field in enumerate(spec.fields):
@@ -100,4 +106,5 @@ def write_shard(path: str, rows: pa.Table, spec: FeatureSpec, vocabularies: Mapp
       ids[:, index] = encoding.Vocabulary(vocabularies[field.name]).ids(distinct.texts)[distinct.codes]
     else:
       ids[:, index] = column.to_numpy()
-  write_example_shard(path, ids, rows["label"].to_numpy(), rows["example_id"].to_numpy(), rows["time"].to_numpy(), spec)
+  return write_example_shard(path, ids, rows["label"].to_numpy(), rows["example_id"].to_numpy(),
+                             rows["time"].to_numpy(), spec)

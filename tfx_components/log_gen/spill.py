@@ -120,7 +120,7 @@ class PartitionWriter:
 
 @dataclasses.dataclass(frozen=True)
 class Run:
-  """A spill file of distinct rows sorted by (time, example id).
+  """A spill file of distinct rows, each with its count, sorted by (time, example id).
 
   Attributes:
     path: the file.
@@ -141,7 +141,7 @@ class Run:
 
 
 class RunWriter:
-  """Collects rows and writes them as sorted runs of bounded size, without exact duplicates within a run.
+  """Collects rows and writes them as sorted runs of bounded size, in which equal rows are one with a count.
 
   Args:
     stem: the files are named `<stem>-<number>.arrow`.
@@ -183,13 +183,24 @@ class RunWriter:
 
 
 def distinct_rows(table: pa.Table) -> pa.Table:
-  """The rows sorted by (time, example id), each once: rows that are equal in both are alike in everything."""
+  """The rows sorted by (time, example id), each once, with a column `count` that says how often it was there.
+
+  Rows that are equal in both are alike in everything. Rows that have a `count` already stand for as many.
+  """
   times, example_ids = table["time"].to_numpy(), table["example_id"].to_numpy()
+  counts = table["count"].to_numpy() if "count" in table.column_names else np.ones(len(times), np.int64)
   order = np.lexsort((example_ids, times))
   times, example_ids = times[order], example_ids[order]
   first = np.ones(len(order), bool)
   first[1:] = (times[1:] != times[:-1]) | (example_ids[1:] != example_ids[:-1])
-  return table.take(pa.array(order if first.all() else order[first]))
+  starts = np.flatnonzero(first)
+  counts = np.add.reduceat(counts[order], starts) if len(starts) else counts
+  return _with_counts(table.take(pa.array(order[starts])), counts)
+
+
+def _with_counts(table: pa.Table, counts: np.ndarray) -> pa.Table:
+  kept = table.drop(["count"]) if "count" in table.column_names else table
+  return kept.append_column("count", pa.array(counts, pa.int64()))
 
 
 def collect_distinct(tables: Iterable[pa.Table], collected_bytes: int = COLLECTED_BYTES) -> pa.Table:
@@ -197,7 +208,8 @@ def collect_distinct(tables: Iterable[pa.Table], collected_bytes: int = COLLECTE
 
   Args:
     tables: at least one. A row may be in each of them.
-    collected_bytes: rows are collected up to this size, or to twice that of the distinct ones, before duplicates go.
+    collected_bytes: rows are collected up to this size, or to twice that of the distinct ones, before equal ones are
+      made one.
   """
   waiting: list[pa.Table] = []
   num_bytes, most = 0, collected_bytes
@@ -209,3 +221,25 @@ def collect_distinct(tables: Iterable[pa.Table], collected_bytes: int = COLLECTE
       num_bytes = waiting[0].nbytes
       most = max(collected_bytes, 2 * num_bytes)
   return distinct_rows(pa.concat_tables(waiting))
+
+
+def repeated(table: pa.Table, batch_rows: int) -> Iterator[pa.RecordBatch]:
+  """Each row as often as its `count` says, in batches of `batch_rows`; memory is taken for the distinct ones only.
+
+  The row's k-th occurrence, from 0, has k added to its example id, modulo 2^63: equal rows are interchangeable, and the
+  order stays.
+  """
+  counts = table["count"].to_numpy()
+  rows = table.drop(["count"]).combine_chunks()
+  if (counts == 1).all():
+    yield from rows.to_batches(max_chunksize=batch_rows)
+    return
+  ends = np.cumsum(counts)
+  place = rows.column_names.index("example_id")
+  for start in range(0, int(ends[-1]), batch_rows):
+    positions = np.arange(start, min(start + batch_rows, int(ends[-1])))
+    taken = np.searchsorted(ends, positions, side="right")
+    occurrences = positions - (ends - counts)[taken]
+    batch = rows.take(pa.array(taken)).combine_chunks()
+    example_ids = (batch["example_id"].to_numpy() + occurrences) & np.int64((1 << 63) - 1)
+    yield batch.set_column(place, "example_id", pa.array(example_ids)).to_batches()[0]

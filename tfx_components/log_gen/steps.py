@@ -10,16 +10,17 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from diet_tf.log.duplicates import DuplicateRule
 from diet_tf.log.features import FeatureSpec
 from tfx_components.beam_graph import total
 from tfx_components.log_gen import columns as columns_lib
 from tfx_components.log_gen import join as join_lib
 from tfx_components.log_gen import sources, spill, vocabularies
-from tfx_components.log_gen.counts import RowCounts, SortedRows
+from tfx_components.log_gen.counts import ReadCounts, SortedRows
 from tfx_components.log_gen.join import JoinPlan
 from tfx_components.log_gen.quarantine import Quarantine, QuarantinedRow
 from tfx_components.log_gen.ranges import Ranges
-from tfx_components.log_gen.rows import Faults, RowEncoder, RowPlan, mark_joined
+from tfx_components.log_gen.rows import UNIQUE_KEY, Faults, RowEncoder, RowPlan, mark_joined
 from tfx_components.log_gen.sources import Piece
 from tfx_components.log_gen.spill import Claim
 
@@ -29,22 +30,34 @@ COUNTS, QUARANTINE, RUNS, SAMPLE, SORTED = "counts", "quarantine", "runs", "samp
 LOG, SIDE = "log", "side"
 
 
-class _RowSink:
-  """Where encoded rows go: sorted runs and a sample of their keys, or the partitions of the next keyed join."""
+class RowSink:
+  """Where rows go: sorted runs and a sample of their keys, or the partitions in which they meet what comes next.
 
-  def __init__(self, plan: RowPlan, pending: tuple[JoinPlan, ...], stem: str) -> None:
+  Args:
+    plan: plan of how rows are encoded.
+    pending: the keyed joins that are still to come.
+    stem: the files' paths begin with it.
+    keys_are_unique: whether rows of equal declared keys have met already.
+  """
+
+  def __init__(self, plan: RowPlan, pending: tuple[JoinPlan, ...], stem: str, *, keys_are_unique: bool = False) -> None:
     self._join = pending[0] if pending else None
+    self._num_key_partitions = plan.num_key_partitions if plan.rule.unique and not keys_are_unique else 0
     self._runs = spill.RunWriter(stem)
     self._partitions = spill.PartitionWriter(stem, plan.schema(pending))
 
   def write(self, table: pa.Table) -> None:
+    """Adds rows."""
     if not table.num_rows:
       return
-    if self._join is None:
+    if self._join is not None:
+      keys = columns_lib.from_arrow(table[self._join.key_name])
+      self._partitions.write(table, join_lib.partition_of(keys.hashes, self._join.num_partitions)[keys.codes])
+    elif self._num_key_partitions:
+      keys = table[UNIQUE_KEY].to_numpy().view(np.uint64)
+      self._partitions.write(table, join_lib.partition_of(keys, self._num_key_partitions))
+    else:
       self._runs.write(table)
-      return
-    keys = columns_lib.from_arrow(table[self._join.key_name])
-    self._partitions.write(table, join_lib.partition_of(keys.hashes, self._join.num_partitions)[keys.codes])
 
   def close(self) -> Iterator[Any]:
     """Claims by partition; or the runs and a sample of their keys, as totals."""
@@ -88,9 +101,8 @@ class ReadPiece:
     """Claims by partition of the first keyed join; runs are a total."""
     piece, = pieces
     encoder = RowEncoder(self.plan, number, piece, side_input or ())
-    sink = _RowSink(self.plan, self.plan.keyed_joins, f"{self.folder}/read-{number:05d}")
-    only = None if self.plan.reads_all_columns else sorted(self.plan.read_columns)
-    for block in sources.read_blocks(piece, only, from_path=self.plan.read_columns):
+    sink = RowSink(self.plan, self.plan.keyed_joins, f"{self.folder}/read-{number:05d}")
+    for block in sources.read_blocks(piece, self.plan.wanted, from_path=self.plan.read_columns):
       sink.write(encoder.encode(block))
     yield from sink.close()
     yield total(COUNTS, encoder.counts)
@@ -112,12 +124,12 @@ class JoinPartition:
     if not own:
       return
     side = join_lib.load_side(join, self.plan.spec, claims[SIDE])
-    sink = _RowSink(self.plan, later, f"{self.folder}/join-{join.index}-{number:05d}")
-    counts, quarantine = RowCounts(), Quarantine(self.plan.max_quarantine_rows)
+    sink = RowSink(self.plan, later, f"{self.folder}/join-{join.index}-{number:05d}")
+    counts, quarantine = ReadCounts(), Quarantine(self.plan.max_quarantine_rows)
     for batch in spill.read_claims(own):
       keys = batch.column(batch.schema.get_field_index(join.key_name))
       positions = side.positions(keys)
-      counts += RowCounts.of_keys(join.index, pc.sum(pc.not_equal(keys, "")).as_py() or 0,
+      counts += ReadCounts.of_keys(join.index, pc.sum(pc.not_equal(keys, "")).as_py() or 0,
                                   len(positions) - positions.null_count)
       table, broken = self._joined(batch, side.rows(positions), later)
       quarantine += broken
@@ -141,24 +153,27 @@ class JoinPartition:
     """The broken rows; only those that may be kept are looked at one by one: one key may be that of most rows."""
     join, most = self.pending[0], self.plan.max_quarantine_rows
     rows = np.flatnonzero(faults.numbers)
-    rows = rows[np.lexsort((arrays["record"].to_numpy()[rows], arrays["piece"].to_numpy()[rows]))]
+    rows = rows[np.lexsort((arrays["record"].to_numpy()[rows], arrays["piece"].to_numpy()[rows]))][:most]
     kept = [QuarantinedRow(arrays["piece"][row].as_py(), arrays["record"][row].as_py(),
                            faults.reasons[faults.numbers[row]], {join.on: arrays[join.key_name][row].as_py()})
-            for row in rows[:most]]
-    return Quarantine.of(kept, most, faults.counts(rows[most:]))
+            for row in rows]
+    # Rows without a readable label did not get here.
+    return Quarantine.of(faults.tallies(arrays["label"].to_numpy(), np.ones(len(faults.numbers), bool)), kept, most)
 
 
 @dataclasses.dataclass(frozen=True)
 class SortRange:
-  """Sorts the rows of one range and drops exact duplicates; the values of growing fields are counted besides.
+  """Sorts the rows of one range and keeps equal ones or drops them; the values of growing fields are counted besides.
 
   Attributes:
     ranges: all ranges of the span.
+    rule: which rows are dropped.
     growing: numbers of the fields whose vocabulary grows.
     folder: folder that the sorted rows and the counts are written to.
   """
 
   ranges: Ranges
+  rule: DuplicateRule
   growing: tuple[int, ...]
   folder: str
 
@@ -169,10 +184,13 @@ class SortRange:
     if not table.num_rows:
       return
     path = f"{self.folder}/sorted-{number:05d}.arrow"
-    spill.write_table(path, table, spill.BATCH_ROWS)
-    yield total(SORTED, SortedRows.of(table, number, path))
+    yield total(SORTED, SortedRows.of(table, number, path, drops=self.rule.drops))
+    rows = table if not self.rule.drops else table.set_column(
+        table.column_names.index("count"), "count", pa.array(np.ones(table.num_rows, np.int64)))
+    spill.write_batches(path, rows.schema.remove(rows.column_names.index("count")),
+                        spill.repeated(rows, spill.BATCH_ROWS))
     if self.growing:
-      yield from vocabularies.spill_counts(f"{self.folder}/counts-{number:05d}.arrow", table, self.growing,
+      yield from vocabularies.spill_counts(f"{self.folder}/counts-{number:05d}.arrow", rows, self.growing,
                                            vocabularies.num_partitions(self.ranges))
 
 

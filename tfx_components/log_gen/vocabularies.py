@@ -38,14 +38,22 @@ def growing_fields(spec: FeatureSpec) -> tuple[int, ...]:
 
 
 def spill_counts(path: str, rows: pa.Table, fields: Sequence[int], partitions: int) -> Iterator[tuple[int, Claim]]:
-  """Counts the values of some fields and writes them, one batch per partition; returns claims by partition."""
+  """Counts the values of some fields and writes them, one batch per partition; returns claims by partition.
+
+  Args:
+    path: the file to write.
+    rows: the rows, each with a `count`: how often it is there.
+    fields: numbers of the fields.
+    partitions: number of partitions of the values.
+  """
   numbers, values, counts, places = [], [], [], []
   for index in fields:
-    distinct = rows[join_lib.field_name(index)].value_counts()
-    texts = distinct.field("values").to_numpy(zero_copy_only=False)
+    name = join_lib.field_name(index)
+    distinct = rows.group_by(name).aggregate([("count", "sum")])
+    texts = distinct[name].to_numpy()
     numbers.append(np.full(len(texts), index, np.int16))
     values.append(texts)
-    counts.append(distinct.field("counts").to_numpy())
+    counts.append(distinct["count_sum"].to_numpy())
     places.append(join_lib.partition_of(encoding.fingerprints(texts), partitions))
   columns, place = [np.concatenate(part) for part in (numbers, values, counts)], np.concatenate(places)
 

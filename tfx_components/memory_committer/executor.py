@@ -13,6 +13,7 @@ from diet_tf.distillation.settings import Stage
 from diet_tf.errors import DataError, StoreError
 from diet_tf.io import files
 from diet_tf.io.json_files import write_json
+from diet_tf.log.duplicates import RULE_KEY
 from diet_tf.memory.manifest import read_manifest
 from diet_tf.store.commit import Commit
 from diet_tf.store.garbage import collect_garbage
@@ -20,7 +21,14 @@ from diet_tf.store.store import MEMORY_PART, MIGRATED_FROM_KEY, Store
 from tfx_components import inputs
 from tfx_components.log_gen.file_names import VOCABULARIES_NAME
 from tfx_components.span_validator import validate
-from tfx_components.stage_files import MEMORY_FOLDER, StageInputs, read_verdict, save_stage_memory, stage_settings
+from tfx_components.stage_files import (
+  MEMORY_FOLDER,
+  StageInputs,
+  duplicate_rule_of,
+  read_verdict,
+  save_stage_memory,
+  stage_settings,
+)
 
 LOCATION_NAME = "location.json"
 
@@ -52,7 +60,9 @@ class Executor(base_executor.BaseExecutor):
     require_unmoved(store, stage.span, parent.commit)
     require_one_secret(store, stage)
     context_id = self._context.pipeline_run_id if self._context is not None else None
-    commit = store.commit(stage.span, parts, parent=parent.commit, settings=commit_settings(stage, parent),
+    # Which rows stood for each other, too, so that the store goes on so.
+    settings = {**commit_settings(stage, parent), RULE_KEY: duplicate_rule_of(given.uri("examples")).to_dict()}
+    commit = store.commit(stage.span, parts, parent=parent.commit, settings=settings,
                           run_id=exec_properties.get("run_id") or context_id or "",
                           replace=bool(int(exec_properties.get("replace") or 0)))
     memory_uri = store.path(commit, MEMORY_PART)

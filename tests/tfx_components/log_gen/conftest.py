@@ -9,7 +9,7 @@ import tensorflow as tf
 from diet_tf.log.examples import example_dataset, example_shards
 from diet_tf.log.features import FeatureSpec, Field, Label
 from diet_tf.log.settings import LogSettings
-from tfx_components.log_gen import generate, sources
+from tfx_components.log_gen import generate, ranges, sources
 
 # user, item, price, click, t; nothing is missing in the first six, the last lacks item and price.
 ROWS = [
@@ -100,6 +100,12 @@ class Log:
 
   def quarantined(self):
     return [json.loads(line) for line in (self.output / "quarantine.jsonl").read_text().splitlines()]
+
+
+@pytest.fixture(autouse=True)
+def small_ranges(monkeypatch):
+  """Small logs have several ranges too."""
+  monkeypatch.setattr(ranges, "LEAST_ROWS_PER_RANGE", 1)
 
 
 @pytest.fixture

@@ -36,7 +36,7 @@ def test_do_writes_examples_and_their_properties(log, rows, spec, examples, span
   run(log, spec, examples, span)
   assert examples.splits == ["train"] and examples.span == 1
   assert examples.get_int_custom_property("span") == 1
-  assert examples.get_int_custom_property("num_examples") == 14
+  assert examples.get_int_custom_property("num_examples") == 147
   assert examples.get_int_custom_property("num_quarantined") == 0
   assert examples.get_string_custom_property("feature_spec_digest") == spec.digest()
   assert examples.get_string_custom_property("payload_format") == "FORMAT_TF_EXAMPLE"

@@ -92,32 +92,6 @@ def test_examples_are_in_order_over_shards_and_shards_are_even(log):
   assert 8 <= len(summary.shards) <= 16
 
 
-def test_exact_duplicates_are_dropped_and_others_kept(log, rows):
-  log.write("log-1-a.csv", rows)
-  # The same rows again, delivered in another file, and one that differs in a column that is no field.
-  log.write("log-1-b.csv", rows[:3])
-  other = dict(rows[0], t=31)
-  log.write("log-1-c.csv", [other])
-  summary = log.generate()
-  assert (summary.num_rows, summary.num_duplicates, summary.num_examples) == (11, 3, 8)
-  assert log.examples()[3] == [10, 20, 30, 31, 40, 50, 60, 70]
-
-
-@pytest.mark.parametrize("rows_per_shard", [100_000, 500, 1])
-@pytest.mark.parametrize("timeless", [False, True])
-def test_very_many_duplicates_at_one_time_are_dropped(log, rows, spec, rows_per_shard, timeless):
-  distinct = [dict(row, t=77) for row in rows[:4]]
-  log.write("log-1.csv", distinct * 5000)
-  spec = FeatureSpec(spec.fields, spec.label) if timeless else spec
-  summary = log.generate(log.settings(rows_per_shard=rows_per_shard, piece_bytes=100_000), spec=spec)
-  assert (summary.num_rows, summary.num_duplicates, summary.num_examples) == (20_000, 19_996, 4)
-  assert len(summary.shards) == (1 if rows_per_shard > 1 else 4)
-  examples = log.examples(spec)
-  log.write("log-2.csv", distinct)
-  log.generate(log.settings(), spec=spec, span=2)
-  assert log.examples(spec) == examples
-
-
 def test_a_span_of_two_shards_rows_is_one_shard_and_longer_ones_are_cut_evenly(log):
   log.write("log-1.csv", many_rows(100))
   assert len(log.generate(log.settings(rows_per_shard=50)).shards) == 1
@@ -367,13 +341,16 @@ def test_full_disk(log, rows, monkeypatch):
     log.generate()
 
 
-def test_a_fingerprint_covers_all_columns_of_the_log(log, rows):
+def test_a_fingerprint_covers_the_columns_that_are_read_and_all_where_duplicates_are_dropped(log, rows):
   log.write("log-1.csv", rows)
-  log.generate()
-  before = log.examples()[2]
-  log.write("log-1.csv", [dict(row, other=1) for row in rows])
-  log.generate()
-  assert not set(before) & set(log.examples()[2])
+  log.write("log-2.csv", [dict(row, other=1) for row in rows])
+  found = {}
+  for drops in (None, False, True):
+    for span in (1, 2):
+      log.generate(log.settings(drop_duplicates=drops), span=span)
+      found[drops, span] = log.examples()[2]
+  assert found[None, 1] == found[None, 2] == found[False, 2] == found[True, 1]
+  assert not set(found[True, 2]) & set(found[True, 1])
 
 
 def test_an_integer_column_that_flips_to_float_keeps_its_ids(log, rows):

@@ -1,3 +1,5 @@
+from collections import Counter
+
 import numpy as np
 import pyarrow as pa
 import pytest
@@ -70,8 +72,9 @@ def test_there_are_no_more_ranges_than_keys_sampled():
   assert Ranges.of(KeySample(), 100) == Ranges()
 
 
-def rows(times, example_ids):
-  return pa.table({"time": pa.array(times, pa.int64()), "example_id": pa.array(example_ids, pa.int64())})
+def rows(times, example_ids, **counts):
+  return pa.table({"time": pa.array(times, pa.int64()), "example_id": pa.array(example_ids, pa.int64()),
+                   **{name: pa.array(values, pa.int64()) for name, values in counts.items()}})
 
 
 def test_a_run_claims_for_each_range_the_batches_that_may_hold_its_rows():
@@ -97,16 +100,17 @@ def test_the_claims_of_all_ranges_hold_every_row_once(tmp_path, monkeypatch):
   found = []
   for number in range(len(ranges)):
     claims = [claim for run in runs for index, claim in run.claims(ranges) if index == number]
-    table = pa.Table.from_batches(spill.read_claims(claims[::-1]), rows([], []).schema)
+    table = pa.Table.from_batches(spill.read_claims(claims[::-1]), rows([], [], count=[]).schema)
     inside = ranges.hold(number, table["time"].to_numpy(), table["example_id"].to_numpy())
     kept = spill.distinct_rows(table.filter(pa.array(inside))).to_pydict()
-    found += list(zip(kept["time"], kept["example_id"]))
-  assert found == sorted(set(zip(times.tolist(), example_ids.tolist())))
+    found += list(zip(kept["time"], kept["example_id"], kept["count"]))
+  expected = Counter(zip(times.tolist(), example_ids.tolist()))
+  assert found == sorted((*key, count) for key, count in expected.items())
 
 
 def test_rows_that_are_in_every_table_are_collected_once(monkeypatch):
   rng = np.random.default_rng(0)
-  tables = [rows(times, times % 7) for times in np.split(rng.permutation(3000) % 300, 30)]
+  tables = [rows(times, times % 7, count=times % 2 + 1) for times in np.split(rng.permutation(3000) % 300, 30)]
   sorted_rows, distinct_rows = [], spill.distinct_rows
 
   def spy(table):
@@ -114,8 +118,9 @@ def test_rows_that_are_in_every_table_are_collected_once(monkeypatch):
     return distinct_rows(table)
 
   monkeypatch.setattr(spill, "distinct_rows", spy)
-  collected = spill.collect_distinct(iter(tables), collected_bytes=400 * 16)
-  assert list(zip(*collected.to_pydict().values())) == [(time, time % 7) for time in range(300)]
+  collected = spill.collect_distinct(iter(tables), collected_bytes=400 * 24)
+  # Ten rows of each, which stand for one or two.
+  assert list(zip(*collected.to_pydict().values())) == [(time, time % 7, 10 * (time % 2 + 1)) for time in range(300)]
   # At most twice the distinct rows, and the table that is more.
   assert max(sorted_rows) <= 2 * 300 + 100 and len(sorted_rows) > 3
   assert spill.collect_distinct(tables[:1]).num_rows == len(set(tables[0]["time"].to_pylist()))

@@ -1,6 +1,7 @@
 import pytest
 
 from diet_tf.errors import DataError
+from diet_tf.log.duplicates import DuplicateRule
 from diet_tf.log.features import FeatureSpec, Field, Label
 from diet_tf.log.settings import LogSettings
 from tfx_components.log_gen import read_columns
@@ -13,9 +14,12 @@ def test_what_is_read_of_a_log_and_what_for():
   join = JoinPlan(0, "items.csv", "item", "id", ((1, "brand"),), keyed=False)
   settings = LogSettings("log.csv", span_column="hour", span_seconds=60)
   # "brand" comes from the side table, for which the log's "item" is read.
-  assert read_columns.read_columns(spec, settings, [join]) == {
+  assert read_columns.read_columns(spec, settings, [join], DuplicateRule()) == {
       "user_id": "field 'user'", "item": "the join with items.csv", "hour": "span_column", "t": "time_column",
       "click": "the label"}
+  keyed = read_columns.read_columns(spec, settings, [join], DuplicateRule(("request_id", "t")))
+  assert keyed == {"user_id": "field 'user'", "item": "the join with items.csv", "hour": "span_column",
+                   "t": "time_column", "click": "the label", "request_id": "log.unique"}
 
 
 def test_nearest_names_come_first():
