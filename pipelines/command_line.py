@@ -354,16 +354,18 @@ def _distil(job: Job, span: int, options: Options) -> None:
 
 
 def _outcome(record: SpanRecord) -> str:
-  from pipelines.evaluation import read_stage_summary
+  from pipelines.evaluation import read_stage_record
 
   text = f"Span {record.span} committed after {record.seconds:.0f} s"
-  stage = read_stage_summary(record)
-  if stage is None:
+  known = read_stage_record(record)
+  if known is None:
     return f"{text}."
+  stage, rows = known.summary, known.rows
   actions = ", ".join(f"{name} {count:,}" for name, count in stage.actions.items())
   chosen = (stage.verdict or {}).get("chosen")
   judged = f"; the gate chose the {chosen} memory" if chosen else ""
-  return f"{text}: {stage.num_slots:,} slots for {stage.num_examples:,} new examples ({actions}){judged}."
+  counted = "" if rows is None else f" {rows.sentence()}"
+  return f"{text}: {stage.num_slots:,} slots for {stage.num_examples:,} new examples ({actions}){judged}.{counted}"
 
 
 def _evaluate(job: Job, options: Options) -> FidelityResult | None:

@@ -18,11 +18,12 @@ from diet_tf.io import files
 from diet_tf.io.documents import canonical_digest
 from diet_tf.log import encoding
 from diet_tf.log.examples import read_examples
+from diet_tf.log.row_counts import RowCounts
 from diet_tf.memory.composition import coverage
 from diet_tf.memory.memory import Memory
 from diet_tf.progress import Progress, silent
 from diet_tf.report.run_report import write_report
-from diet_tf.report.stage_record import StageRecord, StageSummary
+from diet_tf.report.stage_record import StageRecord
 from diet_tf.store.commit import Commit
 from diet_tf.store.memories import load_memory
 from diet_tf.store.store import MEMORY_PART, Store
@@ -30,7 +31,7 @@ from diet_tf.training.blocks import in_blocks
 from pipelines.encoded_spans import committed_shards, encoded_shards
 from pipelines.workspace import SpanRecord, Workspace
 from tfx_components.inputs import TEACHER_PART, VOCABULARIES_PART
-from tfx_components.stage_files import STAGE_NAME
+from tfx_components.stage_files import STAGE_NAME, rows_of
 from tfx_components.training import prepare
 
 _COVERAGE_BATCH = 1 << 14
@@ -72,7 +73,7 @@ class Evaluation:
         "panel": self.config.panel.to_dict(), "log": self.config.log.identity()})
     result = self._known_result(key) or self._evaluate(commits, test_spans, bayes_auc)
     # Known figures may be of another store with the same content.
-    result = result.replace(report_uri=self.workspace.report_path,
+    result = result.replace(report_uri=self.workspace.report_path, rows=self._rows(result.spans, test_spans),
                             memory_uri=self.store.path(commits[-1], MEMORY_PART))
     self._report(result, commits[-1], test_spans, commands)
     with files.writing(self.workspace.output):
@@ -135,6 +136,12 @@ class Evaluation:
         vocabularies=encoding.read_vocabularies(vocabularies) if files.exists(vocabularies) else {}, coverage=shares,
         history=self.workspace.kept_results(), settings=self.config.to_dict(), commands=commands)
 
+  def _rows(self, spans: Sequence[int], test_spans: Sequence[int]) -> dict[int, RowCounts]:
+    """What became of the rows of each span, as far as LogGen's summary is beside its examples."""
+    shards = {**{span: self._log_shards(span) for span in spans}, **{span: self._encoded(span) for span in test_spans}}
+    found = {span: rows_of(files.parent(files.parent(paths[0]))) for span, paths in shards.items()}
+    return {span: rows for span, rows in found.items() if rows is not None}
+
   def _stages(self) -> list[StageRecord]:
     """The records of the committed spans' stages, as far as their artifacts are there."""
     records_of_spans = (self.workspace.read_record(span) for span in self.store.known_spans())
@@ -146,12 +153,6 @@ class Evaluation:
     batches = (ids for ids, _, _ in read_examples(shards, memory.spec, _COVERAGE_BATCH))
     shares = coverage(memory.slots, batches)
     return {} if shares is None else dict(zip(memory.spec.names, shares, strict=True))
-
-
-def read_stage_summary(record: SpanRecord) -> StageSummary | None:
-  """What a span's stage did; None where its artifact is gone."""
-  stage = read_stage_record(record)
-  return None if stage is None else stage.summary
 
 
 def read_stage_record(record: SpanRecord) -> StageRecord | None:

@@ -69,10 +69,11 @@ CASES = {case.form.name: case for case in (
     Case(FORGOTTEN),
     Case(PIN),
     Case(TEACHER),
-    Case(STAGE_RECORD, rf"summary\.(actions|seconds|verdict\.({VERDICT_MAPPINGS}))|slots_by_age(\.\d+)?|coverage"),
+    Case(STAGE_RECORD, rf"summary\.(actions|seconds|verdict\.({VERDICT_MAPPINGS}))|slots_by_age(\.\d+)?|coverage|"
+         r"rows\.(quarantined|dropped)"),
     Case(DESCRIPTION, r"recipe\.learning_rates"),
     Case(RESULT, r"records|bytes|examples_processed|flops|seconds|settings|differences|"
-         r"members\.\d+\.(trainings|differences)",
+         r"members\.\d+\.(trainings|differences)|rows(\.\d+\.(quarantined|dropped))?",
          r"settings\..*"),
     Case(COMPARISON, "diverged"),
     Case(VOCABULARIES, "vocabularies"),

@@ -25,6 +25,7 @@ from diet_tf.io.json_files import without_nan
 from diet_tf.log.duplicates import DuplicateRule
 from diet_tf.log.encoded_rows import RowStream
 from diet_tf.log.features import features_from_json
+from diet_tf.log.row_counts import RowCounts
 from diet_tf.memory.memory import Memory, save_memory
 from diet_tf.report.stage_record import VERDICT_SHAPE
 from diet_tf.store.memories import load_memory
@@ -158,6 +159,12 @@ def duplicate_rule_of(examples_uri: str) -> DuplicateRule:
   """Which rows stood for each other when the examples in a folder of LogGen were made."""
   summary = LogSummary.read(examples_uri)
   return DuplicateRule() if summary is None else summary.rule
+
+
+def rows_of(examples_uri: str) -> RowCounts | None:
+  """What became of the rows of the span whose examples lie in a folder of LogGen; None where that is not known."""
+  summary = LogSummary.read(examples_uri)
+  return None if summary is None else summary.rows
 
 
 def write_start(directory: str, start: Start, num_examples: int) -> None:

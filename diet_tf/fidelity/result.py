@@ -12,6 +12,7 @@ from diet_tf.fidelity.verdict import RANDOM_HARD, RANDOM_SOFT, VERDICT_SHAPE, Ve
 from diet_tf.io.documents import DocumentFormat
 from diet_tf.io.json_files import parse_json, without_nan
 from diet_tf.io.shapes import Figure, ListOf, MapOf, Nullable
+from diet_tf.log.row_counts import ROW_COUNTS_SHAPE, RowCounts
 from diet_tf.metrics import Agreement, Estimate, PairedDifference
 
 LOG, MEMORY = "log", "memory"
@@ -147,7 +148,8 @@ _VERSION_1 = {
     "bayes_auc": float | None, "seeds": tuple[int, ...], "spans": tuple[int, ...], "settings": Mapping[str, Any]}
 RESULT = DocumentFormat("diet_tf.fidelity", {1: _VERSION_1, 2: {
     **_VERSION_1, "verdict": VERDICT_SHAPE, "members": ListOf({**_MEMBER_1, "lift": Nullable(_DIFFERENCE)}),
-    "agreement": {**_AGREEMENT_1, "low": Figure, "high": Figure}, "differences": MapOf(_DIFFERENCE)}},
+    "agreement": {**_AGREEMENT_1, "low": Figure, "high": Figure}, "differences": MapOf(_DIFFERENCE),
+    "rows": MapOf(ROW_COUNTS_SHAPE)}},
     remedy="evaluate the memory again.", sort_keys=False)
 
 
@@ -168,6 +170,7 @@ class FidelityResult:
     differences: mean AUC of the panel on the memory less that on each other kind, paired over seeds and test examples;
       empty in the figures of a release that did not write them down.
     num_test_clicks: number of clicks among the test examples; None in the figures of such a release.
+    rows: what became of the rows of the spans, those of the test included, by the span's number, as far as it is known.
   """
 
   members: tuple[MemberFidelity, ...]
@@ -181,6 +184,7 @@ class FidelityResult:
   settings: Mapping[str, Any] = dataclasses.field(default_factory=dict)
   differences: Mapping[str, PairedDifference] = dataclasses.field(default_factory=dict)
   num_test_clicks: int | None = None
+  rows: Mapping[int, RowCounts] = dataclasses.field(default_factory=dict)
 
   @property
   def recoveries(self) -> dict[str, float]:
@@ -238,6 +242,7 @@ class FidelityResult:
         "agreement": dataclasses.asdict(self.agreement),
         "differences": _with_resolved(self.differences),
         "regret": self.regret,
+        "rows": {str(span): counts.to_dict() for span, counts in sorted(self.rows.items())},
         "bayes_auc": self.bayes_auc,
         "seeds": list(self.seeds),
         "spans": list(self.spans),
@@ -260,6 +265,7 @@ class FidelityResult:
     content = RESULT.check(value, subject)
     return cls(
         differences=_differences(content.get("differences", {})),
+        rows={int(span): RowCounts.from_dict(counts) for span, counts in content.get("rows", {}).items()},
         num_test_clicks=content["verdict"]["test_clicks"] if "verdict" in content else None,
         members=tuple(map(_member, content["members"])), agreement=Agreement(**content["agreement"]),
         cost=Cost(content["records"], content["bytes"], content["examples_processed"], content["flops"],

@@ -135,10 +135,11 @@ class RowCounts:
     return f"{', '.join(parts)}; click rate {rate_text(self.read)} before and {rate_text(self.kept)} after."
 
 
-def listed_reasons(reasons: Reasons, most: int = _MOST_NAMED_REASONS) -> str:
-  """The most frequent reasons, each with its number of rows."""
+def listed_reasons(reasons: Reasons, most: int = _MOST_NAMED_REASONS, *, rates: bool = False) -> str:
+  """The most frequent reasons, each with its number of rows and, where that is asked, their click rate."""
   order = sorted(reasons.items(), key=lambda item: (-item[1].num_rows, item[0]))
-  named = "; ".join(f"{tally.num_rows:,} x {reason[:_MOST_REASON_CHARACTERS]}" for reason, tally in order[:most])
+  named = "; ".join(f"{tally.num_rows:,} x {reason[:_MOST_REASON_CHARACTERS]}"
+                    + (f" (click rate {rate_text(tally)})" if rates else "") for reason, tally in order[:most])
   return f"{named}; {len(order) - most} more reasons" if len(order) > most else named
 
 

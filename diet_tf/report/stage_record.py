@@ -11,6 +11,7 @@ import numpy as np
 from diet_tf.io.documents import REMEDY, DocumentFormat
 from diet_tf.io.json_files import without_nan
 from diet_tf.io.shapes import Figure, Nullable, Place, shaped
+from diet_tf.log.row_counts import ROW_COUNTS_SHAPE, RowCounts
 from diet_tf.memory.slots import Slots
 from diet_tf.report.histogram import Histogram
 
@@ -58,8 +59,9 @@ VERDICT_SHAPE = {"chosen": str, "losses": Mapping[str, Figure], "differences": M
 _SUMMARY = {"span": int, "num_examples": int, "num_slots": int, "actions": Mapping[str, int],
             "outer_losses": list[float], "verdict": Nullable(VERDICT_SHAPE), "seconds": Mapping[str, float]}
 _VERSION_1 = {"summary": _SUMMARY, "slots_by_age": Mapping[int, Mapping[str, int]], "teacher_loss": float | None}
+_VERSION_2 = {**_VERSION_1, "coverage": Mapping[str, float] | None, "influences": Histogram | None}
 STAGE_RECORD = DocumentFormat("diet_tf.stage", {
-    1: _VERSION_1, 2: {**_VERSION_1, "coverage": Mapping[str, float] | None, "influences": Histogram | None}}, indent=1)
+    1: _VERSION_1, 2: _VERSION_2, 3: {**_VERSION_2, "rows": Nullable(ROW_COUNTS_SHAPE)}}, indent=1)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -73,6 +75,7 @@ class StageRecord:
     coverage: per field name, the share of the held-back examples whose id the memory holds, in [0, 1]; None if not
       known.
     influences: the influences of the span's examples; None if not known.
+    rows: what became of the span's rows; None if not known.
   """
 
   summary: StageSummary
@@ -80,6 +83,7 @@ class StageRecord:
   teacher_loss: float | None = None
   coverage: Mapping[str, float] | None = None
   influences: Histogram | None = None
+  rows: RowCounts | None = None
 
   def write(self, path: str) -> None:
     """Writes the record as JSON."""
@@ -88,17 +92,20 @@ class StageRecord:
         "slots_by_age": {str(span): dict(counts) for span, counts in self.slots_by_age.items()},
         "teacher_loss": self.teacher_loss,
         "coverage": None if self.coverage is None else dict(self.coverage),
-        "influences": None if self.influences is None else self.influences.to_dict()}))
+        "influences": None if self.influences is None else self.influences.to_dict(),
+        "rows": None if self.rows is None else self.rows.to_dict()}))
 
   @classmethod
   def read(cls, path: str) -> StageRecord:
-    """The record that `write` wrote; one of version 1 knows neither coverage nor influences.
+    """The record that `write` wrote; one of version 1 knows neither coverage nor influences, none before 3 the rows.
 
     Raises:
       FormatError: the file is damaged, or of a newer version.
     """
     content = STAGE_RECORD.read(path)
-    return cls(**{**content, "summary": StageSummary(**content["summary"])})
+    rows = content.pop("rows", None)
+    return cls(**{**content, "summary": StageSummary(**content["summary"]),
+                  "rows": None if rows is None else RowCounts.from_dict(rows)})
 
 
 def slots_by_age(slots: Slots, span: int) -> dict[int, dict[str, int]]:

@@ -9,6 +9,7 @@ from diet_tf.io import files
 from diet_tf.memory.slots import Slots
 from diet_tf.report import memory_figures, page
 from diet_tf.report.axes import measured_text
+from diet_tf.report.row_table import row_lines
 from diet_tf.report.run_report import COVERAGE_NAMES
 from diet_tf.report.stage_record import StageRecord, StageSummary
 
@@ -33,6 +34,7 @@ def render_stage_report(record: StageRecord, slots: Slots | None = None) -> str:
   shares = {} if record.coverage is None else {"held_back": record.coverage}
   return page.render(
       "stage.html.j2", summary=summary, verdict=verdict(summary), candidates=_candidates(summary.verdict or {}),
+      rows=row_lines({} if record.rows is None else {summary.span: record.rows}),
       teacher_loss=None if record.teacher_loss is None else f"{record.teacher_loss:.5f}",
       figures=[memory_figures.actions([record]), memory_figures.ages(record.slots_by_age, summary.span),
                memory_figures.outer_losses([record]), memory_figures.labels(slots),

@@ -9,6 +9,7 @@ import numpy as np
 
 from diet_tf.fidelity.result import Cost, FidelityResult, MemberFidelity, Training
 from diet_tf.log.features import FeatureSpec, Field, Label
+from diet_tf.log.row_counts import EQUAL_ROWS, RowCounts, RowTally
 from diet_tf.memory.manifest import Manifest
 from diet_tf.memory.recipe import Recipe
 from diet_tf.memory.slots import Slots
@@ -47,7 +48,15 @@ def make_result(name: str = "dnn", seeds: int = 2, soft: bool = True, share: flo
               {"log": 4000, "memory": 200, "log_raw": 9000, "memory_raw": 600},
               {"log": 5000, "memory": 100}, {"log": 1e9, "memory": 4e7}, {"log": 2.0, "memory": 0.2})
   return FidelityResult(tuple(members), Agreement(share, 1, 1, 1.0), cost, tuple(range(seeds)), spans=(1, 2, 3),
-                        memory_uri="store/data/1", differences=members[0].differences, num_test_clicks=63)
+                        memory_uri="store/data/1", differences=members[0].differences, num_test_clicks=63,
+                        rows={span: make_rows() for span in (1, 2)})
+
+
+def make_rows() -> RowCounts:
+  """Of 2,010 rows two hundred were clicked: eight are broken, one of them clicked, and two dropped."""
+  return RowCounts(RowTally(2010, 2004, 200), RowTally(2000, 2000, 199),
+                   {"label 'click' is missing": RowTally(6), "<b> is not a number": RowTally(2, 2, 1)},
+                   {EQUAL_ROWS: RowTally(2, 2, 0)}, RowTally(30, 30, 4))
 
 
 def make_good_result() -> FidelityResult:
@@ -81,7 +90,7 @@ def make_stages() -> list[StageRecord]:
     summary = StageSummary(span, 2000, 50, {"freeze": 20, "update": 15, "replace": 5, "add": 15}, (0.7, 0.65, 0.6),
                            verdict, {"pipeline run": 12.0})
     stages.append(StageRecord(summary, {span: {"changed": 50, "kept": 0}}, 0.61, dict.fromkeys(SPEC.names, 0.5),
-                              Histogram.of(np.linspace(-0.1, 0.1, 40), INFLUENCE_EDGES)))
+                              Histogram.of(np.linspace(-0.1, 0.1, 40), INFLUENCE_EDGES), make_rows()))
   return stages
 
 

@@ -18,6 +18,7 @@ from diet_tf.distillation.scoring import read_scores, score_file
 from diet_tf.distillation.stage import judge_stage
 from diet_tf.io import files
 from diet_tf.log.encoded_rows import EncodedRows
+from diet_tf.log.row_counts import RowCounts
 from diet_tf.memory.composition import coverage
 from diet_tf.memory.memory import Memory
 from diet_tf.report.axes import measured_text
@@ -33,6 +34,7 @@ from tfx_components.stage_files import (
   load_stage_memory,
   read_refinement,
   read_start,
+  rows_of,
   write_verdict,
 )
 
@@ -67,7 +69,7 @@ class Executor(base_executor.BaseExecutor):
     summary = StageSummary(stage.span, num_examples, len(memories[verdict.chosen]), start.counts,
                            read_refinement(given.uri("memory"))["losses"], dataclasses.asdict(verdict))
     page = write_reports(artifact.uri, summary, memories[verdict.chosen], held_back,
-                         example_influences(shards, scores_dir) if scores_dir else None)
+                         example_influences(shards, scores_dir) if scores_dir else None, rows_of(given.uri("examples")))
     inputs.single(output_dict, "report").value = page
     artifact.set_int_custom_property("span", stage.span)
     artifact.set_string_custom_property("chosen", verdict.chosen)
@@ -87,11 +89,11 @@ def example_influences(shards: Sequence[str], scores_dir: str) -> Histogram:
 
 
 def write_reports(directory: str, summary: StageSummary, chosen: Memory, held_back: EncodedRows,
-                  influences: Histogram | None) -> str:
+                  influences: Histogram | None, rows: RowCounts | None) -> str:
   """The report, written as `report.html` with `stage.json` beside it."""
   shares = coverage(chosen.slots, [held_back.ids])
   record = StageRecord(
       summary, slots_by_age(chosen.slots, summary.span), teacher_loss(held_back),
-      None if shares is None else dict(zip(chosen.spec.names, shares, strict=True)), influences)
+      None if shares is None else dict(zip(chosen.spec.names, shares, strict=True)), influences, rows)
   record.write(files.join(directory, STAGE_NAME))
   return write_stage_report(files.join(directory, REPORT_NAME), record, chosen.slots)

@@ -64,7 +64,7 @@ def test_the_page_is_well_formed_and_titles_its_sections():
   titles = [element.text for element in root.iter("h2")]
   assert {"Memory against log", "Fidelity", "Fidelity over spans", "Held-back loss over spans", "Cost", "Break-even",
           "Slots by action", "Slots by age", "Soft labels", "Sample weights", "Influence", "Field coverage",
-          "Heaviest slots", "Refinement", "Gate", "Origin"} == set(titles) - {"By what a model is trained on"}
+          "Rows", "Heaviest slots", "Refinement", "Gate", "Origin"} == set(titles) - {"By what a model is trained on"}
   names = {element.get("id") for element in root.iter() if element.get("id")}
   assert {element.get("href")[1:] for element in root.iter("a") if element.get("href").startswith("#")} <= names
 

@@ -21,7 +21,7 @@ def test_slots_by_age():
 def test_the_record_round_trips(tmp_path):
   path = str(tmp_path / "stage.json")
   full = make_stages()[2]
-  for record in (full, dataclasses.replace(full, teacher_loss=None, coverage=None, influences=None)):
+  for record in (full, dataclasses.replace(full, teacher_loss=None, coverage=None, influences=None, rows=None)):
     record.write(path)
     again = StageRecord.read(path)
     assert again.summary.to_dict() == record.summary.to_dict()
@@ -33,18 +33,18 @@ def test_a_record_of_version_1_is_read(tmp_path):
   make_stages()[2].write(str(path))
   document = json.loads(path.read_text())
   path.write_text(json.dumps({**{key: value for key, value in document.items() if key not in (
-      "coverage", "influences")}, "format_version": 1}))
+      "coverage", "influences", "rows")}, "format_version": 1}))
   record = StageRecord.read(str(path))
-  assert record.summary.span == 3 and record.coverage is None and record.influences is None
+  assert record.summary.span == 3 and record.coverage is record.influences is record.rows is None
   # The keys of another version are none of its own.
   path.write_text(json.dumps({**document, "format_version": 1}))
-  with pytest.raises(FormatError, match="unknown: .'coverage', 'influences'"):
+  with pytest.raises(FormatError, match="unknown: .'coverage', 'influences', 'rows'"):
     StageRecord.read(str(path))
 
 
 def test_a_newer_record_is_refused(tmp_path):
-  (tmp_path / "stage.json").write_text('{"format_name": "diet_tf.stage", "format_version": 3}')
-  with pytest.raises(FormatError, match="format version 3"):
+  (tmp_path / "stage.json").write_text('{"format_name": "diet_tf.stage", "format_version": 4}')
+  with pytest.raises(FormatError, match="format version 4"):
     StageRecord.read(str(tmp_path / "stage.json"))
 
 

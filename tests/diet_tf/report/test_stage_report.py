@@ -15,7 +15,8 @@ def test_the_page_shows_the_figures_and_loads_nothing(tmp_path):
   page = (tmp_path / "report.html").read_text()
   for text in ("Stage of span 3", "2,000 examples into 50 slots", "The gate chose: refined.", "0.65000",
                "-0.05000 ± 0.01000", "0.61000", "Outer loss by outer step", "held-back part of the newest span",
-               "examples (40)", "slots (50)"):
+               "examples (40)", "slots (50)", "<td>2,010</td><td>2,000</td><td>8</td><td>2</td><td>30</td>",
+               "<td>0.0998</td><td>0.0995</td>"):
     assert text in page
   assert "Not known" not in page
   assert not re.search(r"https?:|src=|@import|url\(", page)
