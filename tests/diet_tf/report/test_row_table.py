@@ -8,8 +8,8 @@ def test_a_line_says_what_became_of_a_spans_rows_and_why():
   assert line == {
       "span": 7, "read": "2,010", "kept": "2,000", "set_aside": "8", "dropped": "2", "look_alike": "30",
       "rate_before": "0.0998", "rate_after": "0.0995",
-      "why": "set aside: 6 x label 'click' is missing (click rate unknown); 2 x <b> is not a number (click rate 0.5000); "
-             "dropped: 2 x equal to another row in all columns (click rate 0.0000)"}
+      "why": "set aside: 6 x label 'click' is missing (click rate unknown); 2 x <b> is not a number (click rate "
+             "0.5000); dropped: 2 x equal to another row in all columns (click rate 0.0000)"}
   assert (empty["span"], empty["rate_before"], empty["why"]) == (3, "unknown", "")
 
 
