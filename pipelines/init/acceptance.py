@@ -9,6 +9,8 @@ import numpy as np
 from diet_tf.config.config import Config
 from diet_tf.distillation.start import num_slots_within
 from diet_tf.errors import DataError
+from diet_tf.log.duplicates import DuplicateRule
+from diet_tf.log.row_counts import RowTally
 from pipelines.init.log_sample import LogSample
 from pipelines.init.span_guess import SpanSizes
 from pipelines.spans import plan_spans
@@ -34,10 +36,11 @@ def require_acceptance(config: Config, sample: LogSample, sizes: SpanSizes) -> N
   spans = plan_spans([int(number) for number in sizes.numbers], (), test_spans=config.test_spans).spans
   first = float(sizes.rows[np.flatnonzero(sizes.numbers == spans[0])[0]])
   num_slots_within(config.budget, int(first), config.distill.inner.batch_size)
-  needed = read_columns(config.features, config.log, ())
+  rule = DuplicateRule.of(config.log)
+  needed = read_columns(config.features, config.log, (), rule)
   check_columns(needed, {name for run in sample.runs for name in run.block.columns}, "the log")
   plan = RowPlan(spec=config.features, span=spans[0], window=None, joins=(), max_quarantine_rows=0,
-                 read_columns=frozenset(needed), thousands=config.log.thousands)
+                 read_columns=frozenset(needed), thousands=config.log.thousands, rule=rule)
   labels, reasons_of_rows = [], Counter[str]()
   for run in sample.runs:
     piece = sources.Piece(0, sample.paths[run.file], "", encoding=config.log.encoding)
@@ -54,5 +57,4 @@ def require_acceptance(config: Config, sample: LogSample, sizes: SpanSizes) -> N
                     "; ".join(f"{count} x {reason}" for reason, count in reasons) + ".",
                     remedy="mend these rows, or name other columns or another way to read the files with --label, "
                     "--time, --delimiter, --encoding or --columns.")
-  all_labels = np.concatenate(labels)
-  check_both_labels(len(all_labels), int(np.count_nonzero(all_labels)), "the sample", config.features.label.column)
+  check_both_labels(RowTally.of(np.concatenate(labels)), "the sample", config.features.label.column)

@@ -52,8 +52,9 @@ class Executor(base_beam_executor.BaseBeamExecutor):
     examples = artifact_utils.get_single_instance(output_dict["examples"])
     summary = generate.generate_examples(
         settings, spec, span, examples.uri, vocabularies=known_vocabularies(parent),
-        rule=DuplicateRule.of(settings, committed_settings(parent)), check_size=size_check(exec_properties, span, parent),
-        make_pipeline=self._make_beam_pipeline, temp_dir=self._get_tmp_dir(), progress=progress.report)
+        rule=DuplicateRule.of(settings, committed_settings(parent)),
+        check_size=size_check(exec_properties, span, parent), make_pipeline=self._make_beam_pipeline,
+        temp_dir=self._get_tmp_dir(), progress=progress.report)
     describe(examples, summary)
     logging.info("Span %d: %s", span, summary.rows.sentence())
 
