@@ -30,6 +30,7 @@ from diet_tf.memory.memory import Memory
 from diet_tf.memory.recipe import Recipe
 from diet_tf.memory.slots import Slots
 from diet_tf.progress import Progress, silent
+from diet_tf.training.replayable import require_replayable_members
 from diet_tf.training.slot_trainer import Candidate
 
 
@@ -105,6 +106,7 @@ def run_stage(memory: Memory | None, span: Span, teacher: Teacher, settings: Sta
       gate.
 
   Raises:
+    ConfigError: a proxy or a member of the gate cannot be trained again step by step.
     DataError: the span is too small for the settings, or no later than what the memory has seen.
     FormatError: the memory is of another feature spec than the teacher's.
     NumericsError: something that is learned is not finite.
@@ -116,6 +118,7 @@ def run_stage(memory: Memory | None, span: Span, teacher: Teacher, settings: Sta
       raise DataError(f"span {span.number}", rule="it comes after the spans that the memory has seen.",
                       received=f"a memory that has seen span {memory.manifest.span}.",
                       remedy="number spans upwards; to run a span again, begin with the memory before it.")
+  require_replayable_members(settings.distill.proxies, settings.gate.members, teacher.spec)
   scored, held_back = score_span(span, None if memory is None else memory.slots, teacher, settings, progress)
   clock.note("teacher and scores")
   start = begin(stage, memory, scored, teacher, progress)

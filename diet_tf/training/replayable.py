@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 
 from diet_tf.errors import ConfigError, said_by_model
@@ -16,6 +18,21 @@ from diet_tf.training.proxies import make_training
 from diet_tf.training.slot_trainer import recipe_inputs
 
 _BATCH = InnerSettings(batch_size=2, epochs=1)
+
+
+def require_replayable_members(proxies: Sequence[str], gate_members: Sequence[str], spec: FeatureSpec) -> None:
+  """`require_replayable` for all that a stage trains on slots: for proxies with gradients through the training.
+
+  Raises:
+    ConfigError: a member is refused; the message begins with the config's key that names it.
+  """
+  for key, members, differentiated in (("distill.proxies", proxies, True), ("gate.members", gate_members, False)):
+    for member in dict.fromkeys(members):
+      try:
+        require_replayable(member, spec, differentiated=differentiated)
+      except ConfigError as error:
+        raise ConfigError(f"{key}: {error.subject}", rule=error.rule, received=error.received, remedy=error.remedy
+                          ) from error
 
 
 def require_replayable(member: str, spec: FeatureSpec, *, differentiated: bool) -> None:

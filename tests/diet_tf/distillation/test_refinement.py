@@ -161,6 +161,15 @@ def test_the_same_seed_gives_the_same_bits_and_another_does_not():
   assert (first.slots.labels != other.slots.labels)[MOVABLE].mean() > 0.5
 
 
+def test_a_proxy_with_dropout_and_normalisation_refines_to_the_same_bits_again():
+  settings = dataclasses.replace(SETTINGS, proxies=("tests.diet_tf.training.test_replayable:User(act=both)",),
+                                 outer_steps=4)
+  first, second = (refined_by(settings) for _ in range(2))
+  np.testing.assert_array_equal(first.losses, second.losses)
+  np.testing.assert_array_equal(first.slots.labels, second.slots.labels)
+  assert (first.slots.labels != START.labels)[MOVABLE].all() and first.recipe == second.recipe
+
+
 def test_proxies_take_turns_the_users_own_among_them():
   names = (f"{__name__}:OwnKeras", "diet_tf.models:TfrsRanking(member=lr)")
   settings = dataclasses.replace(SETTINGS, proxies=names, outer_steps=4, learn_recipe=False)

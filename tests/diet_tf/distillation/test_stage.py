@@ -312,6 +312,18 @@ def test_a_whole_stage_goes_on_from_the_one_before():
     run_stage(memories[2], Span.of_arrays(2, SPEC, *draw(NUM_ROWS, seed=3)), teacher, settings)
 
 
+@pytest.mark.parametrize("key", ["distill.proxies", "gate.members"])
+def test_a_model_that_cannot_be_trained_again_is_refused_before_the_teacher_learns(key):
+  member = "tests.diet_tf.training.test_replayable:User(act=drawn)"
+  changed = {"distill.proxies": {"distill": dataclasses.replace(DISTILL, proxies=("lr", member))},
+             "gate.members": {"gate": GateSettings(members=(member,))}}[key]
+  teacher = Teacher(SPEC, TEACHER, seed=1)
+  with pytest.raises(ConfigError, match=f"{key}: .*RandomStandardNormal in .*lambda") as refused:
+    run_stage(None, Span.of_arrays(0, SPEC, *draw(NUM_ROWS)), teacher, dataclasses.replace(SETTINGS, **changed))
+  assert teacher.num_examples_seen == 0
+  assert "learning_rate" not in refused.value.remedy
+
+
 def test_seeds_differ_by_span_and_run():
   seeds = [stage_seed(run, span) for run in range(10) for span in range(50)]
   assert len(set(seeds)) == 500 and 0 <= min(seeds) and max(seeds) < 2**31
