@@ -23,7 +23,7 @@ from diet_tf.models.member_checks import check_member, num_weights
 from diet_tf.models.registry import parse_member
 from diet_tf.training.compact import CompactIds
 from diet_tf.training.memory_needs import BYTES_PER_NUMBER, MemoryNeed, gigabytes
-from diet_tf.training.replayable import require_replayable
+from diet_tf.training.replayable import require_replayable_members
 
 # A process with TensorFlow, TFX and Beam, before it holds a table.
 PROCESS_BYTES = 800_000_000
@@ -139,12 +139,9 @@ def check_stage(spec: FeatureSpec, settings: StageSettings, *, limit_bytes: int 
     unseen += check_members(key, members, spec, limit_bytes=limit_bytes, elsewhere=elsewhere)
   if not set(settings.teacher.members) & set(unseen):
     check_teacher(spec, settings.teacher)
-  for key, members, differentiated in (("distill.proxies", settings.distill.proxies, True),
-                                       ("gate.members", settings.gate.members, False)):
-    for member in dict.fromkeys(members):
-      if member not in unseen:
-        with _named(key):
-          require_replayable(member, spec, differentiated=differentiated)
+  proxies, gate_members = ([member for member in members if member not in unseen]
+                           for members in (settings.distill.proxies, settings.gate.members))
+  require_replayable_members(proxies, gate_members, spec)
   return list(dict.fromkeys(unseen))
 
 

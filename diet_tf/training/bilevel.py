@@ -131,6 +131,9 @@ class DifferentiableTraining:
     form: form in which the model takes its input, see `diet_tf.models.inputs`; kept for those who call it afterwards.
     name: name of the model in errors; None, the default, takes Keras'.
     draw_seed: seed of what the model's layers draw in a training; None, the default, draws the same in every training.
+
+  Attributes:
+    state: what the model carries from step to step beside its trainable variables.
   """
 
   def __init__(self, model: tf.keras.Model, settings: InnerSettings, group_of: Callable[[tf.Variable], str],
@@ -147,7 +150,7 @@ class DifferentiableTraining:
     self._features = features
     self._narrowed = features.narrowed if isinstance(features, PackedColumns) else tf.identity
     self._loss = loss
-    self._state = CarriedState(model, name or model.name, draw_seed)
+    self.state = CarriedState(model, name or model.name, draw_seed)
     # Only the loops over steps are for AutoGraph; converting a model's own code costs seconds and changes nothing.
     self.hypergradient = tf.function(self._hypergradient, reduce_retracing=True)
     self.train = tf.function(self._train, reduce_retracing=True)
@@ -166,7 +169,7 @@ class DifferentiableTraining:
 
     def step_backwards() -> None:
       zeros = self._zeros()
-      states = [tf.zeros(variable.shape, variable.dtype) for variable in self._state.followed]
+      states = [tf.zeros(variable.shape, variable.dtype) for variable in self.state.followed]
       self._reverse_step(self._prepared(inputs), tf.constant(0), zeros, states, zeros, zeros, zeros, zeros)
 
     self.require_replayable(inputs)
@@ -183,7 +186,7 @@ class DifferentiableTraining:
   def _prepared(self, inputs: dict[str, tf.Tensor]) -> TrainingInputs:
     """The inputs as batches are cut from them."""
     prepared = TrainingInputs(**{**inputs, **{name: self._narrowed(inputs[name]) for name in ("ids", "weights")}})
-    self._state.find(self._call, [tf.TensorSpec([None, *part.shape[1:]], part.dtype)
+    self.state.find(self._call, [tf.TensorSpec([None, *part.shape[1:]], part.dtype)
                                   for part in (prepared.ids, prepared.weights)])
     return prepared
 
@@ -222,7 +225,7 @@ class DifferentiableTraining:
   @tf.autograph.experimental.do_not_convert
   def _start(self, initial: Sequence[tf.Tensor]) -> None:
     self._assign(initial)
-    self._state.start()
+    self.state.start()
     for moment in self._moments:
       moment.assign(tf.zeros_like(moment))
 
@@ -248,10 +251,10 @@ class DifferentiableTraining:
     moments = [tf.TensorArray(x.dtype, (num_steps + segment - 1) // segment, clear_after_read=False,
                               element_shape=x.shape) for x in self._moments]
     states = [tf.TensorArray(x.dtype, num_steps, clear_after_read=False, element_shape=x.shape)
-              for x in self._state.variables]
+              for x in self.state.variables]
     for step in tf.range(num_steps):
       weights = [array.write(step, variable.read_value()) for array, variable in zip(weights, self._variables)]
-      states = [array.write(step, value) for array, value in zip(states, self._state.values())]
+      states = [array.write(step, value) for array, value in zip(states, self.state.values())]
       self._forward_step(inputs, step)
       if (step + 1) % segment == 0 or step + 1 == num_steps:
         moments = [array.write(step // segment, moment.read_value()) for array, moment in zip(moments, self._moments)]
@@ -265,8 +268,8 @@ class DifferentiableTraining:
   @tf.autograph.experimental.do_not_convert
   def _outer_gradients(self, features: Features, targets: tf.Tensor, importances: tf.Tensor) -> tuple[Any, ...]:
     """The outer loss, its gradients by the variables in blocks, and those by the followed state."""
-    count, sources = len(self._variables), self._variables + self._state.followed
-    if self._state.stops_gradients:
+    count, sources = len(self._variables), self._variables + self.state.followed
+    if self.state.stops_gradients:
       loss = unstopped(lambda *inputs: self._outer_loss(dict(zip(features, inputs)), *inputs[len(features):]),
                        *features.values(), targets, importances)
       gradients = tf.gradients([loss], sources)
@@ -315,7 +318,7 @@ class DifferentiableTraining:
         stored = [array.read(step // segment) for array in moments]
         m, v = self._blocks.join(stored[:count]), self._blocks.join(stored[count:])
       self._assign([array.read(step) for array in weights])
-      self._state.assign([array.read(step) for array in states])
+      self.state.assign([array.read(step) for array in states])
       parts, per_group, adjoints, adjoints_s, adjoints_m, adjoints_v, m, v = self._reverse_step(
           inputs, step, adjoints, adjoints_s, adjoints_m, adjoints_v, m, v)
       data = [array.write(step, part) for array, part in zip(data, parts)]
@@ -338,9 +341,9 @@ class DifferentiableTraining:
       logarithms of the learning rates, `[num_groups]`; adjoints of `w`, `s`, `m` and `v`; `m` and `v`.
     """
     ids, batch = self._batch(inputs, step)
-    found = [variable.read_value() for variable in self._state.followed]
+    found = [variable.read_value() for variable in self.state.followed]
     sources = [*self._variables, *batch, *found]
-    if self._state.stops_gradients:
+    if self.state.stops_gradients:
       derivative: Derivative = tf.gradients
       gradients, after = unstopped(self._step_gradients, step, ids, *batch, *found)
     else:
@@ -363,7 +366,7 @@ class DifferentiableTraining:
   def _step_gradients(self, step: tf.Tensor, ids: tf.Tensor, weights: tf.Tensor, labels: tf.Tensor,
                       sample_weights: tf.Tensor, *found: tf.Tensor) -> tuple[list[Any], list[tf.Tensor]]:
     """The gradients of a step, and what it makes of the followed state that it found."""
-    with tf.GradientTape(watch_accessed_variables=False) as tape, self._state.following(found) as after:
+    with tf.GradientTape(watch_accessed_variables=False) as tape, self.state.following(found) as after:
       tape.watch(self._variables)
       loss = self._inner_loss(step, ids, weights, labels, sample_weights)
     return tape.gradient(loss, self._variables), after
