@@ -28,6 +28,8 @@ if TYPE_CHECKING:
   from pipelines.workspace import SpanRecord, Workspace
 
 DEMO_OUTPUT = "diet_runs/demo"
+# At most this many paths are named in a line.
+_MAX_NAMED = 5
 _RUN_EXAMPLES = """examples:
   diet run --config shop.yaml --data-dir logs                  # all spans but the newest, then figures
   diet run --config shop.yaml --data-dir logs --span auto      # the next one, as in a scheduled job
@@ -270,7 +272,17 @@ def _opened(config: Config, data_dir: str, options: Options, *, distils: bool) -
   if not available:
     raise DataError(config.log.pattern, rule="it matches the files of at least one span.", received="none.",
                     remedy="check log.pattern of the config, and --data-dir.")
+  _say_what_is_of_no_span(config.log.pattern)
   return Job(config, workspace, store, tuple(available))
+
+
+def _say_what_is_of_no_span(pattern: str) -> None:
+  from diet_tf.log.span_patterns import has_span, paths_without_span
+
+  left_out = paths_without_span(pattern) if has_span(pattern) else []
+  if left_out:
+    _say(f"Left out, since a partition without a value is of no span: {', '.join(left_out[:_MAX_NAMED])}"
+         f"{' ...' if len(left_out) > _MAX_NAMED else ''} ({len(left_out):,} in all).")
 
 
 def _run(config: Config, data_dir: str, options: Options) -> int:

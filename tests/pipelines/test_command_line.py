@@ -254,3 +254,15 @@ def test_a_demo_that_is_cut_before_its_log_is_written_begins_anew(tmp_path, monk
   with pytest.raises(KeyboardInterrupt) as caught:
     command_line.demo(["--output", str(tmp_path / "demo")])
   assert notes_of(caught.value) == [f"To go on: diet demo --output {tmp_path}/demo"]
+
+
+def test_partitions_of_no_span_are_told(tmp_path, monkeypatch):
+  said = []
+  monkeypatch.setattr(command_line, "_say", said.append)
+  for value in ("2024-01-30", "__HIVE_DEFAULT_PARTITION__"):
+    (tmp_path / f"dt={value}").mkdir()
+    (tmp_path / f"dt={value}" / "a.csv").write_text("click\n1\n")
+  command_line._say_what_is_of_no_span(f"{tmp_path}/dt={{SPAN}}/*.csv")
+  command_line._say_what_is_of_no_span(f"{tmp_path}/dt=*/*.csv")
+  assert said == ["Left out, since a partition without a value is of no span: "
+                  f"{tmp_path}/dt=__HIVE_DEFAULT_PARTITION__/a.csv (1 in all)."]
