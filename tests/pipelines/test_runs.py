@@ -1,6 +1,8 @@
 """Several runs in one output folder: what each finds of its own, and what is cleared of those that were killed."""
 
+import hashlib
 import os
+import pathlib
 import signal
 import subprocess
 import sys
@@ -13,8 +15,10 @@ from diet_tf.errors import FormatError
 from diet_tf.io import files
 from pipelines import local, runs
 from pipelines.data_folder import with_data_dir
+from pipelines.evaluation import Evaluation, read_stage_record
 from pipelines.run_metadata import RunMetadata
-from pipelines.workspace import Workspace
+from pipelines.workspace import SpanRecord, Workspace
+from tests.diet_tf.small_report import make_result, make_stages
 from tests.pipelines.output_folder import COMPLETE, FAILED, RUNNING, OutputFolder
 
 
@@ -142,3 +146,30 @@ def test_neighbouring_runs_remember_their_own_examples(site: OutputFolder, tiny_
   for record in records:
     assert record.run_id in record.examples and record.run_id in record.verdict
     assert record.run_id.startswith(f"tiny-{record.span}-")
+
+
+def test_results_are_known_again_by_their_digest(tmp_path):
+  workspace = Workspace(str(tmp_path))
+  evaluation = Evaluation(None, workspace, None)
+  ours, theirs = (make_result().replace(spans=(span,)).to_json().encode() for span in (1, 2))
+  key = tmp_path / "results.key"
+  for content, known, expected in (
+      (ours, f"key {hashlib.sha256(ours).hexdigest()}", (1,)),
+      # A neighbour has written its results between ours and our key.
+      (theirs, f"key {hashlib.sha256(ours).hexdigest()}", None),
+      (ours, f"other {hashlib.sha256(ours).hexdigest()}", None),
+      # As an earlier release wrote it.
+      (ours, "key", (1,)), (ours, "", None), (b"{}", "key", None)):
+    pathlib.Path(workspace.results_path).write_bytes(content)
+    key.write_text(f"{known}\n")
+    found = evaluation._known_result("key")
+    assert (None if found is None else found.spans) == expected
+
+
+def test_a_stage_of_another_span_is_not_taken_for_this_one_s(tmp_path):
+  stage = make_stages()[2]
+  stage.write(str(tmp_path / "stage.json"))
+  span = stage.summary.span
+  for remembered, expected in ((span, span), (span + 1, None)):
+    found = read_stage_record(SpanRecord(remembered, "run", "digest", "examples", str(tmp_path), 1.0))
+    assert (None if found is None else found.summary.span) == expected

@@ -18,7 +18,7 @@ from diet_tf.log.features import FeatureSpec, Field, Label
 from diet_tf.memory.memory import Memory, save_memory
 from diet_tf.memory.recipe import Recipe
 from diet_tf.memory.slots import Slots
-from diet_tf.store import garbage
+from diet_tf.store import garbage, pins
 from diet_tf.store.memories import load_memory
 from diet_tf.store.store import STEPS, Store, memory_folder
 from diet_tf.store.verification import check_store
@@ -99,6 +99,30 @@ def test_the_life_of_a_store(elsewhere, uri, tmp_path):
 
 def collect_garbage(root: str, keep: int) -> None:
   garbage.collect_garbage(Store(root), keep)
+
+
+def pin(root: str, span: int, note: str) -> list[str]:
+  """Pins a commit, and says what is pinned."""
+  pins.pin_commit(Store(root), span, note)
+  return [one.note for one in Store(root).pins()]
+
+
+def unpin(root: str, span: int) -> list[str]:
+  pins.unpin_commits(Store(root), span)
+  return files.names_in(Store(root).paths.pins)
+
+
+def test_a_pinned_commit_outlives_removals(elsewhere, uri, tmp_path):
+  contents = [write_content(tmp_path, name) for name in ("a", "bb", "ccc")]
+  for span, content in enumerate(contents):
+    elsewhere(commit, uri, span, content, f"run-{span}")
+  assert elsewhere(pin, uri, 0, "model v12 in production") == ["model v12 in production"]
+  elsewhere(collect_garbage, uri, 1)
+  found = elsewhere(facts, uri)
+  assert found["spans"] == [0, 2] and found["verified"] == ["run-0", "run-2"]
+  assert elsewhere(unpin, uri, 0) == []
+  elsewhere(collect_garbage, uri, 1)
+  assert elsewhere(facts, uri)["spans"] == [2]
 
 
 def damage(root: str, name: str) -> None:
