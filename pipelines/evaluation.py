@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import tensorflow as tf
@@ -12,7 +13,7 @@ import tensorflow as tf
 from diet_tf.config.config import Config
 from diet_tf.distillation.teacher import Teacher
 from diet_tf.errors import FormatError
-from diet_tf.fidelity.panel import evaluate_panel
+from diet_tf.fidelity.panel import PanelSettings, evaluate_panel
 from diet_tf.fidelity.result import FidelityResult
 from diet_tf.io import files
 from diet_tf.io.documents import canonical_digest
@@ -35,6 +36,14 @@ from tfx_components.stage_files import STAGE_NAME, rows_of
 from tfx_components.training import prepare
 
 _COVERAGE_BATCH = 1 << 14
+
+
+def _identity(panel: PanelSettings) -> dict[str, Any]:
+  """The settings that figures depend on; one pass over the log, which was the rule once, goes without saying."""
+  settings = panel.to_dict()
+  if settings["log_epochs"] == [1]:
+    del settings["log_epochs"]
+  return settings
 
 
 @dataclasses.dataclass(frozen=True)
@@ -70,7 +79,7 @@ class Evaluation:
     commits = self.store.commits()
     key = canonical_digest({
         "spans": [[commit.span, commit.data] for commit in commits], "test": list(test_spans),
-        "panel": self.config.panel.to_dict(), "log": self.config.log.identity()})
+        "panel": _identity(self.config.panel), "log": self.config.log.identity()})
     result = self._known_result(key) or self._evaluate(commits, test_spans, bayes_auc)
     # Known figures may be of another store with the same content.
     result = result.replace(report_uri=self.workspace.report_path, rows=self._rows(result.spans, test_spans),
