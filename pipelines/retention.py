@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+from collections.abc import Mapping
 
 from diet_tf.config.retention import RetentionSettings
 from diet_tf.io import files
@@ -55,15 +56,17 @@ def apply_retention(settings: RetentionSettings, workspace: Workspace, store: St
   folders: list[str] = []
   if settings.output_spans is not None:
     with files.writing(workspace.output), while_nobody_runs(workspace) as alone:
-      folders = _old_folders(workspace, settings.output_spans) if alone else []
+      old = _old_folders(workspace, settings.output_spans) if alone else {}
+      folders = [folder for found in old.values() for folder in found]
       num_bytes += sum(map(files.num_bytes_below, folders))
       for folder in folders:
         files.remove_if_there(folder)
+      _note(workspace, {number: found for number, found in old.items() if number is not None})
   return Removed(num_commits, len(folders), num_bytes)
 
 
-def _old_folders(workspace: Workspace, num_spans: int) -> list[str]:
-  """The folders of artifacts and encoded examples of all spans but the newest."""
+def _old_folders(workspace: Workspace, num_spans: int) -> dict[int | None, list[str]]:
+  """The folders of artifacts of all spans but the newest, by the number of the execution; under None, encoded spans."""
   by_execution = _output_folders(workspace)
   spans: dict[int, int] = {}
   # A database that cannot be read leaves everything as it is.
@@ -72,11 +75,20 @@ def _old_folders(workspace: Workspace, num_spans: int) -> list[str]:
       spans = RunMetadata(workspace.metadata_path).spans_of(by_execution)
   newest = sorted({*spans.values(), *workspace.recorded_spans()})[-num_spans:]
   if not newest:
-    return []
-  old = [folder for number, span in spans.items() if span < newest[0] for folder in by_execution[number]]
+    return {}
+  old: dict[int | None, list[str]] = {
+      number: by_execution[number] for number, span in spans.items() if span < newest[0]}
   encoded = [files.join(workspace.encodings_folder, name) for name in files.names_in(workspace.encodings_folder)
              if name.isdecimal() and int(name) < newest[0]]
-  return [*old, *encoded]
+  return {**old, None: encoded}
+
+
+def _note(workspace: Workspace, removed: Mapping[int, list[str]]) -> None:
+  """Notes in ML Metadata which artifacts are gone, where it can be written: nothing of ours reads it there."""
+  with contextlib.suppress(*UNREADABLE):
+    if removed:
+      folders = [folder for found in removed.values() for folder in found]
+      RunMetadata(workspace.metadata_path).note_removal(removed, folders)
 
 
 def _output_folders(workspace: Workspace) -> dict[int, list[str]]:

@@ -91,6 +91,23 @@ class RunMetadata:
         found.update(dict.fromkeys(of_run, spans.pop()))
     return found
 
+  def note_removal(self, numbers: Iterable[int], folders: Iterable[str]) -> None:
+    """Notes of artifacts that they are deleted.
+
+    Args:
+      numbers: numbers of the executions that made them.
+      folders: where they lay, with all below it.
+    """
+    gone = tuple(f"{folder}/" for folder in folders)
+    events = self._store.get_events_by_execution_ids(sorted(set(numbers)))
+    made = {event.artifact_id for event in events if event.type == metadata_store_pb2.Event.OUTPUT}
+    found = [artifact for artifact in self._store.get_artifacts_by_id(sorted(made))
+             if f"{artifact.uri.rstrip('/')}/".startswith(gone)]
+    for artifact in found:
+      artifact.state = metadata_store_pb2.Artifact.DELETED
+    if found:
+      self._store.put_artifacts(found)
+
   def end(self, executions: Iterable[Execution]) -> None:
     """Notes that executions have failed."""
     found = self._store.get_executions_by_id([execution.number for execution in executions])

@@ -6,6 +6,7 @@ import argparse
 import contextlib
 import json
 import re
+import shlex
 import sys
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
@@ -144,4 +145,4 @@ def _summary(draft: ConfigDraft, path: str) -> str:
   lines += [f"  left out {field.column}: {field.reason}" for field in draft.left_out]
   lines += [f"  check    {field.column}: {field.reason}" for field in draft.kept if "CHECK" in field.reason]
   lines += [f"  check    {check}" for check in draft.checks]
-  return "\n".join([*lines, "Read it through, then:", f"  diet run --config {path}"])
+  return "\n".join([*lines, "Read it through, then:", f"  diet run --config {shlex.quote(path)}"])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import shlex
 import textwrap
 from collections.abc import Iterator, Sequence
 from typing import Any
@@ -27,7 +28,7 @@ def config_text(draft: ConfigDraft, path: str) -> str:
     path: path that the config is written to, for the command in its head.
   """
   lines = [*_comment(f"Written by 'diet init' from {draft.sampled}. Every choice is a guess: read it through."), "#",
-           f"#   diet run --config {printable(path)}", "#",
+           f"#   diet run --config {' '.join(printable(shlex.quote(path)).splitlines())}", "#",
            *_comment("docs/configuration.md has every key."), f"name: {_yaml_text(draft.name)}", "",
            *_log_section(draft), "", *_features_section(draft), "", *_comment(draft.budget_reason), "budget:",
            f"  fraction: {draft.budget_fraction:g}"]

@@ -3,6 +3,7 @@
 import pathlib
 
 import pytest
+from ml_metadata.proto import metadata_store_pb2
 
 from diet_tf.config.retention import RetentionSettings
 from diet_tf.errors import ConfigError
@@ -71,6 +72,16 @@ def test_artifacts_stay_while_a_neighbour_may_read_them(folder: OutputFolder, st
   assert len(kept(folder)) == 5
   assert apply_retention(RetentionSettings(output_spans=1), folder.workspace, store).num_folders > 0
   assert kept(folder) == [13]
+
+
+def test_ml_metadata_is_told_which_artifacts_are_gone(folder: OutputFolder, store: Store):
+  numbers = {span: folder.execute(f"more-{span}", "Pusher", outputs=("Model",), span=span) for span in (1, 4)}
+  for artifact, span in zip(folder.metadata.get_artifacts(), numbers, strict=True):
+    artifact.uri = str(folder.folder / "pipeline" / "Pusher" / "examples" / str(numbers[span]))
+    folder.metadata.put_artifacts([artifact])
+  apply_retention(RetentionSettings(output_spans=1), folder.workspace, store)
+  deleted = metadata_store_pb2.Artifact.DELETED
+  assert [artifact.state == deleted for artifact in folder.metadata.get_artifacts()] == [True, False]
 
 
 def test_what_no_run_is_known_to_have_made_stays(folder: OutputFolder, store: Store):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import pathlib
+import shlex
 
 import numpy as np
 import pytest
@@ -200,3 +201,13 @@ def test_a_config_is_read_with_its_own_paths(shop, tmp_path, capsys):
   init([str(shop), "--output", str(tmp_path / "c.yaml")])
   config = with_data_dir(load_config(str(tmp_path / "c.yaml")), ".")
   assert available_spans(config.log) == [1, 2]
+
+
+@pytest.mark.parametrize("name", ["exp #3.yaml", "20240101", "null", "it's [old]", "two\nlines"])
+def test_the_command_that_runs_a_config_can_be_pasted_whatever_the_file_s_name(shop, tmp_path, capsys, name):
+  path = str(tmp_path / name)
+  assert init([str(shop), "--output", path]) == 0
+  said = capsys.readouterr().out.split("then:\n  ")[1]
+  assert shlex.split(said)[:4] == ["diet", "run", "--config", path]
+  # In the config it is a comment of one line.
+  assert load_config(path).features.names == ("user_id", "city", "price", "age", "plan")
