@@ -1,7 +1,8 @@
 """One stage: (memory, span, teacher) -> memory. Its parts are what the pipeline's components call one each.
 
-The work of the parts depends on the span, the budget and K: `refine` trains on all slots, so that it grows with the
-memory, and with it with the spans before as far as the budget lets it.
+No part reads a span before. But `refine_start` and the gate train on all slots, and their work grows with these, at
+most up to the square: with the spans before, until `budget.max_slots` is reached. docs/method.md, "What grows with the
+spans before", has a table of all parts, for time and memory.
 """
 
 from __future__ import annotations

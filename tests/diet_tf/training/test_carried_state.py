@@ -1,5 +1,9 @@
 """Proxies with dropout, noise and normalisation: their hypergradient, and what cannot be put back, by name."""
 
+import os
+import subprocess
+import sys
+
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -322,3 +326,25 @@ def test_counters_of_any_kind_are_put_back():
   assert model.calls.numpy() == 8
   state.start()
   assert model.calls.numpy() == 7
+
+
+PEAK = """
+import resource, sys
+import tensorflow as tf
+from tests.diet_tf.training import test_carried_state as tested
+training, initial = tested.make_training(tested.functional())
+peaks = []
+for repetitions in (3, 60):
+  for _ in range(repetitions):
+    training.hypergradient(initial, tested.make_inputs(), *tested.OUTER)
+  peaks.append(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
+print((peaks[1] - peaks[0]) / 1024)
+"""
+
+
+@pytest.mark.slow
+def test_memory_does_not_grow_with_the_trainings():
+  script = f"import tensorflow as tf\ntf.keras.backend.set_floatx('float64')\n{PEAK}"
+  done = subprocess.run([sys.executable, "-W", "ignore", "-c", script], capture_output=True, text=True, check=True,
+                        env={**os.environ, "TF_CPP_MIN_LOG_LEVEL": "3", "TF_USE_LEGACY_KERAS": "1"})
+  assert float(done.stdout) < 16, done.stdout
