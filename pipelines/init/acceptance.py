@@ -7,19 +7,22 @@ from collections import Counter
 import numpy as np
 
 from diet_tf.config.config import Config
-from diet_tf.distillation.start import num_slots_within
+from diet_tf.config.early_checks import check_config
+from diet_tf.distillation.span_size import check_num_examples
 from diet_tf.errors import DataError
 from diet_tf.log.duplicates import DuplicateRule
 from diet_tf.log.row_counts import RowTally
 from pipelines.init.log_sample import LogSample
 from pipelines.init.span_guess import SpanSizes
 from pipelines.spans import plan_spans
-from tfx_components.log_gen import sources
+from tfx_components.log_gen import available_spans, sources
 from tfx_components.log_gen.generate import check_both_labels
 from tfx_components.log_gen.read_columns import check_columns, read_columns
 from tfx_components.log_gen.rows import RowEncoder, RowPlan
+from tfx_components.log_gen.span_window import SpanWindow
 
 _NUM_NAMED_REASONS = 3
+_MANY_IDS = 1 << 20
 
 
 def require_acceptance(config: Config, sample: LogSample, sizes: SpanSizes) -> None:
@@ -31,23 +34,36 @@ def require_acceptance(config: Config, sample: LogSample, sizes: SpanSizes) -> N
     sizes: the log's spans and about how many rows each has.
 
   Raises:
+    ConfigError: the tables of the fields do not fit into memory.
     DataError: there are too few spans or rows, or more rows break the schema than the config allows.
   """
-  spans = plan_spans([int(number) for number in sizes.numbers], (), test_spans=config.test_spans).spans
+  if sum(config.features.num_ids) > _MANY_IDS:
+    # Small tables fit anywhere, and building the members takes seconds.
+    check_config(config)
+  # Of a log that was read whole, the spans are those that a run finds; of another what its rows tell.
+  available = available_spans(config.log) if sample.whole else [int(number) for number in sizes.numbers]
+  spans = plan_spans(available, (), test_spans=config.test_spans).spans
   first = float(sizes.rows[np.flatnonzero(sizes.numbers == spans[0])[0]])
-  num_slots_within(config.budget, int(first), config.distill.inner.batch_size)
+  check_num_examples(f"span {spans[0]}", int(first), num_examples_seen=0, budget=config.budget,
+                     batch_size=config.distill.inner.batch_size)
   rule = DuplicateRule.of(config.log)
   needed = read_columns(config.features, config.log, (), rule)
   check_columns(needed, {name for run in sample.runs for name in run.block.columns}, "the log")
   plan = RowPlan(spec=config.features, span=spans[0], window=None, joins=(), max_quarantine_rows=0,
                  read_columns=frozenset(needed), thousands=config.log.thousands, rule=rule)
+  window, lost = SpanWindow.of(config.log), 0
   labels, reasons_of_rows = [], Counter[str]()
   for run in sample.runs:
+    if window is not None and (column := run.block.columns.get(window.column)) is not None:
+      lost += int(np.count_nonzero(window.spans(column)[1].faulty[column.codes]))
     piece = sources.Piece(0, sample.paths[run.file], "", encoding=config.log.encoding)
     encoder = RowEncoder(plan, 0, piece)
     labels.append(encoder.encode(run.block)["label"].to_numpy())
     reasons_of_rows.update(encoder.quarantine.counts)
   num_rows = sample.num_rows + sum(len(run.block.rejected) for run in sample.runs)
+  if window is not None and lost > reasons_of_rows.total():
+    # A row without a readable time is of no span, whatever else it breaks.
+    reasons_of_rows = Counter({f"column {window.column!r}, which gives the span, is not a time": lost})
   broken = reasons_of_rows.total()
   if broken > config.log.max_quarantine_share * num_rows:
     reasons = sorted(reasons_of_rows.items(), key=lambda item: (-item[1], item[0]))[:_NUM_NAMED_REASONS]

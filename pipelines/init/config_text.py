@@ -18,6 +18,8 @@ _RESERVED_WORDS = ("null", "true", "false", "inf", "nan")
 # Keys that an example has beside its fields.
 _EXAMPLE_KEYS = ("label", "example_id", "time")
 _WIDTH = 118
+# Whole numbers up to here are written as such.
+_MOST_WHOLE = 1e15
 
 
 def config_text(draft: ConfigDraft, path: str) -> str:
@@ -49,7 +51,7 @@ def _log_section(draft: ConfigDraft) -> Iterator[str]:
     yield f"  span_column: {_yaml_text(draft.spans.column)}"
     yield f"  span_seconds: {draft.spans.seconds}"
     yield f"  span_origin: {draft.spans.origin}"
-    if draft.spans.unit not in (None, "s"):
+    if draft.spans.unit is not None:
       yield f"  span_time_unit: {draft.spans.unit}"
   yield ""
   yield from _comment("The newest span is not distilled: the figures at the end are taken on it.")
@@ -128,6 +130,10 @@ def _flow_mapping(form: dict[str, Any]) -> str:
 def _yaml_value(value: Any) -> str:
   if isinstance(value, list):
     return "[" + ", ".join(map(_yaml_value, value)) + "]"
+  if isinstance(value, bool):
+    return str(value).lower()
+  if isinstance(value, float) and value.is_integer() and abs(value) < _MOST_WHOLE:
+    return str(int(value))
   return _yaml_text(value) if isinstance(value, str) else repr(value)
 
 

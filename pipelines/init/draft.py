@@ -10,10 +10,11 @@ from typing import Any
 
 import numpy as np
 
+from diet_tf.config.config import MAX_NAME_CHARACTERS
 from diet_tf.distillation.refinement import DistillSettings
 from diet_tf.errors import ConfigError
 from diet_tf.io import files
-from pipelines.init import field_guess, label_guess, log_times, reading, span_guess, time_guess
+from pipelines.init import field_guess, label_guess, log_times, reading, span_guess, text_kinds, time_guess
 from pipelines.init.field_guess import FieldGuess
 from pipelines.init.label_guess import LabelGuess
 from pipelines.init.log_sample import LogSample
@@ -23,7 +24,6 @@ from tfx_components.log_gen.value_rules import plain_numbers
 
 # The newest of the spans is kept for the test.
 TEST_SPANS = 1
-_MOST_CHARACTERS_OF_NAME = 60
 
 
 @dataclasses.dataclass(frozen=True)
@@ -83,7 +83,7 @@ def make_draft(options: argparse.Namespace) -> tuple[ConfigDraft, LogSample]:
   labels = label_guess.label_values(texts[label.column], label)
   times = time_guess.guess_times(sample, texts, label.column, options.time)
   choice = span_guess.SpanChoice(log_files, sample, labels, DistillSettings().inner.batch_size, TEST_SPANS)
-  time, spans = _time_and_spans(choice, times, options.time)
+  time, spans = _time_and_spans(choice, times, options.time, _unread_times(texts, times))
   unusable.update({other.column: f"{other.reason} A time names the moment, and one to come has a value that no model "
                    "has seen." for other in times if other is not time})
   fields = _fields(sample, labels, unusable, [label.column, *([time.column] if time else [])],
@@ -99,14 +99,27 @@ def make_draft(options: argparse.Namespace) -> tuple[ConfigDraft, LogSample]:
 
 
 def _time_and_spans(choice: SpanChoice, times: Sequence[TimeGuess],
-                    asked: str | None) -> tuple[TimeGuess | None, SpanLayout]:
+                    asked: str | None, unread: str) -> tuple[TimeGuess | None, SpanLayout]:
   """The time that orders the rows, and the spans; a time that many rows lack is taken where spans need it, or if asked.
   """
   time = times[0] if times else None
   if time is not None and time.has_gaps and asked is None:
     with contextlib.suppress(ConfigError):
       return None, choice.choose(None, None)
-  return time, choice.choose(time, log_times.times_of_log(choice.log_files, choice.sample, time))
+  spans = choice.choose(time, log_times.times_of_log(choice.log_files, choice.sample, time), unread)
+  if time is not None and spans.column is None and asked is None and choice.sample.is_of_folders(time.column):
+    # It is the same in all rows of a span.
+    time = next((other for other in times if not choice.sample.is_of_folders(other.column)), None)
+  return time, spans
+
+
+def _unread_times(texts: Mapping[str, np.ndarray], times: Sequence[TimeGuess]) -> str:
+  """The columns of times that no run reads, with the reason, in words; empty without such."""
+  told = {guess.column: guess.reason for guess in times if not np.isfinite(guess.seconds).any()}
+  for name, values in texts.items():
+    how = text_kinds.other_time(text_kinds.spread(np.unique(values[values != ""])))
+    told.update({name: f"{how}."} if how is not None else {})
+  return " ".join(f"Column {name!r} holds {reason}" for name, reason in told.items())
 
 
 def _fields(sample: LogSample, labels: np.ndarray, unusable: Mapping[str, str], not_fields: list[str],
@@ -140,4 +153,5 @@ def _require_any(fields: tuple[FieldGuess, ...]) -> None:
 def _run_name(options: argparse.Namespace) -> str:
   if options.name:
     return options.name
-  return (files.join(options.output).rpartition("/")[2].rpartition(".")[0] or "log")[:_MOST_CHARACTERS_OF_NAME]
+  name = files.join(options.output).rpartition("/")[2].rpartition(".")[0].lstrip(".")
+  return (name or "log")[:MAX_NAME_CHARACTERS]

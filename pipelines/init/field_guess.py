@@ -175,12 +175,12 @@ def _unread_texts(values: Values, unreadable: np.ndarray) -> str | None:
   """Why texts are no values of a field as they are: lists, or numbers and times in other forms; None where they are."""
   present = values.present
   few = spread(present)
-  if (how := text_kinds.list_like(few)) is not None:
-    return f"holds {how}: a field has one value a row, and lists are not read yet. CHECK."
   if (how := text_kinds.other_time(few)) is not None:
     return f"holds {how}. CHECK: to order rows and make spans by it, write it so."
   if (how := text_kinds.number_like(few)) is not None:
     return f"holds {how}, such as {few[0]!r}. CHECK: write plain numbers to use it as one."
+  if (how := text_kinds.list_like(few)) is not None:
+    return f"holds {how}: a field has one value a row, and lists are not read yet. CHECK."
   others = present[unreadable]
   if len(present) - len(others) > MAX_CATEGORIES_OF_NUMBERS and len(others) <= _MAX_OTHER_TEXTS:
     share = np.isin(values.texts, others).mean()

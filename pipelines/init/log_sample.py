@@ -15,7 +15,7 @@ import numpy as np
 
 from diet_tf.errors import DataError
 from diet_tf.io import files
-from diet_tf.log import encoding
+from diet_tf.log import encoding, span_patterns
 from pipelines.init.log_files import LogFiles
 from tfx_components.log_gen import columns, plan, sources, text_encodings
 
@@ -97,6 +97,10 @@ class LogSample:
         if flawed.any():
           found.setdefault(name, int(flawed[flawed != columns.SOUND][0]))
     return found
+
+  def is_of_folders(self, name: str) -> bool:
+    """Whether a column is given by the names of folders."""
+    return all(name in span_patterns.partition_values(path) for path in self.paths)
 
   @functools.cached_property
   def unread(self) -> frozenset[str]:
@@ -207,6 +211,10 @@ class _FileReader:
       return self._read_records(pieces[0], num_rows)
     return self._read_lines(pieces[0], num_rows, num_runs)
 
+  def _blocks(self, piece: sources.Piece, only: Sequence[str] | None) -> Iterator[sources.Block]:
+    """The blocks of a piece, with the columns that the names of its folders give."""
+    return sources.read_blocks(piece, only, from_path=span_patterns.partition_values(self._path))
+
   def _read_lines(self, piece: sources.Piece, num_rows: int, num_runs: int) -> Iterator[sources.Block]:
     start, size, total = piece.start, *self._num_bytes(piece)
     row_bytes = self._row_bytes(piece)
@@ -220,7 +228,7 @@ class _FileReader:
     self.read_whole = len(starts) == 1 and size == total
     for low in starts:
       part = dataclasses.replace(piece, start=low, stop=min(low + run_bytes, size))
-      for block in sources.read_blocks(part, _once(piece.names)):
+      for block in self._blocks(part, _once(piece.names)):
         taken += len(block) + len(block.rejected)
         yield block
         if piece.newlines_in_values and taken >= num_rows:
@@ -262,11 +270,11 @@ class _FileReader:
     for group in groups:
       part = dataclasses.replace(pieces[0], row_groups=(group,), before=sum(counts[:group]))
       left = counts[group] if self.read_whole else -(-num_rows // len(groups))
-      yield from _first_rows(sources.read_blocks(part, None if names == _once(names) else _once(names)), left)
+      yield from _first_rows(self._blocks(part, None if names == _once(names) else _once(names)), left)
 
   def _read_records(self, piece: sources.Piece, num_rows: int) -> Iterator[sources.Block]:
     taken = 0
-    for block in sources.read_blocks(piece):
+    for block in self._blocks(piece, None):
       if taken >= num_rows:
         break
       taken += len(block)

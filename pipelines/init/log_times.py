@@ -5,8 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from diet_tf.io import files
-from diet_tf.log import encoding
-from diet_tf.log.settings import TIME_UNITS
+from diet_tf.log.times import read_times
 from pipelines.init.log_files import LogFiles
 from pipelines.init.log_sample import LogSample
 from pipelines.init.time_guess import TimeGuess
@@ -39,7 +38,9 @@ def _read_times(log_files: LogFiles, time: TimeGuess) -> np.ndarray:
   for piece in plan.log_pieces(log_files.settings(), log_files.paths, None):
     for block in sources.read_blocks(piece, [time.column]):
       if time.column in block.columns:
-        found.append(encoding.numbers(block.columns[time.column].row_texts())[0] / TIME_UNITS[time.unit or "s"])
+        column = block.columns[time.column]
+        times = read_times(column.texts, unit=time.unit, stamps=column.stamps)
+        found.append(np.where(times.faulty, np.nan, times.microseconds / 1e6)[column.codes])
   return np.concatenate(found)
 
 

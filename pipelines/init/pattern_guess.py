@@ -14,6 +14,7 @@ _DIGITS = re.compile(r"\d+")
 _DRAWN = re.compile(r"(?<![0-9a-zA-Z])(?:[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}|"
                     r"(?=[0-9a-f]*[a-f])(?=[a-f]*[0-9])[0-9a-f]{16,64})(?![0-9a-zA-Z])")
 _DRAWN_MARK = "\x00"
+_PARTITION = re.compile(r"((?<=/)[^/=]+=)[^/]*[^\W\d_][^/]*(?=/)")
 # Words before a number that say that it counts spans.
 _SPAN_WORDS = re.compile(r"(span|day|date|dt|ds|hour|week|month|period)[^a-zA-Z0-9]*$", re.IGNORECASE)
 # Between the numbers of a date: 2024-01-30, 2024/01/30, year=2024/month=01/day=30; before its hour also T.
@@ -49,6 +50,10 @@ def guess_patterns(paths: Sequence[str]) -> tuple[str, ...]:
   """
   plain = [_DRAWN.sub(_DRAWN_MARK, path) for path in paths]
   skeletons = {_DIGITS.sub("0", path) for path in plain}
+  if len(skeletons) > 1:
+    # Partitions by something else than time, as in country=no/.
+    plain = [_PARTITION.sub(rf"\g<1>{_DRAWN_MARK}", path) for path in plain]
+    skeletons = {_DIGITS.sub("0", path) for path in plain}
   if len(skeletons) > 1:
     return (_common_pattern(paths, skeletons),)
   first = plain[0]

@@ -115,12 +115,13 @@ class SpanChoice:
   batch_size: int
   test_spans: int = 1
 
-  def choose(self, time: TimeGuess | None, times: np.ndarray | None) -> SpanLayout:
+  def choose(self, time: TimeGuess | None, times: np.ndarray | None, unread: str = "") -> SpanLayout:
     """The layout whose spans have rows enough: by the paths if they tell spans apart, by time otherwise.
 
     Args:
       time: the column that orders the rows; None without one.
       times: the times of the log's rows in seconds, all or those of a sample; None without a column.
+      unread: what is said of columns of times that are not read.
 
     Raises:
       ConfigError: nothing tells spans apart, or none of the ways gives spans with rows enough.
@@ -139,17 +140,17 @@ class SpanChoice:
         refused += [(len(layout.sizes), f"by time {small}")] if small is not None else []
       if best is not None:
         return best[0]
-    raise self._error(time, refused)
+    raise self._error(time, refused, unread)
 
   def _unfit(self, layout: SpanLayout) -> str | None:
     if len(layout.sizes) < _LEAST_SPANS:
       return f"there is one span ({', '.join(map(str, layout.sizes.numbers)) or 'none'})"
     return layout.sizes.too_small(self.batch_size, self.test_spans)
 
-  def _error(self, time: TimeGuess | None, refused: Sequence[tuple[int, str]]) -> ConfigError:
+  def _error(self, time: TimeGuess | None, refused: Sequence[tuple[int, str]], unread: str) -> ConfigError:
     if not refused:
       return ConfigError("spans", rule="spans come from a number or a date in the paths, or from a column of times.",
-                         received=f"{', '.join(self.log_files.patterns)}, and no such column.",
+                         received=f"{', '.join(self.log_files.patterns)}, and no such column. {unread}".strip(),
                          remedy="split the log into files such as span-0.csv, span-1.csv (a day each, say), or add a "
                          "column with the time, which --time names.")
     # Of what was tried, the fewest spans that are several.
@@ -157,7 +158,7 @@ class SpanChoice:
     more = ("or, if a column is a time, name it with --time." if time is None else
             "or name more files of the log.")
     return ConfigError("spans", rule="there are at least two, each with rows enough of both labels to distil or to be "
-                       "judged on.", received=f"{told}.",
+                       "judged on.", received=f"{told}. {unread}".strip(),
                        remedy=f"give a longer log, or files with more rows each; {more}")
 
   def _by_path(self) -> Iterator[SpanLayout]:
@@ -197,8 +198,11 @@ class SpanChoice:
     lengths = [(seconds, name) for seconds, name in _SPAN_LENGTHS if greatest - least >= seconds / 2]
     lengths += [(math.ceil((greatest - least + 1) / parts), f"{_count_word(parts)} part of the log")
                 for parts in range(_ENOUGH_SPANS, _LEAST_SPANS - 1, -1)]
+    if time.day_length is not None:
+      lengths = [(100 * time.day_length, "month"), (time.day_length, "day")]
     for place, (seconds, name) in enumerate(lengths):
-      for turn, (origin, begins) in enumerate(_origins(least, greatest, seconds)):
+      origins = [(0, "where the numbers are 0")] if time.day_length is not None else _origins(least, greatest, seconds)
+      for turn, (origin, begins) in enumerate(origins):
         sizes = self._sizes_by_time(time, times, seconds, origin)
         layout = SpanLayout(f"{len(sizes)} of them, each a {name}, by the time in {time.column}, since the paths do "
                             f"not tell them apart. Span 0 begins {begins}.", pattern, sizes, time.column, seconds,

@@ -63,10 +63,32 @@ def other_time(texts: Sequence[str]) -> str | None:
   Args:
     texts: distinct values that are there, none of them a time that is read.
   """
-  few = texts[:_SAMPLE]
+  few = [text for text in texts[:_SAMPLE] if not _ISO.fullmatch(text)]
+  if not few or len(few) < _MOST * len(texts[:_SAMPLE]):
+    return None
   if _share(_OTHER_TIME, few) >= _MOST:
     return "times in a form that is not read; ISO 8601 is, as in 2024-01-30T12:00:00Z"
   return "times of a day without the day" if _share(_CLOCK, few) >= _MOST else None
+
+
+def digits_of_a_date(numbers: np.ndarray) -> str | None:
+  """The form in which whole numbers are a date and an hour, such as YYMMDDHH; None where they are none.
+
+  Args:
+    numbers: `[n]` float64 without NaN.
+  """
+  if (numbers != np.floor(numbers)).any() or numbers.min() < 10**7 or numbers.max() >= 10**12:
+    return None
+  for form, century in (("YYMMDDHH", True), ("YYYYMMDDHH", False), ("YYMMDDHHMM", True), ("YYYYMMDDHHMM", False)):
+    rest = numbers.astype(np.int64)
+    minutes = form.endswith("MM")
+    minute, rest = (rest % 100, rest // 100) if minutes else (np.zeros_like(rest), rest)
+    hour, day, month, year = rest % 100, rest // 100 % 100, rest // 10**4 % 100, rest // 10**6
+    years = (1, 99) if century else (1990, 2100)
+    if all(((low <= part) & (part <= high)).all() for part, (low, high) in (
+        (minute, (0, 59)), (hour, (0, 23)), (day, (1, 31)), (month, (1, 12)), (year, years))):
+      return form
+  return None
 
 
 def is_time_text(text: str) -> bool:

@@ -78,7 +78,12 @@ def test_what_looks_like_a_time_is_an_id_by_its_name_or_its_order(columns, tmp_p
 TIMES = {
     "seconds": lambda seconds: seconds, "seconds of 1997": lambda seconds: seconds - START + small_logs.START_1997,
     "milliseconds": lambda seconds: 1000 * seconds, "microseconds": lambda seconds: 10**6 * seconds,
-    "nanoseconds": lambda seconds: 10**9 * seconds, "fractions": lambda seconds: seconds + 0.25}
+    "nanoseconds": lambda seconds: 10**9 * seconds, "fractions": lambda seconds: seconds + 0.25,
+    "ISO 8601 in UTC": lambda seconds: at(seconds, "%Y-%m-%dT%H:%M:%SZ"),
+    "with fractions and an offset": lambda seconds: at(seconds + 7200, "%Y-%m-%dT%H:%M:%S.250+02:00"),
+    "without a zone": lambda seconds: at(seconds, "%Y-%m-%d %H:%M:%S"),
+    "dates": lambda seconds: at(seconds, "%Y-%m-%d"),
+    "digits of dates": lambda seconds: at(seconds, "%Y%m%d"), "digits": lambda seconds: at(seconds, "%Y%m%d%H%M%S")}
 
 
 @pytest.mark.parametrize("kind", TIMES)
@@ -90,6 +95,42 @@ def test_times_order_rows_and_make_spans(kind, tmp_path, guess):
   assert told["time"] == "time" and kept(told) == {"user", "item"}
   # From noon to noon: six days of the calendar, of 300 rows each but for the first and the last.
   assert (config.log.span_seconds, available_spans(config.log)) == (86_400, list(range(6)))
+
+
+@pytest.mark.parametrize(("form", "message"), [
+    ("%m/%d/%Y %H:%M", "Column 'ts' holds times in a form that is not read; ISO 8601"),
+    ("%d.%m.%Y", "form that is not read"),
+    ("%a %b %d %H:%M:%S +0000 %Y", "form that is not read"), ("%H:%M:%S", "times of a day without the day")])
+def test_times_that_a_run_does_not_read_are_named(form, message, tmp_path):
+  rows = clicks()
+  write_csv(tmp_path / "log.csv", {"user": rows["user"], "click": rows["click"], "ts": at(rows["seconds"], form)})
+  with pytest.raises(ConfigError, match=message):
+    init([str(tmp_path / "log.csv"), "--output", str(tmp_path / "config.yaml")])
+
+
+def test_dates_with_hours_in_digits_order_rows_and_make_spans_of_days(tmp_path, guess):
+  rows = clicks()
+  write_csv(tmp_path / "log.csv", {"click": rows["click"], "hour": at(rows["seconds"], "%y%m%d%H"), "C1": rows["item"]})
+  told, config = guess(tmp_path / "log.csv")
+  assert told["time"] == "hour" and "YYMMDDHH" in checks_of(told, "time") and kept(told) == {"C1"}
+  assert available_spans(config.log) == [240114, 240115, 240116, 240117, 240118, 240119]
+  # With a date beside it that is the time, and the hour is no field either.
+  write_csv(tmp_path / "two.csv", {"click": rows["click"], "hour": at(rows["seconds"], "%y%m%d%H"), "C1": rows["item"],
+                                   "date": at(rows["seconds"], "%Y%m%d")})
+  told, config = guess(tmp_path / "two.csv")
+  assert told["time"] == "date" and kept(told) == {"C1"}
+
+
+def test_times_in_folders_make_spans_and_their_other_columns_are_fields(tmp_path, guess):
+  for day in range(3):
+    for country in ("no", "se"):
+      rows = clicks(300, days=1, seed=day)
+      folder = f"dt={at(np.array([START + 86_400 * day]), '%Y-%m-%d')[0]}"
+      write_csv(tmp_path / "log" / folder / f"country={country}" / "part-0.csv",
+                {"user": rows["user"], "click": rows["click"]})
+  told, config = guess(tmp_path / "log")
+  assert told["pattern"].endswith("/log/dt={YYYY}-{MM}-{DD}/country=*/part-0.csv") and told["time"] is None
+  assert kept(told) == {"user", "country"} and available_spans(config.log) == [20240114, 20240115, 20240116]
 
 
 def test_another_time_is_no_field(tmp_path, guess):
@@ -306,6 +347,50 @@ def test_a_wrong_delimiter_is_told_by_its_flag(tmp_path):
   assert "log.delimiter" not in str(error.value)
 
 
+@pytest.mark.parametrize(("encoding", "text"), [("utf-8-sig", "Tromsø"), ("utf-16", "Tromsø"), ("utf-16-le", "Århus"),
+                                                ("latin-1", "Århus"), ("cp1252", "100 €")])
+def test_encodings_are_recognised(encoding, text, tmp_path, guess):
+  rows = clicks()
+  write_csv(tmp_path / "log.csv", {"user": rows["user"], "click": rows["click"], "ts": rows["seconds"],
+                                   "city": np.resize([text, "Oslo"], 1_500)}, encoding=encoding)
+  told, config = guess(tmp_path / "log.csv")
+  assert kept(told) == {"user", "city"}
+  (block,) = sources.read_blocks(*plan.log_pieces(config.log, [str(tmp_path / "log.csv")], None))
+  assert set(block.columns["city"].row_texts()) == {text, "Oslo"}
+  # A byte order mark leaves no doubt.
+  assert any("no UTF-8" in check for check in told["checks"]) == (encoding in ("latin-1", "cp1252"))
+  named, config = guess(tmp_path / "log.csv", "--encoding", encoding)
+  assert config.log.encoding == encoding and not any("no UTF-8" in check for check in named["checks"])
+
+
+def test_missing_values_have_the_usual_tokens_and_others_by_name(tmp_path, guess):
+  rows = clicks()
+  ages = np.random.default_rng(4).integers(18, 80, 1_500).astype(str).astype(object)
+  columns = {"user": rows["user"], "click": rows["click"], "ts": rows["seconds"]}
+  for token in ("NA", "N/A", "null", "\\N", "", "nan", "unknown"):
+    ages[::7] = token
+    columns[f"age of {token}"] = ages.copy()
+  write_csv(tmp_path / "log.csv", columns)
+  told, _ = guess(tmp_path / "log.csv")
+  assert kept(told) == {name for name in columns if name.startswith("age") and "unknown" not in name} | {"user"}
+  assert "--missing-values 'unknown'" in checks_of(told, "age of unknown")
+  told, config = guess(tmp_path / "log.csv", "--missing-values", "unknown,NA,N/A,null,\\N,nan")
+  assert "age of unknown" in kept(told) and config.features.fields[-1].boundaries
+
+
+@pytest.mark.parametrize("separator", [",", " ", "'"])
+def test_thousands_are_read_as_numbers(separator, tmp_path, guess):
+  rows = clicks()
+  price = [f"{value:,.2f}".replace(",", separator) for value in np.random.default_rng(5).lognormal(7, 1, 1_500)]
+  write_csv(tmp_path / "log.csv", {"user": rows["user"], "click": rows["click"], "ts": rows["seconds"], "price": price})
+  told, config = guess(tmp_path / "log.csv")
+  assert config.log.thousands == separator and "price" in kept(told)
+  boundaries = config.features.fields[-1].boundaries
+  # The median of a lognormal is e to its mean.
+  assert len(boundaries) == 15 and 1_000 < boundaries[7] < 1_200
+  assert any("thousands apart" in check for check in told["checks"])
+
+
 @pytest.mark.parametrize("columns", [
     {"a": lambda rows: rows["user"], "b": lambda rows: rows["item"], "c": lambda rows: rows["click"],
      "d": lambda rows: rows["seconds"]},
@@ -320,6 +405,14 @@ def test_a_file_without_a_header_is_refused(columns, tmp_path):
     init([str(tmp_path / "log.csv"), "--output", str(tmp_path / "config.yaml")])
 
 
+def test_columns_without_a_header_are_named_by_a_flag(tmp_path, guess):
+  rows = clicks()
+  write_csv(tmp_path / "log.csv", {"a": rows["click"], "b": rows["user"], "c": rows["seconds"]}, header=False)
+  told, config = guess(tmp_path / "log.csv", "--columns", "click,userId,ts")
+  assert (told["label"], told["time"], kept(told)) == ("click", "ts", {"userId"})
+  assert config.log.columns == ("click", "userId", "ts")
+
+
 @pytest.mark.parametrize("text", ["0", "1", "2024", "x"])
 def test_a_header_may_have_a_number_among_its_names(text, tmp_path, guess):
   rows = clicks()
@@ -327,6 +420,31 @@ def test_a_header_may_have_a_number_among_its_names(text, tmp_path, guess):
                                    text: rows["item"]})
   told, _ = guess(tmp_path / "log.csv")
   assert kept(told) == {"user", text}
+
+
+def test_a_column_that_some_files_lack_is_left_out(tmp_path, guess):
+  for span in range(2):
+    rows = clicks(seed=span)
+    write_csv(tmp_path / f"{span}.csv", {"user": rows["user"], "click": rows["click"], **(
+        {"item": rows["item"]} if span else {})})
+  told, _ = guess(tmp_path / "*.csv")
+  assert kept(told) == {"user"} and "1 of 2 files" in checks_of(told, "item")
+
+
+def test_line_breaks_in_values_are_recognised(tmp_path, guess):
+  rows = clicks()
+  lines = [f'{user},{click},{time},"a\nb"' for user, click, time in zip(rows["user"], rows["click"], rows["seconds"])]
+  (tmp_path / "log.csv").write_text("\n".join(["user,click,ts,note", *lines]) + "\n")
+  told, config = guess(tmp_path / "log.csv")
+  assert config.log.newlines_in_values and kept(told) == {"user"} and told["sampled"].startswith("1,500 rows")
+
+
+def test_files_of_other_columns_are_no_part_of_the_log(tmp_path):
+  rows = clicks()
+  write_csv(tmp_path / "clicks.csv", {"user": rows["user"], "click": rows["click"], "ts": rows["seconds"]})
+  write_csv(tmp_path / "items.csv", {"item": range(9), "category": range(9)})
+  with pytest.raises(ConfigError, match="same columns.*user, click, ts.*item, category"):
+    init([str(tmp_path), "--output", str(tmp_path / "config.yaml")])
 
 
 FILES = {
