@@ -157,6 +157,7 @@ class LogSettings:
              f"it is one of {', '.join(map(repr, THOUSANDS))}.", self.thousands)
     object.__setattr__(self, "unique", (self.unique,) if isinstance(self.unique, str) else tuple(self.unique))
     _check_names(tuple(self.unique), "log.unique")
+    _require(all(self.unique), "log.unique", "it is the name of a column, or a list of them.", self.unique)
     for name in ("max_quarantine_share", "max_dropped_fraction", "max_duplicate_fraction"):
       _require(0 <= getattr(self, name) <= 1, f"log.{name}", "it is a share in [0, 1].", getattr(self, name))
     for name in ("broadcast_limit_bytes", "max_quarantine_rows"):

@@ -140,7 +140,7 @@ def test_what_an_executor_raises_is_raised_as_it_was(tiny_log, tmp_path, runner)
 
 @pytest.mark.parametrize("number, kind", [(errno.ENOSPC, StoreError), (errno.EACCES, OSError)])
 def test_a_full_disk_is_explained_and_nothing_else_taken_for_one(tiny_log, tmp_path, monkeypatch, number, kind):
-  def fail(*_):
+  def fail(*_, **options):
     raise OSError(number, "no")
 
   monkeypatch.setattr(local, "run_pipeline", fail)

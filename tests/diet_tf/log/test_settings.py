@@ -12,6 +12,28 @@ def test_json_round_trip():
   assert hash(settings) == hash(LogSettings.from_json(settings.to_json()))
 
 
+def test_a_share_has_two_names_and_is_given_once():
+  settings = build(LogSettings, {"pattern": "{SPAN}", "max_quarantined_fraction": 0.25}, "log")
+  assert settings.max_quarantine_share == 0.25 and settings == LogSettings("{SPAN}", max_quarantine_share=0.25)
+  with pytest.raises(ConfigError, match="max_quarantined_fraction.*max_quarantine_share is the same key"):
+    build(LogSettings, {"pattern": "{SPAN}", "max_quarantined_fraction": 0.25, "max_quarantine_share": 0.25}, "log")
+
+
+def test_a_key_of_rows_is_one_column_or_several():
+  for given, columns in (("id", ("id",)), (["id", "t"], ("id", "t")), ([], ())):
+    assert build(LogSettings, {"pattern": "{SPAN}", "unique": given}, "log").unique == columns
+
+
+def test_what_release_0_1_could_say_has_its_digests():
+  settings = LogSettings("{SPAN}.csv", joins=(Join("users.csv", on="user"),))
+  assert settings.identity() == {
+      "pattern": "{SPAN}.csv", "format": None, "delimiter": ",", "newlines_in_values": False, "span_column": None,
+      "span_seconds": None, "span_origin": 0.0, "span_time_unit": "s", "broadcast_limit_bytes": 64 << 20,
+      "joins": [{"pattern": "users.csv", "on": "user", "key": None, "columns": [], "prefix": "", "format": None}],
+      "max_quarantine_share": 0.01, "max_quarantine_rows": 1000, "rows_per_shard": 100_000, "piece_bytes": 64 << 20}
+  assert LogSettings("{SPAN}.csv", drop_duplicates=False).identity()["drop_duplicates"] is False
+
+
 def test_the_key_of_a_join_defaults_to_the_columns_name():
   assert Join("users.csv", on="user").key_column == "user"
   assert Join("users.csv", on="user", key="id").key_column == "id"
@@ -25,6 +47,10 @@ def test_the_key_of_a_join_defaults_to_the_columns_name():
     ({"pattern": "log.csv", "span_column": "t", "span_seconds": 1, "span_time_unit": "h"}, "span_time_unit"),
     ({"pattern": "{SPAN}", "format": "avro"}, "csv, parquet, jsonl, tfrecord.*'avro'"),
     ({"pattern": "{SPAN}", "max_quarantine_share": 1.5}, "share in"),
+    ({"pattern": "{SPAN}", "max_dropped_fraction": -0.1}, "log.max_dropped_fraction.*share in"),
+    ({"pattern": "{SPAN}", "max_duplicate_fraction": 2}, "log.max_duplicate_fraction.*share in"),
+    ({"pattern": "{SPAN}", "unique": ["id", "id"]}, "log.unique.*distinct"),
+    ({"pattern": "{SPAN}", "unique": ""}, "log.unique.*name"),
     ({"pattern": "{SPAN}", "rows_per_shard": 0}, "at least 1"),
     ({"pattern": "{SPAN}", "delimiter": "||"}, "one character"),
     ({"pattern": "{SPAN}", "broadcast_limit": 3}, "did you mean 'broadcast_limit_bytes'"),
