@@ -25,7 +25,7 @@ class LayerDraws:
   """
 
   def __init__(self, model: tf.keras.Model) -> None:
-    modules = (model, *model.submodules)
+    modules = modules_of(model)
     found = [_generator_of(value) for module in modules for _, value in sorted(vars(module).items())]
     self.generators = list({id(one): one for one in found if one is not None}.values())
     self._counters = [module.num_calls for module in modules if isinstance(module, SeededDropout)]
@@ -45,6 +45,30 @@ class LayerDraws:
     """Sets the counters of `SeededDropout` to where the masks of a seed below 2^31 begin."""
     for counter in self._counters:
       counter.assign(tf.cast(seed, tf.int64) * _STEPS_PER_SEED)
+
+
+def modules_of(model: tf.keras.Model) -> list[tf.Module]:
+  """A model, its layers and what they are made of, in an order that is the same in every process.
+
+  `tf.Module.submodules` fails on recurrent layers with dropout, which keep their masks by graph.
+  """
+  found: dict[int, tf.Module] = {}
+
+  def visit(value: Any) -> None:
+    if isinstance(value, tf.Module):
+      if id(value) not in found:
+        found[id(value)] = value
+        for _, attribute in sorted(vars(value).items()):
+          visit(attribute)
+    elif isinstance(value, dict):
+      for item in value.values():
+        visit(item)
+    elif isinstance(value, list | tuple):
+      for item in value:
+        visit(item)
+
+  visit(model)
+  return list(found.values())
 
 
 def _generator_of(value: Any) -> tf.random.Generator | None:

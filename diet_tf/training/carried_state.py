@@ -21,7 +21,7 @@ from typing import Any
 import tensorflow as tf
 
 from diet_tf.errors import ConfigError
-from diet_tf.models.draws import LayerDraws
+from diet_tf.models.draws import LayerDraws, modules_of
 from diet_tf.training.effects import Effect, effects_of
 from diet_tf.training.unstopped import stops_gradients
 
@@ -120,7 +120,7 @@ class CarriedState:
 
   def _own_variables(self) -> list[tf.Variable]:
     metrics = [variable for metric in self._model.metrics for variable in metric.variables]
-    held = [value for module in (self._model, *self._model.submodules) for value in vars(module).values()
+    held = [value for module in modules_of(self._model) for value in vars(module).values()
             if isinstance(value, tf.Variable)]
     return [*self._model.variables, *metrics, *held, *self._draws.variables]
 

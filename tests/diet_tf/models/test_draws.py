@@ -52,6 +52,20 @@ def test_layers_keep_their_weights_and_draw_apart():
   assert 8 < (first != second).sum() < 56
 
 
+def test_recurrent_layers_and_layers_in_containers_are_found():
+  class Held(tf.keras.layers.Layer):
+    """A layer that keeps others in a dictionary and a list."""
+
+    def __init__(self):
+      super().__init__()
+      self.by_name = {"b": [tf.keras.layers.Dropout(0.5)], "a": tf.keras.layers.GaussianNoise(1.0)}
+
+  model = tf.keras.Sequential([tf.keras.layers.GRU(2, dropout=0.5), Held()])
+  model(tf.ones([1, 3, 2]))
+  # Keras' recurrent layer has a generator of its own beside that of its cell.
+  assert len(LayerDraws(model).variables) == 4
+
+
 def test_a_seed_sets_the_counter_of_our_own_dropout():
   layer = SeededDropout(0.5, 1)
   model = tf.keras.Sequential([layer])
