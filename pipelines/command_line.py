@@ -19,7 +19,7 @@ from diet_tf.errors import DataError, DietError, add_note
 from diet_tf.io import files
 from diet_tf.log.settings import AUTO_SPAN
 from diet_tf.printable import printable
-from pipelines.spans import parse_first, parse_request, plan_spans, resume_command, spans_after
+from pipelines.spans import SpanPlan, parse_first, parse_request, plan_spans, resume_command, spans_after
 
 if TYPE_CHECKING:
   from diet_tf.config.config import Config
@@ -290,7 +290,7 @@ def _run(config: Config, data_dir: str, options: Options) -> int:
   store = job.store
   plan = plan_spans(job.available, store.known_spans(), test_spans=config.test_spans, request=options.span,
                     replace=options.replace, first=options.first_span)
-  for note in plan.notes:
+  for note in (*plan.notes, *_of_other_settings(job, plan, options)):
     _say(note)
   _check_results_wanted(options, job.available, [*store.spans(), *plan.spans])
   if options.evaluate:
@@ -314,6 +314,14 @@ def _run(config: Config, data_dir: str, options: Options) -> int:
   if result is not None:
     _show(result, job.workspace)
   return 0
+
+
+def _of_other_settings(job: Job, plan: SpanPlan, options: Options) -> list[str]:
+  from pipelines.early_checks import committed_otherwise
+
+  # Of what is run, MemoryLoader asks what it grows from.
+  skipped = [span for span in job.store.spans() if options.span in (None, AUTO_SPAN, span)]
+  return [] if plan.spans else committed_otherwise(job.config, job.store, skipped)
 
 
 @contextlib.contextmanager

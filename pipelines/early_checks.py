@@ -6,11 +6,14 @@ from collections.abc import Sequence
 
 from tensorflow_metadata.proto.v0 import anomalies_pb2
 
+from diet_tf.config.changes import listed
 from diet_tf.config.config import Config
 from diet_tf.config.early_checks import check_config
+from diet_tf.distillation.settings import Stage
 from diet_tf.io.write_access import LEAST_FREE_BYTES, free_bytes, require_writable_file, require_writable_folder
 from diet_tf.store.store import Store
 from pipelines.workspace import Workspace
+from tfx_components.memory_loader import migrate
 
 
 def check_run(config: Config, workspace: Workspace, store: Store | None, *, json_path: str | None,
@@ -42,6 +45,17 @@ def check_run(config: Config, workspace: Workspace, store: Store | None, *, json
   config.validation.require_known(anomalies_pb2.AnomalyInfo.Type.keys(), config.features.names)
   check_config(config, distils=store is not None, evaluates=evaluates)
   return _little_room(places)
+
+
+def committed_otherwise(config: Config, store: Store, spans: Sequence[int]) -> list[str]:
+  """A sentence where the newest of some committed spans was made with another config than the one in use."""
+  commit = store.read_if_there(max(spans)) if spans else None
+  if commit is None:
+    return []
+  stage = Stage(config.features, config.stage_settings(), config.seed, commit.span)
+  changes = migrate.config_changes(commit, migrate.committed_spec(store, commit), stage)
+  return [f"Span {commit.span} was committed with other settings, which its memory is of: {listed(changes)}"
+          ] if changes else []
 
 
 def _little_room(places: Sequence[str]) -> list[str]:

@@ -7,7 +7,7 @@ import shlex
 from collections.abc import Collection, Sequence
 
 from diet_tf.errors import ConfigError, DataError
-from diet_tf.log.settings import AUTO_SPAN
+from diet_tf.log.settings import AUTO_SPAN, MAX_SPAN, require_span
 
 # Options of `diet run` that the command of a resumed run changes; no other option begins with the short form.
 _SPAN, _FROM_SPAN, _REPLACE = ("--span", "--sp"), ("--from-span", "--f"), ("--replace", "--re")
@@ -52,7 +52,17 @@ def _span_number(option: str, rule: str, text: str) -> int:
   if not text.isdecimal():
     raise ConfigError(option, rule=rule, received=repr(text),
                       remedy="pass the number that stands for {SPAN} in the log's paths.")
+  require_span(int(text), option)
   return int(text)
+
+
+def _require_spans(spans: Sequence[int]) -> None:
+  """Raises DataError if the number of a span that is to be run is none that a store keeps."""
+  outside = [span for span in spans if not 0 <= span <= MAX_SPAN]
+  if outside:
+    raise DataError(f"span {outside[0]}", rule=f"the number of a span lies in 0 to {MAX_SPAN:,}.",
+                    received=f"{len(outside)} spans that do not.", remedy="set log.span_origin to the earliest time, "
+                    "leave earlier rows out, or let {SPAN} in log.pattern stand for fewer digits.")
 
 
 def plan_spans(available: Sequence[int], committed: Collection[int], *, test_spans: int,
@@ -69,10 +79,16 @@ def plan_spans(available: Sequence[int], committed: Collection[int], *, test_spa
     first: the number of the earliest span to run where `request` is None; None sets no bound.
 
   Raises:
-    DataError: the log has no span to distil, or not the one that was asked for.
+    DataError: the log has no span to distil, or not the one that was asked for; or the number of one is out of range.
     ConfigError: `AUTO_SPAN` is to replace something.
   """
-  available = sorted(available)
+  plan = _plan(sorted(available), committed, test_spans, request, replace, first)
+  _require_spans(plan.spans)
+  return plan
+
+
+def _plan(available: Sequence[int], committed: Collection[int], test_spans: int, request: int | str | None,
+          replace: bool, first: int | None) -> SpanPlan:
   if isinstance(request, int):
     return _plan_one(request, available, committed, replace)
   usable = available[:max(0, len(available) - test_spans)]

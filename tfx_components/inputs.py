@@ -14,7 +14,7 @@ from diet_tf.io import files
 from diet_tf.io.documents import read_document
 from diet_tf.log import examples as log_examples
 from diet_tf.log.features import FeatureSpec
-from diet_tf.log.settings import AUTO_SPAN
+from diet_tf.log.settings import AUTO_SPAN, require_span
 from diet_tf.memory.memory import Memory
 from diet_tf.store.commit import Commit
 from diet_tf.store.memories import load_memory
@@ -88,6 +88,7 @@ def parse_span(text: str) -> int:
   if not text.strip().isdecimal():
     raise ConfigError("span", rule=f"it is a whole number or {AUTO_SPAN!r}.", received=repr(text),
                       remedy="pass the number that stands for {SPAN} in the log's paths.")
+  require_span(int(text))
   return int(text)
 
 

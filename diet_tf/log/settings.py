@@ -13,6 +13,8 @@ from diet_tf.settings import OTHER_NAME, from_json
 
 # Stands in the place of a span's number for the first one that is later than the newest commit.
 AUTO_SPAN = "auto"
+# Commits and slots keep the number in 64 bits.
+MAX_SPAN = (1 << 63) - 1
 FORMATS = ("csv", "parquet", "jsonl", "tfrecord")
 TIME_UNITS = {"s": 1, "ms": 1_000, "us": 1_000_000, "ns": 1_000_000_000}
 MIB = 1 << 20
@@ -252,6 +254,13 @@ def _check_encoding(name: str, subject: str) -> None:
 
 def _check_names(names: tuple[str, ...], subject: str) -> None:
   _require(len(set(names)) == len(names), subject, "the names of columns are distinct.", names)
+
+
+def require_span(span: int, subject: str = "span") -> None:
+  """Raises ConfigError if a number is not that of a span, 0 to `MAX_SPAN`."""
+  if not 0 <= span <= MAX_SPAN:
+    raise ConfigError(subject, rule=f"the number of a span lies in 0 to {MAX_SPAN:,}.", received=f"{span}.",
+                      remedy="pass the number that stands for {SPAN} in the log's paths.")
 
 
 def _require(holds: bool, subject: str, rule: str, received: object) -> None:

@@ -66,7 +66,10 @@ def test_two_spans_through_both_runners(tiny_log, tmp_path, capsys):
   results = json.loads((tmp_path / "beam" / "results.json").read_text())
   assert results == json.loads((tmp_path / "results.json").read_text())  # Seconds too: they were measured once.
   assert run("beam", "--span", "1") == 0
-  assert "Span 1 is committed" in capsys.readouterr().err
+  shown = capsys.readouterr().err
+  assert "Span 1 is committed" in shown and "other settings" not in shown
+  assert run("beam", "--span", "1", "--seed", "5") == 0
+  assert "Span 1 was committed with other settings, which its memory is of: seed: " in capsys.readouterr().err
   (tmp_path / "beam" / "report.html").unlink()
   assert command_line.report(["--config", tiny_log.config_path, "--data-dir", str(tiny_log.folder), "--output",
                               str(tmp_path / "beam"), "--json", str(tmp_path / "reported.json")]) == 0

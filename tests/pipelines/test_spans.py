@@ -134,3 +134,18 @@ def test_no_other_option_begins_as_those_that_are_narrowed_do():
   options = {option for action in run_parser()._actions for option in action.option_strings}
   for full, shortest in (("--span", "--sp"), ("--from-span", "--f"), ("--replace", "--re")):
     assert [option for option in options if option.startswith(shortest)] == [full]
+
+
+@pytest.mark.parametrize("available", [[-3, 1, 2], [1 << 63, (1 << 63) + 1]])
+def test_numbers_that_no_store_keeps_are_told_before_a_span_is_run(available):
+  with pytest.raises(DataError, match=f"span {available[0]}: .*0 to 9,223,372,036,854,775,807.*span_origin"):
+    plan_spans(available, (), test_spans=1)
+  # Ones that nobody runs are none of its business.
+  assert plan_spans([-3, 1, 2, 10**12], (), test_spans=1, first=1).spans == (1, 2)
+
+
+@pytest.mark.parametrize("parse", [parse_request, parse_first])
+def test_an_option_with_such_a_number(parse):
+  assert parse("1000000000000") == 10**12
+  with pytest.raises(ConfigError, match="--.*span: the number of a span lies in 0"):
+    parse("9223372036854775808")

@@ -16,12 +16,11 @@ from tfx.proto import example_gen_pb2
 from tfx.types import artifact_utils
 
 from diet_tf.distillation.span_size import check_num_examples
-from diet_tf.errors import ConfigError
 from diet_tf.io import files
 from diet_tf.log import encoding
 from diet_tf.log.duplicates import DuplicateRule
 from diet_tf.log.features import FeatureSpec
-from diet_tf.log.settings import AUTO_SPAN, LogSettings
+from diet_tf.log.settings import AUTO_SPAN, LogSettings, require_span
 from diet_tf.memory.manifest import MANIFEST_NAME, read_manifest
 from diet_tf.store.store import MEMORY_PART
 from tfx_components import inputs, progress
@@ -99,13 +98,11 @@ def resolve_span(settings: LogSettings, value: int | str, parent: types.Artifact
     ConfigError: if the value is neither a number nor `auto`.
     DataError: if there is no later span.
   """
-  if str(value) == AUTO_SPAN:
-    return plan.next_span(settings, None if parent is None else _span_of_commit(parent))
-  try:
-    return int(value)
-  except ValueError as error:
-    raise ConfigError("span", rule=f"it is a whole number or {AUTO_SPAN!r}.", received=repr(value),
-                      remedy="pass the number that stands for {SPAN} in the log's paths.") from error
+  if str(value) != AUTO_SPAN:
+    return inputs.parse_span(str(value))
+  span = plan.next_span(settings, None if parent is None else _span_of_commit(parent))
+  require_span(span)
+  return span
 
 
 def _span_of_commit(parent: types.Artifact) -> int | None:

@@ -79,6 +79,8 @@ def test_auto_is_the_span_after_the_parents(log, rows, tmp_path):
     executor.resolve_span(log.settings(), "auto", parent)
   with pytest.raises(ConfigError, match="'today'"):
     executor.resolve_span(log.settings(), "today", None)
+  with pytest.raises(ConfigError, match="0 to 9,223,372,036,854,775,807"):
+    executor.resolve_span(log.settings(), str(1 << 63), None)
 
 
 def test_component_spec(log, spec):
