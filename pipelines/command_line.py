@@ -384,7 +384,7 @@ def _outcome(record: SpanRecord) -> str:
   actions = ", ".join(f"{name} {count:,}" for name, count in stage.actions.items())
   chosen = (stage.verdict or {}).get("chosen")
   judged = f"; the gate chose the {chosen} memory" if chosen else ""
-  counted = "" if rows is None else f" {rows.sentence()}"
+  counted = "" if rows is None else "\nWarning: ".join([f" {rows.sentence()}", *rows.remarks])
   return f"{text}: {stage.num_slots:,} slots for {stage.num_examples:,} new examples ({actions}){judged}.{counted}"
 
 

@@ -223,7 +223,9 @@ def build_config(values: Mapping[str, Any], where: Where | str = "config") -> Co
     sections[name] = build(settings, _section(values, name), where.child(name))
   config = Config(**sections)
   with located(where):
-    config.stage_settings()  # What sections say of each other.
+    # What sections say of each other.
+    config.log.check_listed_texts(config.features)
+    config.stage_settings()
   return config
 
 

@@ -82,6 +82,7 @@ class RowCounts:
     dropped: rows for which another one stands (`diet_tf.log.duplicates`), by reason.
     duplicates: kept rows that look like another kept row in all that is read of them, the first of each kind not among
       them.
+    remarks: what was noticed of the fields, a sentence each: listed values that never occur, and fields of one id.
   """
 
   read: RowTally = RowTally()
@@ -89,24 +90,27 @@ class RowCounts:
   quarantined: Reasons = dataclasses.field(default_factory=dict)
   dropped: Reasons = dataclasses.field(default_factory=dict)
   duplicates: RowTally = RowTally()
+  remarks: tuple[str, ...] = ()
 
   def __add__(self, other: RowCounts) -> RowCounts:
     return RowCounts(self.read + other.read, self.kept + other.kept, added(self.quarantined, other.quarantined),
-                     added(self.dropped, other.dropped), self.duplicates + other.duplicates)
+                     added(self.dropped, other.dropped), self.duplicates + other.duplicates,
+                     tuple(dict.fromkeys((*self.remarks, *other.remarks))))
 
   def to_dict(self) -> dict[str, Any]:
     """The counts as JSON values."""
     return {"read": self.read.to_dict(), "kept": self.kept.to_dict(),
             "quarantined": {reason: tally.to_dict() for reason, tally in sorted(self.quarantined.items())},
             "dropped": {reason: tally.to_dict() for reason, tally in sorted(self.dropped.items())},
-            "duplicates": self.duplicates.to_dict()}
+            "duplicates": self.duplicates.to_dict(), "remarks": list(self.remarks)}
 
   @classmethod
   def from_dict(cls, content: Mapping[str, Any]) -> RowCounts:
     """The counts in a part of a document that has the shape `ROW_COUNTS_SHAPE`."""
     reasons = {name: {reason: _tally(value) for reason, value in content[name].items()}
                for name in ("quarantined", "dropped")}
-    return cls(_tally(content["read"]), _tally(content["kept"]), duplicates=_tally(content["duplicates"]), **reasons)
+    return cls(_tally(content["read"]), _tally(content["kept"]), duplicates=_tally(content["duplicates"]),
+               remarks=tuple(content["remarks"]), **reasons)
 
   def require_all(self, num_written: int, subject: str) -> None:
     """Raises DataError where a row was lost, or counted twice: an error of the program and not of the log.
@@ -154,4 +158,4 @@ def _tally(value: Mapping[str, Any]) -> RowTally:
 
 _TALLY = {"num_rows": int, "num_labelled": int, "num_positives": int, "click_rate": float | None}
 ROW_COUNTS_SHAPE = {"read": _TALLY, "kept": _TALLY, "quarantined": MapOf(_TALLY), "dropped": MapOf(_TALLY),
-                    "duplicates": _TALLY}
+                    "duplicates": _TALLY, "remarks": list[str]}

@@ -187,19 +187,19 @@ class LogSettings:
     return frozenset(MISSING_VALUES if self.missing_values is None else self.missing_values)
 
   def listed_texts(self, spec: FeatureSpec) -> dict[str, frozenset[str]]:
-    """Per column the texts that a closed vocabulary lists and that are therefore values, by default missing or not.
-
-    Raises:
-      ConfigError: such a text is declared to be missing.
-    """
+    """Per column the texts that are missing by default, and are values since a closed vocabulary lists them."""
     listed: dict[str, frozenset[str]] = {}
-    for field in spec.fields:
-      texts = self.missing_texts & set(field.vocabulary)
-      _require(not texts or self.missing_values is None, "log.missing_values",
-               f"it has none of the values that field {field.name!r} lists.", sorted(texts))
-      if texts:
+    for field in spec.fields if self.missing_values is None else ():
+      if texts := self.missing_texts & set(field.vocabulary):
         listed[field.column] = listed.get(field.column, frozenset()) | texts
     return listed
+
+  def check_listed_texts(self, spec: FeatureSpec) -> None:
+    """Raises ConfigError where a text is declared to be missing, and a closed vocabulary lists it."""
+    for field in spec.fields if self.missing_values is not None else ():
+      texts = self.missing_texts & set(field.vocabulary)
+      _require(not texts, "log.missing_values", f"it has none of the values that field {field.name!r} lists.",
+               sorted(texts))
 
   def to_dict(self) -> dict[str, Any]:
     """The settings as JSON types; keys that release 0.1 did not have are left out at their default."""

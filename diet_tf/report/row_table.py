@@ -18,5 +18,6 @@ def row_lines(counts: Mapping[int, RowCounts]) -> list[dict[str, Any]]:
       "look_alike": f"{rows.duplicates.num_rows:,}", "rate_before": rate_text(rows.read),
       "rate_after": rate_text(rows.kept),
       "why": "; ".join(f"{kind}: {listed_reasons(reasons, _MOST_REASONS, rates=True)}"
-                       for kind, reasons in (("set aside", rows.quarantined), ("dropped", rows.dropped)) if reasons)
+                       for kind, reasons in (("set aside", rows.quarantined), ("dropped", rows.dropped)) if reasons),
+      "remarks": " ".join(rows.remarks)
   } for span, rows in sorted(counts.items())]

@@ -56,7 +56,8 @@ def make_rows() -> RowCounts:
   """Of 2,010 rows two hundred were clicked: eight are broken, one of them clicked, and two dropped."""
   return RowCounts(RowTally(2010, 2004, 200), RowTally(2000, 2000, 199),
                    {"label 'click' is missing": RowTally(6), "<b> is not a number": RowTally(2, 2, 1)},
-                   {EQUAL_ROWS: RowTally(2, 2, 0)}, RowTally(30, 30, 4))
+                   {EQUAL_ROWS: RowTally(2, 2, 0)}, RowTally(30, 30, 4),
+                   ("Field '<i>' has the same id in all rows, and says nothing.",))
 
 
 def make_good_result() -> FidelityResult:

@@ -56,6 +56,8 @@ class Executor(base_beam_executor.BaseBeamExecutor):
         temp_dir=self._get_tmp_dir(), progress=progress.report)
     describe(examples, summary)
     logging.info("Span %d: %s", span, summary.rows.sentence())
+    for remark in summary.rows.remarks:
+      logging.warning("Span %d: %s", span, remark)
 
 
 def committed_settings(parent: types.Artifact | None) -> Mapping[str, Any] | None:

@@ -39,6 +39,7 @@ from tfx_components.log_gen.quarantine import Quarantine
 from tfx_components.log_gen.ranges import KeySample, Ranges
 from tfx_components.log_gen.read_columns import check_columns, read_columns
 from tfx_components.log_gen.rows import SPAN_COLUMN, TIME_COLUMN, RowPlan
+from tfx_components.log_gen.seen_values import SeenValues
 from tfx_components.log_gen.shards import Shard
 from tfx_components.log_gen.sources import Piece
 from tfx_components.log_gen.span_window import SpanWindow
@@ -140,8 +141,9 @@ class _Generation:
     self._check_dropped(RowCounts(counts.read, dropped=by_key.dropped))
     if self.check_size is not None:
       self.check_size(self.subject, counts.read.num_rows - quarantine.num_rows - total(by_key.dropped).num_rows)
-    rows, new_values = self._sorted(totals)
-    became = by_key + RowCounts(counts.read, rows.kept, quarantine.tallies, rows.dropped, rows.duplicates)
+    rows, seen, new_values = self._sorted(totals)
+    became = by_key + RowCounts(counts.read, rows.kept, quarantine.tallies, rows.dropped, rows.duplicates,
+                                seen.remarks(self.spec))
     self._check_dropped(became)
     check_both_labels(rows.kept, self.subject, self.spec.label.column)
     vocabularies = self._grow_vocabularies(new_values)
@@ -155,14 +157,14 @@ class _Generation:
     summary.write(files.join(self.output_dir, SUMMARY_NAME))
     return summary
 
-  def _sorted(self, totals: Mapping[str, Any]) -> tuple[SortedRows, NewValues | None]:
-    """The span's rows in order, and the values that may enter the vocabularies."""
+  def _sorted(self, totals: Mapping[str, Any]) -> tuple[SortedRows, SeenValues, NewValues | None]:
+    """The span's rows in order, the values that occur in them, and those that may enter the vocabularies."""
     per_range = max(self.settings.rows_per_shard, ranges_lib.LEAST_ROWS_PER_RANGE)
     ranges = Ranges.of(totals.get(steps.SAMPLE, KeySample()), per_range)
     runs = sorted(totals.get(steps.RUNS, ()), key=lambda run: run.path)
     totals = self.runner.run(
         "sort", SortSpan(runs, ranges, self.rule, self.spec, self.span, self.known, self.folder).build)
-    return totals.get(steps.SORTED, SortedRows()), totals.get(NEW_VALUES)
+    return totals.get(steps.SORTED, SortedRows()), totals.get(steps.SEEN, SeenValues()), totals.get(NEW_VALUES)
 
   def _check_dropped(self, rows: RowCounts) -> None:
     """Checks that not too many rows are dropped, or look like another one."""

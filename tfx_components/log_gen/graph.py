@@ -92,11 +92,12 @@ class SortSpan:
   folder: str
 
   def build(self, graph: Graph) -> None:
-    """Adds the transforms; totals are `SORTED` and `NEW_VALUES`."""
+    """Adds the transforms; totals are `SORTED`, `SEEN` and `NEW_VALUES`."""
     growing = vocabularies.growing_fields(self.spec)
     rows = (graph.create("Runs", self.runs) | "Claim" >> beam.FlatMap(_claims, self.ranges)
             | "By range" >> beam.GroupByKey() | "Sort" >> graph.step(
-                SortRange(self.ranges, self.rule, growing, self.folder), f"Sorting span {self.span}", len(self.ranges)))
+                SortRange(self.ranges, self.rule, self.spec, self.folder), f"Sorting span {self.span}",
+                len(self.ranges)))
     steps = [rows]
     if growing:
       steps.append(rows[CLAIMS] | "By value" >> beam.GroupByKey() | "Count" >> graph.step(

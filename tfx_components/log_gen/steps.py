@@ -21,11 +21,12 @@ from tfx_components.log_gen.join import JoinPlan
 from tfx_components.log_gen.quarantine import Quarantine, QuarantinedRow
 from tfx_components.log_gen.ranges import Ranges
 from tfx_components.log_gen.rows import UNIQUE_KEY, Faults, RowEncoder, RowPlan, mark_joined
+from tfx_components.log_gen.seen_values import SeenValues
 from tfx_components.log_gen.sources import Piece
 from tfx_components.log_gen.spill import Claim
 
 # Totals: of reading and joining the first four, where `RUNS` is a tuple of runs in any order.
-COUNTS, QUARANTINE, RUNS, SAMPLE, SORTED = "counts", "quarantine", "runs", "sample", "sorted"
+COUNTS, QUARANTINE, RUNS, SAMPLE, SORTED, SEEN = "counts", "quarantine", "runs", "sample", "sorted", "seen"
 # What meets in a keyed join.
 LOG, SIDE = "log", "side"
 
@@ -168,13 +169,13 @@ class SortRange:
   Attributes:
     ranges: all ranges of the span.
     rule: which rows are dropped.
-    growing: numbers of the fields whose vocabulary grows.
+    spec: feature spec of the rows.
     folder: folder that the sorted rows and the counts are written to.
   """
 
   ranges: Ranges
   rule: DuplicateRule
-  growing: tuple[int, ...]
+  spec: FeatureSpec
   folder: str
 
   def run(self, number: int, claims: Iterable[Claim], side_input: None) -> Iterator[Any]:
@@ -185,12 +186,13 @@ class SortRange:
       return
     path = f"{self.folder}/sorted-{number:05d}.arrow"
     yield total(SORTED, SortedRows.of(table, number, path, drops=self.rule.drops))
+    yield total(SEEN, SeenValues.of(table, self.spec))
     rows = table if not self.rule.drops else table.set_column(
         table.column_names.index("count"), "count", pa.array(np.ones(table.num_rows, np.int64)))
     spill.write_batches(path, rows.schema.remove(rows.column_names.index("count")),
                         spill.repeated(rows, spill.BATCH_ROWS))
-    if self.growing:
-      yield from vocabularies.spill_counts(f"{self.folder}/counts-{number:05d}.arrow", rows, self.growing,
+    if growing := vocabularies.growing_fields(self.spec):
+      yield from vocabularies.spill_counts(f"{self.folder}/counts-{number:05d}.arrow", rows, growing,
                                            vocabularies.num_partitions(self.ranges))
 
 

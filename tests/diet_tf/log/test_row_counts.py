@@ -10,7 +10,7 @@ from diet_tf.log.row_counts import ROW_COUNTS_SHAPE, RowCounts, RowTally, added,
 # 100 rows, of which two have no readable label; a broken one has been clicked, and so have two of four dropped.
 COUNTS = RowCounts(
     RowTally(100, 98, 25), RowTally(92, 92, 22), {"label 'c' is missing": RowTally(2), "bad price": RowTally(2, 2, 1)},
-    {"equal": RowTally(4, 4, 2)}, RowTally(46, 46, 3))
+    {"equal": RowTally(4, 4, 2)}, RowTally(46, 46, 3), ("Field 'f' has the same id in all rows.",))
 
 
 def test_click_rates_are_over_the_rows_that_have_a_label():

@@ -1,4 +1,5 @@
 import json
+import shutil
 
 import numpy as np
 import pyarrow as pa
@@ -9,6 +10,7 @@ import tensorflow as tf
 from diet_tf.errors import ConfigError, DataError
 from diet_tf.log.features import FeatureSpec, Field, Label
 from diet_tf.log.settings import Join
+from tests.tfx_components.log_gen.parquet_fixtures import fixture
 from tfx_components.log_gen import columns, reasons, value_rules
 
 SPEC = FeatureSpec((Field("user", "user", hash_ids=1 << 20), Field("price", "price", boundaries=(2.0,))),
@@ -107,6 +109,31 @@ def test_missing_values_can_be_set_and_what_a_vocabulary_lists_is_none(log):
   # Namibia is a value of the one column, and no price of the other.
   assert sorted(log.examples(spec)[0]) == [[0, 2], [2, 0], [3, 0]]
   with pytest.raises(ConfigError, match="none of the values that field 'land' lists.*'NA'"):
-    log.generate(log.settings(missing_values=("NA",)), spec=spec)
+    log.settings(missing_values=("NA",)).check_listed_texts(spec)
   log.generate(log.settings(missing_values=("null", "\\N"), max_quarantine_share=0.5), spec=spec)
   assert sorted(log.examples(spec)[0]) == [[0, 2], [3, 0]]
+
+
+def test_listed_values_that_never_occur_and_fields_of_one_id_are_told(log):
+  spec = FeatureSpec((Field("member", "member", vocabulary_ids=4, vocabulary=("1", "0")),
+                      Field("version", "version", vocabulary_ids=5, vocabulary=("1.9", "1.10", "2")),
+                      Field("user", "user", hash_ids=9)), Label("click"))
+  (log.folder / "log-1.csv").write_text("member,version,user,click\nTrue,1.10,7,1\nFalse,2.0,7,0\n")
+  assert log.generate(spec=spec).rows.remarks == (
+      "Field 'version': no row has '1.9' of the 3 values that its vocabulary lists.",
+      "Field 'user' has the same id in all rows, and says nothing.")
+  assert sorted(zip(*log.examples(spec)[:2]))[0][0][:2] == [2, 3]
+  assert json.loads((log.output / "log_summary.json").read_text())["rows"]["remarks"][0].startswith("Field 'version'")
+
+
+@pytest.mark.parametrize("kind", ["float16", "string_view", "byte_stream_split"])
+def test_a_type_that_arrow_does_not_know_in_a_column_that_nothing_reads(log, kind):
+  for number in (0, 1):
+    pq.write_table(pa.table({"user": [number], "click": [number]}), log.folder / f"log-1-{number}.parquet")
+  # Its rows lack the label, and are set aside: the file itself is read.
+  shutil.copy(fixture(log.folder, kind), log.folder / "log-1-2.parquet")
+  spec = FeatureSpec((Field("user", "user", hash_ids=9),), Label("click"))
+  with pytest.raises(DataError, match="column 'click' of span 1 .*log-1-2.parquet.*columns 'user', 'x'"):
+    log.generate(log.settings("log-{SPAN}-*.parquet"), spec=spec)
+  spec = FeatureSpec((Field("user", "user", hash_ids=9),), Label("user"))
+  assert log.generate(log.settings("log-{SPAN}-*.parquet"), spec=spec).num_examples == 3
