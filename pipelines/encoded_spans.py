@@ -6,6 +6,7 @@ The latter are the spans that models are judged on, and committed ones whose exa
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import os
 from collections.abc import Iterator, Sequence
 
@@ -15,7 +16,7 @@ from diet_tf.log import encoding
 from diet_tf.log.duplicates import RELEASE_0_1, DuplicateRule
 from diet_tf.log.examples import example_shards
 from diet_tf.log.features import FeatureSpec
-from diet_tf.log.settings import LogSettings
+from diet_tf.log.settings import RELEASE_0_1_MISSING_VALUES, LogSettings
 from diet_tf.memory.manifest import read_manifest
 from diet_tf.progress import Progress, silent
 from diet_tf.store.commit import FileInfo
@@ -54,11 +55,14 @@ def encoded_shards(log: LogSettings, features: FeatureSpec, span: int, store: St
     features = features.bound_to(_salt_check(store))
   rule = (DuplicateRule.of(log, None if below is None else below.settings) if own is None
           else DuplicateRule.of_commit(own.settings))
+  continued = (log.continued(None if below is None else below.settings) if own is None
+               else dataclasses.replace(log, missing_values=None).continued(own.settings))
   origin = canonical_digest({
       "log": log.identity(), "features": features.to_dict(), "grows": grows,
       "parent": None if below is None else below.data,
       # What release 0.1 encoded stands under a name without it.
-      **({} if rule == RELEASE_0_1 else {"rule": rule.to_dict()})})
+      **({} if rule == RELEASE_0_1 else {"rule": rule.to_dict()}),
+      **({} if continued.missing_values == RELEASE_0_1_MISSING_VALUES else {"missing": continued.missing_values})})
   target = files.join(folder, origin[:16])
   with _encoded_by_one(target):
     # The summary is written last: with it, the folder is whole.
@@ -67,7 +71,7 @@ def encoded_shards(log: LogSettings, features: FeatureSpec, span: int, store: St
 
       files.remove_if_there(target)
       known = {} if below is None else encoding.read_vocabularies(store.path(below, VOCABULARIES_NAME))
-      generate_examples(log, features if grows else encoding.closed(features, known), span, target,
+      generate_examples(continued, features if grows else encoding.closed(features, known), span, target,
                         vocabularies=known if grows else {}, rule=rule, beam_pipeline_args=beam_pipeline_args,
                         progress=progress)
   return shards_in_folder(target)

@@ -111,8 +111,8 @@ def write_all(folder: pathlib.Path) -> dict[str, pathlib.Path]:
   rows = RowCounts(RowTally(10, 9, 3), RowTally(8, 8, 2), {"label is missing": RowTally(1)},
                    {"equal": RowTally(1, 1, 1)})
   LogSummary(1, rows, DuplicateRule(("id",)), 0, 9, ({"pattern": "u.csv", "way": "broadcast", "num_keyed": 8,
-             "num_matched": 7},), {"tag": 2}, ("data-0.gz",), ("log.csv",), SPEC.digest(), "f" * 16).write(
-      str(folder / "log_summary.json"))
+             "num_matched": 7},), {"tag": 2}, ("data-0.gz",), ("log.csv",), SPEC.digest(), "f" * 16,
+             ("-",)).write(str(folder / "log_summary.json"))
   stage_files.write_start(str(folder), Start(memory.slots, np.int8([1, 2, 3]), Recipe(), {"add": 3}, 90), 30)
   stage_files.write_refinement(str(folder), Refined(memory.slots, Recipe(), np.float32([0.5, 0.25]), ("dnn", "fm"), 1))
   stage_files.write_verdict(str(folder), Verdict("refined", {"refined": 0.5, "start": math.nan}, {"start": math.nan},

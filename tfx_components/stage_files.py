@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import functools
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -159,6 +159,12 @@ def duplicate_rule_of(examples_uri: str) -> DuplicateRule:
   """Which rows stood for each other when the examples in a folder of LogGen were made."""
   summary = LogSummary.read(examples_uri)
   return DuplicateRule() if summary is None else summary.rule
+
+
+def missing_values_of(examples_uri: str) -> Sequence[str] | None:
+  """The texts that stood for a missing value in the log of the examples in a folder; None for the usual ones."""
+  summary = LogSummary.read(examples_uri)
+  return None if summary is None else summary.missing_values
 
 
 def rows_of(examples_uri: str) -> RowCounts | None:

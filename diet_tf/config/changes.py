@@ -10,6 +10,7 @@ from typing import Any
 from diet_tf.errors import ConfigError
 from diet_tf.log.duplicates import RULE_KEY
 from diet_tf.log.features import NUM_RESERVED_VOCABULARY_IDS, FeatureSpec, Field
+from diet_tf.log.settings import MISSING_KEY
 from diet_tf.memory.privacy import NO_RULES
 from diet_tf.printable import printable
 
@@ -19,7 +20,7 @@ NEUTRAL_KEYS = ("influence.batch_size", "privacy.salt_environment_variable")
 FIXED_KEYS = ("teacher.members",)
 # Of a commit's settings, what is no setting of a stage: the feature spec is compared by its fields, and how rows are
 # told apart may change without a word, since rows of earlier spans are not read again.
-_OTHER_KEYS = ("feature_spec", "feature_spec_digest", "migrated_from", RULE_KEY)
+_OTHER_KEYS = ("feature_spec", "feature_spec_digest", "migrated_from", RULE_KEY, MISSING_KEY)
 _ABSENT = "not set"
 # Sections that settings leave out where they are the default.
 _LEFT_OUT = {"privacy": dataclasses.asdict(NO_RULES)}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+from collections.abc import Mapping
 from typing import Any
 
 from diet_tf.errors import ConfigError
@@ -22,6 +23,10 @@ UTF_8 = "utf-8"
 DELIMITERS = (",", "\t", ";", "|")
 # What exports write where a value is missing; the empty text is missing in any case.
 MISSING_VALUES = ("NA", "N/A", "null", "NULL", "\\N", "nan", "NaN", "None")
+# What release 0.1 took for missing, in CSV alone; its stores go on so.
+RELEASE_0_1_MISSING_VALUES = ("nan", "NaN")
+# Where a commit keeps the texts that were missing among its settings; null for the usual ones.
+MISSING_KEY = "missing_values"
 THOUSANDS = (",", " ", "'")
 # How a shell or a config may write a delimiter that is hard to type.
 _NAMED_DELIMITERS = {"tab": "\t", "\\t": "\t"}
@@ -185,6 +190,22 @@ class LogSettings:
   def missing_texts(self) -> frozenset[str]:
     """The texts that stand for a missing value, but for what a closed vocabulary lists (`listed_texts`)."""
     return frozenset(MISSING_VALUES if self.missing_values is None else self.missing_values)
+
+  def missing_texts_in(self, file_format: str) -> frozenset[str]:
+    """As `missing_texts`, in files of a format."""
+    of_csv_alone = self.missing_values == RELEASE_0_1_MISSING_VALUES and file_format != "csv"
+    return frozenset() if of_csv_alone else self.missing_texts
+
+  def continued(self, committed: Mapping[str, Any] | None) -> LogSettings:
+    """The settings in which texts are missing that were so before, where the config does not say which are.
+
+    Args:
+      committed: settings that the commit before was made with; None where nothing was committed.
+    """
+    if self.missing_values is not None or committed is None:
+      return self
+    values = committed.get(MISSING_KEY, RELEASE_0_1_MISSING_VALUES)
+    return self if values is None else dataclasses.replace(self, missing_values=tuple(values))
 
   def listed_texts(self, spec: FeatureSpec) -> dict[str, frozenset[str]]:
     """Per column the texts that are missing by default, and are values since a closed vocabulary lists them."""

@@ -49,10 +49,11 @@ class Executor(base_beam_executor.BaseBeamExecutor):
     spec = spec.bound_to(known_salt_check(parent))
     span = resolve_span(settings, exec_properties["span"], parent)
     examples = artifact_utils.get_single_instance(output_dict["examples"])
+    committed = committed_settings(parent)
     summary = generate.generate_examples(
-        settings, spec, span, examples.uri, vocabularies=known_vocabularies(parent),
-        rule=DuplicateRule.of(settings, committed_settings(parent)),
-        check_size=size_check(exec_properties, span, parent), make_pipeline=self._make_beam_pipeline,
+        settings.continued(committed), spec, span, examples.uri, vocabularies=known_vocabularies(parent),
+        rule=DuplicateRule.of(settings, committed), check_size=size_check(exec_properties, span, parent),
+        make_pipeline=self._make_beam_pipeline,
         temp_dir=self._get_tmp_dir(), progress=progress.report)
     describe(examples, summary)
     logging.info("Span %d: %s", span, summary.rows.sentence())

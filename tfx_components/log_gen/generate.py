@@ -153,7 +153,8 @@ class _Generation:
         span=self.span, rows=became, rule=self.rule, first_time=rows.first_time, last_time=rows.last_time,
         joins=join_summaries, vocabulary_sizes={name: len(values) for name, values in vocabularies.items()},
         shards=[shard.path.rpartition("/")[2] for shard in shards], files=sorted({piece.path for piece in pieces}),
-        feature_spec_digest=self.spec.digest(), salt_check=None if self.spec.salt is None else self.spec.salt.check)
+        feature_spec_digest=self.spec.digest(), salt_check=None if self.spec.salt is None else self.spec.salt.check,
+        missing_values=self.settings.missing_values)
     summary.write(files.join(self.output_dir, SUMMARY_NAME))
     return summary
 

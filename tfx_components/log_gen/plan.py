@@ -175,7 +175,8 @@ def _pieces(paths: Sequence[str], declared: str | None, settings: LogSettings, t
     if window is not None and parts and _span_of_folders(parts[0], window) not in (None, span):
       continue
     pieces += [dataclasses.replace(part, index=len(pieces) + number, encoding=text.encoding,
-                                   missing=settings.missing_texts, listed=listed) for number, part in enumerate(parts)]
+                                   missing=settings.missing_texts_in(kind), listed=listed)
+               for number, part in enumerate(parts)]
   return pieces
 
 

@@ -11,6 +11,7 @@ from diet_tf.io.documents import DocumentFormat
 from diet_tf.io.shapes import Absentable, ListOf
 from diet_tf.log.duplicates import DUPLICATE_RULE_SHAPE, RELEASE_0_1, DuplicateRule
 from diet_tf.log.row_counts import EQUAL_ROWS, ROW_COUNTS_SHAPE, RowCounts, RowTally, total
+from diet_tf.log.settings import RELEASE_0_1_MISSING_VALUES
 from tfx_components.log_gen.file_names import SUMMARY_NAME
 
 
@@ -31,6 +32,7 @@ class LogSummary:
     files: paths of the log's files.
     feature_spec_digest: digest of the spec that the examples are encoded with.
     salt_check: check value of the secret that ids are hashed with; None without one.
+    missing_values: the texts that stood for a missing value; None for the usual ones.
   """
 
   span: int
@@ -44,6 +46,7 @@ class LogSummary:
   files: Sequence[str]
   feature_spec_digest: str
   salt_check: str | None = None
+  missing_values: Sequence[str] | None = None
 
   @property
   def num_rows(self) -> int:
@@ -104,7 +107,8 @@ class LogSummary:
     counts = {name: content.pop(name) for name in _COUNTS}
     rows = RowCounts.from_dict(content.pop("rows")) if "rows" in content else _counts_of_release_0_1(counts)
     rule = DuplicateRule.from_dict(content.pop("rule")) if "rule" in content else RELEASE_0_1
-    return cls(rows=rows, rule=rule, **content)
+    missing = content.pop("missing_values", RELEASE_0_1_MISSING_VALUES)
+    return cls(rows=rows, rule=rule, missing_values=missing, **content)
 
 
 def _counts_of_release_0_1(counts: Mapping[str, Any]) -> RowCounts:
@@ -122,5 +126,6 @@ _VERSION_1 = {**_COUNTS, "span": int, "first_time": int, "last_time": int, "join
               "vocabulary_sizes": Mapping[str, int], "shards": Sequence[str], "files": Sequence[str],
               "feature_spec_digest": str, "salt_check": Absentable(str)}
 SUMMARY = DocumentFormat("diet_tf.log_summary", {
-    1: _VERSION_1, 2: {**_VERSION_1, "rows": ROW_COUNTS_SHAPE, "rule": DUPLICATE_RULE_SHAPE}},
+    1: _VERSION_1, 2: {**_VERSION_1, "rows": ROW_COUNTS_SHAPE, "rule": DUPLICATE_RULE_SHAPE,
+                        "missing_values": list[str] | None}},
     remedy="restore the file, or encode the span again.", indent=1, ascii_only=False, final_newline=False)

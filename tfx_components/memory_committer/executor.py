@@ -14,6 +14,7 @@ from diet_tf.errors import DataError, StoreError
 from diet_tf.io import files
 from diet_tf.io.json_files import write_json
 from diet_tf.log.duplicates import RULE_KEY
+from diet_tf.log.settings import MISSING_KEY
 from diet_tf.memory.manifest import read_manifest
 from diet_tf.store.commit import Commit
 from diet_tf.store.garbage import collect_garbage
@@ -25,6 +26,7 @@ from tfx_components.stage_files import (
   MEMORY_FOLDER,
   StageInputs,
   duplicate_rule_of,
+  missing_values_of,
   read_verdict,
   save_stage_memory,
   stage_settings,
@@ -60,8 +62,10 @@ class Executor(base_executor.BaseExecutor):
     require_unmoved(store, stage.span, parent.commit)
     require_one_secret(store, stage)
     context_id = self._context.pipeline_run_id if self._context is not None else None
-    # Which rows stood for each other, too, so that the store goes on so.
-    settings = {**commit_settings(stage, parent), RULE_KEY: duplicate_rule_of(given.uri("examples")).to_dict()}
+    # How the rows were read, too, so that the store goes on so.
+    examples_uri = given.uri("examples")
+    settings = {**commit_settings(stage, parent), RULE_KEY: duplicate_rule_of(examples_uri).to_dict(),
+                MISSING_KEY: missing_values_of(examples_uri)}
     commit = store.commit(stage.span, parts, parent=parent.commit, settings=settings,
                           run_id=exec_properties.get("run_id") or context_id or "",
                           replace=bool(int(exec_properties.get("replace") or 0)))

@@ -1,3 +1,5 @@
+import dataclasses
+
 import pytest
 
 from diet_tf.errors import ConfigError
@@ -61,3 +63,16 @@ def test_the_key_of_a_join_defaults_to_the_columns_name():
 def test_refused(value, message):
   with pytest.raises(ConfigError, match=message):
     build(LogSettings, value, "log")
+
+
+def test_a_store_goes_on_with_the_texts_that_were_missing_in_it():
+  log = LogSettings("{SPAN}.csv")
+  # A store of release 0.1 does not say; one of later says which, or that they were the usual ones.
+  old = log.continued({})
+  assert old.missing_texts_in("csv") == {"nan", "NaN"} and old.missing_texts_in("jsonl") == frozenset()
+  assert log.continued({"missing_values": None}) == log.continued(None) == log
+  assert log.continued({"missing_values": ["-"]}).missing_texts_in("jsonl") == {"-"}
+  assert "NA" in log.missing_texts_in("csv") and "NA" in log.missing_texts_in("parquet")
+  # What the config says holds.
+  own = dataclasses.replace(log, missing_values=("?",))
+  assert own.continued({}) == own
