@@ -34,6 +34,7 @@ _SELECTION_SPANS = 3
 _LEAST_SLOTS = 256
 _USUAL_FRACTION = 0.01
 _MOST_FRACTION = 0.5
+_ENOUGH_LABELS = 30
 # Of numbers that are estimated, how much smaller they may be.
 _MARGIN = 1.25
 
@@ -137,6 +138,8 @@ class SpanChoice:
         small = self._unfit(layout)
         if small is None and (best is None or wish < best[1]):
           best = layout, wish
+          if wish[0] == 0:
+            break  # What follows is shorter.
         refused += [(len(layout.sizes), f"by time {small}")] if small is not None else []
       if best is not None:
         return best[0]
@@ -215,9 +218,13 @@ class SpanChoice:
     numbers, counts = np.unique(np.floor((times - origin) / seconds).astype(np.int64), return_counts=True)
     rows = counts * (self.sample.num_log_rows / len(times))
     share = float(np.nanmean(self.labels))
-    of_row = np.floor((time.seconds - origin) / seconds)
-    ones = np.array([rows[place] * (float(np.nanmean(inside)) if len(inside := self.labels[of_row == number]) >= 30
-                                    else share) for place, number in enumerate(numbers)])
+    # Per span the labels of the sample's rows; of a span with few of them the log's share is the better guess.
+    known = np.isfinite(time.seconds) & np.isfinite(self.labels)
+    places = np.searchsorted(numbers, np.floor((time.seconds[known] - origin) / seconds).astype(np.int64))
+    inside = places < len(numbers)
+    seen = np.bincount(places[inside], minlength=len(numbers))
+    clicks = np.bincount(places[inside], self.labels[known][inside], minlength=len(numbers))
+    ones = rows * np.where(seen >= _ENOUGH_LABELS, clicks / np.maximum(seen, 1), share)
     return SpanSizes(numbers, rows, ones)
 
 
