@@ -133,7 +133,7 @@ def without_label(lines: list[str]) -> list[str]:
 def test_spans_that_cannot_be_used_are_refused_one_after_the_other(site: Site):
   good = site.lines(1)
   faults: list[tuple[bytes | list[str], str]] = [
-      (b"", "CSV file"),
+      (b"", "the file is empty"),
       ([good[0]], "a span has rows"),
       (without_label(good), "click"),
       ("\n".join(good).encode("utf-16"), "."),
