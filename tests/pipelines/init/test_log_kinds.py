@@ -11,11 +11,18 @@ import pytest
 
 from diet_tf.config.config import Config, load_config
 from diet_tf.errors import ConfigError, DietError
+from diet_tf.store.store import Store
+from pipelines import command_line
 from pipelines.init.command import init
 from pipelines.spans import plan_spans
 from tests.pipelines.init import small_logs
 from tests.pipelines.init.small_logs import START, STYLES, at, clicks, styled, write_csv, write_jsonl, write_parquet
 from tfx_components.log_gen import available_spans, plan, sources
+
+# A training of seconds.
+QUICK = ("teacher.members=[\"dnn(embedding_dim=4,hidden_units=16-8)\"]", "distill.proxies=[lr]",
+         "distill.outer_steps=2", "distill.outer_batch_size=64", "distill.num_initialisations=1", "gate.members=[lr]",
+         "gate.num_seeds=1", "squash.num_components=4", "squash.num_iterations=2")
 
 
 @pytest.fixture
@@ -498,3 +505,19 @@ def test_formats(write, tmp_path, guess):
   told, config = guess(tmp_path / f"day-*.{suffix}")
   assert (told["label"], told["time"], kept(told)) == ("isClick", "eventTime", {"userId", "itemId"})
   assert sources.format_of(config.log.pattern, config.log.format) == suffix
+
+
+@pytest.mark.slow
+def test_what_is_written_runs_from_its_first_span_to_the_panel(tmp_path, monkeypatch, guess):
+  monkeypatch.chdir(tmp_path)
+  for number, name in enumerate(("first", "second")):
+    rows = clicks(700, days=2, start=START + 172_800 * number, seed=number)
+    write_csv(tmp_path / "logs" / f"clicks_{name}.csv", {
+        "userId": rows["user"], "itemId": rows["item"], "isClicked": np.where(rows["click"], "true", "false"),
+        "eventTime": at(rows["seconds"], "%Y-%m-%dT%H:%M:%SZ")}, delimiter=";")
+  told, config = guess("logs")
+  assert told["pattern"] == "logs/clicks_*.csv" and kept(told) == {"userId", "itemId"}
+  quick = [*QUICK, "panel.members=[lr]", "panel.seeds=[0]", "panel.learning_rates=[0.01]", "panel.row_epochs=[2]"]
+  settings = [word for setting in quick for word in ("--set", setting)]
+  assert command_line.run(["--config", str(tmp_path / "config.yaml"), "--output", "out", *settings]) == 0
+  assert Store("out/store").spans() == available_spans(config.log)[:-1]
