@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import contextlib
 import dataclasses
+import itertools
 import os
 import shlex
 import sys
@@ -13,12 +14,12 @@ import uuid
 from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING
 
-from diet_tf.cli.help import ExamplesHelp, add_user_code, path_text
 from diet_tf.cli.terminal import progress, without_native_chatter
 from diet_tf.errors import DataError, DietError, add_note
 from diet_tf.io import files
 from diet_tf.log.settings import AUTO_SPAN
 from diet_tf.printable import printable
+from pipelines.arguments import DEMO_OUTPUT, demo_parser, look_for_user_modules, report_parser, run_parser
 from pipelines.spans import SpanPlan, parse_first, parse_request, plan_spans, resume_command, spans_after
 
 if TYPE_CHECKING:
@@ -27,22 +28,8 @@ if TYPE_CHECKING:
   from diet_tf.store.store import Store
   from pipelines.workspace import SpanRecord, Workspace
 
-DEMO_OUTPUT = "diet_runs/demo"
 # At most this many paths are named in a line.
 _MAX_NAMED = 5
-_RUN_EXAMPLES = """examples:
-  diet run --config shop.yaml --data-dir logs                  # all spans but the newest, then figures
-  diet run --config shop.yaml --data-dir logs --span auto      # the next one, as in a scheduled job
-  diet run --config shop.yaml --span 7 --replace               # a committed span again
-  diet run --config shop.yaml --from-span 7 --replace          # it, and all that follow from it
-  diet run --config shop.yaml --set budget.fraction=0.02 --output diet_runs/shop-2-percent --json results.json"""
-_REPORT_EXAMPLES = """examples:
-  diet report --config shop.yaml --data-dir logs
-  diet report --config shop.yaml --data-dir logs --store s3://diet/store --json results.json
-  diet report --config diet_runs/demo/config.yaml --data-dir diet_runs/demo"""
-_DEMO_EXAMPLES = """examples:
-  diet demo
-  diet demo --output diet_runs/try --json results.json"""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -78,28 +65,6 @@ class Options:
   simulated: bool = False
 
 
-def run_parser() -> argparse.ArgumentParser:
-  """The arguments of `diet run`."""
-  parser = argparse.ArgumentParser(
-      prog="diet run", description="Distil the spans of a log, one pipeline run per span, each from the memory that "
-      "the run before committed; then train a panel of models on the memory and on the log, and compare them.",
-      epilog=_RUN_EXAMPLES, formatter_class=ExamplesHelp)
-  _add_log(parser)
-  which = parser.add_mutually_exclusive_group()
-  which.add_argument("--span", metavar="N", help=f"run this span only, or '{AUTO_SPAN}' for the next one; without it "
-                     "all spans that are not committed, but for the newest (test_spans of the config)")
-  which.add_argument("--from-span", metavar="N", help="leave out the spans before this one")
-  parser.add_argument("--replace", action="store_true", help="run committed spans again, and replace their commits")
-  parser.add_argument("--accept-changes", action="store_true", help="go on where the config differs from the one that "
-                      "the store's newest memory was made with, and carry that memory over")
-  parser.add_argument("--evaluate", action=argparse.BooleanOptionalAction, default=None,
-                      help="whether to train the panel at the end; by default where no --span is given, or with --json")
-  parser.add_argument("--seed", type=int, help="seed of everything that is drawn (default: that of the config)")
-  _add_runner(parser)
-  _add_common(parser)
-  return parser
-
-
 def run(arguments: Sequence[str]) -> int:
   """`diet run`: distils the spans of a log; returns the exit code."""
   return _run_command(run_parser().parse_args(arguments), _command("run", arguments))
@@ -111,6 +76,7 @@ def _run_command(options: argparse.Namespace, command: str) -> int:
 
   config = load_config(options.config, _overrides(options.set, seed=options.seed, output=options.output),
                        user_code=options.user_code)
+  look_for_user_modules(itertools.chain(*config.members().values()))
   span, first_span = parse_request(options.span), parse_first(options.from_span)
   evaluate = (span is None or options.json is not None) if options.evaluate is None else options.evaluate
   return _run(config, options.data_dir, Options(
@@ -126,17 +92,6 @@ def _overrides(settings: Sequence[str], **options: object) -> dict[str, object]:
   return {**parse_overrides(settings), **{key: value for key, value in options.items() if value is not None}}
 
 
-def report_parser() -> argparse.ArgumentParser:
-  """The arguments of `diet report`."""
-  parser = argparse.ArgumentParser(
-      prog="diet report", description="Judge the newest memory of a store on the spans after it, and write the report "
-      "and the results. Figures that are known are not computed again, and nothing is distilled.",
-      epilog=_REPORT_EXAMPLES, formatter_class=ExamplesHelp)
-  _add_log(parser)
-  _add_common(parser)
-  return parser
-
-
 def report(arguments: Sequence[str]) -> int:
   """`diet report`: judges the newest memory and writes the report; returns the exit code."""
   return _report_command(report_parser().parse_args(arguments), _command("report", arguments))
@@ -147,6 +102,7 @@ def _report_command(options: argparse.Namespace, command: str) -> int:
   from diet_tf.config.config import load_config
 
   config = load_config(options.config, _overrides(options.set, output=options.output), user_code=options.user_code)
+  look_for_user_modules(itertools.chain(*config.members().values()))
   wanted = Options(store_uri=options.store, json_path=options.json, beam_pipeline_args=tuple(options.beam_arg),
                    command=command)
   job = _opened(config, options.data_dir, wanted, distils=False)
@@ -172,17 +128,6 @@ def _check_memory_to_judge(job: Job) -> None:
                     remedy="wait for the next span, or name a log that has it (--config, --data-dir).")
 
 
-def demo_parser() -> argparse.ArgumentParser:
-  """The arguments of `diet demo`."""
-  parser = argparse.ArgumentParser(
-      prog="diet demo", description="Write a simulated click log of five spans and one for the test, whose best "
-      "possible AUC is known, distil it span by span, and compare models trained on the log and on the memory.",
-      epilog=_DEMO_EXAMPLES, formatter_class=ExamplesHelp)
-  _add_runner(parser)
-  _add_common(parser)
-  return parser
-
-
 def demo(arguments: Sequence[str]) -> int:
   """`diet demo`: the same on a simulated log that it writes first; returns the exit code."""
   return _demo_command(demo_parser().parse_args(arguments), _command("demo", arguments))
@@ -201,30 +146,6 @@ def _demo_command(options: argparse.Namespace, command: str) -> int:
       runner=options.runner, json_path=options.json, beam_pipeline_args=tuple(options.beam_arg), simulated=True,
       command=command, resumed_by=demo_module.resume_command(
           output, options.set, runner=options.runner, json_path=options.json, beam_arguments=options.beam_arg)))
-
-
-def _add_log(parser: argparse.ArgumentParser) -> None:
-  parser.add_argument("--config", type=path_text, required=True, metavar="FILE", help="the config, see examples/*.yaml")
-  parser.add_argument("--data-dir", type=path_text, default=".", metavar="DIR",
-                      help="what paths in the config are relative to")
-  parser.add_argument("--store", type=path_text, metavar="URI", help="the store of memories (default: OUTPUT/store)")
-  add_user_code(parser)
-
-
-def _add_runner(parser: argparse.ArgumentParser) -> None:
-  parser.add_argument("--runner", choices=("beam", "local"), default="beam",
-                      help="TFX's BeamDagRunner (default) or LocalDagRunner")
-
-
-def _add_common(parser: argparse.ArgumentParser) -> None:
-  parser.add_argument("--output", type=path_text, metavar="DIR",
-                      help="folder for the store, the report and the pipeline's files "
-                      "(default: diet_runs/NAME)")
-  parser.add_argument("--json", type=path_text, metavar="OUT", help="write the results there as JSON")
-  parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE",
-                      help="override a setting of the config, as in --set budget.fraction=0.02; may be repeated")
-  parser.add_argument("--beam-arg", action="append", default=[], metavar="ARG",
-                      help="an option of Beam for the components that run on it, as in --beam-arg=--runner=FlinkRunner")
 
 
 def _command(name: str, arguments: Sequence[str]) -> str:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
-import os
 import sys
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
@@ -19,6 +18,7 @@ from diet_tf.log.examples import example_arrays
 from diet_tf.memory.manifest import Manifest, read_manifest
 from diet_tf.printable import printable
 from diet_tf.store.store import memory_folder
+from pipelines.arguments import look_for_user_modules
 
 if TYPE_CHECKING:
   from diet_tf.progress import Progress
@@ -79,9 +79,7 @@ def _compare(options: argparse.Namespace) -> int:
   if not options.user_code:
     refuse_user_code({"MEMBER": options.members})
   manifest = read_manifest(memory_folder(options.store))
-  if any(":" in member for member in options.members) and os.getcwd() not in sys.path:
-    # At the end: a file of the user's must not stand in for an installed package.
-    sys.path.append(os.getcwd())
+  look_for_user_modules(options.members)
   print("Starting TensorFlow.", file=sys.stderr, flush=True)
   import tensorflow as tf
 

@@ -1,6 +1,7 @@
 import pathlib
 import shlex
 import sys
+import sys
 
 import pytest
 
@@ -102,6 +103,17 @@ def test_bad_arguments_are_refused_before_anything_starts(tiny_log, asked, argum
   with pytest.raises(ConfigError, match=message):
     run(tiny_log, *arguments)
   assert not asked
+
+
+def test_classes_of_a_user_are_found_in_the_current_folder(tiny_log, asked, tmp_path, monkeypatch):
+  monkeypatch.chdir(tmp_path)
+  monkeypatch.setattr(sys, "path", list(sys.path))
+  run(tiny_log)
+  assert str(tmp_path) not in sys.path
+  run(tiny_log, "--set", "panel.members=[lr, 'my_models:TwoTower']")
+  assert sys.path[-1] == str(tmp_path)
+  with pytest.raises(ConfigError, match="panel.members.*--no-user-code.*my_models:TwoTower"):
+    run(tiny_log, "--set", "panel.members=[lr, 'my_models:TwoTower']", "--no-user-code")
 
 
 def test_a_missing_config_names_the_file(asked):
