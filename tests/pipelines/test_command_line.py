@@ -1,7 +1,6 @@
 import pathlib
 import shlex
 import sys
-import sys
 
 import pytest
 
