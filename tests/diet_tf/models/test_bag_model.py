@@ -198,7 +198,7 @@ def test_half_precision():
     memory.fit(whole, verbose=0)
     np.testing.assert_allclose(np.ravel(BagModel(side_by_side(dtype="float32"))(bags())), SUMS, rtol=0.01)
   finally:
-    tf.keras.mixed_precision.set_global_policy("float32")
+    tf.keras.mixed_precision.set_global_policy(None)  # As it was: layers compute in Keras' floatx.
 
 
 def test_it_is_saved_as_the_model_of_single_ids(tmp_path):
