@@ -83,7 +83,7 @@ def encoded_content(folder: pathlib.Path) -> dict:
   """The bytes of an encoded span; of its summary what version 1 has, but for files, and rows that are no examples."""
   summary = json.loads((folder / "log_summary.json").read_text())
   assert [pathlib.Path(path).name for path in summary.pop("files")] == [f"span-{NEXT_SPAN}.csv"]
-  for key in ("format_version", "rows", "rule", "num_rows", "num_duplicates"):
+  for key in ("format_version", "rows", "rule", "missing_values", "num_rows", "num_duplicates"):
     summary.pop(key, None)
   return {**content(folder), "log_summary.json": summary}
 
