@@ -13,6 +13,8 @@ from typing import BinaryIO
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from tfx_components.log_gen.varints import read_varint
+
 _MAGIC = b"PAR1"
 _MAX_FOOTER_BYTES = 256 << 20
 _ARROW_SCHEMA = b"ARROW:schema"
@@ -79,7 +81,7 @@ def _fields(data: bytes, place: int) -> Iterator[tuple[int, int, int, int]]:
     if delta:
       number += delta
     else:
-      encoded, place = _varint(data, place)
+      encoded, place = read_varint(data, place)
       number = (encoded >> 1) ^ -(encoded & 1)
     end = place if kind in (_TRUE, _FALSE) else _after(data, place, kind)
     yield number, kind, place, end
@@ -93,7 +95,7 @@ def _after(data: bytes, place: int, kind: int) -> int:
   if kind == _DOUBLE:
     return place + 8
   if kind == _BINARY:
-    size, place = _varint(data, place)
+    size, place = read_varint(data, place)
     return place + size
   if kind in (_LIST, _SET):
     size, of, place = _list_header(data, place)
@@ -105,7 +107,7 @@ def _after(data: bytes, place: int, kind: int) -> int:
     return ends[-1] + 1
   if kind == _MAP:
     raise ValueError("a footer has no maps")
-  return _varint(data, place)[1]
+  return read_varint(data, place)[1]
 
 
 def _list_header(data: bytes, place: int) -> tuple[int, int, int]:
@@ -113,16 +115,5 @@ def _list_header(data: bytes, place: int) -> tuple[int, int, int]:
   size, kind = data[place] >> 4, data[place] & 15
   place += 1
   if size == 15:
-    size, place = _varint(data, place)
+    size, place = read_varint(data, place)
   return size, kind, place
-
-
-def _varint(data: bytes, place: int) -> tuple[int, int]:
-  """A number of seven bits to a byte, and the place after it."""
-  value = shift = 0
-  while True:
-    byte = data[place]
-    value |= (byte & 127) << shift
-    place, shift = place + 1, shift + 7
-    if byte < 128:
-      return value, place

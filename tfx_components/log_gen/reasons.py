@@ -11,7 +11,6 @@ from diet_tf.log.times import DESCRIPTIONS, TimeKind
 UNPARSABLE = "the line cannot be parsed"
 UNPARSABLE_JSON = f"{UNPARSABLE} as a JSON object"
 UNPARSABLE_EXAMPLE = f"{UNPARSABLE} as a tf.train.Example"
-UNDECODABLE_LINE = "the line holds bytes that are no UTF-8"
 
 # Of a value; a place stands before it.
 UNDECODABLE = "holds bytes that are no"

@@ -15,6 +15,7 @@ from tfx_components.log_gen import reasons
 from tfx_components.log_gen.columns import Column
 from tfx_components.log_gen.file_kinds import damaged, is_compressed
 from tfx_components.log_gen.pieces import BLOCK_ROWS, Block, Parsed, Piece, columns_of_rows
+from tfx_components.log_gen.varints import read_varint
 
 
 def read_tfrecord(piece: Piece, only: frozenset[str] | None) -> Iterator[Block]:
@@ -74,28 +75,17 @@ def _parts(message: bytes, field: int) -> Iterator[bytes]:
   """The values of a field of a sound message of protobuf, of those that have a length."""
   place = 0
   while place < len(message):
-    tag, place = _varint(message, place)
+    tag, place = read_varint(message, place)
     kind = tag & 7
     if kind == 2:
-      size, place = _varint(message, place)
+      size, place = read_varint(message, place)
       if tag >> 3 == field:
         yield message[place:place + size]
       place += size
     elif kind == 0:
-      _, place = _varint(message, place)
+      _, place = read_varint(message, place)
     else:
       place += {1: 8, 5: 4}[kind]
-
-
-def _varint(message: bytes, place: int) -> tuple[int, int]:
-  """A number of seven bits to a byte, and the place after it."""
-  value = shift = 0
-  while True:
-    byte = message[place]
-    value |= (byte & 127) << shift
-    place, shift = place + 1, shift + 7
-    if byte < 128:
-      return value, place
 
 
 def _from_lists(array: pa.Array, missing: frozenset[str], encoding: str) -> Column:
