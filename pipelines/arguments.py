@@ -8,6 +8,7 @@ import sys
 from collections.abc import Iterable
 
 from diet_tf.cli.help import ExamplesHelp, add_user_code, path_text
+from diet_tf.config.user_code import imports_code
 from diet_tf.log.settings import AUTO_SPAN
 
 DEMO_OUTPUT = "diet_runs/demo"
@@ -100,6 +101,6 @@ def look_for_user_modules(members: Iterable[str]) -> None:
   Args:
     members: names of architectures, of which those of a user's are `module:Class`.
   """
-  if any(":" in member for member in members) and os.getcwd() not in sys.path:
+  if any(map(imports_code, members)) and os.getcwd() not in sys.path:
     # At the end: a file of the user's must not stand in for an installed package.
     sys.path.append(os.getcwd())

@@ -72,11 +72,7 @@ def run(arguments: Sequence[str]) -> int:
 
 @without_native_chatter()
 def _run_command(options: argparse.Namespace, command: str) -> int:
-  from diet_tf.config.config import load_config
-
-  config = load_config(options.config, _overrides(options.set, seed=options.seed, output=options.output),
-                       user_code=options.user_code)
-  look_for_user_modules(itertools.chain(*config.members().values()))
+  config = _loaded(options, seed=options.seed, output=options.output)
   span, first_span = parse_request(options.span), parse_first(options.from_span)
   evaluate = (span is None or options.json is not None) if options.evaluate is None else options.evaluate
   return _run(config, options.data_dir, Options(
@@ -85,11 +81,20 @@ def _run_command(options: argparse.Namespace, command: str) -> int:
       beam_pipeline_args=tuple(options.beam_arg), command=command))
 
 
-def _overrides(settings: Sequence[str], **options: object) -> dict[str, object]:
-  """What replaces values of the config: those of --set, which are YAML, and other options, which are what they are."""
+def _loaded(options: argparse.Namespace, **given: object) -> Config:
+  """The config of a command, whose classes can be imported.
+
+  Args:
+    options: arguments of the command.
+    **given: values of other options than --set, which are what they are rather than YAML; None keeps the config's.
+  """
+  from diet_tf.config.config import load_config
   from diet_tf.config.yaml_file import parse_overrides
 
-  return {**parse_overrides(settings), **{key: value for key, value in options.items() if value is not None}}
+  overrides = {**parse_overrides(options.set), **{key: value for key, value in given.items() if value is not None}}
+  config = load_config(options.config, overrides, user_code=options.user_code)
+  look_for_user_modules(itertools.chain(*config.members().values()))
+  return config
 
 
 def report(arguments: Sequence[str]) -> int:
@@ -99,10 +104,7 @@ def report(arguments: Sequence[str]) -> int:
 
 @without_native_chatter()
 def _report_command(options: argparse.Namespace, command: str) -> int:
-  from diet_tf.config.config import load_config
-
-  config = load_config(options.config, _overrides(options.set, output=options.output), user_code=options.user_code)
-  look_for_user_modules(itertools.chain(*config.members().values()))
+  config = _loaded(options, output=options.output)
   wanted = Options(store_uri=options.store, json_path=options.json, beam_pipeline_args=tuple(options.beam_arg),
                    command=command)
   job = _opened(config, options.data_dir, wanted, distils=False)

@@ -6,8 +6,10 @@ from collections.abc import Mapping, Sequence
 
 from diet_tf.errors import ConfigError
 
-# What separates a module from its class; no family of the panel and no setting of one holds it.
-_SEPARATOR = ":"
+
+def imports_code(member: str) -> bool:
+  """Whether a member is `module:Class`, as itself or within its brackets; no family of the panel has a colon."""
+  return ":" in member
 
 
 def refuse_user_code(members: Mapping[str, Sequence[str]]) -> None:
@@ -21,7 +23,7 @@ def refuse_user_code(members: Mapping[str, Sequence[str]]) -> None:
   """
   for key, names in members.items():
     for name in names:
-      if _SEPARATOR in name:
+      if imports_code(name):
         raise ConfigError(key, rule="with --no-user-code, members are families of the panel.",
                           received=f"{name!r}, which imports code.",
                           remedy="leave the member out, or --no-user-code where you trust the code.")

@@ -173,7 +173,8 @@ class Manifest:
       content["recipe"] = Recipe.from_dict(content["recipe"])
       content["shards"] = tuple(ShardInfo(**shard) for shard in content["shards"])
       manifest = cls(**content, format_version=value["format_version"])
-      spec_digest = manifest.spec().digest()
+      spec = manifest.spec()
+      spec_digest = spec.digest()
       digest = manifest.digest
     except (DietError, TypeError, KeyError, ValueError, AttributeError, ArithmeticError) as error:
       raise damaged(subject, "its parts are as the writer made them.", f"{type(error).__name__}: {error}") from error
@@ -182,11 +183,10 @@ class Manifest:
                     f"{manifest.feature_spec_digest} for {spec_digest}.")
     if digest != value["digest"]:
       raise damaged(subject, "digest is the digest of the rest of the manifest.", f"{value['digest']} for {digest}.")
-    manifest._check(subject)
+    manifest._check(subject, frozenset(spec.names))
     return manifest
 
-  def _check(self, subject: str) -> None:
-    names = frozenset(self.spec().names)
+  def _check(self, subject: str, names: frozenset[str]) -> None:
     user_fields = {None, *names}
     for entry in self.lineage:
       if not (set(entry) == {"span", "digest"} and is_count(entry["span"]) and is_sha256(entry["digest"])):

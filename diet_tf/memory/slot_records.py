@@ -206,9 +206,13 @@ def _require_bounded(path: str, spec: FeatureSpec, width: int) -> int:
   # Each name stands there twice, before "/ids" and before "/weights".
   least = 2 * sum(len(name.encode()) for name in spec.names) + sum(map(len, (*_SLOT_FLOATS, *_SLOT_INTEGERS)))
   longest = least + len(spec.names) * (width * _ID_AND_WEIGHT_BYTES + 2 * _FEATURE_BYTES) + _SCALARS_BYTES
-  num_slots, _ = count_records(path, stored * RAW_BYTES_PER_STORED + _FREE_RAW_BYTES, (least, longest))
+  num_slots, _ = count_records(path, _most_raw_bytes(stored), (least, longest))
   _require_room(path, stored, num_slots, len(spec.names), width)
   return num_slots
+
+
+def _most_raw_bytes(stored: int) -> int:
+  return stored * RAW_BYTES_PER_STORED + _FREE_RAW_BYTES
 
 
 def _require_room(path: str, stored: int, num_slots: int, num_fields: int, width: int) -> None:
@@ -223,7 +227,7 @@ def _require_room(path: str, stored: int, num_slots: int, num_fields: int, width
 
 def _require_readable(path: str, shard: ShardInfo, slots: Slots, width: int) -> None:
   """Refuses to leave a file that `read_slots` would not read."""
-  most = shard.num_bytes * RAW_BYTES_PER_STORED + _FREE_RAW_BYTES
+  most = _most_raw_bytes(shard.num_bytes)
   if shard.num_raw_bytes > most:
     raise FormatError(path, rule=f"a shard unpacks to at most {most:,} bytes, {RAW_BYTES_PER_STORED} times its own and "
                       f"{_FREE_RAW_BYTES:,} more.",
