@@ -112,8 +112,7 @@ class Config:
 
   def members(self) -> dict[str, tuple[str, ...]]:
     """The names of architectures, by the key that names them."""
-    return {"teacher.members": self.teacher.members, "distill.proxies": self.distill.proxies,
-            "gate.members": self.gate.members, "panel.members": self.panel.members}
+    return {**self.stage_settings().members(), "panel.members": self.panel.members}
 
   def digest(self) -> str:
     """The SHA-256 of all settings that a memory depends on."""

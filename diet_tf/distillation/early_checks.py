@@ -134,8 +134,7 @@ def check_stage(spec: FeatureSpec, settings: StageSettings, *, limit_bytes: int 
     ConfigError: a member is not known, does not take the fields, or cannot be trained again step by step.
   """
   unseen = []
-  for key, members in (("teacher.members", settings.teacher.members), ("distill.proxies", settings.distill.proxies),
-                       ("gate.members", settings.gate.members)):
+  for key, members in settings.members().items():
     unseen += check_members(key, members, spec, limit_bytes=limit_bytes, elsewhere=elsewhere)
   if not set(settings.teacher.members) & set(unseen):
     check_teacher(spec, settings.teacher)

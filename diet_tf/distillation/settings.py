@@ -58,6 +58,11 @@ class StageSettings:
                         "whole batches.", received=str(most),
                         remedy="raise it, or lower distill.inner.batch_size.")
 
+  def members(self) -> dict[str, tuple[str, ...]]:
+    """The names of the architectures that a stage trains, by the config's key that names them."""
+    return {"teacher.members": self.teacher.members, "distill.proxies": self.distill.proxies,
+            "gate.members": self.gate.members}
+
   def to_json(self) -> str:
     """The settings as JSON text, defaults included; the section `privacy` stands in it where it is not the default."""
     value = json.loads(to_json(self))

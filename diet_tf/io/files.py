@@ -85,11 +85,6 @@ def is_folder(path: str) -> bool:
   return bool(gfile.isdir(path))
 
 
-def size_bytes(path: str) -> int:
-  """Size of a file."""
-  return int(_gfile(path).stat(path).length) if is_remote(path) else os.path.getsize(path)
-
-
 def prepared(path: str) -> str:
   """The path itself, once TensorFlow's own readers and writers know its file system."""
   if is_remote(path):

@@ -46,7 +46,7 @@ def shard_bytes(paths: Iterable[str]) -> tuple[int, int]:
   """The bytes of shards as stored, and of the uncompressed TFRecords in them."""
   stored = raw = 0
   for path in paths:
-    stored += files.size_bytes(path)
+    stored += files.num_bytes(path)
     lengths = record_dataset([path]).batch(4096).map(
         lambda batch: tf.reduce_sum(tf.cast(tf.strings.length(batch), tf.int64) + RECORD_FRAMING_BYTES))
     raw += int(lengths.reduce(tf.constant(0, tf.int64), lambda total, part: total + part))

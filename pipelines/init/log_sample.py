@@ -173,11 +173,11 @@ def _rows_of_paths(paths: Sequence[str], weighed: Mapping[str, float]) -> dict[s
   """About how many rows each file has: by those that were looked into, and their sizes."""
   if len(weighed) == len(paths):
     return dict(weighed)
-  sizes = {path: files.size_bytes(path) for path in weighed}
+  sizes = {path: files.num_bytes(path) for path in weighed}
   per_byte = sum(weighed.values()) / max(1, sum(sizes.values()))
   if len(paths) > _MAX_FILES_WEIGHED:
     return {path: weighed.get(path, float(np.mean(list(weighed.values())))) for path in paths}
-  return {path: weighed[path] if path in weighed else per_byte * files.size_bytes(path) for path in paths}
+  return {path: weighed[path] if path in weighed else per_byte * files.num_bytes(path) for path in paths}
 
 
 class _FileReader:
@@ -241,7 +241,7 @@ class _FileReader:
 
   def _num_bytes(self, piece: sources.Piece) -> tuple[int, int]:
     """How many bytes of the lines can be read, and about how many there are."""
-    size = files.size_bytes(self._path)
+    size = files.num_bytes(self._path)
     if not piece.is_whole:
       return size, size
     limit, read = max(1 << 20, _MAX_DECOMPRESSED_BYTES // self._num_files), 0

@@ -26,7 +26,7 @@ def times_of_log(log_files: LogFiles, sample: LogSample, time: TimeGuess | None)
     return None
   if sample.whole:
     times = time.seconds
-  elif sum(map(files.size_bytes, log_files.paths)) <= _MOST_BYTES_READ:
+  elif sum(map(files.num_bytes, log_files.paths)) <= _MOST_BYTES_READ:
     times = _read_times(log_files, time)
   else:
     times = _estimated_times(sample, time)

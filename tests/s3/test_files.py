@@ -29,7 +29,7 @@ def write_and_read(uri: str, size: int) -> tuple[bool, int, tuple[str, int], byt
   with files.open_to_read(path) as stream:
     stream.seek(max(0, size - 3))
     end = stream.read() + stream.read(1)
-  return files.read_bytes(path) == content_of(size), files.size_bytes(path), files.digest(path), end
+  return files.read_bytes(path) == content_of(size), files.num_bytes(path), files.digest(path), end
 
 
 @pytest.mark.parametrize("size", SIZES)

@@ -56,12 +56,16 @@ def test_all_parts_are_copied(shared_workshop):
   assert len(diet_tf.load_memory(f"{parent.uri}/memory")) == 24
 
 
-@pytest.mark.usefixtures("first")
-def test_a_damaged_file_of_the_commit_is_named(shared_workshop, workshop):
+def copy_with_a_damaged_teacher(shared_workshop, workshop):
   shutil.copytree(shared_workshop.store, workshop.store)
   store = Store(workshop.store)
   damaged = pathlib.Path(store.path(store.read(1), "teacher")) / "teacher.npz"
   damaged.write_bytes(damaged.read_bytes()[:-1])
+
+
+@pytest.mark.usefixtures("first")
+def test_a_damaged_file_of_the_commit_is_named(shared_workshop, workshop):
+  copy_with_a_damaged_teacher(shared_workshop, workshop)
   with pytest.raises(FormatError, match="teacher/teacher.npz"):
     workshop.load(2)
 
@@ -262,10 +266,7 @@ def test_a_committed_span_ends_at_the_first_step(shared_workshop, workshop):
 
 @pytest.mark.usefixtures("first")
 def test_a_damaged_commit_may_be_run_again_to_mend_it(shared_workshop, workshop):
-  shutil.copytree(shared_workshop.store, workshop.store)
-  store = Store(workshop.store)
-  damaged = pathlib.Path(store.path(store.read(1), "teacher")) / "teacher.npz"
-  damaged.write_bytes(damaged.read_bytes()[:-1])
+  copy_with_a_damaged_teacher(shared_workshop, workshop)
   assert workshop.load(1, replace=0).get_int_custom_property("is_empty") == 1
 
 

@@ -134,7 +134,7 @@ def data_files(path: str) -> list[str]:
     below = files.files_below(path)
     _check_no_table(path, {part for name in below for part in name.split("/")})
     paths = [files.join(path, name) for name in below if not any(map(is_hidden, name.split("/")))]
-    paths = [name for name in paths if files.size_bytes(name)]
+    paths = [name for name in paths if files.num_bytes(name)]
   if not paths:
     raise DataError(path, rule="a folder that stands for a file holds at least one file of rows.",
                     received=f"{', '.join(below[:8]) or 'an empty folder'}.",

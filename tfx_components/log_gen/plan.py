@@ -192,7 +192,7 @@ def _text_pieces(path: str, kind: str, piece_bytes: int, text: _Text) -> list[Pi
     start = 0 if text.header else start
   if common.is_whole or common.newlines_in_values:
     return [dataclasses.replace(common, start=start)]
-  size = files.size_bytes(path)
+  size = files.num_bytes(path)
   starts = list(range(start, size, piece_bytes))
   return [dataclasses.replace(common, start=low, stop=high) for low, high in zip(starts, [*starts[1:], size])]
 
@@ -293,7 +293,7 @@ def _table_bytes(pieces: Sequence[Piece], columns: set[str]) -> int:
     if kind == "parquet":
       size += _parquet_bytes(path, columns)
     else:
-      size += files.size_bytes(path) * (_GZIP_RATIO if sources.is_compressed(path) else 1)
+      size += files.num_bytes(path) * (_GZIP_RATIO if sources.is_compressed(path) else 1)
   return size
 
 
@@ -307,7 +307,7 @@ def _parquet_bytes(path: str, columns: set[str]) -> int:
 
 def num_key_partitions(pieces: Sequence[Piece]) -> int:
   """The number of partitions in which the rows of a span are looked through for equal keys."""
-  size = sum(files.size_bytes(path) * (_GZIP_RATIO if kind == "parquet" or sources.is_compressed(path) else 1)
+  size = sum(files.num_bytes(path) * (_GZIP_RATIO if kind == "parquet" or sources.is_compressed(path) else 1)
              for path, kind in sorted({(piece.path, piece.format) for piece in pieces}))
   return min(_MAX_PARTITIONS, max(1, -(-size // spill.COLLECTED_BYTES)))
 

@@ -55,7 +55,7 @@ def test_text_files_are_cut_into_pieces_that_cover_them(log, rows):
   pieces = plan.log_pieces(log.settings(piece_bytes=25), [path, path], 1)
   own = [piece for piece in pieces[:len(pieces) // 2]]
   assert [piece.index for piece in pieces] == list(range(len(pieces)))
-  assert own[0].start == len("user,item,price,click,t\n") and own[-1].stop == files.size_bytes(path)
+  assert own[0].start == len("user,item,price,click,t\n") and own[-1].stop == files.num_bytes(path)
   assert all(a.stop == b.start for a, b in zip(own, own[1:]))
   assert sum(len(block) for piece in own for block in sources.read_blocks(piece)) == len(rows)
 
