@@ -48,7 +48,7 @@ def guess_patterns(paths: Sequence[str]) -> tuple[str, ...]:
   Raises:
     ConfigError: the paths have nothing in common.
   """
-  plain = [_DRAWN.sub(_DRAWN_MARK, path) for path in paths]
+  plain = [_without_drawn(path) for path in paths]
   skeletons = {_DIGITS.sub("0", path) for path in plain}
   if len(skeletons) > 1:
     # Partitions by something else than time, as in country=no/.
@@ -67,6 +67,12 @@ def guess_patterns(paths: Sequence[str]) -> tuple[str, ...]:
   if not varying:
     return (unmarked,)
   return _with_marks(first, {**stars, _span_place(first, varying): SPAN_MARK}), unmarked
+
+
+def _without_drawn(path: str) -> str:
+  """The path with a mark for what was drawn in the file's name; a folder is the one that was given."""
+  folder, slash, name = path.rpartition("/")
+  return folder + slash + _DRAWN.sub(_DRAWN_MARK, name)
 
 
 def _dated_patterns(path: str, date: Mapping[int, str], varying: Sequence[int]) -> tuple[str, ...]:
@@ -90,7 +96,7 @@ def _others_beside(path: str) -> list[str]:
     return []
   start, end = (path_patterns.escaped(part).replace(_DRAWN_MARK, "*")
                 for part in (path[:found[-1].start()], path[found[-1].end():]))
-  plain = [_DRAWN.sub(_DRAWN_MARK, other) for other in path_patterns.glob(f"{start}*{end}")]
+  plain = [_without_drawn(other) for other in path_patterns.glob(f"{start}*{end}")]
   return [other for other in plain if _DIGITS.sub("0", other) == _DIGITS.sub("0", path)]
 
 

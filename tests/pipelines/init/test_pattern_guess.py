@@ -31,6 +31,14 @@ def test_where_the_span_stands_in_paths(paths, pattern):
   assert guess_patterns(paths)[0] == pattern
 
 
+def test_a_folder_that_was_given_is_no_name_that_a_writer_drew():
+  """Of two folders named by a hash, as those of commits are, only the one that was given is read."""
+  drawn = "4bb7f62397ad4bee9051d682d1b7a3c5"
+  paths = [f"{drawn}/day-0.csv", f"{drawn}/day-1.csv"]
+  assert guess_patterns(paths) == (f"{drawn}/day-{{SPAN}}.csv", f"{drawn}/day-*.csv")
+  assert guess_patterns([f"day-0/part-{drawn}.csv", f"day-1/part-{drawn[::-1]}.csv"])[0] == "day-{SPAN}/part-*.csv"
+
+
 def test_hours_may_be_joined_to_days_and_these_to_months():
   assert guess_patterns(["dt=2024-01-30/hour=3/a.csv", "dt=2024-01-30/hour=14/a.csv"]) == (
       "dt={YYYY}-{MM}-{DD}/hour={HH}/a.csv", "dt={YYYY}-{MM}-{DD}/hour=*/a.csv", "dt={YYYY}-{MM}-*/hour=*/a.csv",
