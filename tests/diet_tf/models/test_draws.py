@@ -16,7 +16,8 @@ class Drawing(tf.keras.Model):
     super().__init__()
     self.noise = tf.keras.layers.GaussianNoise(1.0, seed=4)
     self.nested = tf.keras.Sequential([tf.keras.layers.Dropout(0.5)])
-    self.generator = tf.random.Generator.from_non_deterministic_state()
+    # Of a seed that is nobody's, as TensorFlow would make it, had no command of this process asked for determinism.
+    self.generator = tf.random.Generator.from_seed(random.SystemRandom().getrandbits(31))
 
   def call(self, inputs, training=False):
     return self.nested(self.noise(inputs, training=training), training=training) + self.generator.uniform([4])

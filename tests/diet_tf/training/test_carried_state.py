@@ -84,7 +84,7 @@ class Subclassed2(tf.keras.Model):
   def __init__(self, inner):
     super().__init__()
     self.inner = inner
-    self.generator = tf.random.Generator.from_non_deterministic_state()
+    self.generator = tf.random.Generator.from_seed(1)
 
   def call(self, inputs, training=False):
     noise = self.generator.normal(tf.shape(inputs), stddev=0.1, dtype=inputs.dtype) if training else 0.0
@@ -302,6 +302,8 @@ TABLES, ELSEWHERE = {}, tf.Variable(1.0)
     (on_condition, "AssignSubVariableOp in .*noisy/cond.*batch_normalization.* tf.cond"),
     (scattered, "ResourceScatterNdUpdate in .*noisy.* a part of a variable")])
 def test_what_cannot_be_put_back_is_refused_by_name(act, words):
+  # Left to itself, TensorFlow refuses to make one once a command in this process has asked for determinism.
+  tf.random.set_global_generator(tf.random.Generator.from_seed(1))
   model = Odd(act)
   # Its variables are made outside of the condition or function.
   model.normalise.build([None, 2])
