@@ -79,7 +79,7 @@ def members_table(result: Mapping[str, Any]) -> Table:
   for one in result["members"]:
     rate = one["learning_rate"]
     rows.append((f"{one['name']} (variant)" if one["variant"] else one["name"], _yes(one["used_as_proxy"]),
-                 NOTHING if rate is None else f"{rate:g}", str(one["log_epochs"]),
+                 NOTHING if rate is None else f"{rate:g}", _number(one["log_epochs"], 0),
                  *(_number(one[f"{source}_auc"], _AUC_DIGITS, one[f"{source}_auc_se"]) for source in ("log", "memory")),
                  _number(one["recovery"], _RECOVERY_DIGITS, one["se"]), _difference(one["difference_to_log"]),
                  *(_number(one[f"{source}_logloss"], 4) for source in ("log", "memory")),

@@ -18,7 +18,7 @@ from benchmarks.fidelity.tables import (
 
 
 def literal_member(name, log, memory, *, used_as_proxy=False, variant=False, resolved=True):
-  return {"name": name, "used_as_proxy": used_as_proxy, "variant": variant, "learning_rate": 0.003,
+  return {"name": name, "used_as_proxy": used_as_proxy, "variant": variant, "learning_rate": 0.003, "log_epochs": 2,
           "log_auc": log, "log_auc_se": 0.001, "memory_auc": memory, "memory_auc_se": 0.002,
           "start_auc": 0.7, "start_auc_se": 0.001, "recovery": (memory - 0.5) / (log - 0.5), "se": 0.0131,
           "log_logloss": 0.51234, "memory_logloss": 0.52341, "log_calibration": 1.0, "log_calibration_se": 0.01,
@@ -80,17 +80,17 @@ def test_markdown_and_text_of_a_table():
 
 def test_members():
   rows = members_table(literal_result()).rows
-  assert rows[0] == ("dnn", "yes", "0.003", "0.7800 ± 0.0010", "0.7660 ± 0.0020", "0.950 ± 0.013", "-0.0140 ± 0.0021",
-                     "0.5123", "0.5234", "1.000 ± 0.010", "0.988 ± 0.022")
+  assert rows[0] == ("dnn", "yes", "0.003", "2", "0.7800 ± 0.0010", "0.7660 ± 0.0020", "0.950 ± 0.013",
+                     "-0.0140 ± 0.0021", "0.5123", "0.5234", "1.000 ± 0.010", "0.988 ± 0.022")
   # A difference that is not resolved stands in brackets.
-  assert rows[1][:2] == ("fm", "no") and rows[1][6] == "(-0.0250 ± 0.0021)"
-  assert rows[2][0] == "dnn(hidden=8) (variant)" and rows[2][6] == "+0.0000 ± 0.0021"
+  assert rows[1][:2] == ("fm", "no") and rows[1][7] == "(-0.0250 ± 0.0021)"
+  assert rows[2][0] == "dnn(hidden=8) (variant)" and rows[2][7] == "+0.0000 ± 0.0021"
 
 
 def test_a_member_without_figures_has_dashes():
   result = literal_result()
   empty = {name: value if isinstance(value, str | bool) else None for name, value in result["members"][0].items()}
-  assert members_table({**result, "members": [empty]}).rows == (("dnn", "yes", *["-"] * 9),)
+  assert members_table({**result, "members": [empty]}).rows == (("dnn", "yes", *["-"] * 10),)
 
 
 def test_sources_and_baselines():
