@@ -17,8 +17,9 @@ import tensorflow as tf
 
 from benchmarks.fidelity import selections
 from benchmarks.fidelity.encoded_log import EncodedLog, read_log
-from benchmarks.fidelity.figures import LOG, MEMORY, START, PanelMember, Trained
+from benchmarks.fidelity.sources import LOG, MEMORY, START
 from benchmarks.fidelity.streams import distil
+from benchmarks.fidelity.trained import Choosing, PanelMember, Trained
 from benchmarks.fidelity.trainings import LOG_BATCH_SIZE, MemberTrainer, RowsTrainer, slots_of_rows
 from benchmarks.fidelity.variants import MEMORY as MEMORY_VARIANT
 from benchmarks.fidelity.variants import UNREFINED as UNREFINED_VARIANT
@@ -256,15 +257,17 @@ class MemberScores:
   def write(self, benchmark: Benchmark, scores: Mapping[str, Trained]) -> None:
     """Writes trainings by source."""
     files.make_folders(files.parent(self.path(benchmark)))
-    facts = {source: [trained.learning_rate, trained.epochs, trained.examples, trained.flops, trained.seconds]
-             for source, trained in scores.items()}
+    facts = {source: {"learning_rate": trained.learning_rate, "epochs": trained.epochs, "examples": trained.examples,
+                      "flops": trained.flops, "seconds": trained.seconds, "start_seconds": trained.start_seconds,
+                      "choosing": dataclasses.asdict(trained.choosing)} for source, trained in scores.items()}
     write_arrays(self.path(benchmark), {"facts": np.array(json.dumps(facts)),
                                         **{f"logits/{source}": one.logits for source, one in scores.items()}})
 
   def read(self, benchmark: Benchmark) -> dict[str, Trained]:
     """The trainings that `write` wrote."""
     arrays = read_arrays(self.path(benchmark))
-    return {source: Trained(arrays[f"logits/{source}"], *facts)
+    return {source: Trained(logits=arrays[f"logits/{source}"],
+                            **{**facts, "choosing": Choosing(**facts["choosing"])})
             for source, facts in json.loads(str(arrays["facts"])).items()}
 
 

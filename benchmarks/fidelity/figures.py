@@ -1,8 +1,6 @@
 """From the panel's predictions on the test examples to the figures of the fidelity benchmark; numpy only.
 
-A source is what a member was trained on: the log, the memory, one of the memory's ablations, or a baseline. A baseline
-is called `name/labels` with as many records as the memory and its epochs free, and `name/labels/equal_cost` with as
-many examples processed as the memory's trainings process.
+A source is what a member was trained on, see `benchmarks.fidelity.sources`.
 """
 
 from __future__ import annotations
@@ -14,6 +12,8 @@ from typing import Any
 
 import numpy as np
 
+from benchmarks.fidelity.sources import EQUAL_COST, FROM_SCRATCH, LOG, MEMORY, OURS, START, STATIC, UNREFINED
+from benchmarks.fidelity.trained import PanelMember, Scores, Trained
 from diet_tf import metrics
 from diet_tf.errors import DataError
 from diet_tf.fidelity.agreement_interval import agreement_interval
@@ -22,53 +22,6 @@ from diet_tf.fidelity.scores import components_of_seeds, of_seeds
 from diet_tf.fidelity.verdict import AGREEMENT_CONFIDENCE
 from diet_tf.io.json_files import without_nan
 from diet_tf.metrics import Estimate, PairedDifference
-
-LOG, MEMORY, START, STATIC, FROM_SCRATCH = "log", "memory", "start", "static", "from_scratch"
-# The stream without any refinement: squashed slots alone. `START` is the last stage's, after those before were refined.
-UNREFINED = "unrefined"
-# Sources that are no baselines, in the order of tables.
-OURS = (LOG, MEMORY, START, UNREFINED, STATIC, FROM_SCRATCH)
-EQUAL_COST = "equal_cost"
-
-
-@dataclasses.dataclass(frozen=True)
-class Trained:
-  """One member's trainings on one source, one per seed.
-
-  Attributes:
-    logits: `[num_seeds, num_test]` float32, the logits of the test examples.
-    learning_rate: rate that was selected; None where a recipe sets the rates.
-    epochs: number of passes over the source.
-    examples: number of records processed by one training.
-    flops: floating-point operations of one training, estimated.
-    seconds: wall time of the fastest training.
-  """
-
-  logits: np.ndarray
-  learning_rate: float | None
-  epochs: int
-  examples: int
-  flops: float
-  seconds: float
-
-
-@dataclasses.dataclass(frozen=True)
-class PanelMember:
-  """A member of the panel.
-
-  Attributes:
-    name: name of the member.
-    used_as_proxy: whether its architecture's family took part in the inner loop.
-    variant: whether it is a variant of one of the panel's ten architectures, not one of the ten.
-  """
-
-  name: str
-  used_as_proxy: bool
-  variant: bool
-
-
-# Trainings by source and member's name.
-Scores = Mapping[tuple[str, str], Trained]
 
 
 @dataclasses.dataclass(frozen=True)

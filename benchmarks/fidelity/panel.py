@@ -5,7 +5,7 @@ from __future__ import annotations
 import fnmatch
 from collections.abc import Sequence
 
-from benchmarks.fidelity.figures import PanelMember
+from benchmarks.fidelity.trained import PanelMember
 from diet_tf.errors import ConfigError
 from diet_tf.log.features import FeatureSpec
 from diet_tf.models import PANEL, parse_member

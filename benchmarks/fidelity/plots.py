@@ -10,7 +10,7 @@ import pathlib
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from benchmarks.fidelity.figures import LOG, MEMORY, OURS, START, UNREFINED
+from benchmarks.fidelity.sources import LOG, MEMORY, OURS, START, UNREFINED
 from diet_tf.distillation.addressing import ACTION_NAMES
 from diet_tf.report.axes import spread
 from diet_tf.report.fidelity_figures import memory_against_log

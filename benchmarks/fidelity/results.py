@@ -10,15 +10,10 @@ import numpy as np
 
 from benchmarks.fidelity.benchmark import Benchmark, Distillation, all_scores
 from benchmarks.fidelity.encoded_log import EncodedLog
-from benchmarks.fidelity.figures import (
-  LOG,
-  Trained,
-  member_figures,
-  seed_aucs,
-  seed_recoveries,
-  summary_figures,
-)
+from benchmarks.fidelity.figures import member_figures, seed_aucs, seed_recoveries, summary_figures
 from benchmarks.fidelity.panel import short_name
+from benchmarks.fidelity.sources import LOG
+from benchmarks.fidelity.trained import Scores
 from benchmarks.fidelity.variants import MEMORY as MEMORY_VARIANT
 from diet_tf import metrics
 from diet_tf.io.documents import DocumentFormat
@@ -31,8 +26,6 @@ RESULT = DocumentFormat("diet_tf.fidelity_benchmark", {1: {
     "members": list[Mapping[str, Any]], "summary": Mapping[str, Any], "stream": list[Mapping[str, Any]],
     "ablations": list[Mapping[str, Any]], "settings": Mapping[str, Any]}},
     remedy="run the benchmark again.", indent=1, sort_keys=False)
-
-Scores = Mapping[tuple[str, str], Trained]
 
 
 def assemble(benchmark: Benchmark, feature_group: Sequence[str], settings: Mapping[str, Any]) -> dict[str, Any]:

@@ -6,7 +6,8 @@ import dataclasses
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from benchmarks.fidelity.figures import EQUAL_COST, OURS, Bar, bars
+from benchmarks.fidelity.figures import Bar, bars
+from benchmarks.fidelity.sources import EQUAL_COST, OURS
 from diet_tf.distillation.addressing import ACTION_NAMES
 from diet_tf.printable import markdown_text
 

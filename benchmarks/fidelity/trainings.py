@@ -16,7 +16,7 @@ from collections.abc import Callable, Mapping, Sequence
 import numpy as np
 import tensorflow as tf
 
-from benchmarks.fidelity.figures import Trained
+from benchmarks.fidelity.trained import Trained
 from diet_tf.errors import NumericsError
 from diet_tf.fidelity.scores import noise_bound, selection_score
 from diet_tf.fidelity.trainings import (

@@ -102,7 +102,7 @@ def test_the_check_wants_the_memory_above_its_start_and_the_start_above_random_r
 
 def test_scores_are_read_as_they_were_written(tmp_path):
   from benchmarks.fidelity.benchmark import Benchmark
-  from benchmarks.fidelity.figures import Trained
+  from benchmarks.fidelity.trained import Trained
   benchmark = Benchmark(None, str(tmp_path), (), (), (), (), 1, ())
   scores = {"log": Trained(np.float32([[1, 2]]), 0.003, 1, 100, 2.5e9, 0.25),
             "memory": Trained(np.float32([[3, 4]]), None, 2, 10, 1e8, 0.125)}

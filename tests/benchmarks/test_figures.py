@@ -5,21 +5,9 @@ import json
 import numpy as np
 import pytest
 
-from benchmarks.fidelity.figures import (
-  FROM_SCRATCH,
-  LOG,
-  MEMORY,
-  OURS,
-  START,
-  STATIC,
-  UNREFINED,
-  PanelMember,
-  Trained,
-  bars,
-  member_figures,
-  seed_recoveries,
-  summary_figures,
-)
+from benchmarks.fidelity.figures import bars, member_figures, seed_recoveries, summary_figures
+from benchmarks.fidelity.sources import FROM_SCRATCH, LOG, MEMORY, OURS, START, STATIC, UNREFINED
+from benchmarks.fidelity.trained import PanelMember, Trained
 from diet_tf.errors import DataError
 from diet_tf.fidelity.break_even import BreakEven
 
