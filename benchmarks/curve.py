@@ -23,8 +23,10 @@ import numpy as np
 
 from benchmarks.fidelity.benchmark import Benchmark, Distillation, MemberScores
 from benchmarks.fidelity.encoded_log import EncodedLog, encode_log
-from benchmarks.fidelity.figures import LOG, Trained, seed_aucs, seed_recoveries
+from benchmarks.fidelity.figures import seed_aucs, seed_recoveries
+from benchmarks.fidelity.sources import LOG
 from benchmarks.fidelity.tables import Table
+from benchmarks.fidelity.trained import Trained
 from benchmarks.fidelity.trainings import MemberTrainer
 from benchmarks.fidelity.variants import Stages, Variant
 from diet_tf import metrics

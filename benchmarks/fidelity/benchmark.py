@@ -266,9 +266,14 @@ class MemberScores:
   def read(self, benchmark: Benchmark) -> dict[str, Trained]:
     """The trainings that `write` wrote."""
     arrays = read_arrays(self.path(benchmark))
-    return {source: Trained(logits=arrays[f"logits/{source}"],
-                            **{**facts, "choosing": Choosing(**facts["choosing"])})
+    return {source: _trained(arrays[f"logits/{source}"], facts)
             for source, facts in json.loads(str(arrays["facts"])).items()}
+
+
+def _trained(logits: np.ndarray, facts: Any) -> Trained:
+  if isinstance(facts, list):  # Of a folder that was begun before the cost of choosing was noted.
+    return Trained(logits, *facts)
+  return Trained(logits, **{**facts, "choosing": Choosing(**facts["choosing"])})
 
 
 @dataclasses.dataclass(frozen=True)

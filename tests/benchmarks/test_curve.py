@@ -6,7 +6,7 @@ import pytest
 from benchmarks.curve import DevelopmentBenchmark, point_figures, variant_of
 from benchmarks.fidelity.benchmark import Benchmark
 from benchmarks.fidelity.encoded_log import EncodedLog
-from benchmarks.fidelity.figures import Trained
+from benchmarks.fidelity.trained import Trained
 from diet_tf.distillation.settings import StageSettings
 from diet_tf.log.encoded_rows import EncodedRows
 from diet_tf.log.features import FeatureSpec, Field
