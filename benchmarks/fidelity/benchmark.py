@@ -88,13 +88,13 @@ class Benchmark:
 
   def num_slots(self, log: EncodedLog) -> int:
     """Slots of the memory after all spans."""
-    return num_slots_within(self.config.budget, len(log.train), self.config.distill.inner.batch_size)
+    return num_slots_within(self.config.budget, len(log.train), self.config.distill.inner)
 
   def equal_cost_steps(self, log: EncodedLog) -> int:
     """Outer steps of one distillation of all spans that cost as much as those of the stream's stages together."""
-    batch_size, budget = self.config.distill.inner.batch_size, self.config.budget
+    inner, budget = self.config.distill.inner, self.config.budget
     seen = np.cumsum([len(log.rows.of_spans([span])) for span in log.train_spans])
-    slots = [num_slots_within(budget, int(count), batch_size) for count in seen]
+    slots = [num_slots_within(budget, int(count), inner) for count in seen]
     return round(self.config.distill.outer_steps * sum(slots) / slots[-1])
 
   def bounds(self, log: EncodedLog) -> tuple[Variant, ...]:

@@ -52,7 +52,7 @@ class StageSettings:
   privacy: PrivacySettings = NO_RULES
 
   def __post_init__(self) -> None:
-    most, batch_size = self.budget.max_slots, self.distill.inner.batch_size
+    most, batch_size = self.budget.max_slots, self.distill.inner.least_batch_size
     if most is not None and most < batch_size:
       raise ConfigError("budget.max_slots", rule=f"it is at least distill.inner.batch_size, {batch_size}: slots fill "
                         "whole batches.", received=str(most),

@@ -13,7 +13,7 @@ def least_examples(budget: BudgetSettings, batch_size: int) -> int:
 
   Args:
     budget: the budget.
-    batch_size: slots of a training batch, `distill.inner.batch_size`.
+    batch_size: slots of the smallest training batch, `InnerSettings.least_batch_size`.
 
   Raises:
     DataError: the memory never holds a batch.
@@ -38,7 +38,7 @@ def check_num_examples(subject: str, num_examples: int, *, num_examples_seen: in
     num_examples: number of the span's examples.
     num_examples_seen: number of examples of all spans before.
     budget: the budget.
-    batch_size: slots of a training batch, `distill.inner.batch_size`.
+    batch_size: slots of the smallest training batch, `InnerSettings.least_batch_size`.
 
   Raises:
     DataError: they are too few.

@@ -34,6 +34,7 @@ from diet_tf.memory.recipe import Recipe
 from diet_tf.memory.slots import Slots
 from diet_tf.models import RankingModel
 from diet_tf.progress import Progress, silent
+from diet_tf.training.bilevel import InnerSettings
 
 
 @dataclasses.dataclass(frozen=True)
@@ -55,14 +56,20 @@ class Start:
   num_examples_seen: int
 
 
-def num_slots_within(budget: BudgetSettings, num_examples_seen: int, batch_size: int) -> int:
-  """The largest multiple of the batch size within the budget.
+def num_slots_within(budget: BudgetSettings, num_examples_seen: int, inner: InnerSettings) -> int:
+  """The largest number of slots within the budget that fills whole batches of the inner loop.
 
   Raises:
     DataError: if the budget does not hold one batch.
   """
-  check_num_examples("budget", num_examples_seen, num_examples_seen=0, budget=budget, batch_size=batch_size)
-  return budget.num_slots(num_examples_seen) // batch_size * batch_size
+  check_num_examples("budget", num_examples_seen, num_examples_seen=0, budget=budget,
+                     batch_size=inner.least_batch_size)
+  return _in_batches(budget.num_slots(num_examples_seen), inner)
+
+
+def _in_batches(num_slots: int, inner: InnerSettings) -> int:
+  batch_size = inner.batch_size_for(num_slots)
+  return num_slots // batch_size * batch_size
 
 
 def sampled(stream: RowStream, num_rows: int, seed: int) -> EncodedRows:
@@ -126,8 +133,8 @@ def begin(stage: Stage, previous: Memory | None, scored: ScoredSpan, teacher: Te
   """
   settings, spec, influences = stage.settings, teacher.spec, scored.slot_influences
   seen = scored.num_examples + (previous.manifest.num_examples_seen if previous else 0)
-  batch_size = settings.distill.inner.batch_size
-  num_slots = num_slots_within(settings.budget, seen, batch_size)
+  inner = settings.distill.inner
+  num_slots = num_slots_within(settings.budget, seen, inner)
   decided = choose_addressing(previous, influences, scored.rows, spec, num_slots, settings.addressing,
                               seed=stage.stage_seed)
   first_id = int(previous.slots.slot_ids.max()) + 1 if previous else 0
@@ -136,7 +143,7 @@ def begin(stage: Stage, previous: Memory | None, scored: ScoredSpan, teacher: Te
     member = teacher.load_checkpoint(teacher.checkpoints[-1])
     added = new_slots(scored.rows, member, decided.num_added, spec, settings.squash, span=stage.span,
                       first_slot_id=first_id, seed=stage.stage_seed, progress=progress, privacy=settings.privacy)
-    decided, added = _in_whole_batches(decided, added, influences, batch_size)
+    decided, added = _in_whole_batches(decided, added, influences, inner)
     # A cluster of the whole log weighs by its examples, so that old and new slots stand for equal numbers of them.
     parts.append(added)
     actions.append(np.full(len(added), Action.ADD, np.int8))
@@ -162,22 +169,26 @@ def _in_order(slots: Slots, actions: np.ndarray, stage: Stage) -> tuple[Slots, n
 
 
 def _in_whole_batches(decided: Addressing, added: Slots, influences: np.ndarray,
-                      batch_size: int) -> tuple[Addressing, Slots]:
+                      inner: InnerSettings) -> tuple[Addressing, Slots]:
   """The decision and the new slots, changed so that all slots fill whole batches.
 
   Clusters may run empty. Places that there is no new slot for go back to the replaced slots of most influence, which
-  are frozen; if those are too few to fill a batch, the new slots of least mass are left out.
+  are frozen; if those are too few to fill a batch, the new slots of least mass are left out. Where batches have become
+  larger than those that the old slots filled, and new slots are too few, old ones of least influence are replaced too.
   """
   replaced = np.flatnonzero(decided.old_actions == Action.REPLACE)
   spared = replaced[np.argsort(-influences[replaced], kind="stable")[:decided.num_added - len(added)]]
   actions = decided.old_actions.copy()
   actions[spared] = Action.FREEZE
   total = int((actions != Action.REPLACE).sum()) + len(added)
-  surplus = total % batch_size
-  if surplus > len(added) or surplus == total:
+  surplus = total - _in_batches(total, inner)
+  if surplus == total:
     raise DataError("span", rule="its clusters and the slots before it fill at least one training batch.",
-                    received=f"{total} slots, batch size {batch_size}.",
+                    received=f"{total} slots, batch size {inner.least_batch_size}.",
                     remedy="lower distill.inner.batch_size, or privacy.min_users_per_id, for which small clusters are "
                     "joined, or begin with a longer span.")
+  kept = np.flatnonzero(actions != Action.REPLACE)
+  left_out = max(0, surplus - len(added))
+  actions[kept[np.argsort(influences[kept], kind="stable")[:left_out]]] = Action.REPLACE
   by_mass = np.lexsort((added.slot_ids, added.sample_weights))
-  return Addressing(actions, decided.num_added), added.take(np.sort(by_mass[surplus:]))
+  return Addressing(actions, decided.num_added), added.take(np.sort(by_mass[surplus - left_out:]))

@@ -44,6 +44,10 @@ from diet_tf.training.unstopped import unstopped
 from diet_tf.training.variable_blocks import Derivative, VariableBlocks, dense_gradient, dense_gradients, products
 
 Loss = Callable[[tf.Tensor, tf.Tensor], tf.Tensor]
+# Where the settings name no batch size: what the smallest memories are trained by, and the steps of a training that a
+# larger one keeps to by larger batches, so that the work of a training does not grow by more than its slots do.
+LEAST_BATCH_SIZE = 32
+LEAST_STEPS_OF_LARGER_BATCHES = 44
 
 
 @dataclasses.dataclass(frozen=True)
@@ -51,25 +55,27 @@ class InnerSettings:
   """How a proxy is trained on the slots.
 
   Attributes:
-    batch_size: slots per step; the number of slots is a multiple of it.
+    batch_size: slots per step, which the number of slots is a multiple of; None, the default, lets it grow with the
+      slots: 32, doubled as often as leaves a training at least 44 steps.
     epochs: number of passes over the slots, each in stored order.
     beta_1: decay of Adam's first moment, strictly between 0 and 1.
     beta_2: decay of Adam's second moment, strictly between 0 and 1.
     epsilon: positive number that is added to the root of Adam's second moment.
   """
 
-  batch_size: int = 32
+  batch_size: int | None = None
   epochs: int = 2
   beta_1: float = 0.9
   beta_2: float = 0.99
   epsilon: float = 1e-7
 
   def __post_init__(self) -> None:
-    for name in ("batch_size", "epochs"):
+    for name, most in (("batch_size", MAX_BATCH_SIZE), ("epochs", MAX_EPOCHS)):
+      if getattr(self, name) is None and name == "batch_size":
+        continue
       if getattr(self, name) < 1:
         raise ConfigError(f"distill.inner.{name}", rule="is at least 1.", received=str(getattr(self, name)),
                           remedy="raise it.")
-    for name, most in (("batch_size", MAX_BATCH_SIZE), ("epochs", MAX_EPOCHS)):
       if getattr(self, name) > most:
         raise ConfigError(f"distill.inner.{name}", rule=f"is at most {most:,}, as in a recipe.",
                           received=str(getattr(self, name)), remedy="lower it.")
@@ -80,13 +86,35 @@ class InnerSettings:
     if self.epsilon <= 0:
       raise ConfigError("distill.inner.epsilon", rule="is positive.", received=str(self.epsilon), remedy="use 1e-7.")
 
+  @property
+  def least_batch_size(self) -> int:
+    """Slots per step of the smallest memory, which is one batch."""
+    return LEAST_BATCH_SIZE if self.batch_size is None else self.batch_size
+
+  def batch_size_for(self, num_slots: int) -> int:
+    """Slots per step of a training on about `num_slots` slots, whose number is then rounded down to whole batches.
+
+    The rounded number has the same batch size: one that grows does so at a multiple of the larger batch.
+    """
+    if self.batch_size is not None:
+      return self.batch_size
+    size = LEAST_BATCH_SIZE
+    while self.epochs * (num_slots // (2 * size)) >= LEAST_STEPS_OF_LARGER_BATCHES:
+      size *= 2
+    return size
+
+  def for_slots(self, num_slots: int) -> InnerSettings:
+    """The same settings with the batch size that they have for `num_slots` slots."""
+    return dataclasses.replace(self, batch_size=self.batch_size_for(num_slots))
+
   def num_steps(self, num_slots: int) -> int:
     """Steps of one training on `num_slots` slots."""
-    if num_slots % self.batch_size:
+    batch_size = self.batch_size_for(num_slots)
+    if num_slots % batch_size:
       raise ConfigError("memory", rule="the number of slots is a multiple of the batch size.",
-                        received=f"{num_slots} slots, batch size {self.batch_size}.",
+                        received=f"{num_slots} slots, batch size {batch_size}.",
                         remedy="choose a budget or a batch size that divide.")
-    return self.epochs * num_slots // self.batch_size
+    return self.epochs * num_slots // batch_size
 
 
 @dataclasses.dataclass(frozen=True)
@@ -124,7 +152,7 @@ class DifferentiableTraining:
 
   Args:
     model: built Keras model that returns `[batch_size]` or `[batch_size, 1]` logits. Its variables are overwritten.
-    settings: settings of the inner loop.
+    settings: settings of the inner loop, with a batch size, see `InnerSettings.for_slots`.
     group_of: function from a variable to its parameter group, one of `PARAMETER_GROUPS`.
     features: function that makes the model's input from a batch of ids and weights; `PackedColumns` gets them narrowed.
     loss: function from `(targets, logits)` to the loss of each example.
@@ -143,6 +171,10 @@ class DifferentiableTraining:
     self.model = model
     self.form = form
     self.settings = settings
+    if settings.batch_size is None:
+      raise ConfigError("training on slots", rule="its settings have a batch size.", received="None.",
+                        remedy="pass settings.for_slots(num_slots).")
+    self._batch_size: int = settings.batch_size
     self._variables = list(model.trainable_variables)
     self._moments = [tf.Variable(tf.zeros_like(variable), trainable=False) for variable in self._variables * 2]
     self._groups = [PARAMETER_GROUPS.index(group_of(variable)) for variable in self._variables]
@@ -195,7 +227,7 @@ class DifferentiableTraining:
     self.model(self._features(ids, weights, tf.constant(0)), training=training)
 
   def _batch(self, inputs: TrainingInputs, step: tf.Tensor) -> tuple[tf.Tensor, list[tf.Tensor]]:
-    size = self.settings.batch_size
+    size = self._batch_size
     start = (step * size) % tf.shape(inputs.labels)[0]
     parts = [inputs.weights, inputs.labels, inputs.sample_weights]
     return inputs.ids[start:start + size], [part[start:start + size] for part in parts]
@@ -308,7 +340,7 @@ class DifferentiableTraining:
     count = len(self._variables)
     adjoints_m, adjoints_v = self._zeros(), self._zeros()
     m, v = self._zeros(), self._zeros()
-    size = self.settings.batch_size
+    size = self._batch_size
     data = [tf.TensorArray(x.dtype, num_steps, element_shape=[size, *x.shape[1:]])
             for x in inputs.differentiable()[:3]]
     log_rates = tf.TensorArray(inputs.learning_rates.dtype, num_steps, element_shape=[len(PARAMETER_GROUPS)])

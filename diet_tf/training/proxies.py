@@ -60,7 +60,8 @@ def make_training(name: str, spec: FeatureSpec, inner: InnerSettings, slots: Slo
     name: name of a panel member, or a user's own `module:Class`.
     spec: compact feature spec.
     inner: settings of the inner loop.
-    slots: slots that it will be trained on; how many ids their fields have shapes the model's input.
+    slots: slots that it will be trained on; how many they are decides the batch size where the settings leave it open,
+      and how many ids their fields have shapes the model's input.
     seed: seed of the model's weights.
     draw_seed: seed of all that is drawn in a training; None, the default, draws the same in every training, and the
       ids of a model of single ids by `seed`.
@@ -74,7 +75,8 @@ def make_training(name: str, spec: FeatureSpec, inner: InnerSettings, slots: Slo
   else:
     features = bag_features(spec) if form in ("weighted", "averaged") else drawn_features(
         spec, seed if draw_seed is None else draw_seed)
-  return DifferentiableTraining(model, inner, parameter_group, features, loss, form, name, draw_seed)
+  return DifferentiableTraining(model, inner.for_slots(len(slots)), parameter_group, features, loss, form, name,
+                                draw_seed)
 
 
 def initial_weights(name: str, spec: FeatureSpec, seed: int, form: str | None = None) -> list[tf.Tensor]:

@@ -17,7 +17,8 @@ from diet_tf.training.compact import CompactIds
 from diet_tf.training.proxies import make_training
 from diet_tf.training.slot_trainer import recipe_inputs
 
-_BATCH = InnerSettings(batch_size=2, epochs=1)
+_BATCH_SIZE = 2
+_BATCH = InnerSettings(_BATCH_SIZE, epochs=1)
 
 
 def require_replayable_members(proxies: Sequence[str], gate_members: Sequence[str], spec: FeatureSpec) -> None:
@@ -52,7 +53,7 @@ def require_replayable(member: str, spec: FeatureSpec, *, differentiated: bool) 
   slots = _two_slots(len(spec.fields))
   compact = CompactIds.of(spec, slots)
   training = make_training(member, compact.spec, _BATCH, slots, seed=0)
-  inputs = recipe_inputs(slots, Recipe(_BATCH.batch_size, _BATCH.epochs, _BATCH.beta_1, _BATCH.beta_2, _BATCH.epsilon,
+  inputs = recipe_inputs(slots, Recipe(_BATCH_SIZE, _BATCH.epochs, _BATCH.beta_1, _BATCH.beta_2, _BATCH.epsilon,
                                        dict.fromkeys(PARAMETER_GROUPS, 0.1)))
   training.require_replayable(inputs)
   if not differentiated:
@@ -67,7 +68,7 @@ def require_replayable(member: str, spec: FeatureSpec, *, differentiated: bool) 
 
 def _two_slots(num_fields: int) -> Slots:
   """A batch of slots with two ids in each field."""
-  ids = np.tile(np.array([1, 2], np.int32), (_BATCH.batch_size, num_fields, 1))
-  per_slot = np.zeros(_BATCH.batch_size)
-  return Slots(ids, np.full(ids.shape, 0.5), per_slot + 0.5, per_slot + 1, np.arange(_BATCH.batch_size), per_slot,
+  ids = np.tile(np.array([1, 2], np.int32), (_BATCH_SIZE, num_fields, 1))
+  per_slot = np.zeros(_BATCH_SIZE)
+  return Slots(ids, np.full(ids.shape, 0.5), per_slot + 0.5, per_slot + 1, np.arange(_BATCH_SIZE), per_slot,
                per_slot, per_slot)

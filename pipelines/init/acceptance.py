@@ -45,7 +45,7 @@ def require_acceptance(config: Config, sample: LogSample, sizes: SpanSizes) -> N
   spans = plan_spans(available, (), test_spans=config.test_spans).spans
   first = float(sizes.rows[np.flatnonzero(sizes.numbers == spans[0])[0]])
   check_num_examples(f"span {spans[0]}", int(first), num_examples_seen=0, budget=config.budget,
-                     batch_size=config.distill.inner.batch_size)
+                     batch_size=config.distill.inner.least_batch_size)
   rule = DuplicateRule.of(config.log)
   needed = read_columns(config.features, config.log, (), rule)
   check_columns(needed, {name for run in sample.runs for name in run.block.columns}, "the log")

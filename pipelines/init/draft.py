@@ -82,7 +82,7 @@ def make_draft(options: argparse.Namespace) -> tuple[ConfigDraft, LogSample]:
   label = label_guess.guess_label(texts, options.label, nested=reading.nested_columns(sample))
   labels = label_guess.label_values(texts[label.column], label)
   times = time_guess.guess_times(sample, texts, label.column, options.time)
-  choice = span_guess.SpanChoice(log_files, sample, labels, DistillSettings().inner.batch_size, TEST_SPANS)
+  choice = span_guess.SpanChoice(log_files, sample, labels, DistillSettings().inner.least_batch_size, TEST_SPANS)
   time, spans = _time_and_spans(choice, times, options.time, _unread_times(texts, times))
   unusable.update({other.column: f"{other.reason} A time names the moment, and one to come has a value that no model "
                    "has seen." for other in times if other is not time})

@@ -78,7 +78,7 @@ def size_check(exec_properties: dict[str, Any], span: int, parent: types.Artifac
   path = None if parent is None else files.join(parent.uri, MEMORY_PART, MANIFEST_NAME)
   seen = 0 if path is None or not files.exists(path) else read_manifest(path).num_examples_seen
   return functools.partial(check_num_examples, num_examples_seen=seen, budget=settings.budget,
-                           batch_size=settings.distill.inner.batch_size)
+                           batch_size=settings.distill.inner.least_batch_size)
 
 
 def known_salt_check(parent: types.Artifact | None) -> str | None:

@@ -258,9 +258,50 @@ def test_an_older_memory_beyond_the_budget_shrinks(first, teacher):
 
 
 def test_a_budget_of_less_than_a_batch_is_refused():
-  assert num_slots_within(BudgetSettings(fraction=0.01), 2500, 8) == 24
+  assert num_slots_within(BudgetSettings(fraction=0.01), 2500, InnerSettings(8)) == 24
   with pytest.raises(DataError, match="batch of 8 slots, which takes 750 examples.*700 examples, which give 7 slots"):
-    num_slots_within(BudgetSettings(fraction=0.01), 700, 8)
+    num_slots_within(BudgetSettings(fraction=0.01), 700, InnerSettings(8))
+
+
+def grown_settings(max_slots):
+  """At 22 epochs batches double where two of 64 slots are 44 steps: at 128 slots."""
+  return dataclasses.replace(SETTINGS, budget=BudgetSettings(fraction=1.0, max_slots=max_slots),
+                             addressing=AddressingSettings(replace_fraction=0.0),
+                             distill=dataclasses.replace(DISTILL, inner=InnerSettings(epochs=22)))
+
+
+def before_it_grows(teacher, multipliers):
+  """A memory of three batches of 32."""
+  stage = Stage(SPEC, grown_settings(max_slots=110), 3, 5)
+  start = begin(stage, None, ScoredSpan(in_one_pass(scored(300)), np.zeros(0, np.float32), 300), teacher)
+  assert len(start.slots) == 96 and start.recipe.batch_size == 32 and len(start.recipe.step_multipliers) == 66
+  return stage.memory(start.slots, dataclasses.replace(start.recipe, step_multipliers=multipliers), None, 300)
+
+
+def test_a_memory_whose_batches_double_keeps_its_schedule_and_its_slots(teacher):
+  memory = before_it_grows(teacher, tuple(np.linspace(2, 1, 66)))
+  influences = np.arange(96, dtype=np.float32)
+  start = begin(Stage(SPEC, grown_settings(max_slots=180), 3, 6), memory,
+                ScoredSpan(in_one_pass(scored(300, seed=2)), influences, 300), teacher)
+  assert len(start.slots) == 128 and start.counts["add"] == 32 and start.counts["replace"] == 0
+  assert start.recipe.batch_size == 64
+  np.testing.assert_allclose(start.recipe.step_multipliers, np.linspace(2, 1, 44), rtol=1e-6)
+  assert start.recipe.learning_rates == memory.recipe.learning_rates
+  for name in ("ids", "weights", "labels", "slot_ids"):
+    np.testing.assert_array_equal(getattr(start.slots, name)[:96], getattr(memory.slots, name), err_msg=name)
+
+
+def test_old_slots_that_fill_no_larger_batch_give_way_by_influence(teacher):
+  """Five batches of 32 under a batch size that was set; with the default one, batches of 64, and no new clusters."""
+  memory = before_it_grows(teacher, ())
+  slots = Slots.concatenate([memory.slots, memory.slots.take(np.arange(64))])
+  memory = dataclasses.replace(memory, slots=slots.replace(slot_ids=np.arange(160)))
+  examples = with_new_example_ids(few_rows(5))
+  influences = np.arange(160, dtype=np.float32)[::-1].copy()
+  start = begin(Stage(SPEC, grown_settings(max_slots=192), 3, 6), memory,
+                ScoredSpan(in_one_pass(examples), influences, len(examples)), teacher)
+  assert len(start.slots) == 128 and start.counts["replace"] == 32 and start.counts["add"] == 0
+  assert start.slots.slot_ids.tolist() == list(range(128))
 
 
 def test_outer_examples_are_a_bounded_sample_with_the_teachers_probabilities():

@@ -158,7 +158,7 @@ def test_spans_have_rows_enough_for_a_batch_however_long_the_log_is(days, num_ro
   _, counts = np.unique(numbers, return_counts=True)
   # The least that a batch of slots and a tenth held back take.
   assert len(counts) >= 2 and counts.min() >= 80
-  assert config.budget.fraction * counts[0] >= config.distill.inner.batch_size
+  assert config.budget.fraction * counts[0] >= config.distill.inner.least_batch_size
 
 
 def test_a_log_too_short_for_two_spans_is_refused(tmp_path):
