@@ -288,7 +288,8 @@ def initial_recipe(settings: DistillSettings, num_slots: int, previous: Recipe |
   multipliers = stretched(np.asarray(previous.step_multipliers if previous else ()), num_steps)
   inner = settings.inner
   return Recipe(batch_size=inner.batch_size_for(num_slots), epochs=inner.epochs, beta_1=inner.beta_1,
-                beta_2=inner.beta_2, epsilon=inner.epsilon, learning_rates=rates, step_multipliers=tuple(multipliers.tolist()))
+                beta_2=inner.beta_2, epsilon=inner.epsilon, learning_rates=rates,
+                step_multipliers=tuple(multipliers.tolist()))
 
 
 def devices_of(strategy: tf.distribute.Strategy | None) -> tuple[str, ...]:
