@@ -69,7 +69,7 @@ CASES = {case.form.name: case for case in (
     Case(FORGOTTEN),
     Case(PIN),
     Case(TEACHER),
-    Case(STAGE_RECORD, rf"summary\.(actions|seconds|verdict\.({VERDICT_MAPPINGS}))|slots_by_age(\.\d+)?|coverage|"
+    Case(STAGE_RECORD, rf"summary\.(actions|seconds|flops|verdict\.({VERDICT_MAPPINGS}))|slots_by_age(\.\d+)?|coverage|"
          r"rows\.(quarantined|dropped)"),
     Case(DESCRIPTION, r"recipe\.learning_rates"),
     Case(RESULT, r"records|bytes|examples_processed|flops|seconds|settings|differences|"

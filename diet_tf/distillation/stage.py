@@ -11,15 +11,23 @@ import dataclasses
 import functools
 import math
 import time
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Protocol
 
 import numpy as np
 import tensorflow as tf
 
 from diet_tf.distillation.addressing import Action
+from diet_tf.distillation.cost import (
+  ADDRESSING_PART,
+  GATE_PART,
+  REFINEMENT_PART,
+  SCORES_PART,
+  StageWork,
+  stage_flops,
+)
 from diet_tf.distillation.gate import PREVIOUS, REFINED, START, Verdict, judge
-from diet_tf.distillation.refinement import Refined, refine, replay
+from diet_tf.distillation.refinement import Refined, devices_of, refine, replay
 from diet_tf.distillation.settings import Stage, StageSettings
 from diet_tf.distillation.span import Span, score_span
 from diet_tf.distillation.start import Start, begin, sampled
@@ -57,6 +65,7 @@ class StageOutcome:
     actions: number of slots per action.
     verdict: the gate's verdict.
     seconds: wall time of each part of the stage.
+    flops: floating-point operations of each part, by the same names; see `diet_tf.distillation.cost`.
   """
 
   memory: Memory
@@ -64,6 +73,7 @@ class StageOutcome:
   actions: Mapping[str, int]
   verdict: Verdict
   seconds: Mapping[str, float]
+  flops: Mapping[str, float] = dataclasses.field(default_factory=dict)
 
   @property
   def chosen(self) -> str:
@@ -121,17 +131,28 @@ def run_stage(memory: Memory | None, span: Span, teacher: Teacher, settings: Sta
                       remedy="number spans upwards; to run a span again, begin with the memory before it.")
   require_replayable_members(settings.distill.proxies, settings.gate.members, teacher.spec)
   scored, held_back = score_span(span, None if memory is None else memory.slots, teacher, settings, progress)
-  clock.note("teacher and scores")
+  clock.note(SCORES_PART)
   start = begin(stage, memory, scored, teacher, progress)
-  clock.note("addressing")
+  clock.note(ADDRESSING_PART)
   refined = refine_start(stage, start, memory, scored.rows, teacher, strategy=strategy, progress=progress)
-  clock.note("refinement")
+  clock.note(REFINEMENT_PART)
   verdict = judge_stage(stage, refined, start, memory, gate_rows(stage, held_back), progress)
-  clock.note("gate")
+  clock.note(GATE_PART)
   candidates = candidates_of(refined, start, memory)
   made = {name: stage.memory(candidates[name].slots, candidates[name].recipe, memory, start.num_examples_seen)
           for name in {verdict.chosen, START}}
-  return StageOutcome(made[verdict.chosen], made[START], dict(start.counts), verdict, clock.seconds)
+  work = StageWork(
+      num_rows=len(span.rows), num_held_back=len(held_back), num_scored=len(span.rows) - len(held_back),
+      num_old_slots=0 if memory is None else len(memory), num_added=start.counts["add"], slots=start.slots,
+      proxies=refined.proxies, slot_passes=slot_passes(candidates.values()),
+      num_judged=min(len(held_back), settings.gate.max_examples), num_devices=len(devices_of(strategy)))
+  return StageOutcome(made[verdict.chosen], made[START], dict(start.counts), verdict, clock.seconds,
+                      stage_flops(work, teacher.spec, settings))
+
+
+def slot_passes(candidates: Iterable[Trainable]) -> list[int]:
+  """The slots that one training on each candidate goes through, all epochs together."""
+  return [len(one.slots) * one.recipe.epochs for one in candidates]
 
 
 def refine_start(stage: Stage, start: Start, previous: Memory | None, rows: RowStream, teacher: Teacher, *,

@@ -29,6 +29,7 @@ class StageSummary:
     verdict: what the gate decided, by the names of `diet_tf.distillation.gate.Verdict`: `chosen`, `losses`,
       `differences`, `standard_errors`; None where there was no gate.
     seconds: wall time in seconds of each part of the stage, by the part's name.
+    flops: floating-point operations of each part of the stage, by the part's name; empty where they were not counted.
   """
 
   span: int
@@ -38,6 +39,7 @@ class StageSummary:
   outer_losses: Sequence[float] = ()
   verdict: Mapping[str, Any] | None = None
   seconds: Mapping[str, float] = dataclasses.field(default_factory=dict)
+  flops: Mapping[str, float] = dataclasses.field(default_factory=dict)
 
   def to_dict(self) -> dict[str, Any]:
     """The summary as JSON values."""
@@ -51,17 +53,19 @@ class StageSummary:
     Raises:
       FormatError: a key is missing or unknown, or a value is of another type.
     """
-    return cls(**shaped(value, _SUMMARY, Place("stage summary", REMEDY)))
+    return cls(**shaped(value, _WITH_FLOPS, Place("stage summary", REMEDY)))
 
 
 VERDICT_SHAPE = {"chosen": str, "losses": Mapping[str, Figure], "differences": Mapping[str, Figure],
                  "standard_errors": Mapping[str, Figure]}
 _SUMMARY = {"span": int, "num_examples": int, "num_slots": int, "actions": Mapping[str, int],
             "outer_losses": list[float], "verdict": Nullable(VERDICT_SHAPE), "seconds": Mapping[str, float]}
+_WITH_FLOPS = {**_SUMMARY, "flops": Mapping[str, float]}
 _VERSION_1 = {"summary": _SUMMARY, "slots_by_age": Mapping[int, Mapping[str, int]], "teacher_loss": float | None}
 _VERSION_2 = {**_VERSION_1, "coverage": Mapping[str, float] | None, "influences": Histogram | None}
+_VERSION_3 = {**_VERSION_2, "rows": Nullable(ROW_COUNTS_SHAPE)}
 STAGE_RECORD = DocumentFormat("diet_tf.stage", {
-    1: _VERSION_1, 2: _VERSION_2, 3: {**_VERSION_2, "rows": Nullable(ROW_COUNTS_SHAPE)}}, indent=1)
+    1: _VERSION_1, 2: _VERSION_2, 3: _VERSION_3, 4: {**_VERSION_3, "summary": _WITH_FLOPS}}, indent=1)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -97,7 +101,8 @@ class StageRecord:
 
   @classmethod
   def read(cls, path: str) -> StageRecord:
-    """The record that `write` wrote; one of version 1 knows neither coverage nor influences, none before 3 the rows.
+    """The record that `write` wrote; one of version 1 knows neither coverage nor influences, none before 3 the rows,
+    and none before 4 the operations.
 
     Raises:
       FormatError: the file is damaged, or of a newer version.

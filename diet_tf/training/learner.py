@@ -20,6 +20,7 @@ from diet_tf.models.draws import LayerDraws
 from diet_tf.models.inputs import as_logits, build_with_form, create_variables, features_in_form
 from diet_tf.models.optimizers import GroupedAdam
 from diet_tf.training.blocks import in_blocks
+from diet_tf.training.flops import TRAINING_FACTOR, graph_flops
 from diet_tf.training.recipe_steps import (
   ADAM_CONSTANTS,
   constants,
@@ -179,17 +180,7 @@ class Learner:
     shape = [1, len(self.spec.fields), width] if width else [1, len(self.spec.fields)]
     ids = tf.TensorSpec(shape, tf.int32)
     weights = tf.TensorSpec(shape, tf.float32) if width else None
-    function = tf.function(lambda *inputs: self._batch_logits(*inputs))
-    graph = function.get_concrete_function(*([ids, weights] if width else [ids])).graph
-    builder = tf.compat.v1.profiler.ProfileOptionBuilder
-    options = builder(builder.float_operation()).with_empty_output().build()
-    logger = tf.get_logger()
-    level = logger.level
-    logger.setLevel("ERROR")  # The profiler warns of its own use of TensorFlow 1.
-    try:
-      return 3.0 * tf.compat.v1.profiler.profile(graph, options=options).total_float_ops
-    finally:
-      logger.setLevel(level)
+    return TRAINING_FACTOR * graph_flops(self._batch_logits, ids, weights)
 
   def _batch_logits(self, ids: tf.Tensor, weights: tf.Tensor | None = None, training: bool = False) -> tf.Tensor:
     features = features_in_form(self.input_form, self.spec, ids, weights)

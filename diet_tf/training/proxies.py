@@ -18,6 +18,7 @@ from diet_tf.training.slot_features import (
   PackedColumns,
   bag_features,
   drawn_features,
+  is_narrow,
   packed_features,
 )
 
@@ -70,7 +71,7 @@ def make_training(name: str, spec: FeatureSpec, inner: InnerSettings, slots: Slo
   loss = binary_cross_entropy if getattr(model, "from_logits", True) else loss_of_probabilities
   if form == "packed":
     max_ids = slots.max_ids_per_field
-    narrow = sum(max_ids) < 0.8 * len(max_ids) * slots.max_ids
+    narrow = is_narrow(max_ids, slots.max_ids)
     features: FeatureMaker = PackedColumns(max_ids, slots.max_ids) if narrow else packed_features
   else:
     features = bag_features(spec) if form in ("weighted", "averaged") else drawn_features(

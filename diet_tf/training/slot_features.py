@@ -21,6 +21,16 @@ def packed_features(ids: tf.Tensor, weights: tf.Tensor, step: tf.Tensor) -> Feat
   return {"ids": ids, "weights": weights}
 
 
+def is_narrow(max_ids: Sequence[int], width: int) -> bool:
+  """Whether slots are trained on without the padding of their narrower fields, as `PackedColumns` cuts it away.
+
+  Args:
+    max_ids: places of each field.
+    width: places of a field in the slots.
+  """
+  return sum(max_ids) < 0.8 * len(max_ids) * width
+
+
 class PackedColumns:
   """The packed form without the places beyond each field's `max_ids`, which are padding in every slot.
 

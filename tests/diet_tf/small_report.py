@@ -89,7 +89,7 @@ def make_stages() -> list[StageRecord]:
   stages = []
   for span in (1, 2, 3):
     summary = StageSummary(span, 2000, 50, {"freeze": 20, "update": 15, "replace": 5, "add": 15}, (0.7, 0.65, 0.6),
-                           verdict, {"pipeline run": 12.0})
+                           verdict, {"pipeline run": 12.0}, {"refinement": 6e9, "gate": 1e9})
     stages.append(StageRecord(summary, {span: {"changed": 50, "kept": 0}}, 0.61, dict.fromkeys(SPEC.names, 0.5),
                               Histogram.of(np.linspace(-0.1, 0.1, 40), INFLUENCE_EDGES), make_rows()))
   return stages

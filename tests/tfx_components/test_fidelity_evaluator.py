@@ -45,6 +45,8 @@ def test_the_stage_record_tells_what_was_done(second):
   assert record.summary.actions == start.counts
   assert record.summary.outer_losses == read_refinement(second.memory.uri)["losses"]
   assert record.summary.verdict == dataclasses.asdict(verdict)
+  assert set(record.summary.flops) == {"teacher and scores", "addressing", "refinement", "gate"}
+  assert min(record.summary.flops.values()) > 0
   chosen = {REFINED: second.memory, START: second.start, PREVIOUS: second.parent}[verdict.chosen]
   assert record.slots_by_age == slots_by_age(load_memory(f"{chosen.uri}/memory").slots, 2)
 

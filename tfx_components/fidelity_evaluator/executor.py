@@ -12,10 +12,11 @@ from absl import logging
 from tfx import types
 from tfx.dsl.components.base import base_executor
 
+from diet_tf.distillation.cost import StageWork, stage_flops
 from diet_tf.distillation.gate import PREVIOUS, REFINED, START
 from diet_tf.distillation.held_back import sample_held_back, teacher_loss
 from diet_tf.distillation.scoring import read_scores, score_file
-from diet_tf.distillation.stage import judge_stage
+from diet_tf.distillation.stage import judge_stage, slot_passes
 from diet_tf.io import files
 from diet_tf.log.encoded_rows import EncodedRows
 from diet_tf.log.row_counts import RowCounts
@@ -26,6 +27,7 @@ from diet_tf.report.histogram import INFLUENCE_EDGES, Histogram
 from diet_tf.report.stage_record import StageRecord, StageSummary, slots_by_age
 from diet_tf.report.stage_report import write_stage_report
 from tfx_components import inputs, training
+from tfx_components.influence_scorer.score import ScoresSummary
 from tfx_components.progress import report
 from tfx_components.stage_files import (
   REPORT_NAME,
@@ -66,8 +68,15 @@ class Executor(base_executor.BaseExecutor):
     artifact = inputs.single(output_dict, "verdict")
     files.make_folders(artifact.uri)
     write_verdict(artifact.uri, verdict, stage.span, len(held_back))
+    refinement = read_refinement(given.uri("memory"))
+    # All rows are scored, those held back too. Several devices would each have trained a proxy; one is counted.
+    work = StageWork(num_rows=num_examples, num_held_back=num_held_back(given, num_examples), num_scored=num_examples,
+                     num_old_slots=0 if previous is None else len(previous), num_added=start.counts["add"],
+                     slots=start.slots, proxies=refinement["proxies"], slot_passes=slot_passes(memories.values()),
+                     num_judged=len(held_back))
     summary = StageSummary(stage.span, num_examples, len(memories[verdict.chosen]), start.counts,
-                           read_refinement(given.uri("memory"))["losses"], dataclasses.asdict(verdict))
+                           refinement["losses"], dataclasses.asdict(verdict),
+                           flops=stage_flops(work, stage.spec, stage.settings))
     page = write_reports(artifact.uri, summary, memories[verdict.chosen], held_back,
                          example_influences(shards, scores_dir) if scores_dir else None, rows_of(given.uri("examples")))
     inputs.single(output_dict, "report").value = page
@@ -78,6 +87,13 @@ class Executor(base_executor.BaseExecutor):
         artifact.set_float_custom_property(f"loss_{name}", loss)
     logging.info("Span %d: the gate chose %s; losses on %d held-back examples: %s.", stage.span, verdict.chosen,
                  len(held_back), ", ".join(f"{name} {measured_text(loss)}" for name, loss in verdict.losses.items()))
+
+
+def num_held_back(given: StageInputs, num_examples: int) -> int:
+  """The number of a span's examples that are held back; about that where its scores are not connected."""
+  if given.scores_dir is None:
+    return round(num_examples * given.stage.settings.influence.holdback_fraction)
+  return ScoresSummary.read(given.scores_dir).num_held_back
 
 
 def example_influences(shards: Sequence[str], scores_dir: str) -> Histogram:

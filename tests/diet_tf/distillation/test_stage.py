@@ -342,7 +342,8 @@ def test_a_whole_stage_goes_on_from_the_one_before():
   teacher, memories = Teacher(SPEC, TEACHER, seed=1), [None]
   for number in (1, 2):
     outcome = run_stage(memories[-1], Span.of_arrays(number, SPEC, *draw(NUM_ROWS, seed=number)), teacher, settings)
-    assert set(outcome.seconds) == {"teacher and scores", "addressing", "refinement", "gate"}
+    assert set(outcome.seconds) == set(outcome.flops) == {"teacher and scores", "addressing", "refinement", "gate"}
+    assert min(outcome.flops.values()) > 0
     assert outcome.chosen in outcome.verdict.losses and outcome.memory.manifest.span == number
     memories.append(outcome.memory)
   assert [len(memory) for memory in memories[1:]] == [32, 72]

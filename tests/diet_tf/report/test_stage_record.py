@@ -32,9 +32,11 @@ def test_a_record_of_version_1_is_read(tmp_path):
   path = tmp_path / "stage.json"
   make_stages()[2].write(str(path))
   document = json.loads(path.read_text())
+  summary = {key: value for key, value in document["summary"].items() if key != "flops"}
   path.write_text(json.dumps({**{key: value for key, value in document.items() if key not in (
-      "coverage", "influences", "rows")}, "format_version": 1}))
+      "coverage", "influences", "rows")}, "summary": summary, "format_version": 1}))
   record = StageRecord.read(str(path))
+  assert record.summary.flops == {}
   assert record.summary.span == 3 and record.coverage is record.influences is record.rows is None
   # The keys of another version are none of its own.
   path.write_text(json.dumps({**document, "format_version": 1}))
@@ -42,9 +44,19 @@ def test_a_record_of_version_1_is_read(tmp_path):
     StageRecord.read(str(path))
 
 
+def test_a_record_before_operations_were_counted_is_read(tmp_path):
+  path = tmp_path / "stage.json"
+  make_stages()[2].write(str(path))
+  document = json.loads(path.read_text())
+  assert document["summary"].pop("flops") == {"refinement": 6e9, "gate": 1e9}
+  path.write_text(json.dumps({**document, "format_version": 3}))
+  record = StageRecord.read(str(path))
+  assert record.summary.flops == {} and record.rows is not None
+
+
 def test_a_newer_record_is_refused(tmp_path):
-  (tmp_path / "stage.json").write_text('{"format_name": "diet_tf.stage", "format_version": 4}')
-  with pytest.raises(FormatError, match="format version 4"):
+  (tmp_path / "stage.json").write_text('{"format_name": "diet_tf.stage", "format_version": 5}')
+  with pytest.raises(FormatError, match="format version 5"):
     StageRecord.read(str(tmp_path / "stage.json"))
 
 

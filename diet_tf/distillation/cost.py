@@ -1,0 +1,198 @@
+"""What the parts of a stage cost, in floating-point operations of forward and backward passes.
+
+The operations of a forward pass are counted as those of the panel's trainings are (`diet_tf.training.flops`), so that a
+stage can be set against them: optimisers, look-ups in tables and input pipelines count on neither side. With `F` the
+operations of one example forwards,
+
+- a training takes `3 F` an example: forwards, and back by weights and by inputs;
+- a score at a checkpoint takes `2 F`: forwards, and back to the embeddings alone;
+- an inner step of refinement takes `12 F` a slot: `3 F` forwards, the same again on the way back, where the gradient is
+  made anew, and `6 F` for the product of its derivative with the adjoints (reverse mode takes twice what it reverses);
+- the outer batch takes `3 F` an example.
+
+Wall time has more to it, of which none is counted here: tracing, small operations, Adam's moments and their adjoints,
+reading and writing.
+"""
+
+from __future__ import annotations
+
+import collections
+import dataclasses
+from collections.abc import Iterable, Sequence
+
+from diet_tf.distillation.settings import StageSettings
+from diet_tf.distillation.squash import SquashSettings
+from diet_tf.log.features import FeatureSpec
+from diet_tf.memory.slots import Slots
+from diet_tf.training.flops import INPUT_GRADIENT_FACTOR, TRAINING_FACTOR, ForwardFlops, forward_flops
+
+# Of a forward pass, for a slot in an inner step: the step, the same gradient again, and its derivative's product.
+INNER_STEP_FACTOR = TRAINING_FACTOR + TRAINING_FACTOR + 2 * TRAINING_FACTOR
+# What the parts of a stage are called, where their operations and where their seconds are noted.
+SCORES_PART, ADDRESSING_PART, REFINEMENT_PART, GATE_PART = "teacher and scores", "addressing", "refinement", "gate"
+
+
+def training_flops(forward: float, num_examples: float) -> float:
+  """Operations of training on some examples: `3 F` each.
+
+  Args:
+    forward: operations of one example forwards, F.
+    num_examples: number of examples, all passes together.
+  """
+  return TRAINING_FACTOR * forward * num_examples
+
+
+def teacher_flops(members: Iterable[float], num_rows: int) -> float:
+  """Operations of the teacher's pass over a span: each member learns from each row, those held back included.
+
+  Args:
+    members: operations of a row forwards, of each member.
+    num_rows: number of rows of the span.
+  """
+  return sum(training_flops(forward, num_rows) for forward in members)
+
+
+def scoring_flops(members: Sequence[float], slot: float, num_checkpoints: int, *, num_rows: int,
+                  num_reference_rows: int, num_slots: int) -> float:
+  """Operations of scoring a span: `2 F` of the first member at each checkpoint, and the logit of the whole teacher.
+
+  Rows and old slots are scored once; reference gradients are measured on the rows held back, and on the slots once
+  more.
+
+  Args:
+    members: operations of a row forwards, of each member of the teacher.
+    slot: operations of a slot forwards, of the first member.
+    num_checkpoints: number of checkpoints.
+    num_rows: number of rows that are scored.
+    num_reference_rows: number of rows that are held back.
+    num_slots: number of slots of the memory before.
+  """
+  at_checkpoint = (num_rows + num_reference_rows) * members[0] + 2 * num_slots * slot
+  return INPUT_GRADIENT_FACTOR * num_checkpoints * at_checkpoint + num_rows * sum(members)
+
+
+def squash_flops(member: float, num_coordinates: int, settings: SquashSettings, *, num_rows: int,
+                 num_clusters: int) -> float:
+  """Operations of clustering a span in the teacher's space.
+
+  Each row of the sample is embedded with its Jacobian twice (`2 F`), for the covariance of all `D` coordinates (`2 D^2`
+  a row) and for its `C` components (`2 D C`); so is, once, each row of the span. A distance to a centre takes
+  `2 (C + 1)`: for each row of the sample in each of Lloyd's iterations, and for each row of the span once.
+
+  Args:
+    member: operations of a row forwards, of the teacher's first member.
+    num_coordinates: fields times the width of an embedding, D.
+    settings: settings of the squash.
+    num_rows: number of rows of the span that are not held back.
+    num_clusters: number of clusters; 0 where no slot is added.
+  """
+  if settings.clusters == "random" or not num_clusters:
+    return 0.0
+  num_components = min(settings.num_components, num_coordinates)
+  sample = min(num_rows, settings.max_sample_rows, settings.sample_rows_per_slot * num_clusters)
+  placed = INPUT_GRADIENT_FACTOR * member + 2 * num_coordinates * num_components
+  fitted = INPUT_GRADIENT_FACTOR * member + 2 * num_coordinates**2
+  distances = num_clusters * 2 * (num_components + 1) * (settings.num_iterations * sample + num_rows)
+  return sample * (fitted + placed) + num_rows * placed + distances
+
+
+def outer_step_flops(proxy: ForwardFlops, slot: float, num_slot_passes: int, outer_batch_size: int) -> float:
+  """Operations of one outer step with one proxy: an inner training, the outer batch, and the way back through both.
+
+  Args:
+    proxy: operations of the proxy forwards.
+    slot: those on a slot.
+    num_slot_passes: number of slots times epochs: the slots of all inner steps together.
+    outer_batch_size: examples of the outer batch.
+  """
+  return INNER_STEP_FACTOR * slot * num_slot_passes + training_flops(proxy.row, outer_batch_size)
+
+
+def gate_flops(members: Iterable[tuple[float, float]], num_seeds: int, slot_passes: Iterable[int],
+               num_rows: int) -> float:
+  """Operations of the gate: each member is trained on each candidate from each seed, and judged on the rows.
+
+  Args:
+    members: operations of a slot and of a row forwards, of each member.
+    num_seeds: initial weights per member.
+    slot_passes: per candidate, the number of its slots times the epochs of its recipe.
+    num_rows: number of held-back rows that are predicted.
+  """
+  passes = list(slot_passes)
+  return num_seeds * sum(sum(training_flops(slot, count) + row * num_rows for count in passes)
+                         for slot, row in members)
+
+
+def choice_flops(row: float, slot: float, num_slot_passes: int, *, num_candidates: int, num_rows: int) -> float:
+  """Operations of choosing a member's own rates on a memory: a training with each candidate, judged on scored rows.
+
+  Args:
+    row: operations of a row forwards.
+    slot: operations of a slot forwards.
+    num_slot_passes: number of slots times epochs of the recipe.
+    num_candidates: number of rates that are tried.
+    num_rows: number of scored rows.
+  """
+  return num_candidates * (training_flops(slot, num_slot_passes) + row * num_rows)
+
+
+@dataclasses.dataclass(frozen=True)
+class StageWork:
+  """How much of everything a stage has computed on.
+
+  Attributes:
+    num_rows: rows of the span, those held back included.
+    num_held_back: rows that are held back.
+    num_scored: rows that are scored.
+    num_old_slots: slots of the memory before; 0 in the first stage.
+    num_added: slots that were squashed from the span.
+    slots: slots that were refined.
+    proxies: name of the proxy of each outer step.
+    slot_passes: per candidate of the gate, the number of its slots times the epochs of its recipe.
+    num_judged: held-back rows that the gate judged on.
+    num_devices: devices that each outer step trained a proxy on.
+  """
+
+  num_rows: int
+  num_held_back: int
+  num_scored: int
+  num_old_slots: int
+  num_added: int
+  slots: Slots
+  proxies: Sequence[str]
+  slot_passes: Sequence[int]
+  num_judged: int
+  num_devices: int = 1
+
+
+def stage_flops(work: StageWork, spec: FeatureSpec, settings: StageSettings) -> dict[str, float]:
+  """Operations of each part of a stage, by the names that its seconds are noted under.
+
+  Args:
+    work: how much of everything the stage has computed on.
+    spec: feature spec of the rows.
+    settings: settings of the stage.
+  """
+  shape = (work.slots.max_ids_per_field, work.slots.max_ids)
+  teacher = [forward_flops(name, spec.names) for name in settings.teacher.members]
+  rows = [member.row for member in teacher]
+  reference = teacher[0]
+  # What is scored and squashed is padded; only refinement and gate cut the padding away.
+  padded_slot = reference.bag + reference.place * (work.slots.max_ids - 1)
+  scores = teacher_flops(rows, work.num_rows) + scoring_flops(
+      rows, padded_slot, settings.teacher.num_checkpoints, num_rows=work.num_scored,
+      num_reference_rows=work.num_held_back, num_slots=work.num_old_slots)
+  addressing = squash_flops(reference.row, reference.num_coordinates, settings.squash,
+                            num_rows=work.num_rows - work.num_held_back, num_clusters=work.num_added)
+  distill = settings.distill
+  # Replayed rows are labelled by the teacher.
+  refinement = sum(rows) * distill.replay_rows if work.num_old_slots and work.proxies else 0.0
+  for name, count in collections.Counter(work.proxies).items():
+    proxy = forward_flops(name, spec.names)
+    refinement += count * work.num_devices * outer_step_flops(
+        proxy, proxy.slot(*shape), len(work.slots) * distill.inner.epochs, distill.outer_batch_size)
+  judges = [forward_flops(name, spec.names) for name in settings.gate.members]
+  gate = gate_flops([(judge.slot(*shape), judge.row) for judge in judges], settings.gate.num_seeds, work.slot_passes,
+                    work.num_judged)
+  return {SCORES_PART: scores, ADDRESSING_PART: addressing, REFINEMENT_PART: refinement, GATE_PART: gate}
+
