@@ -4,8 +4,12 @@ A row is drawn by choosing a user and an item by popularity, and a moment of the
 sigmoid of a sum of known terms: the user's, the item's and the author's own pull, the inner product of the user's and
 the item's taste, the hour on a tab, the device, and the price as the user's segment feels it. Every latent parameter
 turns by a fixed angle from span to span, `x(t) = cos(drift t) a + sin(drift t) b`, so that its scale stays and its
-direction does not; users and items form a window that slides, so that new ones appear and old ones fade. Because the
-probabilities are known, so is the best AUC that any model could reach on a span.
+direction does not; users and items form a window that slides, so that new ones appear and old ones fade, and each may
+rise and fall in popularity at a speed of its own. Because the probabilities are known, so is the best AUC that any
+model could reach on a span.
+
+A log may have further columns, attributes of its users and items: a rough picture of one of the numbers behind their
+pull and taste, as it was before anything turned. What they tell of clicks changes with the spans, as all else does.
 
 Everything follows from `SeedSequence([seed, stream, ...])`, block by block: any block of any span can be drawn alone,
 and a span of 10 million rows needs the memory of one block.
@@ -39,7 +43,9 @@ _ITEM_AGE_BOUNDARIES = (1.0, 2.0, 4.0, 8.0, 16.0)
 # Users and items are drawn in chunks of fixed size, so that one is the same whatever window it is seen in.
 _CHUNK = 1024
 # The streams of `SeedSequence([seed, stream, ...])`.
-_ROWS, _USERS, _ITEMS, _AUTHORS, _CATEGORIES, _SEGMENTS, _CONTEXT = range(7)
+_ROWS, _USERS, _ITEMS, _AUTHORS, _CATEGORIES, _SEGMENTS, _CONTEXT, _USER_RANKS, _ITEM_RANKS = range(9)
+# An attribute has 4 values, the next one of the same user or item 8, and so on up to 128.
+_FEWEST_VALUES, _MOST_VALUES = 4, 128
 # How far each term moves the logit (standard deviations, roughly).
 _USER, _ITEM, _AUTHOR, _TASTE, _HOUR_TAB, _DEVICE, _PRICE = 0.75, 0.55, 0.4, 0.75, 0.35, 0.2, 0.3
 
@@ -58,7 +64,10 @@ class SimulatedLogSettings:
     rows_per_span: number of impressions of a span.
     drift: the angle, in radians, by which every latent parameter turns from a span to the next.
     churn: the share of users and items that a span replaces by new ones.
+    popularity_drift: the most by which the rank of a user or item in popularity moves from a span to the next, as a
+      share of all ranks; each moves at a speed of its own, and turns at the first and the last rank.
     popularity_exponent: exponent of Zipf's law, by which users and items are drawn.
+    num_attributes: number of further columns `attribute_0`, `attribute_1` and so on, in turn of the user and the item.
     taste_dimensions: number of dimensions of the users' and items' latent vectors.
     strength: a factor of all terms but the intercept: higher is easier to predict.
     intercept: the logit of a click where all other terms are 0.
@@ -75,7 +84,9 @@ class SimulatedLogSettings:
   rows_per_span: int = 20_000
   drift: float = 0.1
   churn: float = 0.04
+  popularity_drift: float = 0.0
   popularity_exponent: float = 0.9
+  num_attributes: int = 0
   taste_dimensions: int = 4
   strength: float = 1.0
   intercept: float = -0.7
@@ -84,14 +95,15 @@ class SimulatedLogSettings:
 
   def __post_init__(self) -> None:
     at_least = {"seed": 0, "num_users": 2, "num_items": 2, "num_authors": 1, "num_categories": 1, "num_segments": 1,
-                "rows_per_span": 1, "taste_dimensions": 1, "block_rows": 1}
+                "rows_per_span": 1, "num_attributes": 0, "taste_dimensions": 1, "block_rows": 1}
     for name, least in at_least.items():
       value = getattr(self, name)
       if isinstance(value, bool) or not isinstance(value, int) or value < least:
         raise ConfigError(f"simulated log: {name}", rule=f"a whole number of at least {least}.", received=repr(value),
                           remedy=f"set {name} to {least} or more.")
-    ranges = {"drift": (0.0, math.pi), "churn": (0.0, 1.0), "popularity_exponent": (0.0, 4.0),
-              "strength": (0.0, 100.0), "intercept": (-20.0, 20.0), "missing_price": (0.0, 1.0)}
+    ranges = {"drift": (0.0, math.pi), "churn": (0.0, 1.0), "popularity_drift": (0.0, 1.0),
+              "popularity_exponent": (0.0, 4.0), "strength": (0.0, 100.0), "intercept": (-20.0, 20.0),
+              "missing_price": (0.0, 1.0)}
     for name, (low, high) in ranges.items():
       if not low <= getattr(self, name) <= high:
         raise ConfigError(f"simulated log: {name}", rule=f"it lies in [{low:g}, {high:g}].",
@@ -114,6 +126,7 @@ class _Users:
   taste: np.ndarray  # [num_users, dimensions]
   segment: np.ndarray  # [num_users]
   region: np.ndarray  # [num_users]
+  attributes: dict[str, np.ndarray]  # [num_users] each
 
 
 @dataclasses.dataclass(frozen=True)
@@ -126,6 +139,7 @@ class _Items:
   category: np.ndarray  # [num_items]
   price: np.ndarray  # [num_items]
   born: np.ndarray  # [num_items]
+  attributes: dict[str, np.ndarray]  # [num_items] each
 
 
 @dataclasses.dataclass(frozen=True)
@@ -213,6 +227,8 @@ class SimulatedLog:
         "device": np.array(DEVICES)[device],
         "user_segment": np.char.add("s", users.segment[user].astype(str)),
         "user_region": np.char.add("r", users.region[user].astype(str)),
+        **{name: values[user] for name, values in users.attributes.items()},
+        **{name: values[item] for name, values in items.attributes.items()},
         "click": (rng.random(size) < probabilities).astype(np.int64),
     }
     return SimulatedBlock(columns, probabilities)
@@ -239,16 +255,20 @@ class SimulatedLog:
     first_user = round(span * settings.churn * settings.num_users)
     latent, uniform = self._window(_USERS, first_user, settings.num_users, 2 * (size + 1), 3)
     own, segment = turn(latent), (uniform[:, 1] * settings.num_segments).astype(np.int64)
-    users = _Users(first_user, self._popularity(uniform[:, 0]), own[:, 0],
-                   (own[:, 1:] + segments[segment, 1:]) / np.sqrt(2.0), segment, (uniform[:, 2] * 12).astype(np.int64))
+    ranks = self._ranks(uniform[:, 0], _USER_RANKS, first_user, span)
+    users = _Users(first_user, self._popularity(ranks), own[:, 0],
+                   (own[:, 1:] + segments[segment, 1:]) / np.sqrt(2.0), segment, (uniform[:, 2] * 12).astype(np.int64),
+                   self._attributes(latent[:, :size + 1], 0))
 
     first_item = round(span * settings.churn * settings.num_items)
     latent, uniform = self._window(_ITEMS, first_item, settings.num_items, 2 * (size + 1), 4)
     own, author = turn(latent), (uniform[:, 1] * settings.num_authors).astype(np.int64)
     category = (uniform[:, 2] ** 2 * settings.num_categories).astype(np.int64)  # Low numbers are common.
-    items = _Items(first_item, self._popularity(uniform[:, 0]), own[:, 0] + _AUTHOR / _ITEM * authors[author, 0],
+    ranks = self._ranks(uniform[:, 0], _ITEM_RANKS, first_item, span)
+    items = _Items(first_item, self._popularity(ranks), own[:, 0] + _AUTHOR / _ITEM * authors[author, 0],
                    (own[:, 1:] + categories[category]) / np.sqrt(2.0), author, category,
-                   9.0 * np.exp(1.6 * (uniform[:, 3] - 0.5) * 2.0), self._birth_spans(first_item))
+                   9.0 * np.exp(1.6 * (uniform[:, 3] - 0.5) * 2.0), self._birth_spans(first_item),
+                   self._attributes(latent[:, :size + 1], 1))
     hour_tab = context[:24 * len(TABS)].reshape(24, len(TABS))
     return users, items, _Context(hour_tab, context[24 * len(TABS):], segments[:, 0])
 
@@ -261,8 +281,23 @@ class SimulatedLog:
     # Those of the first window are given the ages that a window which had always slid would have.
     return np.ceil((newer - 0.5) / (settings.churn * settings.num_items)).astype(np.int64)
 
+  def _attributes(self, latent: np.ndarray, first: int) -> dict[str, np.ndarray]:
+    """Every second attribute from the one numbered `first` on, `[n]` int64 each: latent numbers in steps of a size."""
+    return {f"attribute_{number}":
+            (np.clip((latent[:, place % latent.shape[1]] + 3.0) / 6.0, 0.0, 1.0 - 1e-9)
+             * _num_values(number)).astype(np.int64)
+            for place, number in enumerate(range(first, self.settings.num_attributes, 2))}
+
+  def _ranks(self, uniform: np.ndarray, stream: int, first: int, span: int) -> np.ndarray:
+    """The ranks of a window in popularity, `[n]` in [0, 1], at a span: each goes to and fro between the ends."""
+    if not self.settings.popularity_drift:
+      return uniform
+    _, speeds = self._window(stream, first, len(uniform), 0, 1)
+    moved = uniform + self.settings.popularity_drift * span * (2.0 * speeds[:, 0] - 1.0)
+    return 1.0 - np.abs(1.0 - np.mod(moved, 2.0))
+
   def _popularity(self, uniform: np.ndarray) -> np.ndarray:
-    """The cumulative popularity of a window: Zipf's law over random ranks, the oldest quarter fading, `[n]`."""
+    """The cumulative popularity of a window: Zipf's law over its ranks, the oldest quarter fading, `[n]`."""
     weights = (1.0 + uniform * len(uniform)) ** -self.settings.popularity_exponent
     if self.settings.churn:
       weights *= np.minimum(1.0, 4.0 * (np.arange(len(uniform)) + 1.0) / len(uniform))
@@ -284,7 +319,7 @@ class SimulatedLog:
 
 
 def simulated_feature_spec(settings: SimulatedLogSettings) -> FeatureSpec:
-  """The feature spec that fits a simulated log: 11 fields, id spaces wide enough for few collisions."""
+  """The feature spec that fits a simulated log: 11 fields and one for each attribute, id spaces with few collisions."""
   fields = (
       Field("user_id", "user_id", hash_ids=_hash_ids(settings.num_users)),
       Field("item_id", "item_id", hash_ids=_hash_ids(settings.num_items)),
@@ -297,8 +332,15 @@ def simulated_feature_spec(settings: SimulatedLogSettings) -> FeatureSpec:
       Field("device", "device", vocabulary_ids=len(DEVICES) + 2, vocabulary=DEVICES),
       Field("user_segment", "user_segment", vocabulary_ids=settings.num_segments + 4),
       Field("user_region", "user_region", vocabulary_ids=16),
+      *(Field(f"attribute_{number}", f"attribute_{number}", vocabulary_ids=_num_values(number) + 4)
+        for number in range(settings.num_attributes)),
   )
   return FeatureSpec(fields=fields, label=Label("click"), time_column="time_ms")
+
+
+def _num_values(attribute: int) -> int:
+  """How many values an attribute has, by its number."""
+  return min(_FEWEST_VALUES << attribute // 2, _MOST_VALUES)
 
 
 def _hash_ids(num_values: int) -> int:

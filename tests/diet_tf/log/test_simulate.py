@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import csv
+import hashlib
 import tracemalloc
 
 import numpy as np
@@ -26,6 +27,12 @@ def test_a_span_is_the_same_whenever_it_is_asked_for():
   np.testing.assert_array_equal(probabilities, same)
   for name in columns:
     np.testing.assert_array_equal(columns[name], again[name])
+
+
+def test_a_log_of_before_keeps_its_bytes():
+  columns, _ = _log().span(3)
+  told = b"".join(columns[name].astype("<i8").tobytes() for name in ("user_id", "item_id", "hour", "click"))
+  assert hashlib.sha256(told).hexdigest() == "a9b335e5d90e9c4ce378bef989028f39960bd80122ea6ba74413c897b9da7d05"
 
 
 def test_blocks_make_up_the_span_and_the_last_is_short():
@@ -91,6 +98,50 @@ def test_new_users_and_items_appear_and_old_ones_fade():
   assert later["item_id"].max() >= 40 > first["item_id"].max()
 
 
+def test_popularity_moves_at_a_speed_of_its_own_for_each():
+  """No speed reaches more than a fifth of the ranks a span; after many spans who was popular says little."""
+  def counts(span: int, popularity_drift: float) -> np.ndarray:
+    columns, _ = _log(churn=0.0, popularity_drift=popularity_drift).span(span, num_rows=20_000)
+    return np.bincount(columns["item_id"], minlength=40)
+
+  np.testing.assert_array_equal(counts(0, 0.2), counts(0, 0.0))
+  assert np.corrcoef(counts(0, 0.0), counts(9, 0.0))[0, 1] > 0.98
+  assert np.corrcoef(counts(0, 0.2), counts(9, 0.2))[0, 1] < 0.5
+
+
+def test_ranks_turn_at_the_ends():
+  """By hand: 0.9 at the speed of 0.2 a span goes to 1.1, which is 0.9 again, then to 1.3, which is 0.7."""
+  log = _log(popularity_drift=0.2)
+  log._window = lambda *_: (None, np.array([[1.0]]))
+  assert [log._ranks(np.array([0.9]), 7, 0, span)[0] for span in (0, 1, 2)] == pytest.approx([0.9, 0.9, 0.7])
+
+
+def test_attributes_are_of_users_and_items_in_turn_and_stay():
+  log = _log(num_attributes=4, churn=0.1)
+  known: dict[tuple[str, int], int] = {}
+  for span in range(3):
+    columns, _ = log.span(span)
+    for number, entity, num_values in ((0, "user_id", 4), (1, "item_id", 4), (2, "user_id", 8), (3, "item_id", 8)):
+      values = columns[f"attribute_{number}"]
+      assert 0 <= values.min() and values.max() < num_values
+      for whose, value in zip(columns[entity], values, strict=True):
+        assert known.setdefault((f"attribute_{number}", int(whose)), int(value)) == value
+
+
+def test_attributes_leave_the_rest_of_the_log_as_it_is():
+  plain, probabilities = _log().span(2)
+  columns, same = _log(num_attributes=3).span(2)
+  np.testing.assert_array_equal(probabilities, same)
+  for name, values in plain.items():
+    np.testing.assert_array_equal(columns[name], values, err_msg=name)
+
+
+def test_an_attribute_tells_of_clicks():
+  columns, probabilities = _log(num_attributes=1, strength=2.0).span(0, num_rows=20_000)
+  means = [probabilities[columns["attribute_0"] == value].mean() for value in (1, 2)]
+  assert means[1] > means[0] + 0.1
+
+
 def test_an_item_keeps_its_properties_while_it_ages():
   log = _log(churn=0.1)
   known: dict[int, tuple[int, str, int]] = {}
@@ -117,9 +168,12 @@ def test_csv_holds_the_columns_and_missing_prices_are_empty(tmp_path):
     assert row["price"] == ("" if np.isnan(price) else repr(float(price)))
 
 
-def test_the_feature_spec_reads_every_column():
-  spec = simulate.simulated_feature_spec(SMALL)
-  columns, _ = _log().span(0)
+@pytest.mark.parametrize("num_attributes", [0, 13])
+def test_the_feature_spec_reads_every_column(num_attributes):
+  log = _log(num_attributes=num_attributes)
+  spec = simulate.simulated_feature_spec(log.settings)
+  assert len(spec.fields) == 11 + num_attributes
+  columns, _ = log.span(0)
   assert {field.column for field in spec.fields} | {"click", "time_ms"} == set(columns)
   assert dict(zip(spec.names, spec.num_ids, strict=False))["user_id"] == 512
   for field in spec.fields:
@@ -145,6 +199,7 @@ def test_memory_is_that_of_a_block_and_not_of_the_span():
 
 
 @pytest.mark.parametrize("changes", [{"num_users": 1}, {"rows_per_span": 0}, {"churn": 1.5}, {"drift": -0.1},
+                                     {"popularity_drift": 1.5}, {"num_attributes": -1},
                                      {"seed": -1}, {"num_items": 2.5}, {"missing_price": float("nan")}])
 def test_settings_that_make_no_log_are_refused(changes):
   with pytest.raises(errors.ConfigError, match=next(iter(changes))):
