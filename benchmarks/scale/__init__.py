@@ -1,0 +1,1 @@
+"""What the pipeline costs, component by component, as spans, slots and streams get longer."""
