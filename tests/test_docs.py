@@ -308,11 +308,12 @@ def test_keys_that_are_named_exist(path):
 
 @pytest.mark.parametrize("path", DOCUMENTS, ids=name_of)
 def test_options_and_targets_that_are_named_exist(path, capsys):
-  from benchmarks.fidelity.__main__ import parse as benchmark
+  from benchmarks.fidelity.__main__ import parse as fidelity
+  from benchmarks.scale.__main__ import parse as scale
   from diet_tf.cli import main as cli
 
   helps = [parser.format_help() for parser in _script("commands_reference").parsers().values()]
-  for command in (cli.main, benchmark):
+  for command in (cli.main, fidelity, scale):
     with pytest.raises(SystemExit):
       command(["--help"])
     helps.append(capsys.readouterr().out)
