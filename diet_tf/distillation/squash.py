@@ -3,7 +3,11 @@
 The space is the teacher's own: embeddings scaled by how strongly each coordinate moves its logit (the root mean square
 of its input Jacobian), reduced to a few principal components, beside the logit itself. Clusters are found by Lloyd's
 k-means on a bounded sample, in which an example counts by `|influence|^exponent`, so that more clusters open where more
-influence lies. Every example of the span is then assigned to its nearest centre, one batch at a time.
+influence lies (`diet_tf.distillation.centres`). Every example of the span is then assigned to its nearest centre, one
+batch at a time.
+
+With n rows of F fields and k clusters, assigning takes time of the order of `n sqrt(k)` (`n k` up to 1,024 clusters),
+and counting ids that of sorting n rows, F times. Kept are at most `2 k kept_rows_per_slot` rows of F ids, and a batch.
 
 Where users are counted (`UserRule`), a cluster of too few of them joins the one with the nearest centre, again until
 none is left, and an id that too few users of its cluster had gets no weight. Users are counted on the very rows that id
@@ -25,6 +29,8 @@ from diet_tf.memory.slots import Slots
 from diet_tf.progress import Progress, silent
 
 CLUSTERS = ("teacher", "random")
+# However many slots a stage adds, k-means is fitted on so many rows for each of them, or on all rows that there are.
+MIN_SAMPLE_ROWS_PER_SLOT = 16
 
 
 @dataclasses.dataclass(frozen=True)
@@ -36,7 +42,8 @@ class SquashSettings:
     num_components: principal components of the importance-weighted embeddings.
     num_iterations: Lloyd iterations of k-means.
     sample_rows_per_slot: size of the sample that k-means is fitted on, per cluster.
-    max_sample_rows: cap of that sample, which bounds the stage's memory.
+    max_sample_rows: cap of that sample, which bounds the stage's memory; where that would be less than 16 rows for each
+      cluster, it is 16 rows for each (`MIN_SAMPLE_ROWS_PER_SLOT`).
     kept_rows_per_slot: rows of a cluster that its id shares are counted on, chosen by example id.
     influence_exponent: 0 ignores influence; 1 weighs an example by its absolute influence.
     max_influence_weight: bound of that weight against its mean, both ways.
@@ -77,6 +84,11 @@ class SquashSettings:
       raise ConfigError("squash.max_influence_weight", rule="is at least 1.",
                         received=str(self.max_influence_weight), remedy="use 4.")
 
+  def num_sample_rows(self, num_clusters: int) -> int:
+    """The most rows that k-means is fitted on."""
+    return min(self.sample_rows_per_slot * num_clusters,
+               max(self.max_sample_rows, MIN_SAMPLE_ROWS_PER_SLOT * num_clusters))
+
 
 @dataclasses.dataclass(frozen=True)
 class UserRule:
@@ -105,6 +117,30 @@ class _Clusters:
     self.ids = np.zeros((0, num_fields), np.int32)
     self.clusters = np.zeros(0, np.int32)
     self.order = np.zeros(0, np.uint64)
+    self._added: list[tuple[np.ndarray, np.ndarray, np.ndarray]] = []
+    self._num_added = 0
+
+  def add(self, batch: EncodedRows, clusters: np.ndarray, seed: int, rows_per_cluster: int) -> None:
+    """Counts a batch of rows, and keeps of each cluster those that come first in the pseudo-random order."""
+    num_clusters = len(self.mass)
+    self.mass += np.bincount(clusters, minlength=num_clusters)
+    logits = batch.teacher_logits.astype(np.float64)
+    self.label_sum += np.bincount(clusters, 1 / (1 + np.exp(-logits)), num_clusters)
+    self.influence_sum += np.bincount(clusters, batch.influences.astype(np.float64), num_clusters)
+    self._added.append((batch.ids, clusters.astype(np.int32), mix(batch.example_ids, seed)))
+    self._num_added += len(batch)
+    # Pruned when it has doubled, the work for a row is constant on average.
+    if len(self.ids) + self._num_added > 2 * num_clusters * rows_per_cluster:
+      self.prune(rows_per_cluster)
+
+  def prune(self, rows_per_cluster: int) -> None:
+    """Keeps of each cluster the rows that come first in the pseudo-random order, sorted by cluster."""
+    parts = [(self.ids, self.clusters, self.order), *self._added]
+    self._added, self._num_added = [], 0
+    ids, clusters, places = (np.concatenate([part[number] for part in parts]) for number in range(3))
+    order = np.lexsort((places, clusters))
+    order = order[_ranks(clusters[order]) < rows_per_cluster]
+    self.ids, self.clusters, self.order = ids[order], clusters[order], places[order]
 
 
 def squash(stream: RowStream, cluster_of: ClusterOf, num_clusters: int, max_ids: tuple[int, ...],
@@ -136,40 +172,30 @@ def squash(stream: RowStream, cluster_of: ClusterOf, num_clusters: int, max_ids:
   kept = _Clusters(num_clusters, len(max_ids))
   done = 0
   for batch in stream():
-    clusters = cluster_of(batch)
-    kept.mass += np.bincount(clusters, minlength=num_clusters)
-    logits = batch.teacher_logits.astype(np.float64)
-    kept.label_sum += np.bincount(clusters, 1 / (1 + np.exp(-logits)), num_clusters)
-    kept.influence_sum += np.bincount(clusters, batch.influences.astype(np.float64), num_clusters)
-    kept.ids = np.concatenate([kept.ids, batch.ids])
-    kept.clusters = np.concatenate([kept.clusters, clusters])
-    kept.order = np.concatenate([kept.order, mix(batch.example_ids, seed)])
-    _prune(kept, settings.kept_rows_per_slot, limit=2 * num_clusters * settings.kept_rows_per_slot)
+    kept.add(batch, cluster_of(batch), seed, settings.kept_rows_per_slot)
     done += len(batch)
     progress("squash (examples)", done, None)
-  _prune(kept, settings.kept_rows_per_slot, limit=0)
+  kept.prune(settings.kept_rows_per_slot)
   if users is not None:
     _join_small(kept, np.arange(num_clusters)[:, None] if centres is None else centres, users,
                 settings.kept_rows_per_slot)
   return _to_slots(kept, max_ids, span, first_slot_id, users)
 
 
-def _prune(kept: _Clusters, rows_per_cluster: int, limit: int) -> None:
-  """Keeps of each cluster the rows that come first in the pseudo-random order."""
-  if len(kept.clusters) <= limit:
-    return
-  order = np.lexsort((kept.order, kept.clusters))
-  clusters = kept.clusters[order]
-  rank = np.arange(len(clusters)) - np.searchsorted(clusters, clusters)
-  order = order[rank < rows_per_cluster]
-  kept.ids, kept.clusters, kept.order = kept.ids[order], kept.clusters[order], kept.order[order]
+def _ranks(groups: np.ndarray) -> np.ndarray:
+  """`[n]`, the place of each row within its group, from 0; `[n]` sorted `groups`."""
+  return np.arange(len(groups)) - np.searchsorted(groups, groups)
+
+
+def _pairs(first: np.ndarray, second: np.ndarray) -> np.ndarray:
+  """`[n]` int64, one number for each pair of whole numbers below 2^31: it sorts as the pairs do, and faster."""
+  return first.astype(np.int64) << 32 | second.astype(np.int64)
 
 
 def _num_users(groups: np.ndarray, user_ids: np.ndarray, num_groups: int) -> np.ndarray:
   """`[num_groups]`, how many distinct users the rows of each group have."""
   known = user_ids != MISSING_ID
-  pairs = np.unique(np.stack([groups[known], user_ids[known]], axis=1), axis=0)
-  return np.bincount(pairs[:, 0], minlength=num_groups)
+  return np.bincount(np.unique(_pairs(groups[known], user_ids[known])) >> 32, minlength=num_groups)
 
 
 def _join_small(kept: _Clusters, centres: np.ndarray, users: UserRule, rows_per_cluster: int) -> None:
@@ -194,7 +220,7 @@ def _join_small(kept: _Clusters, centres: np.ndarray, users: UserRule, rows_per_
     for name in ("mass", "label_sum", "influence_sum"):
       setattr(kept, name, np.bincount(targets, getattr(kept, name), len(targets)))
     kept.clusters = targets[kept.clusters].astype(np.int32)
-    _prune(kept, rows_per_cluster, limit=0)
+    kept.prune(rows_per_cluster)
 
 
 def _join_targets(small: np.ndarray, is_full: np.ndarray, centres: np.ndarray) -> np.ndarray:
@@ -244,21 +270,21 @@ def _to_slots(kept: _Clusters, max_ids: tuple[int, ...], span: int, first_slot_i
 def _with_enough_users(slots: np.ndarray, values: np.ndarray, user_ids: np.ndarray,
                        min_users: int) -> tuple[np.ndarray, np.ndarray]:
   """Slots and values `[n]` of the rows whose value at least `min_users` users of their slot had."""
-  _, pair_of_row = np.unique(np.stack([slots, values], axis=1), axis=0, return_inverse=True)
-  pair_of_row = pair_of_row.ravel()
+  _, pair_of_row = np.unique(_pairs(slots, values), return_inverse=True)
   enough = _num_users(pair_of_row, user_ids, pair_of_row.max() + 1)[pair_of_row] >= min_users
   return slots[enough], values[enough]
 
 
 def _heaviest(slots: np.ndarray, values: np.ndarray, most: int, ids: np.ndarray, weights: np.ndarray) -> None:
   """Fills `ids` and `weights` `[num_slots, max_ids]` with each slot's `most` most frequent values and their shares."""
-  pairs, counts = np.unique(np.stack([slots, values], axis=1), axis=0, return_counts=True)
+  pairs, counts = np.unique(_pairs(slots, values), return_counts=True)
+  slots, values = pairs >> 32, (pairs & 0xFFFFFFFF).astype(np.int32)
   # Ties are broken by a fixed scramble of the id: by the id itself, small ids would win everywhere.
-  order = np.lexsort((mix(pairs[:, 1], 0), -counts, pairs[:, 0]))
-  pairs, counts = pairs[order], counts[order]
-  rank = np.arange(len(pairs)) - np.searchsorted(pairs[:, 0], pairs[:, 0])
+  order = np.lexsort((mix(values, 0), -counts, slots))
+  slots, values, counts = slots[order], values[order], counts[order]
+  rank = _ranks(slots)
   chosen = rank < most
-  rows, columns = pairs[chosen, 0], rank[chosen]
-  ids[rows, columns] = pairs[chosen, 1]
+  rows, columns = slots[chosen], rank[chosen]
+  ids[rows, columns] = values[chosen]
   weights[rows, columns] = counts[chosen]
   weights /= np.maximum(weights.sum(axis=1, keepdims=True), 1)

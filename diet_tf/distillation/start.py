@@ -11,13 +11,8 @@ import numpy as np
 from diet_tf.distillation import squash as squash_module
 from diet_tf.distillation.addressing import Action, Addressing, AddressingSettings, address, count_ids
 from diet_tf.distillation.budget import BudgetSettings
-from diet_tf.distillation.clusters import (
-  TeacherSpace,
-  fit_centres,
-  influence_weights,
-  nearest_centre,
-  random_clusters,
-)
+from diet_tf.distillation.centres import find_centres
+from diet_tf.distillation.clusters import TeacherSpace, influence_weights, nearest_centre, random_clusters
 from diet_tf.distillation.refinement import initial_recipe
 from diet_tf.distillation.settings import Stage
 from diet_tf.distillation.span import ScoredSpan
@@ -109,12 +104,11 @@ def new_slots(stream: RowStream, member: RankingModel, num_slots: int, spec: Fea
 def _teacher_clusters(stream: RowStream, member: RankingModel, num_clusters: int, settings: SquashSettings,
                       seed: int) -> tuple[ClusterOf, np.ndarray]:
   """Clusters of examples that the teacher sees alike, and `[num_clusters, d]` centres, found on a bounded sample."""
-  num_rows = min(settings.max_sample_rows, settings.sample_rows_per_slot * num_clusters)
-  rows = sampled(stream, num_rows, seed)
+  rows = sampled(stream, settings.num_sample_rows(num_clusters), seed)
   space = TeacherSpace(member, rows, settings.num_components)
-  centres = fit_centres(space(rows), influence_weights(rows.influences, settings),
-                        min(num_clusters, len(rows)), num_iterations=settings.num_iterations, seed=seed)
-  return nearest_centre(space, centres), centres
+  centres = find_centres(space(rows), influence_weights(rows.influences, settings),
+                         min(num_clusters, len(rows)), num_iterations=settings.num_iterations, seed=seed)
+  return nearest_centre(space, centres), centres.points
 
 
 def begin(stage: Stage, previous: Memory | None, scored: ScoredSpan, teacher: Teacher,

@@ -3,14 +3,8 @@
 import numpy as np
 import pytest
 
-from diet_tf.distillation.clusters import (
-  TeacherSpace,
-  assign,
-  fit_centres,
-  influence_weights,
-  nearest_centre,
-  random_clusters,
-)
+from diet_tf.distillation.centres import Centres, fit_centres
+from diet_tf.distillation.clusters import TeacherSpace, influence_weights, nearest_centre, random_clusters
 from diet_tf.distillation.squash import SquashSettings, squash
 from diet_tf.distillation.start import sampled
 from diet_tf.errors import ConfigError, DataError
@@ -34,7 +28,7 @@ def logit_space(examples):
 
 def squashed(examples, centres, size=1000, settings=None, **kwargs):
   kwargs = {"span": 7, "first_slot_id": 40, "seed": 3, **kwargs}
-  cluster_of = nearest_centre(logit_space, np.asarray(centres, np.float32)[:, None])
+  cluster_of = nearest_centre(logit_space, Centres(np.asarray(centres, np.float32)[:, None]))
   return squash(in_batches(examples, size), cluster_of, len(centres), MAX_IDS, settings or SquashSettings(), **kwargs)
 
 
@@ -114,33 +108,6 @@ def test_progress_counts_examples():
   seen = []
   squashed(literal_examples(), [0.0], 2, progress=lambda what, done, total: seen.append((done, total)))
   assert [done for done, _ in seen] == [2, 4, 5]
-
-
-def test_centres_are_found_on_separable_points():
-  random = np.random.default_rng(0)
-  means = np.array([[0, 0], [10, 0], [0, 10], [10, 10], [-10, 5]], np.float32)
-  points = (means[np.arange(200) % 5] + random.normal(scale=0.3, size=(200, 2))).astype(np.float32)
-  centres = fit_centres(points, np.ones(200), 5, num_iterations=20, seed=1)
-  expected = np.stack([points[np.arange(200) % 5 == cluster].mean(0) for cluster in range(5)])
-  clusters, distances = assign(expected, centres)
-  assert sorted(clusters) == list(range(5))
-  np.testing.assert_allclose(centres[clusters], expected, atol=1e-4)
-  assert np.abs(distances).max() < 1e-3
-
-
-def test_centres_are_weighted_means():
-  points = np.array([[0.0], [1.0], [10.0]], np.float32)
-  centres = fit_centres(points, np.array([1.0, 3.0, 1.0]), 2, num_iterations=10, seed=0)
-  np.testing.assert_allclose(np.sort(centres[:, 0]), [0.75, 10.0], rtol=1e-6)
-
-
-def test_an_empty_cluster_moves_to_the_worst_served_point():
-  # Whatever the draw among 50 equal points and one far away, the far one ends with a centre of its own.
-  points = np.zeros((51, 1), np.float32)
-  points[50] = 9
-  for seed in range(3):
-    centres = fit_centres(points, np.ones(51), 2, num_iterations=3, seed=seed)
-    assert sorted(centres[:, 0].tolist()) == [0, 9]
 
 
 def test_clusters_open_where_influence_lies():

@@ -5,6 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from diet_tf.distillation.centres import Centres
 from diet_tf.distillation.clusters import nearest_centre, random_clusters
 from diet_tf.distillation.refinement import DistillSettings, initial_recipe, refine
 from diet_tf.distillation.squash import SquashSettings, UserRule, squash
@@ -33,7 +34,7 @@ def squashed(examples, centres, min_users, size=1000, kept=256):
   users = UserRule(USER, min_users) if min_users > 1 else None
   return squash(lambda: (examples.take(np.arange(start, min(start + size, len(examples))))
                          for start in range(0, len(examples), size)),
-                nearest_centre(lambda batch: batch.teacher_logits[:, None], centres), len(centres), MAX_IDS,
+                nearest_centre(lambda batch: batch.teacher_logits[:, None], Centres(centres)), len(centres), MAX_IDS,
                 SquashSettings(kept_rows_per_slot=kept), span=7, first_slot_id=0, seed=3, users=users, centres=centres)
 
 
