@@ -310,10 +310,11 @@ def test_keys_that_are_named_exist(path):
 def test_options_and_targets_that_are_named_exist(path, capsys):
   from benchmarks.fidelity.__main__ import parse as fidelity
   from benchmarks.scale.__main__ import parse as scale
+  from benchmarks.streams.__main__ import parse as streams
   from diet_tf.cli import main as cli
 
   helps = [parser.format_help() for parser in _script("commands_reference").parsers().values()]
-  for command in (cli.main, fidelity, scale):
+  for command in (cli.main, fidelity, scale, streams):
     with pytest.raises(SystemExit):
       command(["--help"])
     helps.append(capsys.readouterr().out)

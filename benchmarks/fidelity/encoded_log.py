@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Sequence
 
 import numpy as np
 
@@ -50,8 +51,14 @@ class EncodedLog:
     return self.rows.of_spans(self.test_spans)
 
 
-def encode_log(config: Config, folder: str, progress: Progress = silent) -> None:
-  """Encodes all spans of a log into `folder`, each with the vocabularies of the spans before it.
+def encode_log(config: Config, folder: str, progress: Progress = silent, *, spans: Sequence[int] | None = None) -> None:
+  """Encodes the spans of a log into `folder`, each with the vocabularies of the spans before it.
+
+  Args:
+    config: config of the log.
+    folder: folder that gets the rows; where they are, nothing is done.
+    progress: callback that is told of each span.
+    spans: numbers of the spans; None takes all that there are.
 
   Raises:
     DataError: a span is missing, empty or broken.
@@ -61,7 +68,7 @@ def encode_log(config: Config, folder: str, progress: Progress = silent) -> None
 
   if files.exists(files.join(folder, ARRAYS_NAME)):
     return
-  spans = sorted(available_spans(config.log))
+  spans = sorted(available_spans(config.log) if spans is None else spans)
   known: dict[str, list[str]] = {}
   columns: dict[str, list[np.ndarray]] = {name: [] for name in ("ids", "labels", "example_ids", "spans", "sizes")}
   for number, span in enumerate(spans):
