@@ -176,9 +176,19 @@ def recovery(memory_auc: float, log_auc: float) -> float:
   return (memory_auc - 0.5) / (log_auc - 0.5) if log_auc > 0.5 else float("nan")
 
 
-def regret(log_aucs: Values, memory_aucs: Values) -> float:
-  """The AUC on the log that is lost by picking the member that is best on the memory; at least 0."""
-  return float(np.max(log_aucs) - np.asarray(log_aucs)[int(np.argmax(memory_aucs))])
+def regret(log_aucs: Values, memory_aucs: Values, at: int = 1) -> float:
+  """The AUC on the log that is lost by trying, of all members, those alone that are best on the memory; at least 0.
+
+  The log's AUC of its best member, less that of the best of the members that the memory ranks first: regret@1 by
+  default, which is lost by picking the memory's best member unseen. Of equals on the memory, the first goes first.
+
+  Args:
+    log_aucs: per member, the AUC after training on the log.
+    memory_aucs: per member, the AUC after training on the memory, or whatever else ranks the members, higher first.
+    at: number of members that are tried, at least 1.
+  """
+  first = np.argsort(-np.asarray(memory_aucs, np.float64), kind="stable")[:at]
+  return float(np.max(log_aucs) - np.max(np.asarray(log_aucs)[first]))
 
 
 @functools.lru_cache(maxsize=1024)

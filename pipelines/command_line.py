@@ -281,6 +281,8 @@ def _check_results_wanted(options: Options, available: Sequence[int], committed:
 
 
 def _distil(job: Job, span: int, options: Options) -> None:
+  # The first span of a command waits for TFX: what starting up takes is part of what the memory costs.
+  started = time.monotonic()
   from pipelines.local import run_span
   from pipelines.retention import apply_retention
   from tfx_components.progress import shown_by
@@ -288,7 +290,7 @@ def _distil(job: Job, span: int, options: Options) -> None:
   with progress() as shown, shown_by(shown):
     record = run_span(job.config, span, job.workspace, store_uri=job.store.uri, runner=options.runner,
                       replace=options.replace, accept_changes=options.accept_changes,
-                      beam_pipeline_args=options.beam_pipeline_args)
+                      beam_pipeline_args=options.beam_pipeline_args, started=started)
   _say(_outcome(record))
   removed = apply_retention(job.config.retention, job.workspace, job.store)
   if removed.num_bytes:

@@ -24,7 +24,7 @@ from diet_tf.memory.composition import coverage
 from diet_tf.memory.memory import Memory
 from diet_tf.progress import Progress, silent
 from diet_tf.report.run_report import write_report
-from diet_tf.report.stage_record import StageRecord
+from diet_tf.report.stage_record import PIPELINE_RUN, StageRecord, distillation_cost
 from diet_tf.store.commit import Commit
 from diet_tf.store.memories import load_memory
 from diet_tf.store.store import MEMORY_PART, Store
@@ -82,9 +82,11 @@ class Evaluation:
         "panel": _identity(self.config.panel), "log": self.config.log.identity()})
     result = self._known_result(key) or self._evaluate(commits, test_spans, bayes_auc)
     # Known figures may be of another store with the same content.
+    stages = self._stages()
     result = result.replace(report_uri=self.workspace.report_path, rows=self._rows(result.spans, test_spans),
-                            memory_uri=self.store.path(commits[-1], MEMORY_PART))
-    self._report(result, commits[-1], test_spans, commands)
+                            memory_uri=self.store.path(commits[-1], MEMORY_PART),
+                            distillation=distillation_cost(stages, result.spans))
+    self._report(result, commits[-1], test_spans, stages, commands)
     with files.writing(self.workspace.output):
       content = result.to_json().encode()
       files.write_atomically(self.workspace.results_path, content)
@@ -135,13 +137,14 @@ class Evaluation:
     return encoded_shards(self.config.log, self.config.features, span, self.store, self.workspace.examples_folder(span),
                           beam_pipeline_args=self.beam_pipeline_args, progress=self.progress)
 
-  def _report(self, result: FidelityResult, commit: Commit, test_spans: Sequence[int], commands: Sequence[str]) -> None:
+  def _report(self, result: FidelityResult, commit: Commit, test_spans: Sequence[int], stages: Sequence[StageRecord],
+              commands: Sequence[str]) -> None:
     memory = load_memory(self.store.path(commit, MEMORY_PART), verify=False)
     vocabularies = self.store.path(commit, VOCABULARIES_PART)
     shares = {"log": self._coverage(memory, [shard for span in result.spans for shard in self._log_shards(span)]),
               "test": self._coverage(memory, [shard for span in test_spans for shard in self._encoded(span)])}
     write_report(
-        self.workspace.report_path, result, manifest=memory.manifest, slots=memory.slots, stages=self._stages(),
+        self.workspace.report_path, result, manifest=memory.manifest, slots=memory.slots, stages=stages,
         vocabularies=encoding.read_vocabularies(vocabularies) if files.exists(vocabularies) else {}, coverage=shares,
         history=self.workspace.kept_results(), settings=self.config.to_dict(), commands=commands)
 
@@ -176,5 +179,5 @@ def read_stage_record(record: SpanRecord) -> StageRecord | None:
   stage = StageRecord.read(path)
   if stage.summary.span != record.span:
     return None  # Earlier releases could take a neighbouring run's for this one's.
-  seconds = {**stage.summary.seconds, "pipeline run": record.seconds}
+  seconds = {**stage.summary.seconds, PIPELINE_RUN: record.seconds}
   return dataclasses.replace(stage, summary=dataclasses.replace(stage.summary, seconds=seconds))

@@ -116,7 +116,7 @@ def _errors_reported_once() -> Iterator[None]:
 
 def run_span(config: Config, span: int, workspace: Workspace, *, store_uri: str, runner: str = "beam",
              replace: bool = False, accept_changes: bool = False,
-             beam_pipeline_args: Sequence[str] = ()) -> SpanRecord:
+             beam_pipeline_args: Sequence[str] = (), started: float | None = None) -> SpanRecord:
   """Runs the pipeline of one span and remembers where its artifacts are.
 
   Args:
@@ -128,11 +128,12 @@ def run_span(config: Config, span: int, workspace: Workspace, *, store_uri: str,
     replace: whether a commit of the span is replaced; otherwise other content is refused.
     accept_changes: whether the memory that the span grows from may have been made with another config.
     beam_pipeline_args: options of Beam for the components that run on it.
+    started: when the run began by `time.monotonic`, for one who counts the start-up of TFX too; None for now.
 
   Raises:
     DietError: what a component raised; the store is then as it was.
   """
-  start = time.monotonic()
+  start = time.monotonic() if started is None else started
   now = datetime.datetime.now(datetime.timezone.utc)
   # Two runs may begin in one second.
   run_id = f"{config.name}-{span}-{now:%Y%m%dT%H%M%S}-{uuid.uuid4().hex[:6]}"

@@ -72,7 +72,7 @@ CASES = {case.form.name: case for case in (
     Case(STAGE_RECORD, rf"summary\.(actions|seconds|flops|verdict\.({VERDICT_MAPPINGS}))|slots_by_age(\.\d+)?|coverage|"
          r"rows\.(quarantined|dropped)"),
     Case(DESCRIPTION, r"recipe\.learning_rates"),
-    Case(RESULT, r"records|bytes|examples_processed|flops|seconds|settings|differences|"
+    Case(RESULT, r"records|bytes|examples_processed|flops|seconds|settings|differences|baselines|"
          r"members\.\d+\.(trainings|differences)|rows(\.\d+\.(quarantined|dropped))?",
          r"settings\..*"),
     Case(COMPARISON, "diverged"),

@@ -65,7 +65,8 @@ class StageOutcome:
     actions: number of slots per action.
     verdict: the gate's verdict.
     seconds: wall time of each part of the stage.
-    flops: floating-point operations of each part, by the same names; see `diet_tf.distillation.cost`.
+    work: how much of everything the stage has computed on.
+    settings: settings of the stage.
   """
 
   memory: Memory
@@ -73,12 +74,21 @@ class StageOutcome:
   actions: Mapping[str, int]
   verdict: Verdict
   seconds: Mapping[str, float]
-  flops: Mapping[str, float] = dataclasses.field(default_factory=dict)
+  work: StageWork
+  settings: StageSettings
 
   @property
   def chosen(self) -> str:
     """The gate's choice: "refined", "start" or "previous"."""
     return self.verdict.chosen
+
+  @functools.cached_property
+  def flops(self) -> Mapping[str, float]:
+    """Floating-point operations of each part of the stage, by the names of `seconds`; counted when they are asked for.
+
+    See `diet_tf.distillation.cost`.
+    """
+    return stage_flops(self.work, self.memory.spec, self.settings)
 
 
 class _Clock:
@@ -146,8 +156,7 @@ def run_stage(memory: Memory | None, span: Span, teacher: Teacher, settings: Sta
       num_old_slots=0 if memory is None else len(memory), num_added=start.counts["add"], slots=start.slots,
       proxies=refined.proxies, slot_passes=slot_passes(candidates.values()),
       num_judged=min(len(held_back), settings.gate.max_examples), num_devices=len(devices_of(strategy)))
-  return StageOutcome(made[verdict.chosen], made[START], dict(start.counts), verdict, clock.seconds,
-                      stage_flops(work, teacher.spec, settings))
+  return StageOutcome(made[verdict.chosen], made[START], dict(start.counts), verdict, clock.seconds, work, settings)
 
 
 def slot_passes(candidates: Iterable[Trainable]) -> list[int]:

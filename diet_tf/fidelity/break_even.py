@@ -1,52 +1,47 @@
-"""From how many architectures on a memory is cheaper than the log, in wall time."""
+"""From how many architectures on a memory is cheaper than the log, or than whatever else they could be trained on."""
 
 from __future__ import annotations
 
 import dataclasses
 import math
 
-from diet_tf.fidelity.result import LOG, MEMORY, Cost
-
 
 @dataclasses.dataclass(frozen=True)
 class BreakEven:
-  """The time of one training of each architecture on the log, or on the memory with what it took to make it.
+  """The cost of one training of each architecture on the log, or on the memory with what it took to make it.
+
+  All costs are of one unit: seconds, or floating-point operations.
 
   Attributes:
-    log: seconds of one training on the log, as the mean of the panel.
-    memory: seconds of one training on the memory, as the mean of the panel.
-    distillation: seconds that it took to make the memory.
+    log: cost of one training on the log, or on what stands in its place, as the mean of the panel.
+    memory: cost of one training on the memory, as the mean of the panel.
+    distillation: cost of making the memory.
   """
 
   log: float
   memory: float
   distillation: float
 
-  @classmethod
-  def of(cls, cost: Cost, num_members: int, distillation: float) -> BreakEven:
-    """The times of a panel of `num_members`, whose costs are sums over it."""
-    return cls(cost.seconds[LOG] / num_members, cost.seconds[MEMORY] / num_members, distillation)
-
   def on_log(self, architectures: float) -> float:
-    """Seconds to train that many architectures on the log."""
+    """The cost of training that many architectures on the log."""
     return architectures * self.log
 
   def on_memory(self, architectures: float) -> float:
-    """Seconds to make the memory and to train that many architectures on it."""
+    """The cost of making the memory and of training that many architectures on it."""
     return self.distillation + architectures * self.memory
 
   @property
   def exact_architectures(self) -> float | None:
-    """The number of architectures at which both take as long, not rounded; None where the memory saves nothing.
+    """The number of architectures at which both cost as much, not rounded.
 
-    `distillation / (log - memory)`.
+    `distillation / (log - memory)`. None where the memory saves nothing, or a cost is not known.
     """
     saved = self.log - self.memory
-    return self.distillation / saved if saved > 0 else None
+    return self.distillation / saved if saved > 0 and not math.isnan(self.distillation) else None
 
   @property
   def architectures(self) -> int | None:
-    """The least number of architectures for which the memory takes no longer; None if there is none."""
+    """The least number of architectures for which the memory costs no more; None if there is none."""
     # A hair less, so that a quotient that is whole but for rounding is not rounded up.
     return None if self.exact_architectures is None else max(1, math.ceil(self.exact_architectures - 1e-9))
 

@@ -196,6 +196,7 @@ def evaluate_panel(log_shards: Mapping[int, Sequence[str]], memory: Memory, test
   _check_selection(survey.selection, settings)
   evaluation = _Evaluation(log_shards, memory, survey, test, settings, teacher_probabilities, progress, strategy)
   members = [evaluation.member(name) for name in settings.members]
+  pairs = evaluation.resolved_pairs()
   kinds = (LOG, MEMORY)
   cost = Cost(
       records={LOG: survey.num_examples, MEMORY: len(memory), "test": len(test)},
@@ -207,8 +208,9 @@ def evaluate_panel(log_shards: Mapping[int, Sequence[str]], memory: Memory, test
       seconds={kind: sum(member.trainings[kind].seconds for member in members) for kind in kinds})
   return FidelityResult(
       members=tuple(members), cost=cost, seeds=settings.seeds, spans=tuple(sorted(log_shards)), bayes_auc=bayes_auc,
-      memory_uri=memory_uri, settings=settings.to_dict(), agreement=evaluation.agreement(members),
-      differences=evaluation.differences(), num_test_clicks=int(test.labels.sum()))
+      memory_uri=memory_uri, settings=settings.to_dict(), agreement=evaluation.agreement(members, pairs),
+      differences=evaluation.differences(), num_test_clicks=int(test.labels.sum()),
+      resolved_pairs=pairs)
 
 
 def _check_selection(held_back: EncodedRows, settings: PanelSettings) -> None:
@@ -266,10 +268,13 @@ class _Evaluation:
     return MemberFidelity(name, {kind: training for kind, (training, _) in outcomes.items()}, differences,
                           metrics.lift_over_chance(self._test.labels, components[LOG]))
 
-  def agreement(self, members: Sequence[MemberFidelity]) -> metrics.Agreement:
-    """The agreement of the members that were judged, in their order, with its interval."""
+  def resolved_pairs(self) -> tuple[tuple[int, int], ...]:
+    """The pairs of the members that were judged, by their numbers, that are resolved on the log."""
+    return tuple(metrics.resolved_pairs(self._test.labels, self._components[LOG]))
+
+  def agreement(self, members: Sequence[MemberFidelity], pairs: Sequence[tuple[int, int]]) -> metrics.Agreement:
+    """The agreement on some pairs of the members that were judged, in their order, with its interval."""
     log, memory = self._components[LOG], self._components[MEMORY]
-    pairs = metrics.resolved_pairs(self._test.labels, log)
     found = metrics.agreement_on(pairs, *([member.trainings[kind].auc.mean for member in members]
                                           for kind in (LOG, MEMORY)))
     low, high = agreement_interval(self._test.labels, log, memory, pairs, confidence=AGREEMENT_CONFIDENCE)

@@ -4,20 +4,17 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from diet_tf import metrics
-from diet_tf.fidelity.verdict import RANDOM_HARD, RANDOM_SOFT, VERDICT_SHAPE, Verdict, judge
-from diet_tf.io.documents import DocumentFormat
+from diet_tf.fidelity import bill as bills
+from diet_tf.fidelity.bill import UNKNOWN, Bill, Rival, mean_cost
+from diet_tf.fidelity.result_format import KINDS, LOG, MEMORY, RESULT
+from diet_tf.fidelity.verdict import RANDOM_HARD, RANDOM_SOFT, Verdict, judge
 from diet_tf.io.json_files import parse_json, without_nan
-from diet_tf.io.shapes import Figure, ListOf, MapOf, Nullable
-from diet_tf.log.row_counts import ROW_COUNTS_SHAPE, RowCounts
+from diet_tf.log.row_counts import RowCounts
 from diet_tf.metrics import Agreement, Estimate, PairedDifference
-
-LOG, MEMORY = "log", "memory"
-# What a member is trained on, in the order of tables.
-KINDS = (LOG, MEMORY, RANDOM_HARD, RANDOM_SOFT)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -135,24 +132,6 @@ class Cost:
     return self.examples[LOG] / self.examples[MEMORY]
 
 
-_TRAINING = {"aucs": tuple[Figure, ...], "log_losses": tuple[Figure, ...], "calibrations": tuple[Figure, ...],
-             "learning_rate": float | None, "epochs": int, "examples": int, "flops": Figure, "seconds": Figure}
-_DIFFERENCE = {"mean": Figure, "standard_error": Figure, "margin": Figure, "resolved": bool}
-_MEMBER_1 = {"name": str, "recovery": Figure, "trainings": MapOf(_TRAINING), "differences": MapOf(_DIFFERENCE),
-             **{f"{kind}_{figure}": Figure for kind in KINDS for figure in ("auc", "logloss", "auc_se")}}
-_AGREEMENT_1 = {"share": Figure, "num_resolved": int, "num_pairs": int, "tau_b": Figure}
-_VERSION_1 = {
-    "members": ListOf(_MEMBER_1), "records": Mapping[str, int], "bytes": Mapping[str, int], "cost_ratio": float,
-    "memory_uri": str, "report_uri": str, "examples_processed": Mapping[str, int], "flops": Mapping[str, Figure],
-    "seconds": Mapping[str, Figure], "recovery": Figure, "agreement": _AGREEMENT_1, "regret": Figure,
-    "bayes_auc": float | None, "seeds": tuple[int, ...], "spans": tuple[int, ...], "settings": Mapping[str, Any]}
-RESULT = DocumentFormat("diet_tf.fidelity", {1: _VERSION_1, 2: {
-    **_VERSION_1, "verdict": VERDICT_SHAPE, "members": ListOf({**_MEMBER_1, "lift": Nullable(_DIFFERENCE)}),
-    "agreement": {**_AGREEMENT_1, "low": Figure, "high": Figure}, "differences": MapOf(_DIFFERENCE),
-    "rows": MapOf(ROW_COUNTS_SHAPE)}},
-    remedy="evaluate the memory again.", sort_keys=False)
-
-
 @dataclasses.dataclass(frozen=True)
 class FidelityResult:
   """How closely training on the memory mirrors training on the log.
@@ -166,11 +145,13 @@ class FidelityResult:
     bayes_auc: best AUC that is possible on the test examples; None where it is not known.
     memory_uri: folder or URI of the memory.
     report_uri: path or URI of the report.
-    settings: settings of the panel, as JSON values.
+    settings: the panel's, as JSON values.
     differences: mean AUC of the panel on the memory less that on each other kind, paired over seeds and test examples;
       empty in the figures of a release that did not write them down.
     num_test_clicks: number of clicks among the test examples; None in the figures of such a release.
     rows: what became of the rows of the spans, those of the test included, by the span's number, as far as it is known.
+    resolved_pairs: pairs of members, by their numbers, that are resolved on the log; None in figures of such a release.
+    distillation: cost of making the memory, all spans together, as far as it is known for each of them.
   """
 
   members: tuple[MemberFidelity, ...]
@@ -185,6 +166,8 @@ class FidelityResult:
   differences: Mapping[str, PairedDifference] = dataclasses.field(default_factory=dict)
   num_test_clicks: int | None = None
   rows: Mapping[int, RowCounts] = dataclasses.field(default_factory=dict)
+  resolved_pairs: Sequence[tuple[int, int]] | None = None
+  distillation: bills.Cost = UNKNOWN
 
   @property
   def recoveries(self) -> dict[str, float]:
@@ -219,7 +202,39 @@ class FidelityResult:
   @property
   def regret(self) -> float:
     """The AUC on the log that is lost by picking the member that is best on the memory."""
-    return metrics.regret(*([member.trainings[kind].auc.mean for member in self.members] for kind in (LOG, MEMORY)))
+    return metrics.regret(self._aucs(LOG), self._aucs(MEMORY))
+
+  @property
+  def regret_at_3(self) -> float:
+    """The AUC on the log that is lost by trying the three members alone that are best on the memory."""
+    return metrics.regret(self._aucs(LOG), self._aucs(MEMORY), 3)
+
+  def _aucs(self, kind: str) -> list[float]:
+    return [member.trainings[kind].auc.mean for member in self.members]
+
+  @property
+  def baselines(self) -> dict[str, dict[str, float]]:
+    """How random rows order the members, by their kind; NaN where the resolved pairs are not known."""
+    log, found = self._aucs(LOG), {}
+    for kind in (RANDOM_HARD, RANDOM_SOFT):
+      if all(kind in member.trainings for member in self.members):
+        aucs = self._aucs(kind)
+        agreement = metrics.agreement_on(self.resolved_pairs or (), log, aucs)
+        found[kind] = {"agreement": agreement.share, "kendall_tau_b": agreement.tau_b,
+                       "regret": metrics.regret(log, aucs), "regret_at_3": metrics.regret(log, aucs, 3)}
+    return found
+
+  @property
+  def bill(self) -> Bill:
+    """What many trainings cost on the memory, the log, and random rows with their clicks, the panel's only rival."""
+    def mean(kind: str, *, each_pass: bool = False) -> bills.Cost:
+      trained = [member.trainings[kind] for member in self.members]
+      return mean_cost([bills.Cost(one.seconds, one.flops).times(1 / one.epochs if each_pass else 1)
+                        for one in trained])
+
+    rivals = [Rival(kind, mean(kind), figures["agreement"]) for kind, figures in self.baselines.items()
+              if kind == RANDOM_HARD]
+    return Bill(mean(LOG, each_pass=True), self.distillation, mean(MEMORY), mean(LOG), self.agreement.share, rivals)
 
   def replace(self, **changes: Any) -> FidelityResult:
     """A copy with other values, for example the `report_uri` once there is a report."""
@@ -247,6 +262,12 @@ class FidelityResult:
         "seeds": list(self.seeds),
         "spans": list(self.spans),
         "settings": dict(self.settings),
+        "regret_at_3": self.regret_at_3,
+        "agreement_interval": [self.agreement.low, self.agreement.high],
+        "baselines": self.baselines,
+        "resolved_pairs": None if self.resolved_pairs is None else [list(pair) for pair in self.resolved_pairs],
+        "distillation": dataclasses.asdict(self.distillation),
+        **self.bill.summary(),
         **RESULT.header,
     }
     return without_nan(value)
@@ -263,7 +284,10 @@ class FidelityResult:
       FormatError: it is damaged, of another format, or newer than this version reads.
     """
     content = RESULT.check(value, subject)
+    pairs = content.get("resolved_pairs")
     return cls(
+        resolved_pairs=None if pairs is None else tuple((first, second) for first, second in pairs),
+        distillation=bills.Cost(**content["distillation"]) if "distillation" in content else UNKNOWN,
         differences=_differences(content.get("differences", {})),
         rows={int(span): RowCounts.from_dict(counts) for span, counts in content.get("rows", {}).items()},
         num_test_clicks=content["verdict"]["test_clicks"] if "verdict" in content else None,

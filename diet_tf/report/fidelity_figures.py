@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Mapping, Sequence
 
+from diet_tf.fidelity.bill import Bill
 from diet_tf.fidelity.break_even import BreakEven, duration, unit_of
 from diet_tf.fidelity.result import KINDS, LOG, MEMORY, FidelityResult, Training
 from diet_tf.metrics import Estimate, PairedDifference
@@ -157,20 +158,17 @@ def cost(result: FidelityResult) -> Figure:
       data("cost", ("what", "log", "memory", "ratio"), [(*row, ratios.get(row[0])) for row in found]))
 
 
-def break_even(result: FidelityResult, stages: Sequence[StageRecord]) -> BreakEven | None:
+def break_even(bill: Bill) -> BreakEven | None:
   """The times of the panel and of the pipeline runs; None where these are not known for every span of the log."""
-  seconds = {stage.summary.span: stage.summary.seconds.get("pipeline run") for stage in stages}
-  found = [seconds.get(span) for span in result.spans]
-  if not found or any(value is None for value in found):
-    return None
-  return BreakEven.of(result.cost, len(result.members), float(sum(value for value in found if value is not None)))
+  times = bill.times("seconds")
+  return None if math.isnan(times.distillation) else times
 
 
 def break_even_figure(times: BreakEven | None, at: int) -> Figure:
   """Wall time on the log and on the memory, by the number of architectures."""
   missing = "Not known: the time of the pipeline runs is not known for every span that the memory has seen."
   caption = ("Wall time of training that many architectures once each, on the log and on the memory. The memory's line "
-             "begins at the time of the pipeline runs that made it.")
+             "begins at the time of the pipeline runs that made it, all their parts and start-up.")
   if times is None:
     return Figure("break-even", "Break-even", caption, None, missing=missing)
   crossing = times.architectures

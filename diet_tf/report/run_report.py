@@ -17,7 +17,7 @@ from diet_tf.report import fidelity_figures, memory_figures, page
 from diet_tf.report.axes import measured_text
 from diet_tf.report.figures import Data, data
 from diet_tf.report.row_table import row_lines
-from diet_tf.report.stage_record import StageRecord, StageSummary, slots_by_age
+from diet_tf.report.stage_record import StageRecord, StageSummary, distillation_cost, slots_by_age
 
 COVERAGE_NAMES = {"log": "the log, which the memory has seen", "test": "the test, which it has not",
                   "held_back": "held-back part of the newest span"}
@@ -65,7 +65,8 @@ def render_report(result: FidelityResult, *, manifest: Manifest, slots: Slots | 
     commands: shell commands that give the same figures again.
   """
   stages = sorted(stages, key=lambda stage: stage.summary.span)
-  times = fidelity_figures.break_even(result, stages)
+  bill = result.replace(distillation=distillation_cost(stages, result.spans)).bill
+  times = fidelity_figures.break_even(bill)
   at = len(result.members)
   stages = stages[-_MOST_SPANS:]
   heavy = [] if slots is None else _heaviest(slots, manifest, vocabularies or {})
@@ -78,6 +79,7 @@ def render_report(result: FidelityResult, *, manifest: Manifest, slots: Slots | 
       cost_rows=fidelity_figures.cost_rows(result), times=times, at=at,
       break_even=fidelity_figures.break_even_figure(times, at),
       break_even_text=fidelity_figures.break_even_text(times, at) if times else "",
+      cost_notes=bill.sentences() if times else [],
       rows=row_lines(dict(sorted(result.rows.items())[-_MOST_SPANS:])),
       composition=_composition(manifest, slots, stages, coverage), refinement=memory_figures.outer_losses(stages),
       heaviest=heavy, most_values=_MOST_VALUES, heaviest_data=_heaviest_data(heavy), hashed=_hashed(manifest),

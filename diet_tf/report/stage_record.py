@@ -3,17 +3,22 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping, Sequence
+import math
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
+from diet_tf.fidelity.bill import UNKNOWN, Cost
 from diet_tf.io.documents import REMEDY, DocumentFormat
 from diet_tf.io.json_files import without_nan
 from diet_tf.io.shapes import Figure, Nullable, Place, shaped
 from diet_tf.log.row_counts import ROW_COUNTS_SHAPE, RowCounts
 from diet_tf.memory.slots import Slots
 from diet_tf.report.histogram import Histogram
+
+# Under what name the wall time of a whole pipeline run stands among a stage's seconds.
+PIPELINE_RUN = "pipeline run"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -111,6 +116,20 @@ class StageRecord:
     rows = content.pop("rows", None)
     return cls(**{**content, "summary": StageSummary(**content["summary"]),
                   "rows": None if rows is None else RowCounts.from_dict(rows)})
+
+
+def distillation_cost(stages: Iterable[StageRecord], spans: Iterable[int]) -> Cost:
+  """What it cost to make a memory of some spans: the pipeline runs' time with start-up, and the stages' operations.
+
+  NaN in the unit that is not known for each of the spans.
+  """
+  known = {stage.summary.span: stage.summary for stage in stages}
+  total = Cost(0.0, 0.0)
+  for span in spans:
+    summary = known.get(span)
+    total += UNKNOWN if summary is None else Cost(
+        summary.seconds.get(PIPELINE_RUN, math.nan), sum(summary.flops.values()) if summary.flops else math.nan)
+  return total
 
 
 def slots_by_age(slots: Slots, span: int) -> dict[int, dict[str, int]]:

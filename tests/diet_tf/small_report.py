@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from diet_tf.fidelity.bill import Cost as BothUnits
 from diet_tf.fidelity.result import Cost, FidelityResult, MemberFidelity, Training
 from diet_tf.log.features import FeatureSpec, Field, Label
 from diet_tf.log.row_counts import EQUAL_ROWS, RowCounts, RowTally
@@ -29,15 +30,16 @@ SETTINGS = {"seed": 0, "members": ("lr", "dnn")}
 COMMANDS = ("diet demo",)
 
 
-def make_training(auc: float, rate: float | None, seeds: int = 2) -> Training:
+def make_training(auc: float, rate: float | None, seeds: int = 2, flops: float = 1e9, seconds: float = 0.5) -> Training:
   aucs = tuple(auc + 0.002 * number for number in range(seeds))
-  return Training(aucs, tuple(1 - value for value in aucs), (1.0,) * seeds, rate, 2, 1000, 1e9, 0.5)
+  return Training(aucs, tuple(1 - value for value in aucs), (1.0,) * seeds, rate, 2, 1000, flops, seconds)
 
 
 def make_result(name: str = "dnn", seeds: int = 2, soft: bool = True, share: float = 1.0) -> FidelityResult:
   members = []
   for member, auc in (("lr", 0.71), (name, 0.73)):
-    trainings = {"log": make_training(auc, 1e-3, seeds), "memory": make_training(auc - 0.01, None, seeds),
+    trainings = {"log": make_training(auc, 1e-3, seeds, 5e8, 1.0),
+                 "memory": make_training(auc - 0.01, None, seeds, 2e7, 0.1),
                  "random_hard": make_training(auc - 0.1, 1e-2, seeds)}
     differences = {"log": PairedDifference(-0.01, 0.001, 0.002), "random_hard": PairedDifference(0.09, 0.01, 0.02)}
     if soft:
@@ -49,7 +51,8 @@ def make_result(name: str = "dnn", seeds: int = 2, soft: bool = True, share: flo
               {"log": 5000, "memory": 100}, {"log": 1e9, "memory": 4e7}, {"log": 2.0, "memory": 0.2})
   return FidelityResult(tuple(members), Agreement(share, 1, 1, 1.0), cost, tuple(range(seeds)), spans=(1, 2, 3),
                         memory_uri="store/data/1", differences=members[0].differences, num_test_clicks=63,
-                        rows={span: make_rows() for span in (1, 2)})
+                        rows={span: make_rows() for span in (1, 2)}, resolved_pairs=((0, 1),),
+                        distillation=BothUnits(36.0, 21e9))
 
 
 def make_rows() -> RowCounts:

@@ -185,5 +185,10 @@ def test_agreement_without_resolved_pairs_has_no_share():
 
 def test_regret_and_recovery_by_hand():
   assert metrics.regret([0.70, 0.74, 0.73], [0.66, 0.68, 0.69]) == pytest.approx(0.01)
+  # The best two of the memory hold the log's best; of equals the first goes first.
+  assert metrics.regret([0.70, 0.74, 0.73], [0.66, 0.68, 0.69], 2) == 0
+  assert metrics.regret([0.70, 0.74, 0.73], [0.66, 0.66, 0.66]) == pytest.approx(0.04)
+  assert metrics.regret([0.70, 0.74, 0.73], [0.69, 0.66, 0.68], 2) == pytest.approx(0.01)
+  assert metrics.regret([0.70, 0.74], [0.69, 0.66], 3) == 0
   assert metrics.recovery(0.68, 0.70) == pytest.approx(0.9)
   assert math.isnan(metrics.recovery(0.6, 0.5))

@@ -124,6 +124,10 @@ def check_results(results, manifest):
   assert results["bytes"]["memory"] == manifest.num_bytes
   passes = [member["trainings"]["log"]["epochs"] for member in results["members"]]  # Chosen for each on its own.
   assert results["cost_ratio"] == pytest.approx(3000 * sum(passes) / (56 * manifest.recipe.epochs * len(passes)))
+  # Both spans' pipeline runs and operations are known, so that it is known what the memory costs.
+  assert results["distillation"]["seconds"] > 1 and results["distillation"]["flops"] > 1e6
+  assert results["distillation_passes_wall"] > 1 and results["distillation_passes_flops"] > 1
+  assert results["bill"][0]["seconds"]["memory"] > results["distillation"]["seconds"]
   assert pathlib.Path(results["memory_uri"], "manifest.json").exists()
   assert pathlib.Path(results["report_uri"]).exists()
 

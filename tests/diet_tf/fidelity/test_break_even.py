@@ -1,7 +1,8 @@
+import math
+
 import pytest
 
 from diet_tf.fidelity.break_even import BreakEven, duration
-from tests.diet_tf.small_report import BREAK_EVEN, make_result
 
 
 def test_the_least_number_for_which_the_memory_takes_no_longer():
@@ -17,10 +18,9 @@ def test_a_memory_that_saves_nothing_never_pays(memory):
   assert BreakEven(1.0, memory, 5.0).architectures is None
 
 
-def test_costs_of_a_panel_are_shared_out():
-  result = make_result()
-  times = BreakEven.of(result.cost, len(result.members), 36.0)
-  assert (times.log, times.memory, times.architectures) == (1.0, 0.1, BREAK_EVEN)
+def test_what_is_not_known_has_no_break_even():
+  assert BreakEven(1.0, 0.1, math.nan).architectures is None
+  assert BreakEven(math.nan, 0.1, 5.0).architectures is None
 
 
 @pytest.mark.parametrize("seconds, text", [(0.04, "0.0 s"), (119.94, "119.9 s"), (120, "2.0 min"), (7199, "120.0 min"),

@@ -13,6 +13,7 @@ import tensorflow as tf
 from diet_tf import errors, metrics
 from diet_tf.fidelity import panel as fidelity
 from diet_tf.fidelity import trainings
+from diet_tf.fidelity.bill import Cost
 from diet_tf.fidelity.result import FidelityResult
 from diet_tf.log.encoded_rows import EncodedRows
 from diet_tf.log.examples import is_held_back, log_dataset, write_example_shard
@@ -378,6 +379,14 @@ def test_the_machine_readable_results_have_the_promised_keys(result):
   assert value["members"][0]["log_auc"] == pytest.approx(first.trainings["log"].auc.mean)
   assert value["members"][0]["memory_logloss"] == pytest.approx(first.trainings["memory"].log_loss.mean)
   assert value["memory_uri"] == "memories/4"
+  # Of two members at most one pair is resolved; what making the memory took is not known here.
+  assert value["resolved_pairs"] in ([], [[0, 1]]) and value["agreement_interval"] == [None, None]
+  assert set(value["baselines"]) == {"random_hard", "random_soft"} and value["regret_at_3"] == 0
+  assert value["distillation"] == {"seconds": None, "flops": None} and value["break_even_trainings"] is None
+  assert [row["trainings"] for row in value["bill"]] == [10, 30, 100, 300, 1000]
+  assert value["rival"] in ("log", "random_hard")
+  known = result.replace(distillation=Cost(60.0, 1e9)).to_dict()
+  assert known["distillation_passes_flops"] == pytest.approx(1e9 / known["pass"]["flops"])
 
 
 def test_a_result_survives_json(result):
@@ -388,8 +397,8 @@ def test_a_result_survives_json(result):
 
 
 def test_a_result_of_a_newer_version_is_refused(result):
-  value = {**result.to_dict(), "format_version": 3}
-  with pytest.raises(errors.FormatError, match="format version 3"):
+  value = {**result.to_dict(), "format_version": 4}
+  with pytest.raises(errors.FormatError, match="format version 4"):
     FidelityResult.from_dict(value, "panel.json")
 
 

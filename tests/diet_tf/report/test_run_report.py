@@ -196,6 +196,15 @@ def test_break_even():
   assert "2: 2.0 s on the log, 36.2 s on the memory; the log saves 34.2 s." in text
   slider = next(element for element in _elements(render()).iter("input"))
   assert (slider.get("min"), slider.get("max"), slider.get("value")) == ("1", "100", "2")
+  # A pass is half of a training on the log: 0.5 s and 2.5e8 operations, of 36 s and three times 7e9 operations.
+  assert "Making the memory took 72.0 passes in wall time and 84.0 passes in floating-point operations" in text
+  assert ("A training on the memory takes 0.200 passes in wall time and 0.080 passes in floating-point operations, one "
+          "on the log 2.0 passes in wall time and 2.0 passes in floating-point operations." in text)
+  # 2.1e10 operations save 4.8e8 a training.
+  assert "In floating-point operations it pays from 44 on." in text
+  uncounted = [dataclasses.replace(stage, summary=dataclasses.replace(stage.summary, flops={}))
+               for stage in make_stages()]
+  assert "The operations of making it are not known for every span." in _text(render(stages=uncounted))
   without = _text(render(stages=make_stages()[1:]))  # A span's time is not known.
   assert "time of the pipeline runs is not known for every span" in without and "pays from" not in without
 
@@ -292,8 +301,8 @@ def test_a_long_life_and_many_fields_stay_below_2_mb():
   assert len(page.encode()) < 2_000_000
   text = _text(page)
   assert "and 99,800 more" in text and "memories before these8,739" in text
-  # All 8,760 runs count in the break-even, though the newest are shown: 8760 * 12 s / (1 / 30 - 1 / 300) s.
-  assert "The memory pays from 3,504,000 architectures on." in text
+  # All 8,760 runs count in the break-even, though the newest are shown: 8760 * 12 s / (1 - 0.1) s.
+  assert "The memory pays from 116,800 architectures on." in text
 
 
 def test_text_is_readable_on_a_phone_and_in_the_dark():

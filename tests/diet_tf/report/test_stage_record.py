@@ -2,12 +2,14 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import math
 
 import numpy as np
 import pytest
 
 from diet_tf.errors import FormatError
-from diet_tf.report.stage_record import StageRecord, StageSummary, slots_by_age
+from diet_tf.fidelity.bill import Cost
+from diet_tf.report.stage_record import StageRecord, StageSummary, distillation_cost, slots_by_age
 from tests.diet_tf.small_report import make_stages
 from tests.diet_tf.small_slots import small_slots
 
@@ -64,3 +66,15 @@ def test_a_stage_summary_survives_json():
   summary = make_stages()[0].summary
   again = StageSummary.from_dict(json.loads(json.dumps(summary.to_dict())))
   assert again.to_dict() == summary.to_dict()
+
+
+def test_the_cost_of_a_distillation_is_that_of_all_its_spans():
+  stages = make_stages()
+  assert distillation_cost(stages, (1, 2, 3)) == Cost(36.0, 21e9)
+  assert distillation_cost(stages, (2,)) == Cost(12.0, 7e9)
+  # What one span does not know is not known of all.
+  uncounted = dataclasses.replace(stages[0], summary=dataclasses.replace(stages[0].summary, flops={}))
+  found = distillation_cost([uncounted, *stages[1:]], (1, 2, 3))
+  assert found.seconds == 36.0 and math.isnan(found.flops)
+  found = distillation_cost(stages[1:], (1, 2, 3))
+  assert math.isnan(found.seconds) and math.isnan(found.flops)
