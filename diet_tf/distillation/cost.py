@@ -20,6 +20,12 @@ import collections
 import dataclasses
 from collections.abc import Iterable, Sequence
 
+from diet_tf.distillation.centres import (
+  MAX_EXACT_CENTRES,
+  NUM_JOINT_ITERATIONS,
+  NUM_SEARCHED_CELLS,
+  POINTS_PER_CELL,
+)
 from diet_tf.distillation.settings import StageSettings
 from diet_tf.distillation.squash import SquashSettings
 from diet_tf.log.features import FeatureSpec
@@ -75,9 +81,8 @@ def squash_flops(member: float, num_coordinates: int, settings: SquashSettings, 
                  num_clusters: int) -> float:
   """Operations of clustering a span in the teacher's space.
 
-  Each row of the sample is embedded with its Jacobian twice (`2 F`), for the covariance of all `D` coordinates (`2 D^2`
-  a row) and for its `C` components (`2 D C`); so is, once, each row of the span. A distance to a centre takes
-  `2 (C + 1)`: for each row of the sample in each of Lloyd's iterations, and for each row of the span once.
+  Each row of the sample takes `2 F` for the Jacobian, `2 D^2` for the covariance of its D coordinates, and, as each row
+  of the span does, `2 D C` for its C components. A distance (`num_distances`) takes `2 (C + 1)`.
 
   Args:
     member: operations of a row forwards, of the teacher's first member.
@@ -89,11 +94,33 @@ def squash_flops(member: float, num_coordinates: int, settings: SquashSettings, 
   if settings.clusters == "random" or not num_clusters:
     return 0.0
   num_components = min(settings.num_components, num_coordinates)
-  sample = min(num_rows, settings.max_sample_rows, settings.sample_rows_per_slot * num_clusters)
-  placed = INPUT_GRADIENT_FACTOR * member + 2 * num_coordinates * num_components
+  sample = min(num_rows, settings.num_sample_rows(num_clusters))
   fitted = INPUT_GRADIENT_FACTOR * member + 2 * num_coordinates**2
-  distances = num_clusters * 2 * (num_components + 1) * (settings.num_iterations * sample + num_rows)
-  return sample * (fitted + placed) + num_rows * placed + distances
+  placed = 2 * num_coordinates * num_components
+  compared = num_distances(min(num_clusters, sample), sample, num_rows, settings.num_iterations)
+  return sample * fitted + (sample + num_rows) * placed + 2 * (num_components + 1) * compared
+
+
+def num_distances(num_centres: int, sample: int, num_rows: int, num_iterations: int) -> float:
+  """The number of distances between a row and a centre: of the sample in each iteration, and of each row of the span.
+
+  With two levels (`diet_tf.distillation.centres`), of `c = sqrt(k)` cells for k centres: the coarse centres are fitted
+  on a part of the sample, the centres of each cell among its own rows, and then, as for each row of the span, looked
+  for in some cells.
+
+  Args:
+    num_centres: number of centres, k.
+    sample: number of rows that they are fitted on.
+    num_rows: number of rows of the span that are assigned to them.
+    num_iterations: Lloyd iterations, on each level.
+  """
+  if num_centres <= MAX_EXACT_CENTRES:
+    return float(num_centres * (num_iterations * sample + num_rows))
+  cells = round(num_centres**0.5)
+  coarse = (num_iterations * min(sample, POINTS_PER_CELL * cells) + sample) * cells
+  within = num_iterations * sample * num_centres / cells
+  looked_for = cells + min(NUM_SEARCHED_CELLS, cells) * num_centres / cells
+  return coarse + within + (NUM_JOINT_ITERATIONS * sample + num_rows) * looked_for
 
 
 def outer_step_flops(proxy: ForwardFlops, slot: float, num_slot_passes: int, outer_batch_size: int) -> float:

@@ -8,6 +8,7 @@ from diet_tf.distillation.cost import (
   StageWork,
   choice_flops,
   gate_flops,
+  num_distances,
   outer_step_flops,
   scoring_flops,
   squash_flops,
@@ -42,12 +43,18 @@ def test_teacher_and_scores_by_hand():
 def test_squash_by_hand():
   settings = SquashSettings(num_components=3, num_iterations=2, sample_rows_per_slot=4)
   # A sample of 4 x 5 rows in 6 coordinates, three components and the logit.
-  placed, fitted = 2 * 10 + 2 * 6 * 3, 2 * 10 + 2 * 36
-  distances = 5 * 2 * 4 * (2 * 20 + 90)
+  fitted, placed, distances = 2 * 10 + 2 * 36, 2 * 6 * 3, 5 * (2 * 20 + 90)
   found = squash_flops(10.0, 6, settings, num_rows=90, num_clusters=5)
-  assert found == 20 * (placed + fitted) + 90 * placed + distances
+  assert found == 20 * fitted + 110 * placed + 2 * 4 * distances
   assert squash_flops(10.0, 6, settings, num_rows=90, num_clusters=0) == 0
   assert squash_flops(10.0, 6, SquashSettings(clusters="random"), num_rows=90, num_clusters=5) == 0
+
+
+def test_distances_on_two_levels_by_hand():
+  # 1,600 centres in 40 cells of 40 each; a point is looked for among the cells and in 8 of them.
+  looked_for = 40 + 8 * 40
+  assert num_distances(1600, 20_000, 50_000, 2) == (
+      (2 * 256 * 40 + 20_000) * 40 + 2 * 20_000 * 40 + (3 * 20_000 + 50_000) * looked_for)
 
 
 def test_outer_steps_gate_and_choice_by_hand():

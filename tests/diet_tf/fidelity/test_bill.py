@@ -9,7 +9,8 @@ from diet_tf.fidelity.bill import Bill, Cost, Rival, mean_cost
 
 def bill(*rivals, agreement=0.9, distillation_seconds=57.0):
   """A log whose reference takes two passes."""
-  return Bill(Cost(10.0, 100.0), Cost(distillation_seconds, 300.0), Cost(1.0, 5.0), Cost(20.0, 200.0), agreement, rivals)
+  distillation = Cost(distillation_seconds, 300.0)
+  return Bill(Cost(10.0, 100.0), distillation, Cost(1.0, 5.0), Cost(20.0, 200.0), agreement, rivals)
 
 
 FIFTH = Rival("fifth", Cost(2.5, 20.0), 0.9)
