@@ -5,6 +5,7 @@ from __future__ import annotations
 import multiprocessing
 import os
 import sys
+import threading
 from collections.abc import Sequence
 from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor, as_completed
 from typing import Protocol
@@ -34,7 +35,16 @@ def use_one_core() -> None:
   tf.config.experimental.enable_op_determinism()
 
 
+def _end_with_parent() -> None:
+  """Ends this process once its parent is gone: a piece that is begun anew must not meet one that still runs."""
+  parent = multiprocessing.parent_process()
+  assert parent is not None
+  parent.join()
+  os._exit(1)
+
+
 def _start() -> None:
+  threading.Thread(target=_end_with_parent, daemon=True).start()
   os.environ["TF_CPP_MIN_LOG_LEVEL"] = "3"
   from diet_tf.cli.terminal import quiet_third_parties
 
