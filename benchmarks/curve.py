@@ -21,9 +21,11 @@ os.environ.setdefault("TF_USE_LEGACY_KERAS", "1")
 
 import numpy as np
 
-from benchmarks.fidelity.benchmark import Benchmark, Distillation, MemberScores
+from benchmarks.fidelity.benchmark import Benchmark
+from benchmarks.fidelity.distillations import Distillation
 from benchmarks.fidelity.encoded_log import EncodedLog, encode_log
 from benchmarks.fidelity.figures import seed_aucs, seed_recoveries
+from benchmarks.fidelity.member_work import MemberScores
 from benchmarks.fidelity.sources import LOG
 from benchmarks.fidelity.tables import Table
 from benchmarks.fidelity.trained import Trained

@@ -17,7 +17,11 @@ DATASETS = (*EXAMPLES, "csv", "simulated")
 # Fields that some variants are built without, as if they were a new group of features.
 FEATURE_GROUPS = {"kuairand": ("onehot_feat*",), "movietweetings": ("genres",), "simulated": ("price", "item_age")}
 QUICK_MEMBERS = ("lr", "fm", "dnn", "dcn_v2")
+QUICK_SHARES = (5, 20)
+# What a result was made of that may differ between runs in one folder: no piece of work depends on the others of these.
+MAY_JOIN = ("members", "samples")
 ABLATION_MEMBERS = ("lr", "fm", "dnn", "dcn_v2", "dlrm")
+PARTS = ("bounds", "ablations", "course", "baselines", "rivals", "large")
 # Of the dataset that the required figures were set for.
 DATASET_WITH_BARS = "kuairand"
 
@@ -38,11 +42,15 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
   parser.add_argument("--ablation-seeds", type=int, default=3, metavar="N", help="of these, those that ablations use")
   parser.add_argument("--ablation-steps", type=int, metavar="N", help="outer steps of an ablation's stages "
                       "(default: half of the config's)")
-  parser.add_argument("--without", nargs="*", default=[], choices=("bounds", "ablations", "course", "baselines"),
-                      help="parts to leave out")
+  parser.add_argument("--ablations", nargs="*", metavar="NAME", help="distil these ablations alone, beside what they "
+                      "are compared with")
+  parser.add_argument("--without", nargs="*", default=[], choices=PARTS, help="parts to leave out")
+  parser.add_argument("--development", action="store_true", help="leave the test's spans unread, and test on as many "
+                      "before them: for whatever is to be decided")
   parser.add_argument("--feature-group", nargs="*", metavar="PATTERN",
                       help="fields that some variants of the panel are built without")
-  parser.add_argument("--quick", action="store_true", help="four members, two seeds, two baselines, and nothing else")
+  parser.add_argument("--quick", action="store_true", help="four members, two seeds, two baselines, two "
+                      "rivals, and nothing else")
   parser.add_argument("--check", action="store_true", help="exit with 1 unless the memory beats its own start, the "
                       "start as many random rows at the same cost, and the memory these with the teacher's labels")
   parser.add_argument("--jobs", type=int, default=2, metavar="N", help="processes at a time, one core each; with 0 "
@@ -92,23 +100,42 @@ def make_benchmark(options: argparse.Namespace, config: Any, folder: str) -> tup
   """The benchmark, and the fields that some variants are built without."""
   from benchmarks.fidelity.benchmark import Benchmark
   from benchmarks.fidelity.panel import make_panel, matching_fields
+  from benchmarks.fidelity.samples import user_column
   from benchmarks.fidelity.selections import SELECTIONS
+  from benchmarks.fidelity.sources import SAMPLES, UNIFORM, USERS, parse_sample, sample_source
 
   patterns = FEATURE_GROUPS.get(options.dataset, ()) if options.feature_group is None else options.feature_group
   group = matching_fields(config.features, patterns)
-  members = make_panel(config.features, config.distill.proxies, group)
-  selections, num_seeds = SELECTIONS, options.seeds
-  parts = {"bounds", "ablations", "course"} - set(options.without)
+  _check_ablations(options.ablations or ())
+  parts = set(PARTS) - set(options.without)
+  members = make_panel(config.features, config.distill.proxies, group, with_large="large" in parts)
+  selections, samples, num_seeds = SELECTIONS, SAMPLES, options.seeds
   if options.quick:
     members = tuple(member for member in members if member.name in QUICK_MEMBERS)
-    selections, num_seeds, parts = ("random", "recent"), min(2, options.seeds), set()
+    selections, samples = ("random", "recent"), tuple(sample_source(UNIFORM, share) for share in QUICK_SHARES)
+    num_seeds, parts = min(2, options.seeds), parts & {"baselines", "rivals"}
+  if user_column(config) is None:
+    samples = tuple(source for source in samples if parse_sample(source)[0] != USERS)
   seeds = tuple(config.seed + index for index in range(num_seeds))
   return Benchmark(
       config=config, folder=folder, members=members, seeds=seeds, ablation_members=ABLATION_MEMBERS,
       ablation_seeds=seeds[:options.ablation_seeds],
       ablation_steps=options.ablation_steps or max(1, config.distill.outer_steps // 2),
-      selections=() if "baselines" in options.without else selections, with_bounds="bounds" in parts,
-      with_ablations="ablations" in parts, with_course="course" in parts), group
+      selections=selections if "baselines" in parts else (), samples=samples if "rivals" in parts else (),
+      with_bounds="bounds" in parts, with_ablations="ablations" in parts, with_course="course" in parts,
+      ablation_names=None if options.ablations is None else tuple(options.ablations),
+      development=options.development), group
+
+
+def _check_ablations(names: Sequence[str]) -> None:
+  from benchmarks.fidelity.variants import ablations
+  from diet_tf.errors import ConfigError
+
+  known = [variant.name for variant in ablations(1)]
+  for name in names:
+    if name not in known:
+      raise ConfigError("--ablations", rule="each name is one of the ablations.", received=repr(name),
+                        remedy=f"use some of {', '.join(map(repr, known))}.")
 
 
 def describe(options: argparse.Namespace, benchmark: Any) -> dict[str, Any]:
@@ -122,16 +149,17 @@ def describe(options: argparse.Namespace, benchmark: Any) -> dict[str, Any]:
   return {"dataset": options.dataset, "budget": benchmark.config.budget.fraction, "config": config,
           "seeds": list(benchmark.seeds), "ablation_seeds": list(benchmark.ablation_seeds),
           "ablation_steps": benchmark.ablation_steps, "ablation_members": list(benchmark.ablation_members),
-          "members": [member.name for member in benchmark.members], "selections": list(benchmark.selections)}
+          "members": [member.name for member in benchmark.members], "selections": list(benchmark.selections),
+          "samples": list(benchmark.samples), "development": benchmark.development}
 
 
 def check_folder(folder: str, settings: dict[str, Any]) -> None:
-  """Writes the settings beside the results, or refuses to mix results of others."""
+  """Writes the settings beside the results, or refuses to mix results of others; more members or rivals may join."""
   from diet_tf.errors import ConfigError
   from diet_tf.io import files
 
   path = os.path.join(folder, "settings.json")
-  text = json.dumps(settings, indent=1, sort_keys=True)
+  text = json.dumps({key: value for key, value in settings.items() if key not in MAY_JOIN}, indent=1, sort_keys=True)
   if not files.exists(path):
     files.make_folders(folder)
     files.write_atomically(path, text.encode())
@@ -155,11 +183,13 @@ def _leaves(value: Any, place: str = "") -> Iterator[tuple[str, Any]]:
 
 def run(benchmark: Any, num_jobs: int, progress: Any) -> None:
   """Does what is not done yet."""
-  from benchmarks.fidelity.benchmark import BaselineRows, MemberWork, distillations
-  from benchmarks.fidelity.encoded_log import encode_log
+  from benchmarks.fidelity.distillations import BaselineRows, distillations
+  from benchmarks.fidelity.encoded_log import development_spans, encode_log
+  from benchmarks.fidelity.member_work import MemberWork
   from benchmarks.fidelity.workers import run_all
 
-  encode_log(benchmark.config, benchmark.folder, progress=progress)
+  encode_log(benchmark.config, benchmark.folder, progress=progress,
+             spans=development_spans(benchmark.config) if benchmark.development else None)
   run_all(distillations(benchmark, benchmark.log()), benchmark, num_jobs, "distillations", progress)
   if benchmark.selections:
     run_all([BaselineRows(seed) for seed in benchmark.seeds], benchmark, num_jobs, "selections of rows", progress)
@@ -217,7 +247,7 @@ def passes_check(result: dict[str, Any]) -> bool:
 
 def _default_name(options: argparse.Namespace) -> str:
   parts = [options.dataset, *([] if options.budget is None else [f"{options.budget:g}"]),
-           *(["quick"] if options.quick else [])]
+           *(["development"] if options.development else []), *(["quick"] if options.quick else [])]
   return "-".join(parts)
 
 

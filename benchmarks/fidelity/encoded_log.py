@@ -10,6 +10,7 @@ import numpy as np
 from diet_tf.config.config import Config
 from diet_tf.errors import DataError
 from diet_tf.io import files, records
+from diet_tf.io.arrays import read_arrays, write_arrays
 from diet_tf.log import encoding
 from diet_tf.log.encoded_rows import EncodedRows
 from diet_tf.log.examples import example_dataset, example_shards
@@ -61,7 +62,7 @@ def encode_log(config: Config, folder: str, progress: Progress = silent, *, span
     spans: numbers of the spans; None takes all that there are.
 
   Raises:
-    DataError: a span is missing, empty or broken.
+    DataError: a span is missing, empty or broken, or there are too few.
   """
   from tfx_components.log_gen import available_spans, generate_examples
   from tfx_components.log_gen.generate import SPLIT_FOLDER, VOCABULARIES_NAME
@@ -69,26 +70,42 @@ def encode_log(config: Config, folder: str, progress: Progress = silent, *, span
   if files.exists(files.join(folder, ARRAYS_NAME)):
     return
   spans = sorted(available_spans(config.log) if spans is None else spans)
+  _require_enough(spans, config)
   known: dict[str, list[str]] = {}
-  columns: dict[str, list[np.ndarray]] = {name: [] for name in ("ids", "labels", "example_ids", "spans", "sizes")}
+  parts: list[dict[str, np.ndarray]] = []
   for number, span in enumerate(spans):
     target = files.join(folder, "encoded", str(span))
-    files.remove_if_there(target)
-    generate_examples(config.log, config.features, span, target, vocabularies=known)
+    if not files.exists(f"{target}.npz"):
+      files.remove_if_there(target)
+      generate_examples(config.log, config.features, span, target, vocabularies=known)
+      write_arrays(f"{target}.npz", _columns(span, example_shards(files.join(target, SPLIT_FOLDER)), config.features))
     known = encoding.read_vocabularies(files.join(target, VOCABULARIES_NAME))
-    shards = example_shards(files.join(target, SPLIT_FOLDER))
-    batches = [tuple(np.asarray(part) for part in batch)
-               for batch in example_dataset(shards, config.features, _BATCH)]
-    ids, labels, example_ids = (np.concatenate(parts) for parts in zip(*batches, strict=True))
-    stored, raw_bytes = records.shard_bytes(shards)
-    for name, value in (("ids", ids), ("labels", labels), ("example_ids", example_ids),
-                        ("spans", np.full(len(labels), span, np.int64)),
-                        ("sizes", np.array([[span, stored, raw_bytes]], np.int64))):
-      columns[name].append(value)
+    parts.append(read_arrays(f"{target}.npz"))
     progress("encode (spans)", number + 1, len(spans))
-  partial = files.join(folder, f"partial-{ARRAYS_NAME}")
-  np.savez(partial, **{name: np.concatenate(parts) for name, parts in columns.items()})
-  files.rename(partial, files.join(folder, ARRAYS_NAME))
+  write_arrays(files.join(folder, ARRAYS_NAME),
+               {name: np.concatenate([part[name] for part in parts]) for name in parts[0]})
+
+
+def development_spans(config: Config) -> list[int]:
+  """The numbers of all spans but the newest, which are for the test: as many as `test_spans`."""
+  from tfx_components.log_gen import available_spans
+
+  return sorted(available_spans(config.log))[:-config.test_spans]
+
+
+def _columns(span: int, shards: Sequence[str], spec: FeatureSpec) -> dict[str, np.ndarray]:
+  """The rows of a span as arrays, and the bytes of its shards, as stored and uncompressed."""
+  batches = [tuple(np.asarray(part) for part in batch) for batch in example_dataset(shards, spec, _BATCH)]
+  ids, labels, example_ids = (np.concatenate(parts) for parts in zip(*batches, strict=True))
+  return {"ids": ids, "labels": labels, "example_ids": example_ids, "spans": np.full(len(labels), span, np.int64),
+          "sizes": np.array([[span, *records.shard_bytes(shards)]], np.int64)}
+
+
+def _require_enough(spans: Sequence[int], config: Config) -> None:
+  if not 0 < config.test_spans < len(spans):
+    raise DataError("log", rule="it has at least one span to distil and one for the test.",
+                    received=f"{len(spans)} spans, of which --test-spans {config.test_spans} are for the test.",
+                    remedy="give a longer log, or another number of test spans.")
 
 
 def read_log(config: Config, folder: str) -> EncodedLog:
@@ -101,9 +118,6 @@ def read_log(config: Config, folder: str) -> EncodedLog:
     rows = EncodedRows(arrays["ids"], arrays["labels"], arrays["example_ids"], arrays["spans"])
     sizes = {int(span): (int(stored), int(raw)) for span, stored, raw in arrays["sizes"]}
   spans = sorted(sizes)
-  if not 0 < config.test_spans < len(spans):
-    raise DataError("log", rule="it has at least one span to distil and one for the test.",
-                    received=f"{len(spans)} spans, of which --test-spans {config.test_spans} are for the test.",
-                    remedy="give a longer log, or another number of test spans.")
+  _require_enough(spans, config)
   return EncodedLog(rows, config.features, tuple(spans[:-config.test_spans]), tuple(spans[-config.test_spans:]),
                     {span: sizes[span][0] for span in spans}, {span: sizes[span][1] for span in spans})

@@ -204,16 +204,26 @@ def summary_figures(scores: Scores, members: Sequence[PanelMember], labels: np.n
   Raises:
     DataError: a training is missing, or its logits are not `[num_seeds, num_test]`.
   """
+  architectures = [member for member in members if not member.variant]
+  return without_nan({**panel_figures(scores, members, labels, baselines),
+                      **_cost_figures(scores, members, distillation_seconds), "stage_wall_ratio": stage_wall_ratio,
+                      "architectures_only": panel_figures(scores, architectures, labels, baselines)
+                      if architectures else None})
+
+
+def panel_figures(scores: Scores, members: Sequence[PanelMember], labels: np.ndarray,
+                  baselines: Sequence[str] = ()) -> dict[str, Any]:
+  """The figures of some members together, without what they cost: see `summary_figures`, whose arguments these are.
+
+  Raises:
+    DataError: a training is missing, or its logits are not `[num_seeds, num_test]`.
+  """
   _check(scores, members, labels, baselines)
   aucs = {(source, member.name): seed_aucs(scores[source, member.name], labels)
           for source in (*OURS, *baselines) for member in members if (source, member.name) in scores}
   components = {(source, member.name): components_of_seeds(labels, scores[source, member.name].logits, np.float32)
                 for source in (LOG, MEMORY) for member in members}
-  architectures = [member for member in members if not member.variant]
-  panels = [_panel_figures(_Panel(part, labels, aucs, components, baselines)) if part else None
-            for part in (members, architectures)]
-  return without_nan({**(panels[0] or {}), **_cost_figures(scores, members, distillation_seconds),
-                  "stage_wall_ratio": stage_wall_ratio, "architectures_only": panels[1]})
+  return without_nan(_panel_figures(_Panel(members, labels, aucs, components, baselines)))
 
 
 def _panel_figures(panel: _Panel) -> dict[str, Any]:

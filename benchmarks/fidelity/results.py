@@ -8,11 +8,15 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.fidelity.benchmark import Benchmark, Distillation, all_scores
+from benchmarks.fidelity.benchmark import Benchmark
+from benchmarks.fidelity.distillations import Distillation
 from benchmarks.fidelity.encoded_log import EncodedLog
-from benchmarks.fidelity.figures import member_figures, seed_aucs, seed_recoveries, summary_figures
-from benchmarks.fidelity.panel import short_name
-from benchmarks.fidelity.sources import LOG
+from benchmarks.fidelity.figures import member_figures, panel_figures, seed_aucs, seed_recoveries, summary_figures
+from benchmarks.fidelity.member_work import all_scores
+from benchmarks.fidelity.panel import short_name, with_cost_classes
+from benchmarks.fidelity.rival_figures import source_figures
+from benchmarks.fidelity.searches import of_members, searches
+from benchmarks.fidelity.sources import LOG, is_rival
 from benchmarks.fidelity.trained import Scores
 from benchmarks.fidelity.variants import MEMORY as MEMORY_VARIANT
 from diet_tf import metrics
@@ -38,19 +42,33 @@ def assemble(benchmark: Benchmark, feature_group: Sequence[str], settings: Mappi
   """
   log = benchmark.log()
   scores = all_scores(benchmark, ["log", "memories", "unrefined", *(["bounds"] if benchmark.with_bounds else []),
-                                 *benchmark.selections])
-  baselines = sorted({source for source, _ in scores if "/" in source},
+                                 *benchmark.selections, *benchmark.samples])
+  baselines = sorted({source for source, _ in scores if "/" in source and not is_rival(source)},
                      key=lambda source: (benchmark.selections.index(source.split("/")[0]), source))
   labels = log.test.labels
+  everyone = with_cost_classes(benchmark.members, {
+      member.name: scores[LOG, member.name].flops / scores[LOG, member.name].examples for member in benchmark.members},
+      benchmark.config.distill.proxies)
+  panel = [member for member in everyone if not member.large]
   stream = _stream(benchmark, log, scores)
   seconds = [sum(sum(stage["seconds"].values()) for stage in Distillation(MEMORY_VARIANT, seed).record(benchmark))
              for seed in benchmark.seeds]
-  members = member_figures(scores, benchmark.members, labels, baselines)
-  summary = summary_figures(scores, benchmark.members, labels, baselines, distillation_seconds=float(np.mean(seconds)),
+  members = member_figures(scores, panel, labels, baselines)
+  summary = summary_figures(scores, panel, labels, baselines, distillation_seconds=float(np.mean(seconds)),
                             stage_wall_ratio=stream[-1]["stage_wall_ratio"])
+  summary["sources"] = source_figures({**scores, **searches(scores, panel, labels)}, panel, labels)
+  if len(panel) < len(everyone):
+    # What the large members were trained on, which is not all; the figures above keep to the members of before.
+    common = of_members(scores, everyone)
+    large = [member for member in everyone if member.large]
+    members += member_figures(common, large, labels, [])
+    summary["with_large_members"] = {
+        **panel_figures(common, everyone, labels),
+        "sources": source_figures({**common, **searches(common, everyone, labels)}, everyone, labels)}
   for member in members:
     member["name"] = short_name(member["name"], log.spec, feature_group)
-  summary["min_recovery_member"] = short_name(summary["min_recovery_member"], log.spec, feature_group)
+  for figures in (summary, summary.get("with_large_members", summary)):
+    figures["min_recovery_member"] = short_name(figures["min_recovery_member"], log.spec, feature_group)
   return without_nan(RESULT.document({
       "members": members,
       "summary": {**summary, "distillation_examples": _distillation_examples(benchmark),
@@ -131,8 +149,9 @@ def _course_figures(benchmark: Benchmark, course: Scores, source: str, rows: Enc
 
 def _ablations(benchmark: Benchmark, labels: np.ndarray) -> list[dict[str, Any]]:
   """Per ablation the panel's mean AUC and recovery, and its AUC less that of its reference, paired over seeds."""
-  scores = all_scores(dataclasses.replace(benchmark, members=tuple(
-      member for member in benchmark.members if member.name in benchmark.ablation_members)), ["log", "ablations"])
+  judged = dataclasses.replace(benchmark, members=tuple(
+      member for member in benchmark.members if member.name in benchmark.ablation_members))
+  scores = all_scores(judged, ["log", *(variant.name for variant in benchmark.ablations())])
   num_seeds = len(benchmark.ablation_seeds)
   log_aucs = np.stack([seed_aucs(scores[LOG, name], labels)[:num_seeds] for name in benchmark.ablation_members])
   aucs = {variant.name: np.stack([seed_aucs(scores[variant.name, name], labels)

@@ -126,6 +126,23 @@ def _kind(kind: str) -> str:
   return f"{_words(labels)}, {'equal cost' if cost == EQUAL_COST else 'same records'}"
 
 
+def rivals_table(result: Mapping[str, Any]) -> Table:
+  """One row per source that ranks members at a cost of its own: the log, the memory and its rivals.
+
+  Costs are in passes, by FLOPs and by wall time. Agreement and regret are those of the order by the means over seeds,
+  and after a stroke the means of what each seed gives alone.
+  """
+  rows = []
+  for one in result["summary"].get("sources", ()):
+    costs = (one["training_passes"], one["candidate_passes"])
+    rows.append((_words(one["source"]), *(_number(cost[unit], 3) for cost in costs for unit in ("flops", "wall")),
+                 _number(one["mean_auc"], _AUC_DIGITS),
+                 *(f"{_number(one[name], digits)} / {_number(one[f'{name}_of_seeds'], digits)}"
+                   for name, digits in (("agreement", _RECOVERY_DIGITS), ("regret", _AUC_DIGITS)))))
+  return _table("Rivals", ("trained on", "a training, FLOPs", "wall", "with the choice of its rate, FLOPs", "wall",
+                           "mean AUC", "agreement", "regret"), rows)
+
+
 def summary_table(result: Mapping[str, Any]) -> Table:
   """The panel's figures over all members, and over the architectures without their variants."""
   summary = result["summary"]
@@ -210,8 +227,8 @@ def all_tables(result: Mapping[str, Any], budget: float) -> list[Table]:
     budget: number of the memory's records over the log's, which says what the bars are.
   """
   tables = [bars_table(bars(result["summary"], budget)), summary_table(result), sources_table(result),
-            baselines_table(result), members_table(result), stream_table(result), ablation_table(result),
-            cost_table(result)]
+            baselines_table(result), rivals_table(result), members_table(result), stream_table(result),
+            ablation_table(result), cost_table(result)]
   return [table for table in tables if table.rows]
 
 

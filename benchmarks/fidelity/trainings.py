@@ -1,9 +1,9 @@
 """Training one member of the panel on the log, on memories and on baselines, with settings chosen on held-back rows.
 
-For the log and for every baseline the learning rate, and for the log and a baseline with free epochs the epochs too,
-are chosen on held-back examples of the newest training spans, with the first seed. Where the best rate is at the edge
-of the candidates, they are extended, a few times at most. Rates are constant, and Adam has its usual constants. A
-memory has one recipe for all members.
+For the log, its sub-samples and every baseline the learning rate, and for the log and a baseline with free epochs the
+epochs too, are chosen on held-back examples of the newest training spans, with the first seed. Where the best rate is
+at the edge of the candidates, they are extended, a few times at most. Rates are constant, and Adam has its usual
+constants. A memory has one recipe for all members. What the choice costs is noted beside what a training costs.
 """
 
 from __future__ import annotations
@@ -16,10 +16,11 @@ from collections.abc import Callable, Mapping, Sequence
 import numpy as np
 import tensorflow as tf
 
-from benchmarks.fidelity.trained import Trained
+from benchmarks.fidelity.trained import Choosing, Trained
 from diet_tf.errors import NumericsError
 from diet_tf.fidelity.scores import noise_bound, selection_score
 from diet_tf.fidelity.trainings import (
+  AfterEpoch,
   Choice,
   choose,
   flops_per_slot,
@@ -60,6 +61,58 @@ def best_choice(scores_of: Callable[[float], Mapping[Choice, float]], member: st
   return choose(scores_of, LEARNING_RATES, f"panel member {member!r}", max_extensions=MAX_EXTENSIONS)
 
 
+class _Meter:
+  """What is trained and scored while settings are chosen.
+
+  Args:
+    score: function that scores the model as it is, on held-back rows.
+    num_scored: number of these rows.
+  """
+
+  def __init__(self, score: Callable[[], float], num_scored: int) -> None:
+    self._score, self._num_scored = score, num_scored
+    self._examples = self._scored = 0
+    self._seconds = 0.0
+
+  def score(self) -> float:
+    """The score of the model as it is."""
+    started = time.perf_counter()
+    found = self._score()
+    self._seconds += time.perf_counter() - started
+    self._scored += self._num_scored
+    return found
+
+  def train(self, train: Callable[..., float], num_rows: int, after_epoch: AfterEpoch | None = None) -> None:
+    """Runs a training, which may diverge.
+
+    Args:
+      train: function that trains and returns the seconds that it took; it is given the callback after each pass.
+      num_rows: number of rows of a pass.
+      after_epoch: callback of the training.
+    """
+    passes, scoring, started = 0, self._seconds, time.perf_counter()
+
+    def counted(epoch: int) -> bool:
+      nonlocal passes
+      passes = epoch
+      return after_epoch is not None and after_epoch(epoch)
+
+    try:
+      self._seconds += train(after_epoch=counted)
+    except NumericsError:
+      # The pass that diverged was paid for, too; how long it took without building is not known.
+      passes += 1
+      self._seconds = scoring + time.perf_counter() - started
+      raise
+    finally:
+      self._examples += passes * num_rows
+
+  def cost(self, flops_per_row: float) -> Choosing:
+    """What the choice cost, from the floating-point operations of training on a row."""
+    # Scoring is the forward part of a step, a third of it by the estimate of `Learner.flops_per_example`.
+    return Choosing(self._examples, flops_per_row * (self._examples + self._scored / 3), self._seconds)
+
+
 class MemberTrainer:
   """Trains one member on anything.
 
@@ -83,21 +136,41 @@ class MemberTrainer:
       held_back: `[num_rows]` bool, those left out while the learning rate and the passes are chosen.
       seeds: seeds of the initial weights, one training each.
     """
-    part, whole = _log_batches(rows.take(~held_back)), _log_batches(rows)
+    choice, choosing = self._chosen(rows.take(~held_back), seeds[0], LOG_EPOCHS)
+    return self._trained([_log_batches(rows)] * len(seeds), seeds, choice, choosing, len(rows))
+
+  def on_sample(self, draws: Sequence[EncodedRows], seeds: Sequence[int]) -> Trained:
+    """One pass over a sub-sample of the log, in time order and in batches as on the log.
+
+    Args:
+      draws: rows of the sub-sample for each seed, none of which are held back.
+      seeds: seeds of the initial weights, one training each.
+    """
+    choice, choosing = self._chosen(draws[0], seeds[0], (1,))
+    return self._trained(list(map(_log_batches, draws)), seeds, choice, choosing, float(np.mean(list(map(len, draws)))))
+
+  def _chosen(self, rows: EncodedRows, seed: int, epochs: Sequence[int]) -> tuple[Choice, Choosing]:
+    """The best learning rate and number of passes for training on rows, and what it cost to find them."""
+    batches = _log_batches(rows)
+    meter = _Meter(self._score, len(self._selection))
 
     def scores_of(rate: float) -> dict[Choice, float]:
       def train(note: Callable[[Choice, float], None]) -> None:
-        train_on_batches(self._learner, part, seed=seeds[0], learning_rate=rate, epochs=max(LOG_EPOCHS),
-                         after_epoch=noted(LOG_EPOCHS, rate, self._score, note,
-                                           tolerance=noise_bound(self._selection.labels)))
+        after_epoch = noted(epochs, rate, meter.score, note, tolerance=noise_bound(self._selection.labels))
+        meter.train(functools.partial(train_on_batches, self._learner, batches, seed=seed, learning_rate=rate,
+                                      epochs=max(epochs)), len(rows), after_epoch)
 
       return scores_until_divergence(train)
 
-    choice = best_choice(scores_of, self._learner.member)
-    outcome = train_and_predict(self._learner, self._log_trainings(whole, seeds, choice), [self._test.ids])
-    examples = len(rows) * choice.epochs
+    return best_choice(scores_of, self._learner.member), meter.cost(self.flops_per_row)
+
+  def _trained(self, batches: Sequence[tf.data.Dataset], seeds: Sequence[int], choice: Choice, choosing: Choosing,
+               num_rows: float) -> Trained:
+    """Trainings by a choice on batches of the log, one for each seed, which have `num_rows` rows on average."""
+    outcome = train_and_predict(self._learner, self._log_trainings(batches, seeds, choice), [self._test.ids])
+    examples = round(num_rows * choice.epochs)
     return Trained(outcome.logits[0], choice.learning_rate, choice.epochs, examples, examples * self.flops_per_row,
-                   outcome.seconds)
+                   outcome.seconds, choosing, self._learner.start_seconds())
 
   def _score(self) -> float:
     return selection_score("auc", self._selection.labels, self._learner.logits(self._selection.ids))
@@ -114,7 +187,8 @@ class MemberTrainer:
       tests: rows that predictions are made for, by name.
     """
     whole, found = _log_batches(rows), {}
-    trainings = {"memory": self._memory_passes(memories, seeds), "log": self._log_trainings(whole, seeds, choice)}
+    trainings = {"memory": self._memory_passes(memories, seeds),
+                 "log": self._log_trainings([whole] * len(seeds), seeds, choice)}
     for source, of_seeds in trainings.items():
       outcome = train_and_predict(self._learner, of_seeds, [test.ids for test in tests.values()])
       rate, epochs = ((None, memories[0].recipe.epochs) if source == "memory" else
@@ -124,9 +198,11 @@ class MemberTrainer:
         found[f"{name}/{source}"] = Trained(logits, rate, epochs, examples, float("nan"), outcome.seconds)
     return found
 
-  def _log_trainings(self, batches: tf.data.Dataset, seeds: Sequence[int], choice: Choice) -> list[Callable[[], float]]:
-    return [functools.partial(train_on_batches, self._learner, batches, seed=seed, epochs=choice.epochs,
-                              learning_rate=choice.learning_rate) for seed in seeds]
+  def _log_trainings(self, batches: Sequence[tf.data.Dataset], seeds: Sequence[int],
+                     choice: Choice) -> list[Callable[[], float]]:
+    return [functools.partial(train_on_batches, self._learner, of_seed, seed=seed, epochs=choice.epochs,
+                              learning_rate=choice.learning_rate)
+            for of_seed, seed in zip(batches, seeds, strict=True)]
 
   def _memory_passes(self, memories: Sequence[Memory], seeds: Sequence[int]) -> list[Callable[[], float]]:
     return [functools.partial(train_on_memory, self._learner, memory, seed=seed)
@@ -143,9 +219,10 @@ class MemberTrainer:
     # The gate may have kept a smaller memory, of the span before, for some seeds.
     examples = round(np.mean([len(memory) * memory.recipe.epochs for memory in memories]))
     return Trained(outcome.logits[0], None, memories[0].recipe.epochs, examples,
-                   examples * flops_per_slot(self._learner, memories[0]), outcome.seconds)
+                   examples * flops_per_slot(self._learner, memories[0]), outcome.seconds,
+                   start_seconds=self._learner.start_seconds(by_recipe=True))
 
-  @property
+  @functools.cached_property
   def flops_per_row(self) -> float:
     """Floating-point operations of training on one row of the log, see `Learner.flops_per_example`."""
     return self._learner.flops_per_example(0)
@@ -185,21 +262,22 @@ class RowsTrainer:
       flops_per_example: floating-point operations of one training step, per row.
     """
     free = sorted({equal_cost_epochs, *ROW_EPOCHS})
-    known: dict[Choice, float] = {}
+    known: dict[Choice, tuple[float, Choosing]] = {}
 
-    def scores_of(epochs: Sequence[int], rate: float) -> dict[Choice, float]:
+    def scores_of(asked: set[Choice], epochs: Sequence[int], rate: float) -> dict[Choice, float]:
       choices = [Choice(rate, count) for count in epochs]
+      asked.update(choices)
       for choice in choices:
         if choice not in known:
-          logits = self._train(draws[0], seeds[0], choice, self._selection)
-          if np.isfinite(logits).all():
-            known[choice] = selection_score("auc", self._selection.labels, logits)
-      return {choice: known[choice] for choice in choices if choice in known}
+          known[choice] = self._tried(draws[0], seeds[0], choice, flops_per_example)
+      return {choice: known[choice][0] for choice in choices if np.isfinite(known[choice][0])}
 
-    choices = {equal: best_choice(functools.partial(scores_of, epochs), self._name)
-               for equal, epochs in ((False, free), (True, [equal_cost_epochs]))}
     found = {}
-    for equal, choice in choices.items():
+    for equal, epochs in ((False, free), (True, [equal_cost_epochs])):
+      asked: set[Choice] = set()
+      choice = best_choice(functools.partial(scores_of, asked, epochs), self._name)
+      # A setting that both kinds ask for is trained once, and counts for each of them.
+      choosing = sum((known[one][1] for one in asked), Choosing())
       started = time.perf_counter()
       logits = np.stack([self._train(draw, seed, choice, self._test) for draw, seed in zip(draws, seeds, strict=True)])
       if not np.isfinite(logits).all():
@@ -208,8 +286,17 @@ class RowsTrainer:
                             remedy="leave out the member, or look for a faulty span.")
       examples = len(draws[0]) * choice.epochs
       found[equal] = Trained(logits, choice.learning_rate, choice.epochs, examples, examples * flops_per_example,
-                             (time.perf_counter() - started) / len(seeds))
+                             (time.perf_counter() - started) / len(seeds), choosing)
     return found
+
+  def _tried(self, rows: Slots, seed: int, choice: Choice, flops_per_example: float) -> tuple[float, Choosing]:
+    """The score of a choice on the held-back rows, NaN where its training diverged, and what it cost."""
+    started = time.perf_counter()
+    logits = self._train(rows, seed, choice, self._selection)
+    examples = len(rows) * choice.epochs
+    cost = Choosing(examples, flops_per_example * (examples + len(self._selection) / 3), time.perf_counter() - started)
+    finite = np.isfinite(logits).all()
+    return (selection_score("auc", self._selection.labels, logits) if finite else float("nan")), cost
 
   def _train(self, rows: Slots, seed: int, choice: Choice, scored: EncodedRows) -> np.ndarray:
     recipe = dataclasses.replace(self._recipe, epochs=choice.epochs,

@@ -6,6 +6,7 @@ import dataclasses
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
+from benchmarks.fidelity.folds import Targets
 from diet_tf.distillation.settings import StageSettings
 from diet_tf.log.features import FeatureSpec
 
@@ -23,6 +24,7 @@ class Variant:
     changes: values of the settings that differ, by "section.key".
     ids_per_slot: K of every field, in place of those that the fields have; None keeps them.
     reference: name of the variant that an ablation is compared with; None for no ablation.
+    targets: whose probabilities slots and outer batches are labelled with, see `benchmarks.fidelity.folds`.
   """
 
   name: str
@@ -30,6 +32,7 @@ class Variant:
   changes: Mapping[str, Any] = dataclasses.field(default_factory=dict)
   ids_per_slot: int | None = None
   reference: str | None = None
+  targets: Targets = "teacher"
 
   def groups(self, spans: Sequence[int]) -> list[list[int]]:
     """The spans of each stage."""
@@ -104,5 +107,7 @@ def ablations(outer_steps: int) -> tuple[Variant, ...]:
   ]
   return (Variant(whole, "whole", steps),
           *(Variant(name, "whole", {**steps, **changes}, count, whole) for name, changes, count in of_whole),
+          Variant("labels out of fold", "whole", steps, None, whole, "out_of_fold"),
+          Variant("labels of half teachers in fold", "whole", steps, None, whole, "in_fold"),
           Variant(stream, "stream", steps),
           *(Variant(name, "stream", {**steps, **changes}, None, stream) for name, changes in of_stream))

@@ -9,10 +9,11 @@ from typing import Any
 import numpy as np
 
 from benchmarks.curve import point_figures
-from benchmarks.fidelity.benchmark import SELECTION_SPANS, Benchmark, MemberScores
+from benchmarks.fidelity.benchmark import Benchmark
 from benchmarks.fidelity.encoded_log import EncodedLog, read_log
-from benchmarks.fidelity.figures import PanelMember
+from benchmarks.fidelity.member_work import SELECTION_SPANS, MemberScores
 from benchmarks.fidelity.sources import LOG, MEMORY
+from benchmarks.fidelity.trained import PanelMember
 from benchmarks.fidelity.trainings import MemberTrainer
 from diet_tf.config.config import Config
 from diet_tf.io import files

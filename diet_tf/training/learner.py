@@ -89,6 +89,7 @@ class Learner:
 
   def __init__(self, member: str, spec: FeatureSpec, recipe: Recipe, *,
                strategy: tf.distribute.Strategy | None = None, lazy: bool = False) -> None:
+    started = time.perf_counter()
     self.member = member
     self.spec = spec
     self.strategy = strategy or tf.distribute.get_strategy()
@@ -103,6 +104,12 @@ class Learner:
     self._passes = {False: self._compiled_pass(self._plain), True: self._compiled_pass(self._by_recipe)}
     self._predict = tf.function(self._batch_logits)
     self._warm: set[tuple[bool, str]] = set()
+    self._building_seconds = time.perf_counter() - started
+    self._tracing_seconds = {False: 0.0, True: 0.0}
+
+  def start_seconds(self, *, by_recipe: bool = False) -> float:
+    """Wall time of building the model, and of tracing trainings by the recipe, or of those by a learning rate."""
+    return self._building_seconds + self._tracing_seconds[by_recipe]
 
   def follow(self, recipe: Recipe) -> None:
     """Takes over the rates and multipliers of another recipe, without a new trace.
@@ -149,9 +156,11 @@ class Learner:
     if warm_key not in self._warm:
       # No elements: the graph is traced and optimised, and nothing else happens. The filter hides from a distributed
       # iterator that there are none, which would be traced as a loop without steps.
+      started = time.perf_counter()
       nothing = dataset.take(0).filter(lambda *_: True)
       train_pass(iter(self.strategy.experimental_distribute_dataset(nothing)))
       self._warm.add(warm_key)
+      self._tracing_seconds[by_recipe] += time.perf_counter() - started
     start = time.perf_counter()
     total, steps = (float(value) for value in train_pass(
         iter(self.strategy.experimental_distribute_dataset(dataset))))

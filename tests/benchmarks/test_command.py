@@ -7,7 +7,7 @@ import pytest
 import yaml
 
 from benchmarks.fidelity import __main__ as command
-from benchmarks.fidelity.benchmark import MemberScores
+from benchmarks.fidelity.member_work import MemberScores
 from diet_tf.errors import DataError
 
 SET = ["distill.outer_steps=2", "distill.proxies=[lr]", "distill.num_initialisations=1", "distill.inner.batch_size=8",
@@ -54,18 +54,33 @@ def test_the_command_writes_its_result_and_goes_on_where_it_was(folder, capsys):
   assert set(result["members"][0]["baselines"]) == {
       f"{name}/{labels}{cost}" for name in ("random", "recent") for labels in ("hard", "soft")
       for cost in ("", "/equal_cost")}
+  sources = {one["source"]: one for one in result["summary"]["sources"]}
+  assert list(sources) == ["log", "memory", "sample/uniform/1_5", "sample/uniform/1_20"]
+  assert sources["sample/uniform/1_5"]["training_passes"]["flops"] == pytest.approx(0.2)
+  # Three rates at least, on nine tenths of a pass, and the scores of held-back rows; then the training.
+  assert sources["log"]["candidate_passes"]["flops"] > 0.9 * 3 + 1
+  assert sources["memory"]["candidate_passes"] == sources["memory"]["training_passes"]
   assert str(folder) not in out.read_text()
   assert "Members of the panel" in capsys.readouterr().out and (folder / "tables.md").read_text()
   assert sorted(path.suffix for path in (folder / "plots").iterdir())[0] == ".svg"
 
-  # One piece of work is lost: it alone is done again, with the same figures.
-  lost, kept = (next((folder / "work" / "scores" / name).glob("random.npz")) for name in ("fm", "lr"))
-  lost.unlink()
+  # Pieces of work are cut in the middle: they alone are done again, with the same figures.
+  scores = folder / "work" / "scores"
+  random, sample = (next((scores / "fm").glob(name)) for name in ("random.npz", "sample-uniform-1-5-*.npz"))
+  kept = scores / "lr" / "random.npz"
+  span, distilled = (folder / "work" / name for name in ("encoded/1.npz", "distillations/unrefined-1"))
+  slots = {path.name: path.read_bytes() for path in (distilled / "memory-2").iterdir()}
+  for lost in (random, sample, span, folder / "work" / "log.npz", distilled / "record.json",
+               distilled / "memory-2" / "manifest.json"):
+    lost.unlink()
   before = kept.stat().st_mtime_ns
   assert command.main(arguments(folder, *more)) == 0
-  assert lost.exists() and kept.stat().st_mtime_ns == before
+  assert random.exists() and kept.stat().st_mtime_ns == before
   again = json.loads(out.read_text())
   assert again["members"][1]["baselines"] == result["members"][1]["baselines"]
+  assert again["members"][2] == result["members"][2]
+  assert again["summary"]["sources"][2]["mean_auc"] == result["summary"]["sources"][2]["mean_auc"]
+  assert {path.name: path.read_bytes() for path in (distilled / "memory-2").iterdir()} == slots
 
 
 @pytest.mark.slow
@@ -78,17 +93,38 @@ def test_results_of_other_settings_are_not_mixed(folder, capsys):
   assert "0.5" in message and "--work" in message
 
 
+def test_development_leaves_the_test_unread(folder, tmp_path):
+  from benchmarks.fidelity.encoded_log import development_spans, encode_log, read_log
+  config = command.load(command.parse(arguments(folder, "--development")), str(tmp_path))
+  encode_log(config, str(tmp_path), spans=development_spans(config))
+  log = read_log(config, str(tmp_path))
+  assert (log.train_spans, log.test_spans) == ((0, 1), (2,)) and set(log.rows.spans) == {0, 1, 2}
+  assert not (tmp_path / "encoded" / "3").exists()
+
+
+def test_parts_are_left_out_by_name(folder, tmp_path):
+  given = arguments(folder)
+  given.remove("--quick")
+  # Sub-samples: three kinds of five shares, and the oldest at four.
+  for without, parts in ((["large"], (19, 11, 19, True)), (["rivals", "baselines", "ablations"], (25, 0, 0, False))):
+    options = command.parse([*given, "--development", "--without", *without])
+    benchmark, _ = command.make_benchmark(options, command.load(options, str(tmp_path)), str(tmp_path))
+    assert benchmark.development
+    assert (len(benchmark.members), len(benchmark.selections), len(benchmark.samples),
+            benchmark.with_ablations) == parts
+
+
 def test_csv_needs_a_config(capsys, tmp_path):
   assert command.main(["--dataset", "csv", "--work", str(tmp_path)]) == 2
   assert "--config" in capsys.readouterr().err
 
 
 def test_a_log_of_one_span_has_nothing_to_test_on(tmp_path, folder):
-  from benchmarks.fidelity.encoded_log import encode_log, read_log
+  from benchmarks.fidelity.encoded_log import encode_log
   config = command.load(command.parse(arguments(folder, "--test-spans", "4")), str(tmp_path))
-  encode_log(config, str(tmp_path))
   with pytest.raises(DataError, match="--test-spans 4"):
-    read_log(config, str(tmp_path))
+    encode_log(config, str(tmp_path))
+  assert not (tmp_path / "encoded").exists()
 
 
 @pytest.mark.parametrize("memory, start, hard, soft, passed", [

@@ -4,7 +4,15 @@ import dataclasses
 
 import pytest
 
-from benchmarks.fidelity.panel import entity_fields, make_panel, matching_fields, short_name
+from benchmarks.fidelity.panel import (
+  LARGE_MEMBERS,
+  entity_fields,
+  make_panel,
+  matching_fields,
+  short_name,
+  with_cost_classes,
+)
+from benchmarks.fidelity.trained import PanelMember
 from diet_tf.errors import ConfigError
 from diet_tf.log.features import FeatureSpec, Field, Label
 from diet_tf.models import PANEL, build_model
@@ -47,3 +55,22 @@ def test_long_lists_of_fields_are_named_by_what_they_are():
   assert short_name("dnn(without=age_1+age_2)", SPEC, group) == "dnn(without group)"
   assert short_name("lr(without=user)", SPEC, group) == "lr(without ids)"
   assert short_name("lr", SPEC, ()) == "lr"
+
+
+def test_large_members_come_last_and_can_be_built():
+  panel = make_panel(SPEC, ("dnn",), (), with_large=True)
+  assert panel[:-6] == make_panel(SPEC, ("dnn",), ())
+  assert tuple(member.name for member in panel[-6:]) == LARGE_MEMBERS
+  assert all(member.large and member.variant for member in panel[-6:])
+  assert [member.used_as_proxy for member in panel[-6:]] == [name.startswith("dnn") for name in LARGE_MEMBERS]
+  for member in panel[-6:]:
+    build_model(member.name, SPEC)
+
+
+def test_a_class_of_cost_is_the_nearest_ratio_to_the_mean_proxy():
+  flops = {"lr": 1.0, "dnn": 50.0, "fm": 150.0, "pnn": 225.0, "wide": 1118.0, "wider": 1119.0}
+  members = [PanelMember(name, False, False) for name in flops]
+  classes = {one.name: one.cost_class for one in with_cost_classes(members, flops, ("dnn", "fm", "elsewhere:Model"))}
+  # In units of 100: 2.25 and 11.19 lie beyond the geometric means of 1, 5 and 25; 11.18 does not.
+  assert classes == {"lr": 1, "dnn": 1, "fm": 1, "pnn": 5, "wide": 5, "wider": 25}
+  assert {one.cost_class for one in with_cost_classes(members, flops, ("dlrm",))} == {0}

@@ -45,6 +45,12 @@ def test_each_stage_adds_to_the_memory_before_it(stream):
   assert min(second.seconds.values()) > 0
 
 
+def test_slots_can_be_labelled_out_of_fold(stream):
+  out = distil(log_of(1, 2), [[1]], SPEC, SETTINGS, seed=0, targets="out_of_fold")[0][0]
+  assert out.actions == stream[0].actions and out.memory.manifest.num_examples_seen == 400
+  assert (out.start.slots.labels != stream[0].start.slots.labels).all()
+
+
 def test_one_seed_gives_the_same_memory_and_another_does_not(stream):
   again = distil(log_of(1, 2), [[1], [2]], SPEC, SETTINGS, seed=0)[0][1].memory.slots
   other = distil(log_of(1, 2), [[1], [2]], SPEC, SETTINGS, seed=1)[0][1].memory.slots
