@@ -65,8 +65,8 @@ class StageOutcome:
     actions: number of slots per action.
     verdict: the gate's verdict.
     seconds: wall time of each part of the stage.
-    work: how much of everything the stage has computed on.
-    settings: settings of the stage.
+    work: how much of everything the stage has computed on; None where that was not noted.
+    settings: settings of the stage; None likewise.
   """
 
   memory: Memory
@@ -74,8 +74,8 @@ class StageOutcome:
   actions: Mapping[str, int]
   verdict: Verdict
   seconds: Mapping[str, float]
-  work: StageWork
-  settings: StageSettings
+  work: StageWork | None = None
+  settings: StageSettings | None = None
 
   @property
   def chosen(self) -> str:
@@ -86,8 +86,10 @@ class StageOutcome:
   def flops(self) -> Mapping[str, float]:
     """Floating-point operations of each part of the stage, by the names of `seconds`; counted when they are asked for.
 
-    See `diet_tf.distillation.cost`.
+    Empty where the work was not noted. See `diet_tf.distillation.cost`.
     """
+    if self.work is None or self.settings is None:
+      return {}
     return stage_flops(self.work, self.memory.spec, self.settings)
 
 
