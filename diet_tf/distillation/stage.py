@@ -11,7 +11,7 @@ import dataclasses
 import functools
 import math
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Protocol
 
 import numpy as np
@@ -29,7 +29,7 @@ from diet_tf.distillation.cost import (
 from diet_tf.distillation.gate import PREVIOUS, REFINED, START, Verdict, judge
 from diet_tf.distillation.refinement import Refined, devices_of, refine, replay
 from diet_tf.distillation.settings import Stage, StageSettings
-from diet_tf.distillation.span import Span, score_span
+from diet_tf.distillation.span import ScoredSpan, Span, score_span
 from diet_tf.distillation.start import Start, begin, sampled
 from diet_tf.distillation.teacher import Teacher
 from diet_tf.errors import DataError
@@ -107,7 +107,8 @@ class _Clock:
 
 
 def run_stage(memory: Memory | None, span: Span, teacher: Teacher, settings: StageSettings, *, seed: int = 0,
-              strategy: tf.distribute.Strategy | None = None, progress: Progress = silent) -> StageOutcome:
+              strategy: tf.distribute.Strategy | None = None, progress: Progress = silent,
+              relabel: Callable[[ScoredSpan], ScoredSpan] | None = None) -> StageOutcome:
   """One whole stage: the teacher's pass and scores, addressing and squash, refinement, gate, memory.
 
   Example:
@@ -127,6 +128,8 @@ def run_stage(memory: Memory | None, span: Span, teacher: Teacher, settings: Sta
     strategy: strategy whose devices each train a proxy of their own; None takes one device.
     progress: callback that is told of each unit of the stage's long steps: the teacher's pass, squash, refinement and
       gate.
+    relabel: function that gives the scored rows other logits than the teacher's, for experiments with other labels and
+      targets; None leaves them.
 
   Raises:
     ConfigError: a proxy or a member of the gate cannot be trained again step by step.
@@ -143,6 +146,7 @@ def run_stage(memory: Memory | None, span: Span, teacher: Teacher, settings: Sta
                       remedy="number spans upwards; to run a span again, begin with the memory before it.")
   require_replayable_members(settings.distill.proxies, settings.gate.members, teacher.spec)
   scored, held_back = score_span(span, None if memory is None else memory.slots, teacher, settings, progress)
+  scored = scored if relabel is None else relabel(scored)
   clock.note(SCORES_PART)
   start = begin(stage, memory, scored, teacher, progress)
   clock.note(ADDRESSING_PART)
