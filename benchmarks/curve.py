@@ -25,6 +25,7 @@ from benchmarks.fidelity.benchmark import Benchmark
 from benchmarks.fidelity.distillations import Distillation
 from benchmarks.fidelity.encoded_log import EncodedLog, encode_log
 from benchmarks.fidelity.figures import seed_aucs, seed_recoveries
+from benchmarks.fidelity.folds import Targets
 from benchmarks.fidelity.member_work import MemberScores
 from benchmarks.fidelity.sources import LOG
 from benchmarks.fidelity.tables import Table
@@ -37,6 +38,7 @@ from diet_tf.log.examples import is_held_back
 
 SELECTION_SPANS = 3
 STAGES: tuple[Stages, ...] = ("stream", "whole")
+TARGETS: tuple[Targets, ...] = ("out_of_fold", "in_fold")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -54,21 +56,27 @@ class DevelopmentBenchmark(Benchmark):
 def variant_of(text: str) -> Variant:
   """The variant of a point's text: `key=value` pairs, after "whole" where all spans are distilled at once.
 
+  With "out_of_fold" or "in_fold" after "whole", labels are those of `benchmarks.fidelity.folds`.
+
   Raises:
     ValueError: a word is neither a pair nor the name of stages.
   """
   stages: Stages = "stream"
+  targets: Targets = "teacher"
   changes: dict[str, Any] = {}
   for word in text.split():
     if word in STAGES:
       stages = STAGES[STAGES.index(word)]
+      continue
+    if word in TARGETS:
+      targets = TARGETS[TARGETS.index(word)]
       continue
     key, equals, value = word.partition("=")
     if not equals:
       raise ValueError(f"a point is made of pairs such as distill.outer_steps=40, or begins with one of {STAGES}; "
                        f"received {word!r}.")
     changes[key] = _value(value)
-  return Variant(text or "as configured", stages, changes)
+  return Variant(text or "as configured", stages, changes, targets=targets)
 
 
 def _value(text: str) -> Any:
@@ -166,7 +174,8 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
   parser.add_argument("--config", metavar="FILE", help="the config, instead of the dataset's in examples/")
   parser.add_argument("--point", action="append", metavar="CHANGES", required=True,
                       help="settings of a point, as in 'distill.outer_steps=40 budget.fraction=0.02'; begins with "
-                      "'whole' where all spans are distilled at once; may be given several times")
+                      "'whole' where all spans are distilled at once, and then 'out_of_fold' where labels are of "
+                      "teachers that did not learn the rows; may be given several times")
   parser.add_argument("--seeds", type=int, default=3, metavar="N", help="distillations and trainings of each point")
   parser.add_argument("--jobs", type=int, default=2, metavar="N", help="processes at a time; 0 runs all in this one")
   parser.add_argument("--work", metavar="DIR", help="where results are kept (default: diet_runs/curve/DATASET)")

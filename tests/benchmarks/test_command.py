@@ -40,7 +40,7 @@ def arguments(folder, *more):
           str(folder / "work"), "--jobs", "0", "--quick", *settings, *more]
 
 
-@pytest.mark.slow(seconds=60)
+@pytest.mark.slow(seconds=90)
 def test_the_command_writes_its_result_and_goes_on_where_it_was(folder, capsys):
   out = folder / "out" / "result.json"
   more = ["--json", str(out), "--markdown", str(folder / "tables.md"), "--plots", str(folder / "plots")]

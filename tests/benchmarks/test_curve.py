@@ -27,6 +27,7 @@ def test_a_point_changes_settings_and_says_whether_it_is_a_stream():
   settings = variant.settings(StageSettings())
   assert settings.distill.outer_steps == 40 and settings.distill.proxies == ("dnn",)
   assert settings.addressing.rule == "random"
+  assert (variant.targets, variant_of("whole in_fold").targets) == ("teacher", "in_fold")
   with pytest.raises(ValueError, match="'distill.outer_steps:40'"):
     variant_of("distill.outer_steps:40")
 
