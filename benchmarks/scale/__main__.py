@@ -16,6 +16,8 @@ if TYPE_CHECKING:
   from benchmarks.scale.figures import ScaleFigures
 
 PARTS = ("span", "refinement", "stream", "log")
+# Of the streams, with --quick.
+QUICK_SETTINGS = ("distill.outer_steps=20",)
 DESCRIPTION = """What the pipeline costs in time and memory, component by component, each in a process of its own.
 
 Parts: "span" is one span of each length in a new store, all components, with no outer step. "refinement" is what an
@@ -30,8 +32,8 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
   """The options of the command."""
   parser = argparse.ArgumentParser(prog="python -m benchmarks.scale", description=DESCRIPTION,
                                    formatter_class=argparse.RawDescriptionHelpFormatter)
-  parser.add_argument("--quick", action="store_true", help="everything so small that it takes minutes; what is given "
-                      "by name stays")
+  parser.add_argument("--quick", action="store_true", help="everything so small that it takes minutes, with 20 outer "
+                      "steps a span; what is given by name stays")
   parser.add_argument("--only", nargs="+", choices=PARTS, metavar="PART", help=f"of {', '.join(PARTS)}, these parts")
   parser.add_argument("--without", nargs="+", choices=PARTS, default=[], metavar="PART", help="parts to leave out")
   # Of each length: the usual value, and that of --quick.
@@ -74,7 +76,8 @@ def run(options: argparse.Namespace, progress: Any) -> ScaleFigures:
   from benchmarks.scale.figures import ScaleFigures
   from benchmarks.scale.parts import Bench
 
-  bench = Bench(os.path.abspath(options.work), tuple(options.set), tuple(options.beam_arg), progress)
+  overrides = (*(QUICK_SETTINGS if options.quick else ()), *options.set)
+  bench = Bench(os.path.abspath(options.work), overrides, tuple(options.beam_arg), progress)
   found: dict[str, Any] = {}
   if "span" in options.parts:
     found["spans"] = [bench.span(num_rows) for num_rows in options.rows]

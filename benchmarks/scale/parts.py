@@ -54,10 +54,10 @@ class Bench:
 
   def _spans(self, part: str, num_spans: int, num_rows: int, overrides: Sequence[str] = ()) -> list[SpanFigures]:
     log = dataclasses.replace(self.log, rows_per_span=num_rows)
-    config = simulated_config(log, self.work, [*overrides, *self.overrides])
+    config = simulated_config(log, self.work, [*self.overrides, *overrides])
     folder = self._folder(part, log, config)
     rows = files.join(folder, "log")
-    config = simulated_config(log, rows, [*overrides, *self.overrides])
+    config = simulated_config(log, rows, [*self.overrides, *overrides])
     stream = Stream(config, folder, prepare=lambda span: write_span(log, rows, span),
                     clean=lambda span: files.remove_if_there(files.join(rows, f"span-{span}.parquet")),
                     beam_pipeline_args=self.beam_pipeline_args)
