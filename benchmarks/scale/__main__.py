@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import dataclasses
 import os
 import sys
 from collections.abc import Sequence
@@ -109,7 +108,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
   text = tables.markdown(figures)
   print(text)
   if options.json is not None:
-    write_json(options.json, {**dataclasses.asdict(figures), "growth": figures.growth()})
+    write_json(options.json, figures.to_dict())
   if options.markdown is not None:
     files.write_atomically(options.markdown, text.encode())
   too_much = {name: ratio for name, ratio in figures.growth().items() if ratio > options.tolerance}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 
@@ -39,6 +40,12 @@ class ScaleFigures:
       return {}
     first, *_, last = sorted(self.spans, key=lambda one: one.num_rows)
     return {name: last.costs[name].peak_bytes / first.costs[name].peak_bytes for name in STREAMING}
+
+  def to_dict(self) -> dict[str, Any]:
+    """The figures as JSON values, with what follows from them."""
+    return {**dataclasses.asdict(self), "growth": self.growth(), "row_cost_growth": row_cost_growth(self.stream),
+            "totals": {name: dataclasses.asdict(cumulated(spans))
+                       for name, spans in (("stream", self.stream), ("log", self.log)) if spans}}
 
 
 def cumulated(spans: Sequence[SpanFigures]) -> Cost:

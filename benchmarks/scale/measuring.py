@@ -6,10 +6,12 @@ and are no part of a duration, though their memory is part of a peak, as it is o
 
 from __future__ import annotations
 
+import ctypes
 import dataclasses
 import multiprocessing
 import os
 import resource
+import signal
 import sys
 import time
 import traceback
@@ -21,6 +23,7 @@ from diet_tf.io import files
 from diet_tf.io.json_files import read_json, write_json
 
 MIB = 1 << 20
+_SET_PARENT_DEATH_SIGNAL = 1
 # Of the log of a failed piece of work, at most so many characters are shown.
 _LOG_END = 6000
 
@@ -103,6 +106,7 @@ def measured(work: Callable[[], Any], log_path: str) -> tuple[Cost, Any]:
 
 
 def _run(work: Callable[[], Any], answers: Any, log_path: str) -> None:
+  _end_with_parent()
   with open(log_path, "w", encoding="utf-8") as log:
     for stream in (sys.stdout, sys.stderr):
       stream.flush()
@@ -115,6 +119,11 @@ def _run(work: Callable[[], Any], answers: Any, log_path: str) -> None:
       answers.close()
       # Not what the parent's end of life would do.
       os._exit(1)
+
+
+def _end_with_parent() -> None:
+  """Lets Linux kill this process when its parent ends, killed or not: the next run would find it at work."""
+  ctypes.CDLL(None).prctl(_SET_PARENT_DEATH_SIGNAL, signal.SIGKILL)
 
 
 def _measured_here(work: Callable[[], Any]) -> tuple[Cost, Any]:

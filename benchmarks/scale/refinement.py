@@ -45,10 +45,6 @@ class RefinementFigures:
   seconds_per_step: float
   cost: Cost
 
-  def to_dict(self) -> dict[str, Any]:
-    """The figures as JSON values."""
-    return dataclasses.asdict(self)
-
 
 def refinement_figures(log: SimulatedLogSettings, config: Config, folder: str, num_slots: int,
                        steps_per_proxy: int) -> RefinementFigures:

@@ -5,6 +5,7 @@ import os
 import pathlib
 import subprocess
 import sys
+import time
 
 import numpy as np
 import pytest
@@ -27,6 +28,13 @@ def figures_of(span, num_rows, cpu_seconds, peak_mib=100, **peaks):
   each = cpu_seconds / len(names)
   return SpanFigures(span, num_rows, 32, 70, 3 * MIB, 5 * MIB, {
       name: Cost(2 * each, each, peaks.get(name.split(",")[0].split(" ")[0], peak_mib) * MIB) for name in names})
+
+
+def wait_until(holds, seconds=60):
+  end = time.monotonic() + seconds
+  while not holds():
+    assert time.monotonic() < end
+    time.sleep(0.05)
 
 
 class TestMeasuring:
@@ -55,6 +63,20 @@ class TestMeasuring:
       kept(str(tmp_path / "one.json"), lambda: os.kill(os.getpid(), 9))
 
 
+  def test_work_ends_with_the_process_that_asked_for_it(self, tmp_path):
+    mark = tmp_path / "pid"
+    code = ("import os, pathlib, time\nfrom benchmarks.scale.measuring import kept\n"
+            f"kept({str(tmp_path / 'one.json')!r}, lambda: (pathlib.Path({str(mark)!r}).write_text(str(os.getpid())), "
+            "time.sleep(300)))")
+    parent = subprocess.Popen([sys.executable, "-c", code], cwd=ROOT, env={**os.environ, "PYTHONPATH": str(ROOT)})
+    wait_until(lambda: mark.exists() and mark.read_text())
+    parent.kill()
+    parent.wait()
+    status = pathlib.Path(f"/proc/{mark.read_text()}/stat")
+    # A process that nobody has waited for yet is a zombie, Z.
+    wait_until(lambda: not status.exists() or status.read_text().rpartition(")")[2].split()[0] == "Z")
+
+
 class TestFigures:
 
   def test_growth_is_that_of_the_components_that_stream(self):
@@ -68,6 +90,9 @@ class TestFigures:
     np.testing.assert_allclose(cpu_seconds_per_row(spans)[[0, 9, 10]], [0.07, 0.07, 84 / 1100])
     assert row_cost_growth(spans) == pytest.approx(12 / 11)
     assert row_cost_growth(spans[:10]) is None
+    value = ScaleFigures(stream=tuple(spans)).to_dict()
+    assert value["row_cost_growth"] == pytest.approx(12 / 11) and list(value["totals"]) == ["stream"]
+    assert value["totals"]["stream"] == pytest.approx({"wall_seconds": 168, "cpu_seconds": 84, "peak_bytes": 100 * MIB})
 
   def test_a_span_knows_its_largest_component_and_its_cost_without_refinement(self):
     one = figures_of(0, 100, 7, refinement=200)
