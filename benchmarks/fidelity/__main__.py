@@ -215,6 +215,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _main(options: argparse.Namespace, shown_progress: Any) -> int:
+  from benchmarks.fidelity.bars import DEFAULT_EFFORT, bars
   from benchmarks.fidelity.results import assemble
   from benchmarks.fidelity.tables import markdown, report
 
@@ -228,9 +229,10 @@ def _main(options: argparse.Namespace, shown_progress: Any) -> int:
     run(benchmark, options.jobs, progress)
   result = assemble(benchmark, group, settings)
   has_bars = options.dataset == DATASET_WITH_BARS and options.config is None and not options.quick
-  budget = config.budget.fraction if has_bars else float("nan")
-  _write(options, folder, result, markdown(result, budget))
-  print(report(result, budget))
+  rows = bars(result["summary"], effort=getattr(config.distill, "effort", DEFAULT_EFFORT),
+              development=options.development) if has_bars else []
+  _write(options, folder, result, markdown(result, rows))
+  print(report(result, rows))
   print(f"Results: {os.path.join(folder, 'result.json')} ({time.monotonic() - started:.0f} s this time)")
   return int(options.check and not passes_check(result))
 

@@ -69,6 +69,7 @@ class Distillation:
     record: list[dict[str, Any]] = [
         {"span": max(spans), "num_slots": len(outcome.memory), "actions": dict(outcome.actions),
          "chosen": outcome.chosen, "seconds": dict(outcome.seconds), "flops": dict(outcome.flops),
+         "outer_steps": 0 if outcome.work is None else len(outcome.work.proxies),
          "slots_by_age": _slots_by_age(outcome.memory)}
         for spans, outcome in zip(groups, outcomes, strict=True)]
     # Building the teacher, and what else lies between the parts of the stages, which have their own building in them.

@@ -12,51 +12,17 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.fidelity.sources import EQUAL_COST, FROM_SCRATCH, LOG, MEMORY, OURS, START, STATIC, UNREFINED
+from benchmarks.fidelity.bills import panel_bill, pass_cost
+from benchmarks.fidelity.rankings import FIGURES, Rankings
+from benchmarks.fidelity.source_figures import source_figures
+from benchmarks.fidelity.sources import EQUAL_COST, FROM_SCRATCH, LOG, MEMORY, OURS, RIVALS, START, STATIC, UNREFINED
 from benchmarks.fidelity.trained import PanelMember, Scores, Trained
 from diet_tf import metrics
 from diet_tf.errors import DataError
-from diet_tf.fidelity.agreement_interval import agreement_interval
-from diet_tf.fidelity.break_even import BreakEven
+from diet_tf.fidelity.bill import Cost
 from diet_tf.fidelity.scores import components_of_seeds, of_seeds
-from diet_tf.fidelity.verdict import AGREEMENT_CONFIDENCE
 from diet_tf.io.json_files import without_nan
 from diet_tf.metrics import Estimate, PairedDifference
-
-
-@dataclasses.dataclass(frozen=True)
-class Bar:
-  """A figure that the benchmark must reach.
-
-  Attributes:
-    bar: name of the figure in the summary.
-    at_least: whether the figure must be at least `required`, or else at most.
-    required: limit of the figure.
-    measured: figure as measured; None where it could not be computed.
-    met: whether the figure keeps to its limit.
-  """
-
-  bar: str
-  at_least: bool
-  required: float
-  measured: float | None
-  met: bool
-
-
-# Share of the log's records that the memory holds -> what is then required.
-BUDGETS = (0.01, 0.02)
-# Figure, whether it must be at least the limit, and the limits in the order of `BUDGETS`.
-_BARS = (
-    ("cost_ratio", True, (50.0, 25.0)),
-    ("mean_recovery", True, (0.95, 0.965)),
-    ("min_recovery", True, (0.92, 0.94)),
-    ("agreement", True, (0.90, 0.95)),
-    ("gain_over_best_equal_cost_baseline", True, (0.025, 0.02)),
-    ("refinement_gain", True, (0.012, 0.01)),
-    ("unseen_architecture_gap", False, (0.02, 0.02)),
-    ("continual_gap", False, (0.003, 0.003)),
-    ("stage_wall_ratio", False, (60.0, 60.0)),
-)
 
 
 def seed_recoveries(memory_aucs: np.ndarray, log_aucs: np.ndarray) -> np.ndarray:
@@ -156,14 +122,14 @@ class _Panel:
     members: members that the summary is of.
     labels: `[num_test]` labels of the test examples, 0 or 1.
     aucs: `[num_seeds]` AUCs, by source and member's name.
-    components: `[num_seeds, num_test]` components of the AUC, by source (the log or the memory) and member's name.
+    rankings: orders of the members.
     baselines: sources of the baselines.
   """
 
   members: Sequence[PanelMember]
   labels: np.ndarray
   aucs: Mapping[tuple[str, str], np.ndarray]
-  components: Mapping[tuple[str, str], np.ndarray]
+  rankings: Rankings
   baselines: Sequence[str]
 
   def mean_auc(self, source: str) -> np.ndarray | None:
@@ -179,7 +145,7 @@ class _Panel:
 
 
 def summary_figures(scores: Scores, members: Sequence[PanelMember], labels: np.ndarray, baselines: Sequence[str], *,
-                    stage_wall_ratio: float, distillation_seconds: float) -> dict[str, Any]:
+                    stage_wall_ratio: float, distillation: Cost) -> dict[str, Any]:
   """The figures of the panel as JSON values; what cannot be computed is None.
 
   All members count, variants too; the same figures of the ten architectures alone stand under `architectures_only`.
@@ -190,7 +156,10 @@ def summary_figures(scores: Scores, members: Sequence[PanelMember], labels: np.n
   their own here. `unseen_architecture_gap` is the mean recovery of the architectures (no variants) that were used as
   proxies less that of those that never were. The one baseline that `gain_over_best_*` compares with is the one with the
   highest mean AUC on the test itself, which can only understate the gain. The ratios of examples, FLOPs and seconds are
-  the log's over the memory's, summed over the panel, one training each.
+  the log's over the memory's, summed over the panel, one training each. What a search costs, and from how many
+  trainings on the memory pays, is named by `diet_tf.fidelity.bill.Bill.summary`; `bill_with_choice` has the same where
+  the choice of a training's settings counts on every side, and `sources` and `baselines` how each source orders the
+  members (`benchmarks.fidelity.source_figures`).
 
   Args:
     scores: trainings of every member on the log, the memory and all `baselines`, and on the rest of `OURS` where there
@@ -199,16 +168,24 @@ def summary_figures(scores: Scores, members: Sequence[PanelMember], labels: np.n
     labels: `[num_test]` labels of the test examples, 0 or 1.
     baselines: sources of the baselines.
     stage_wall_ratio: wall time of the last stage over that of a training pass over the log, passed through.
-    distillation_seconds: wall time of all stages, from which `break_even_trainings` follows.
+    distillation: cost of making the memory, from which the bill follows.
 
   Raises:
     DataError: a training is missing, or its logits are not `[num_seeds, num_test]`.
   """
   architectures = [member for member in members if not member.variant]
-  return without_nan({**panel_figures(scores, members, labels, baselines),
-                      **_cost_figures(scores, members, distillation_seconds), "stage_wall_ratio": stage_wall_ratio,
-                      "architectures_only": panel_figures(scores, architectures, labels, baselines)
-                      if architectures else None})
+  found = panel_figures(scores, members, labels, baselines)
+  rankings, one_pass = Rankings(scores, [member.name for member in members], labels), pass_cost(scores, members)
+  sources = source_figures(rankings, dict.fromkeys((*OURS, *baselines, *RIVALS)), one_pass)
+  with_choice = panel_bill(rankings, one_pass, distillation, with_choice=True).summary()
+  return without_nan({
+      **found, **_cost_figures(scores, members), **panel_bill(rankings, one_pass, distillation).summary(),
+      "distillation": dataclasses.asdict(distillation), "distillation_seconds": distillation.seconds,
+      "stage_wall_ratio": stage_wall_ratio, "sources": sources,
+      "baselines": {one["source"]: {name: one[name] for name in (*FIGURES, "mean_auc")} for one in sources
+                    if one["source"] not in OURS},
+      "bill_with_choice": with_choice,
+      "architectures_only": panel_figures(scores, architectures, labels, baselines) if architectures else None})
 
 
 def panel_figures(scores: Scores, members: Sequence[PanelMember], labels: np.ndarray,
@@ -221,9 +198,8 @@ def panel_figures(scores: Scores, members: Sequence[PanelMember], labels: np.nda
   _check(scores, members, labels, baselines)
   aucs = {(source, member.name): seed_aucs(scores[source, member.name], labels)
           for source in (*OURS, *baselines) for member in members if (source, member.name) in scores}
-  components = {(source, member.name): components_of_seeds(labels, scores[source, member.name].logits, np.float32)
-                for source in (LOG, MEMORY) for member in members}
-  return without_nan(_panel_figures(_Panel(members, labels, aucs, components, baselines)))
+  rankings = Rankings(scores, [member.name for member in members], labels)
+  return without_nan(_panel_figures(_Panel(members, labels, aucs, rankings, baselines)))
 
 
 def _panel_figures(panel: _Panel) -> dict[str, Any]:
@@ -244,15 +220,8 @@ def _recovery_figures(panel: _Panel) -> dict[str, Any]:
 
 
 def _ranking_figures(panel: _Panel) -> dict[str, Any]:
-  names = [member.name for member in panel.members]
-  log, memory = ([float(panel.aucs[source, name].mean()) for name in names] for source in (LOG, MEMORY))
-  on_log, on_memory = ([panel.components[source, name] for name in names] for source in (LOG, MEMORY))
-  pairs = metrics.resolved_pairs(panel.labels, on_log)
-  agreement = metrics.agreement_on(pairs, log, memory)
-  low, high = agreement_interval(panel.labels, on_log, on_memory, pairs, confidence=AGREEMENT_CONFIDENCE)
-  return {"agreement": agreement.share, "num_resolved": agreement.num_resolved, "num_pairs": agreement.num_pairs,
-          "agreement_low": low, "agreement_high": high, "kendall_tau_b": agreement.tau_b,
-          "regret": metrics.regret(log, memory)}
+  found = panel.rankings.figures(MEMORY)
+  return {**found, "agreement_interval": [found["agreement_low"], found["agreement_high"]]}
 
 
 def _gain_figures(panel: _Panel) -> dict[str, Any]:
@@ -284,35 +253,16 @@ def is_equal_cost(baseline: str) -> bool:
   return baseline.endswith(f"/{EQUAL_COST}")
 
 
-def _cost_figures(scores: Scores, members: Sequence[PanelMember], distillation_seconds: float) -> dict[str, Any]:
+def _cost_figures(scores: Scores, members: Sequence[PanelMember]) -> dict[str, Any]:
   costs = {source: {unit: sum(getattr(scores[source, member.name], unit) for member in members)
                     for unit in ("examples", "flops", "seconds")} for source in (LOG, MEMORY)}
   ratios = {name: _ratio(costs[LOG][unit], costs[MEMORY][unit])
             for name, unit in (("cost_ratio", "examples"), ("flops_ratio", "flops"), ("wall_ratio", "seconds"))}
-  log_seconds, memory_seconds = (costs[source]["seconds"] / len(members) for source in (LOG, MEMORY))
-  times = BreakEven(log_seconds, memory_seconds, distillation_seconds)
-  return {**ratios, "training_costs": costs, "distillation_seconds": distillation_seconds,
-          "break_even_trainings": times.exact_architectures}
+  return {**ratios, "training_costs": costs}
 
 
 def _ratio(log: float, memory: float) -> float:
   return log / memory if memory > 0 else math.nan
-
-
-def bars(summary: Mapping[str, Any], budget: float) -> list[Bar]:
-  """What the summary must reach with a memory of `budget` of the log's records, and whether it does.
-
-  A figure that is missing or None does not meet its bar. There are no bars for budgets other than `BUDGETS`.
-  """
-  column = next((index for index, one in enumerate(BUDGETS) if math.isclose(one, budget)), None)
-  if column is None:
-    return []
-  rows = []
-  for name, at_least, limits in _BARS:
-    measured, required = summary.get(name), limits[column]
-    met = measured is not None and (measured >= required if at_least else measured <= required)
-    rows.append(Bar(name, at_least, required, measured, met))
-  return rows
 
 
 def _check(scores: Scores, members: Sequence[PanelMember], labels: np.ndarray, baselines: Sequence[str]) -> None:

@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from benchmarks.fidelity.sources import LOG, MEMORY, OURS, START, UNREFINED
+from benchmarks.fidelity.tables import source_words
 from diet_tf.distillation.addressing import ACTION_NAMES
 from diet_tf.report.axes import spread
 from diet_tf.report.fidelity_figures import memory_against_log
@@ -165,6 +166,85 @@ def ablations(result: Mapping[str, Any]) -> Figure:
   return figure
 
 
+def cost(result: Mapping[str, Any]) -> Figure:
+  """What a training costs against how well it ranks, and what many of them cost with what making the memory took.
+
+  At the left, per source, the FLOPs of a training as a share of a pass, and the agreement with its interval: what lies
+  higher ranks better, and what lies farther left is cheaper. Shares of the log of one kind are joined by a line. At the
+  right the cost of a search by its number of trainings; where lines cross, both cost the same.
+  """
+  from matplotlib.figure import Figure
+
+  figure = Figure(figsize=(9.6, 4.4), layout="constrained")
+  left, right = figure.subplots(1, 2, width_ratios=(3, 2))
+  for axes in (left, right):
+    _style(axes)
+    axes.set_xscale("log")
+  _agreements(left, result["summary"]["sources"])
+  _totals(right, result["summary"])
+  return figure
+
+
+# What sources are called in the legend, and how they are drawn.
+_OF_RIVALS = {"sample/uniform": ("uniform sub-sample", "o"), "sample/users": ("sub-sample of users", "s"),
+              "sample/newest": ("newest rows", "^"), "sample/oldest": ("oldest rows", "v"),
+              "halving": ("successive halving", "D"), "early_stopping": ("early stopping", "P")}
+
+
+def _agreements(axes: Axes, sources: Sequence[Mapping[str, Any]]) -> None:
+  """One mark a source, its agreement over what a training costs."""
+  groups: dict[str, list[Mapping[str, Any]]] = {}
+  for one in sources:
+    groups.setdefault(one["source"].rpartition("/")[0] or one["source"], []).append(one)
+  palette = iter(("#1baf7a", "#8a6fd1", "#c9a227", "#c2528b", "#3f9fb5", "#7a7a72"))
+  for group, members in groups.items():
+    ours = group in (LOG, MEMORY, UNREFINED)
+    if not ours and group not in _OF_RIVALS:
+      continue
+    label, marker = (group, "*" if group == MEMORY else "o") if ours else _OF_RIVALS[group]
+    ordered = sorted(members, key=lambda one: one["training_passes"]["flops"])
+    shares = [_value(one["agreement"]) for one in ordered]
+    axes.errorbar([one["training_passes"]["flops"] for one in ordered], shares, yerr=_interval(ordered, shares),
+                  fmt=f"{marker}-", label=label, color=_COLOURS[group] if ours else next(palette), linewidth=0.8,
+                  markersize=12 if group == MEMORY else 5, elinewidth=1.2 if ours else 0.6, capsize=2 if ours else 0,
+                  alpha=1.0 if ours else 0.8, zorder=3 if ours else 2)
+  axes.set_xlabel("FLOPs of a training, in passes over the log")
+  axes.set_ylabel("agreement with the log's order (90 % interval)")
+  axes.legend(fontsize=7, loc="lower right")
+
+
+def _interval(sources: Sequence[Mapping[str, Any]], shares: Sequence[float]) -> list[list[float]]:
+  """The lengths of the interval's bars below and above the agreement; none where the interval is not known."""
+  below, above = [], []
+  for one, share in zip(sources, shares, strict=True):
+    low, high = one["agreement_low"], one["agreement_high"]
+    below.append(0.0 if low is None else max(share - low, 0.0))
+    above.append(0.0 if high is None else max(high - share, 0.0))
+  return [below, above]
+
+
+def _totals(axes: Axes, summary: Mapping[str, Any]) -> None:
+  """The cost of a search by its number of trainings, on the memory, the log and the cheapest rival of equal order."""
+  rows = summary["bill"]
+  trainings = [row["trainings"] for row in rows]
+  axes.set_yscale("log")
+  for source, label in ((LOG, "on the log"), ("rival", f"on {source_words(summary['rival'])}"),
+                        (MEMORY, "on the memory, with making it")):
+    if source == "rival" and summary["rival"] == LOG:
+      continue
+    axes.plot(trainings, [_value(row["passes_flops"][source]) for row in rows], "o-", markersize=3, linewidth=1.4,
+              label=label, color=_COLOURS.get(source, "#1baf7a"))
+  for name, colour in (("break_even_trainings_flops", _COLOURS[LOG]), ("break_even_against_rival", "#1baf7a")):
+    crossing = summary[name]
+    if crossing is not None and trainings[0] <= crossing <= trainings[-1]:
+      axes.axvline(crossing, color=colour, linewidth=0.8, linestyle="--")
+      axes.annotate(f"{crossing:,.0f}", (crossing, 1.0), xycoords=("data", "axes fraction"), xytext=(2, -10),
+                    textcoords="offset points", fontsize=8, color=_INK)
+  axes.set_xlabel("trainings")
+  axes.set_ylabel("FLOPs of all together, in passes over the log")
+  axes.legend(fontsize=7, loc="lower right")
+
+
 def write_plots(result: Mapping[str, Any], folder: str | os.PathLike[str]) -> list[pathlib.Path]:
   """Writes the plots of a result as SVG and returns their paths; what the result has nothing of is not drawn.
 
@@ -173,6 +253,7 @@ def write_plots(result: Mapping[str, Any], folder: str | os.PathLike[str]) -> li
     folder: path of the folder for the files, which is made if it does not exist.
   """
   drawings: dict[str, tuple[Callable[[Mapping[str, Any]], Figure], bool]] = {
+      "cost": (cost, len(result["summary"]["sources"]) > 1),
       "scatter": (scatter, bool(result["members"])),
       "baselines": (baselines, any(source not in OURS for source in result["summary"]["panel_mean_auc"])),
       "stream": (stream, bool(result["stream"])), "ablations": (ablations, bool(result["ablations"]))}

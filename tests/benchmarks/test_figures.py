@@ -5,11 +5,11 @@ import json
 import numpy as np
 import pytest
 
-from benchmarks.fidelity.figures import bars, member_figures, seed_recoveries, summary_figures
+from benchmarks.fidelity.figures import member_figures, seed_recoveries, summary_figures
 from benchmarks.fidelity.sources import FROM_SCRATCH, LOG, MEMORY, OURS, START, STATIC, UNREFINED
 from benchmarks.fidelity.trained import PanelMember, Trained
 from diet_tf.errors import DataError
-from diet_tf.fidelity.break_even import BreakEven
+from diet_tf.fidelity.bill import Cost
 
 LABELS = np.array([1.0, 1.0, 0.0, 0.0], np.float32)
 # Logits of the four examples by the AUC that they have.
@@ -44,7 +44,7 @@ def panel():
 
 
 def summary(scores, members, baselines, labels=LABELS):
-  return summary_figures(scores, members, labels, baselines, stage_wall_ratio=12.5, distillation_seconds=30.0)
+  return summary_figures(scores, members, labels, baselines, stage_wall_ratio=12.5, distillation=Cost(30.0, 392_000.0))
 
 
 def only(names):
@@ -128,9 +128,29 @@ def test_costs_by_hand():
   assert (found["cost_ratio"], found["flops_ratio"], found["wall_ratio"]) == (50.0, 50.0, 4.0)
   assert found["training_costs"] == {LOG: {"examples": 2000, "flops": 200_000.0, "seconds": 4.0},
                                      MEMORY: {"examples": 40, "flops": 4000.0, "seconds": 1.0}}
-  # Thirty seconds of distillation, and a training of 1/2 second in place of 2.
+  # Thirty seconds of distillation, and a training of 1/2 second in place of 2; of operations 2,000 in place of 100,000.
   assert (found["break_even_trainings"], found["stage_wall_ratio"]) == (20.0, 12.5)
-  assert BreakEven(2.0, 2.0, 30.0).exact_architectures is None
+  assert found["break_even_trainings_flops"] == 4.0
+  # The log's two members train in one pass each, which is 2 s and 100,000 operations.
+  assert found["pass"] == {"seconds": 2.0, "flops": 100_000.0}
+  assert (found["distillation_passes_wall"], found["distillation_passes_flops"]) == (15.0, 3.92)
+  assert [row["trainings"] for row in found["bill"]] == [10, 30, 100, 300, 1000]
+  assert found["bill"][0]["seconds"] == {"memory": 35.0, "log": 20.0, "rival": 20.0}
+  # Nothing was chosen here, and there is no rival: what is left is the log.
+  assert found["bill_with_choice"]["bill"] == found["bill"] and found["rival"] == LOG
+
+
+def test_every_source_has_its_order_and_every_baseline_is_named():
+  scores, members, baselines = panel()
+  scores |= {("sample/uniform/1_5", name): trained(0.75, 0.5, examples=200) for name in ("a", "b")}
+  found = summary(scores, members, baselines)
+  assert [one["source"] for one in found["sources"]] == [*OURS, *baselines, "sample/uniform/1_5"]
+  for one in found["sources"]:
+    assert set(one) >= {"agreement", "agreement_low", "kendall_tau_b", "regret", "regret_at_3", "training_passes"}
+  assert set(found["baselines"]) == {*baselines, "sample/uniform/1_5"}
+  # On random rows b is first, whose AUC on the log is an eighth below that of a.
+  assert found["baselines"]["random/hard"]["regret"] == 0.125 and found["baselines"]["random/hard"]["regret_at_3"] == 0
+  assert found["agreement_interval"] == [found["agreement_low"], found["agreement_high"]]
 
 
 # Scores that tie within a class have the same components for all examples of it, so that no noise is left.
@@ -254,34 +274,3 @@ def test_trainings_must_pair():
     member_figures(panel()[0], members, LABELS[:3], [])
   with pytest.raises(DataError, match="at least one member"):
     summary({}, [], [])
-
-
-REACHED = {
-    0.01: {"cost_ratio": 50.0, "mean_recovery": 0.95, "min_recovery": 0.92, "agreement": 0.90,
-           "gain_over_best_equal_cost_baseline": 0.025, "refinement_gain": 0.012, "unseen_architecture_gap": 0.02,
-           "continual_gap": 0.003, "stage_wall_ratio": 60.0},
-    0.02: {"cost_ratio": 25.0, "mean_recovery": 0.965, "min_recovery": 0.94, "agreement": 0.95,
-           "gain_over_best_equal_cost_baseline": 0.02, "refinement_gain": 0.01, "unseen_architecture_gap": 0.02,
-           "continual_gap": 0.003, "stage_wall_ratio": 60.0}}
-AT_MOST = ("unseen_architecture_gap", "continual_gap", "stage_wall_ratio")
-
-
-def scaled(figures, least, most):
-  return {name: value * (most if name in AT_MOST else least) for name, value in figures.items()}
-
-
-@pytest.mark.parametrize("budget", [0.01, 0.02])
-def test_bars_are_met_at_their_limits_and_missed_beyond(budget):
-  reached = bars(REACHED[budget], budget)
-  assert [row.bar for row in reached] == list(REACHED[budget])
-  assert all(row.met and row.measured == row.required == REACHED[budget][row.bar] for row in reached)
-  assert not any(row.met for row in bars(scaled(REACHED[budget], least=0.999, most=1.001), budget))
-  assert all(row.met for row in bars(scaled(REACHED[budget], least=1.1, most=0.9), budget))
-
-
-def test_an_unmeasured_bar_is_not_met():
-  assert not any(row.met for row in bars({}, 0.01))
-  by_name = {row.bar: row for row in bars({**REACHED[0.01], "continual_gap": None}, 0.01)}
-  assert by_name["continual_gap"].measured is None and not by_name["continual_gap"].met
-  assert by_name["agreement"].met
-  assert bars(REACHED[0.01], 0.015) == []

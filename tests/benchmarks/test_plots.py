@@ -4,7 +4,7 @@ import xml.etree.ElementTree as ElementTree
 
 import pytest
 
-from benchmarks.fidelity.plots import ablations, baselines, scatter, stream, write_plots
+from benchmarks.fidelity.plots import ablations, baselines, cost, scatter, stream, write_plots
 from tests.benchmarks.test_tables import literal_member, literal_result
 
 matplotlib = pytest.importorskip("matplotlib")
@@ -70,6 +70,29 @@ def test_ablations_are_differences_and_pale_where_not_resolved():
   assert [(round(bar.get_width(), 9), bar.get_alpha()) for bar in axes.patches] == [(0.0004, 0.4), (-0.01, 1.0)]
 
 
+def test_cost_is_set_against_agreement_and_totals_cross():
+  left, right = cost(literal_result()).axes
+  marks = {label: (x, y) for label, x, y in error_bars(left)}
+  # Shares of one kind are joined, the cheapest first; selections of rows are not shown.
+  assert marks == {"log": ([1.0], [1.0]), "memory": ([0.02], [0.95]), "uniform sub-sample": ([0.1, 0.2], [0.9, 0.96])}
+  bars = left.containers[1].lines[2][0].get_segments()
+  assert [tuple(bar[:, 1].round(9)) for bar in bars] == [(0.9, 1.0)]
+  assert left.get_xscale() == right.get_xscale() == "log"
+  lines = {line.get_label(): list(line.get_ydata()) for line in right.lines if not line.get_label().startswith("_")}
+  assert lines == {"on the log": [10.0, 30.0, 100.0, 300.0, 1000.0],
+                   "on sample/uniform 1/5": [2.0, 6.0, 20.0, 60.0, 200.0],
+                   "on the memory, with making it": [14.0, 42.0, 140.0, 420.0, 1400.0]}
+  # Where the memory's line crosses those of the log and of the rival.
+  assert [text.get_text() for text in right.texts] == ["12", "66"]
+
+
+def test_where_no_rival_ranks_so_well_there_is_no_line_of_one():
+  result = literal_result()
+  result["summary"] |= {"rival": "log", "break_even_against_rival": None, "break_even_trainings_flops": None}
+  right = cost(result).axes[1]
+  assert len([line for line in right.lines if not line.get_label().startswith("_")]) == 2 and not right.texts
+
+
 def large_result():
   result = literal_result()
   result["members"] = [literal_member(f"member_{number}", 0.7 + 0.005 * number, 0.69 + 0.005 * number)
@@ -84,14 +107,14 @@ def large_result():
 def test_files_are_small_valid_and_the_same_bytes_each_time(tmp_path):
   before = dict(matplotlib.rcParams)
   first, second = (write_plots(large_result(), tmp_path / name / "plots") for name in ("first", "second"))
-  assert [path.name for path in first] == ["scatter.svg", "baselines.svg", "stream.svg", "ablations.svg"]
+  assert [path.name for path in first] == ["cost.svg", "scatter.svg", "baselines.svg", "stream.svg", "ablations.svg"]
   for one, other in zip(first, second, strict=True):
     content = one.read_bytes()
     assert content == other.read_bytes()
     assert len(content) < 150_000
     assert ElementTree.fromstring(content).tag.endswith("svg")
     assert b"<dc:date>" not in content
-  assert ">member_16<" in first[0].read_text()  # Text stays text.
+  assert ">member_16<" in first[1].read_text()  # Text stays text.
   assert dict(matplotlib.rcParams) == before
 
 
@@ -100,11 +123,12 @@ def test_other_figures_give_other_bytes(tmp_path):
   first = [path.read_bytes() for path in write_plots(result, tmp_path / "first")]
   result["members"][0]["memory_auc"] += 0.001
   second = [path.read_bytes() for path in write_plots(result, tmp_path / "second")]
-  assert [one == other for one, other in zip(first, second, strict=True)] == [False, True, True, True]
+  assert [one == other for one, other in zip(first, second, strict=True)] == [True, False, True, True, True]
 
 
 def test_what_a_result_lacks_is_not_drawn(tmp_path):
   result = {**literal_result(), "stream": [], "ablations": []}
+  result["summary"]["sources"] = result["summary"]["sources"][:1]
   result["summary"]["panel_mean_auc"] = {"log": {"mean": 0.76, "standard_error": None}}
   assert [path.name for path in write_plots(result, str(tmp_path))] == ["scatter.svg"]
   assert [path.name for path in tmp_path.iterdir()] == ["scatter.svg"]

@@ -3,8 +3,10 @@
 import numpy as np
 import pytest
 
-from benchmarks.fidelity.rival_figures import source_figures
-from benchmarks.fidelity.sources import LOG, MEMORY
+from benchmarks.fidelity.bills import pass_cost
+from benchmarks.fidelity.rankings import Rankings
+from benchmarks.fidelity.source_figures import source_figures
+from benchmarks.fidelity.sources import LOG, MEMORY, RIVALS, UNREFINED
 from benchmarks.fidelity.trained import Choosing, PanelMember, Trained
 from tests.benchmarks.test_searches import clicks
 
@@ -29,7 +31,8 @@ def test_costs_are_in_passes_and_orders_are_judged_on_the_resolved_pairs():
       # The search gave up the good one.
       (SEARCH, "good"): trained(0.1, good, rungs=np.array([0, 0])),
       (SEARCH, "bad"): trained(0.3, bad, rungs=np.array([1, 1])), ("sample/users/1_5", "good"): trained(0.2, good)}
-  log, memory, uniform, search = source_figures(scores, MEMBERS, labels)
+  rankings = Rankings(scores, [member.name for member in MEMBERS], labels)
+  log, memory, uniform, search = source_figures(rankings, (LOG, MEMORY, UNREFINED, *RIVALS), pass_cost(scores, MEMBERS))
   assert [one["source"] for one in (log, memory, uniform, search)] == [LOG, MEMORY, UNIFORM, SEARCH]
   assert log["training_passes"] == {"flops": 2, "wall": 2} and log["candidate_passes"] == {"flops": 8, "wall": 10}
   assert memory["training_passes"] == memory["candidate_passes"] == pytest.approx({"flops": 0.03, "wall": 0.03})
