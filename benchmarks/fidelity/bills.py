@@ -44,18 +44,18 @@ def distillation_cost(records: Sequence[Sequence[Mapping[str, Any]]]) -> Cost:
 
 
 def panel_bill(rankings: Rankings, one_pass: Cost, distillation: Cost, *, with_choice: bool = False) -> Bill:
-  """The bill of a panel.
+  """The bill of a panel. A training on the memory has the choice of its rates in it, where there was one.
 
   Args:
     rankings: orders of the panel's members.
     one_pass: cost of a pass.
     distillation: cost of making the memory.
-    with_choice: whether the choice of a training's settings counts in its cost, on every side.
+    with_choice: whether the choice of a training's settings counts for the log and for rivals, too.
   """
   cost = candidate_cost if with_choice else training_cost
   rivals = [Rival(source, cost(rankings.trained(source)), rankings.agreement(source).share)
             for source in RIVALS if rankings.has(source)]
-  return Bill(one_pass, distillation, cost(rankings.trained(MEMORY)), cost(rankings.trained(LOG)),
+  return Bill(one_pass, distillation, candidate_cost(rankings.trained(MEMORY)), cost(rankings.trained(LOG)),
               rankings.agreement(MEMORY).share, rivals)
 
 
@@ -98,7 +98,8 @@ def _bill_of(rankings: Rankings, numbers: Sequence[int], pairs: Sequence[tuple[i
 
   def cost(source: str) -> Cost:
     trained = rankings.trained(source)
-    return training_cost([trained[number] for number in numbers])
+    counted = candidate_cost if source == MEMORY else training_cost
+    return counted([trained[number] for number in numbers])
 
   rivals = [Rival(source, cost(source), rankings.agreement(source, pairs).share)
             for source in RIVALS if rankings.has(source)]

@@ -158,8 +158,8 @@ def summary_figures(scores: Scores, members: Sequence[PanelMember], labels: np.n
   highest mean AUC on the test itself, which can only understate the gain. The ratios of examples, FLOPs and seconds are
   the log's over the memory's, summed over the panel, one training each. What a search costs, and from how many
   trainings on the memory pays, is named by `diet_tf.fidelity.bill.Bill.summary`; `bill_with_choice` has the same where
-  the choice of a training's settings counts on every side, and `sources` and `baselines` how each source orders the
-  members (`benchmarks.fidelity.source_figures`).
+  the choice of a training's settings counts on every side, not on the memory's alone. `sources` and `baselines` say how
+  each source orders the members (`benchmarks.fidelity.source_figures`).
 
   Args:
     scores: trainings of every member on the log, the memory and all `baselines`, and on the rest of `OURS` where there

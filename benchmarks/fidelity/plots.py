@@ -180,6 +180,7 @@ def cost(result: Mapping[str, Any]) -> Figure:
   for axes in (left, right):
     _style(axes)
     axes.set_xscale("log")
+    axes.xaxis.set_major_formatter("{x:g}")
   _agreements(left, result["summary"]["sources"])
   _totals(right, result["summary"])
   return figure
@@ -208,8 +209,8 @@ def _agreements(axes: Axes, sources: Sequence[Mapping[str, Any]]) -> None:
                   fmt=f"{marker}-", label=label, color=_COLOURS[group] if ours else next(palette), linewidth=0.8,
                   markersize=12 if group == MEMORY else 5, elinewidth=1.2 if ours else 0.6, capsize=2 if ours else 0,
                   alpha=1.0 if ours else 0.8, zorder=3 if ours else 2)
-  axes.set_xlabel("FLOPs of a training, in passes over the log")
-  axes.set_ylabel("agreement with the log's order (90 % interval)")
+  axes.set_xlabel("FLOPs of a training, in passes over the log", fontsize=9)
+  axes.set_ylabel("agreement with the log's order (90 % interval)", fontsize=9)
   axes.legend(fontsize=7, loc="lower right")
 
 
@@ -226,22 +227,31 @@ def _interval(sources: Sequence[Mapping[str, Any]], shares: Sequence[float]) -> 
 def _totals(axes: Axes, summary: Mapping[str, Any]) -> None:
   """The cost of a search by its number of trainings, on the memory, the log and the cheapest rival of equal order."""
   rows = summary["bill"]
-  trainings = [row["trainings"] for row in rows]
+  first, last = rows[0], rows[-1]
+  # From one training on: costs are linear in their number.
+  trainings = [1, *(row["trainings"] for row in rows)]
+
+  def costs(source: str) -> list[float]:
+    begin, end = (_value(row["passes_flops"][source]) for row in (first, last))
+    slope = (end - begin) / (last["trainings"] - first["trainings"])
+    return [begin + slope * (count - first["trainings"]) for count in trainings]
+
   axes.set_yscale("log")
+  axes.yaxis.set_major_formatter("{x:g}")
   for source, label in ((LOG, "on the log"), ("rival", f"on {source_words(summary['rival'])}"),
                         (MEMORY, "on the memory, with making it")):
     if source == "rival" and summary["rival"] == LOG:
       continue
-    axes.plot(trainings, [_value(row["passes_flops"][source]) for row in rows], "o-", markersize=3, linewidth=1.4,
-              label=label, color=_COLOURS.get(source, "#1baf7a"))
+    axes.plot(trainings, costs(source), "o-", markersize=3, linewidth=1.4, label=label,
+              color=_COLOURS.get(source, "#1baf7a"))
   for name, colour in (("break_even_trainings_flops", _COLOURS[LOG]), ("break_even_against_rival", "#1baf7a")):
     crossing = summary[name]
     if crossing is not None and trainings[0] <= crossing <= trainings[-1]:
       axes.axvline(crossing, color=colour, linewidth=0.8, linestyle="--")
       axes.annotate(f"{crossing:,.0f}", (crossing, 1.0), xycoords=("data", "axes fraction"), xytext=(2, -10),
                     textcoords="offset points", fontsize=8, color=_INK)
-  axes.set_xlabel("trainings")
-  axes.set_ylabel("FLOPs of all together, in passes over the log")
+  axes.set_xlabel("trainings", fontsize=9)
+  axes.set_ylabel("FLOPs of all together, in passes over the log", fontsize=9)
   axes.legend(fontsize=7, loc="lower right")
 
 

@@ -1,5 +1,6 @@
 """What the panel's trainings cost, and the bills of candidates of several sizes, by hand."""
 
+import dataclasses
 import math
 
 import numpy as np
@@ -58,6 +59,13 @@ def test_the_rival_orders_at_least_as_well_as_the_memory():
   assert bill.times("flops", "rival").exact_architectures == pytest.approx(4500 / 150)
   with_choice = panel_bill(one, Cost(10.0, 1000.0), Cost(60.0, 4500.0), with_choice=True)
   assert with_choice.rival("flops").training == Cost(8.0, 800.0) and with_choice.memory == bill.memory
+
+
+def test_a_training_on_the_memory_has_the_choice_of_its_rates_in_it():
+  chosen = {key: dataclasses.replace(one, choosing=Choosing(10, 100.0, 1.0)) if key[0] == MEMORY else one
+            for key, one in scores().items() if key[1] != "c"}
+  bill = panel_bill(Rankings(chosen, ["a", "b"], LABELS), Cost(10.0, 1000.0), Cost(60.0, 4500.0))
+  assert bill.memory == Cost(1.5, 150.0) and bill.log == Cost(20.0, 2000.0)
 
 
 def test_a_class_of_candidates_has_its_own_costs_agreement_and_rival():

@@ -78,10 +78,12 @@ def test_cost_is_set_against_agreement_and_totals_cross():
   bars = left.containers[1].lines[2][0].get_segments()
   assert [tuple(bar[:, 1].round(9)) for bar in bars] == [(0.9, 1.0)]
   assert left.get_xscale() == right.get_xscale() == "log"
-  lines = {line.get_label(): list(line.get_ydata()) for line in right.lines if not line.get_label().startswith("_")}
-  assert lines == {"on the log": [10.0, 30.0, 100.0, 300.0, 1000.0],
-                   "on sample/uniform 1/5": [2.0, 6.0, 20.0, 60.0, 200.0],
-                   "on the memory, with making it": [14.0, 42.0, 140.0, 420.0, 1400.0]}
+  lines = {line.get_label(): [round(cost, 9) for cost in line.get_ydata()] for line in right.lines
+           if not line.get_label().startswith("_")}
+  # From one training to a thousand.
+  assert lines == {"on the log": [1.0, 10.0, 30.0, 100.0, 300.0, 1000.0],
+                   "on sample/uniform 1/5": [0.2, 2.0, 6.0, 20.0, 60.0, 200.0],
+                   "on the memory, with making it": [1.4, 14.0, 42.0, 140.0, 420.0, 1400.0]}
   # Where the memory's line crosses those of the log and of the rival.
   assert [text.get_text() for text in right.texts] == ["12", "66"]
 
