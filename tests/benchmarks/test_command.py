@@ -55,7 +55,9 @@ def test_the_command_writes_its_result_and_goes_on_where_it_was(folder, capsys):
       f"{name}/{labels}{cost}" for name in ("random", "recent") for labels in ("hard", "soft")
       for cost in ("", "/equal_cost")}
   sources = {one["source"]: one for one in result["summary"]["sources"]}
-  assert list(sources) == ["log", "memory", "sample/uniform/1_5", "sample/uniform/1_20"]
+  assert list(sources) == ["log", "memory", "start", "unrefined", *result["summary"]["baselines"]]
+  assert list(sources)[-2:] == ["sample/uniform/1_5", "sample/uniform/1_20"] and len(sources) == 4 + 8 + 2
+  assert result["summary"]["distillation_passes_flops"] > 1 and len(result["summary"]["bill"]) == 5
   assert sources["sample/uniform/1_5"]["training_passes"]["flops"] == pytest.approx(0.2)
   # Three rates at least, on nine tenths of a pass, and the scores of held-back rows; then the training.
   assert sources["log"]["candidate_passes"]["flops"] > 0.9 * 3 + 1
