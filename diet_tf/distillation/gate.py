@@ -99,6 +99,8 @@ def judge(candidates: Mapping[str, Candidate], spec: FeatureSpec, ids: np.ndarra
       parts[name].append(_cross_entropy(labels, trainers[constants].outputs(candidate, seeds, ids)))
       done += 1
       progress("gate (trainings)", done, total)
+    for trainer in trainers.values():
+      trainer.give_back()
   # [num_members * num_seeds, num_examples]
   losses = {name: np.concatenate(of_members) for name, of_members in parts.items()}
   if not np.isfinite(losses[REFINED]).all():

@@ -37,7 +37,7 @@ from diet_tf.models.parameter_groups import PARAMETER_GROUPS
 from diet_tf.progress import Progress, silent
 from diet_tf.training.bilevel import InnerSettings
 from diet_tf.training.compact import CompactIds
-from diet_tf.training.proxies import Proxy, make_proxies
+from diet_tf.training.proxies import Proxy, give_back_proxies, make_proxies
 
 MAX_INITIALISATIONS = 10_000
 # Share of outer steps whose gradient may be infinite before the stage stops.
@@ -175,35 +175,38 @@ class OuterLoop:
     self._norm = tf.Variable(-1.0)
     self._sums = [tf.Variable(tf.zeros_like(variable)) for variable in memory.variables]
     self._num_summed = 0
-    self._updates = {name: tf.function(self._make_update(name), reduce_retracing=True, autograph=False)
-                     for name in proxies}
+    self._inputs = tf.function(lambda: dict(vars(memory.inputs())), autograph=False)
+    self._move = tf.function(self._pull_and_apply, autograph=False)
+    self._gradients = {name: self._gradient_of(replicas) for name, replicas in proxies.items()}
 
   def num_traces(self, name: str) -> int:
-    """How often the update with a proxy was traced."""
-    return self._updates[name].experimental_get_tracing_count()
+    """How often the gradient through a training of a proxy was traced."""
+    return max(proxy.traced.num_traces("gradient") for proxy in self._proxies[name])
 
-  def _make_update(self, name: str) -> Callable[..., tuple[tf.Tensor, tf.Tensor]]:
-    replicas = self._proxies[name]
+  def _gradient_of(self, replicas: list[Proxy]) -> Callable[..., tuple[tf.Tensor, list[tf.Tensor]]]:
+    """The outer loss and its gradient by what proxies are trained on, both the mean over the devices."""
 
-    def update(initials: list[list[tf.Tensor]], shifts: tf.Tensor, ids: tf.Tensor, targets: tf.Tensor,
-               importances: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-      with tf.GradientTape() as tape:
-        inputs = self.memory.inputs()
+    def gradient(initials: list[list[tf.Tensor]], shifts: tf.Tensor, inputs: dict[str, tf.Tensor], ids: tf.Tensor,
+                 targets: tf.Tensor, importances: tf.Tensor) -> tuple[tf.Tensor, list[tf.Tensor]]:
       losses, gradients = [], []
       for index, (proxy, initial) in enumerate(zip(replicas, initials)):
         with tf.device(proxy.device):
-          # Draws of one id per field are new in each outer step, or labels would be fitted to a single draw.
-          proxy.draw_seed.assign(tf.cast(shifts[index], tf.int64))
-          loss, gradient = proxy.training.hypergradient(
-              [_shifted(weights, shifts[index]) for weights in initial], dict(vars(inputs)),
-              proxy.outer_features(ids[index]), targets[index], importances[index])
+          loss, found = proxy.traced.gradient(initial, shifts[index], inputs, ids[index], targets[index],
+                                              importances[index])
         losses.append(loss)
-        gradients.append(gradient)
-      mean = [tf.add_n(list(parts)) / len(replicas) for parts in zip(*gradients)]
-      pulled = tape.gradient(inputs.differentiable(), self.memory.variables, output_gradients=mean)
-      return tf.add_n(losses) / len(replicas), self._apply(pulled)
+        gradients.append(found)
+      if len(replicas) == 1:
+        return losses[0], gradients[0]
+      return tf.add_n(losses) / len(replicas), [tf.add_n(list(parts)) / len(replicas) for parts in zip(*gradients)]
 
-    return update
+    # In one graph devices work side by side; for one alone, the graph of the proxy serves the next stage too.
+    return gradient if len(replicas) == 1 else tf.function(gradient, reduce_retracing=True, autograph=False)
+
+  def _pull_and_apply(self, gradients: list[tf.Tensor]) -> tf.Tensor:
+    """Pulls a gradient by what proxies are trained on back to the learned tensors, and moves them; returns its norm."""
+    with tf.GradientTape() as tape:
+      inputs = self.memory.inputs()
+    return self._apply(tape.gradient(inputs.differentiable(), self.memory.variables, output_gradients=gradients))
 
   def _apply(self, gradients: list[tf.Tensor]) -> tf.Tensor:
     """Clips and applies an outer gradient; returns its norm, and changes nothing if that is not finite."""
@@ -231,9 +234,9 @@ class OuterLoop:
     fall = 0.05 + 0.475 * (1 + math.cos(math.pi * step / max(self.settings.outer_steps, 1)))
     self._slot_optimizer.learning_rate.assign(self.settings.outer_learning_rate * fall)
     self._recipe_optimizer.learning_rate.assign(self.settings.rate_learning_rate * fall)
-    loss, norm = self._updates[name](initials, tf.constant(shifts), tf.constant(ids), tf.constant(targets),
-                                     tf.constant(importances))
-    return float(loss), float(norm)
+    loss, gradients = self._gradients[name](initials, tf.constant(shifts), self._inputs(), tf.constant(ids),
+                                            tf.constant(targets), tf.constant(importances))
+    return float(loss), float(self._move(gradients))
 
   def accumulate(self) -> None:
     """Takes the present tensors into the average."""
@@ -246,11 +249,6 @@ class OuterLoop:
     if self._num_summed:
       for total, variable in zip(self._sums, self.memory.variables):
         variable.assign(total / self._num_summed)
-
-
-def _shifted(weights: tf.Tensor, shift: tf.Tensor) -> tf.Tensor:
-  """A rotation of all entries: as good as a fresh draw where entries are independent draws of one distribution."""
-  return tf.reshape(tf.roll(tf.reshape(weights, [-1]), shift, 0), tf.shape(weights))
 
 
 class _OuterBatches:
@@ -345,6 +343,7 @@ def refine(start: Slots, movable: np.ndarray, new: EncodedRows, old: EncodedRows
     names.append(name)
     progress("refinement (outer steps)", step + 1, settings.outer_steps)
   loop.finish()
+  give_back_proxies(proxies)
   return Refined(*_result(start, memory, recipe, settings), np.asarray(losses, np.float32), tuple(names), skipped)
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
@@ -65,17 +65,46 @@ class BagEmbedding(tf.keras.layers.Layer):
     self._offsets = np.cumsum(self._num_ids) - self._num_ids
     self.embedding_table: tf.Variable | None = None
     self.linear_table: tf.Variable | None = None
+    self._varying_offsets: list[tf.Variable] = self._no_dependency([])
 
   def build(self, input_shape: Any = None) -> None:
     """Creates `embedding_table` `[sum(num_ids), D]` and `linear_table` `[sum(num_ids), 1]`, where asked for."""
     del input_shape
     num_rows = int(self._num_ids.sum())
     if self.embedding_dim:
-      initializer = SeededNormal(self.embedding_stddev, derive_seed(self.seed, "embedding_table"))
-      self.embedding_table = self.add_weight("embedding_table", (num_rows, self.embedding_dim), initializer=initializer)
+      self.embedding_table = self.add_weight("embedding_table", (num_rows, self.embedding_dim),
+                                             initializer=self._embedding_initializer())
     if self.linear:
       self.linear_table = self.add_weight("linear_table", (num_rows, 1), initializer="zeros")
     self.built = True
+
+  def _embedding_initializer(self) -> SeededNormal:
+    return SeededNormal(self.embedding_stddev, derive_seed(self.seed, "embedding_table"))
+
+  def let_sizes_vary(self) -> None:
+    """Replaces the tables by variables of any number of rows, which `take_sizes` fits to other feature specs."""
+    self._varying_offsets = self._no_dependency([tf.Variable(self._offsets, trainable=False)])
+    for name in ("embedding_table", "linear_table"):
+      table = getattr(self, name)
+      if table is not None:
+        setattr(self, name, tf.Variable(table, shape=[None, table.shape[1]], name=table.name.split(":")[0]))
+
+  def take_sizes(self, spec: FeatureSpec) -> int:
+    """Has packed ids read as those of another feature spec; returns how many rows its tables have, to be assigned."""
+    num_ids = np.asarray(spec.num_ids, np.int64)
+    self._varying_offsets[0].assign(np.cumsum(num_ids) - num_ids)
+    return int(num_ids.sum())
+
+  def initial_tables(self, spec: FeatureSpec) -> dict[Any, Callable[[], tf.Tensor]]:
+    """For each table, by its `ref()`, what makes its initial values for another feature spec of the same fields."""
+    num_rows = sum(spec.num_ids)
+    made: dict[Any, Callable[[], tf.Tensor]] = {}
+    if self.embedding_table is not None:
+      initializer = self._embedding_initializer()
+      made[self.embedding_table.ref()] = lambda: initializer((num_rows, self.embedding_dim), self.dtype)
+    if self.linear_table is not None:
+      made[self.linear_table.ref()] = lambda: tf.zeros([num_rows, 1], self.dtype)
+    return made
 
   def call(self, features: Mapping[str, tf.Tensor]) -> tuple[tf.Tensor, tf.Tensor]:
     """`(embeddings [B, F, D], linear [B])`, in the layer's dtype."""
@@ -152,8 +181,12 @@ class BagEmbedding(tf.keras.layers.Layer):
   def rows(self, ids: tf.Tensor) -> tf.Tensor:
     """Table rows (int64) of `[batch_size, num_fields, ...]` ids, of the same shape."""
     # int64 throughout: TensorFlow keeps int32 arithmetic on the host even where the tables are on a GPU.
-    offsets = self._offsets.reshape([-1] + [1] * (ids.shape.rank - 2))
+    offsets = tf.reshape(self._first_rows(), [-1] + [1] * (ids.shape.rank - 2))
     return tf.cast(ids, tf.int64) + offsets
+
+  def _first_rows(self) -> tf.Tensor:
+    """`[F]`, the row of each field's id 0."""
+    return tf.convert_to_tensor(self._varying_offsets[0] if self._varying_offsets else self._offsets)
 
   def _embeddings(self, rows: tf.Tensor, weights: tf.Tensor | None) -> tf.Tensor:
     if self.embedding_table is None:
@@ -171,7 +204,7 @@ class BagEmbedding(tf.keras.layers.Layer):
   def _columns(self, ids: tf.Tensor, weights: tf.Tensor, fields: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
     """`call` for columns, each field's beside one another."""
     weights = tf.cast(weights, self.compute_dtype)
-    rows = tf.cast(ids, tf.int64) + tf.gather(tf.constant(self._offsets), fields)
+    rows = tf.cast(ids, tf.int64) + tf.gather(self._first_rows(), fields)
     linear = tf.zeros([tf.shape(ids)[0]], self.compute_dtype)
     if self.linear_table is not None:
       linear = tf.reduce_sum(tf.gather(self.linear_table, rows)[..., 0] * weights, axis=1)

@@ -36,7 +36,11 @@ class InputFields:
     self._is_kept = np.isin(np.arange(len(spec.names)), kept)
     # Of a field that is left out, that of the last one before it which is kept: positions ascend as the fields do.
     self._position = np.maximum(np.cumsum(self._is_kept) - 1, 0)
-    self.spec = dataclasses.replace(spec, fields=tuple(spec.fields[index] for index in kept))
+    self.spec = self.of(spec)
+
+  def of(self, spec: FeatureSpec) -> FeatureSpec:
+    """What is kept of a feature spec of the same fields."""
+    return dataclasses.replace(spec, fields=tuple(spec.fields[index] for index in self._kept))
 
   def __call__(self, features: Mapping[str, tf.Tensor]) -> Mapping[str, tf.Tensor]:
     """The features, packed ones narrowed; from a dict by field name, the embedding layer reads what it needs."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, ClassVar
 
 import tensorflow as tf
@@ -98,6 +98,18 @@ class RankingModel(tf.keras.Model):
     """A new tower with this model's settings."""
     return Tower(self.settings.hidden_units, dropout=self.settings.dropout, l2=self.settings.l2,
                  seed=self.settings.seed, dtype=self.dtype)
+
+  def let_sizes_vary(self) -> None:
+    """Gives the model tables of any number of rows, which `take_sizes` fits to feature specs of the same fields."""
+    self.embedding.let_sizes_vary()
+
+  def take_sizes(self, spec: FeatureSpec) -> int:
+    """Has packed ids read as those of another feature spec; returns how many rows its tables have, to be assigned."""
+    return self.embedding.take_sizes(self.input_fields.of(spec))
+
+  def initial_tables(self, spec: FeatureSpec) -> dict[Any, Callable[[], tf.Tensor]]:
+    """For each table, by its `ref()`, what makes its initial values for another feature spec of the same fields."""
+    return self.embedding.initial_tables(self.input_fields.of(spec))
 
   def call(self, features: Mapping[str, tf.Tensor], training: bool = False) -> tf.Tensor:
     """`[B]` logits of features in any form of `BagEmbedding`."""

@@ -14,8 +14,8 @@ from diet_tf.models.parameter_groups import PARAMETER_GROUPS
 from diet_tf.models.registry import parse_member
 from diet_tf.training.bilevel import InnerSettings
 from diet_tf.training.compact import CompactIds
-from diet_tf.training.proxies import make_training
 from diet_tf.training.slot_trainer import recipe_inputs
+from diet_tf.training.traced import make_training
 
 _BATCH_SIZE = 2
 _BATCH = InnerSettings(_BATCH_SIZE, epochs=1)

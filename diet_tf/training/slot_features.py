@@ -40,18 +40,26 @@ class PackedColumns:
   """
 
   def __init__(self, max_ids: Sequence[int], width: int) -> None:
-    self._num_places = len(max_ids) * width
-    self._fields = np.repeat(np.arange(len(max_ids)), max_ids)
-    self._places = np.concatenate([field * width + np.arange(count) for field, count in enumerate(max_ids)])
+    self._width = tf.Variable(0, trainable=False, dtype=tf.int64)
+    self._fields, self._places = (tf.Variable(tf.zeros([0], tf.int64), trainable=False, shape=[None])
+                                  for _ in range(2))
+    self._num_fields = len(max_ids)
+    self.take(max_ids, width)
+
+  def take(self, max_ids: Sequence[int], width: int) -> None:
+    """Has other slots of as many fields narrowed from here on; the arguments are those of the constructor."""
+    self._width.assign(width)
+    self._fields.assign(np.repeat(np.arange(len(max_ids)), max_ids))
+    self._places.assign(np.concatenate([field * width + np.arange(count) for field, count in enumerate(max_ids)]))
 
   def narrowed(self, values: tf.Tensor) -> tf.Tensor:
     """The columns `[num_slots, num_columns]` of ids or id weights `[num_slots, num_fields, max_ids]`."""
-    return tf.gather(tf.reshape(values, [-1, self._num_places]), self._places, axis=1)
+    return tf.gather(tf.reshape(values, [-1, self._num_fields * self._width]), self._places, axis=1)
 
   def __call__(self, ids: tf.Tensor, weights: tf.Tensor, step: tf.Tensor) -> Features:
     """The features of a batch of narrowed ids and weights."""
     del step
-    return {"ids": ids, "weights": weights, "fields": tf.constant(self._fields, tf.int64)}
+    return {"ids": ids, "weights": weights, "fields": self._fields.read_value()}
 
 
 def bag_features(spec: FeatureSpec) -> FeatureMaker:

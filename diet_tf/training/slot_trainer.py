@@ -24,11 +24,9 @@ import tensorflow as tf
 from diet_tf.log.features import FeatureSpec
 from diet_tf.memory.recipe import Recipe
 from diet_tf.memory.slots import Slots
-from diet_tf.models.inputs import as_logits, features_in_form
 from diet_tf.training.bilevel import InnerSettings
 from diet_tf.training.blocks import in_blocks
 from diet_tf.training.compact import CompactIds
-from diet_tf.training.proxies import initial_weights, make_training
 from diet_tf.training.recipe_steps import (
   SLOT_TRAINER_CONSTANTS,
   constants,
@@ -36,6 +34,7 @@ from diet_tf.training.recipe_steps import (
   require_constants,
   step_multipliers,
 )
+from diet_tf.training.traced import give_back, initial_weights, traced_training
 
 
 @dataclasses.dataclass(frozen=True)
@@ -64,9 +63,12 @@ class SlotTrainer:
     inner = InnerSettings(recipe.batch_size, recipe.epochs, recipe.beta_1, recipe.beta_2, recipe.epsilon)
     # Shaped by all parts together: one may fill a field further, or be wider, than the others.
     self._shape = Slots.concatenate(list(parts))
-    self._training = make_training(member, self._compact.spec, inner, self._shape, seed=0)
+    self._training = traced_training(member, self._compact.spec, inner, self._shape, seed=0, draws_anew=False)
     self._initial: dict[int, list[tf.Tensor]] = {}
-    self._predict = tf.function(self._batch_logits, reduce_retracing=True, autograph=False)
+
+  def give_back(self) -> None:
+    """Lets the next trainer of the member have what was traced; this one must not be used any more."""
+    give_back(self._training)
 
   def train(self, candidate: Candidate, seed: int) -> None:
     """Trains on slots by their recipe, from the initial weights of a seed.
@@ -87,7 +89,7 @@ class SlotTrainer:
 
   def logits(self, ids: np.ndarray) -> np.ndarray:
     """`[num_examples]` logits of `[num_examples, num_fields]` examples after the last training."""
-    return in_blocks(self._predict, self._compact.rename(ids))
+    return in_blocks(self._training.logits, self._compact.rename(ids))
 
   def outputs(self, candidate: Candidate, seeds: Sequence[int], ids: np.ndarray) -> np.ndarray:
     """`[num_seeds, num_examples]` logits after a training from the initial weights of each seed."""
@@ -96,10 +98,6 @@ class SlotTrainer:
       self.train(candidate, seed)
       found.append(self.logits(ids))
     return np.stack(found)
-
-  def _batch_logits(self, rows: tf.Tensor) -> tf.Tensor:
-    features = features_in_form(self._training.form, self._compact.spec, rows, None)
-    return as_logits(self._training.model, self._training.model(features, training=False))
 
 
 def trainer_constants(recipe: Recipe) -> tuple[float, ...]:
@@ -127,4 +125,7 @@ def train_by_recipe(member: str, spec: FeatureSpec, candidate: Candidate, seeds:
     seeds: seeds of the initial weights, one training each.
     ids: `[num_examples, num_fields]` int32, the examples to score.
   """
-  return SlotTrainer(member, spec, [candidate.slots], candidate.recipe).outputs(candidate, seeds, ids)
+  trainer = SlotTrainer(member, spec, [candidate.slots], candidate.recipe)
+  outputs = trainer.outputs(candidate, seeds, ids)
+  trainer.give_back()
+  return outputs

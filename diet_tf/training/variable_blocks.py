@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -17,7 +18,8 @@ def dense_gradient(gradient: Any, variable: tf.Variable) -> tf.Tensor:
   if gradient is None:
     return tf.zeros_like(variable)
   if isinstance(gradient, tf.IndexedSlices):
-    return tf.math.unsorted_segment_sum(gradient.values, gradient.indices, variable.shape[0])
+    num_rows = tf.shape(variable)[0] if variable.shape[0] is None else variable.shape[0]
+    return tf.math.unsorted_segment_sum(gradient.values, gradient.indices, num_rows)
   return gradient
 
 
@@ -54,7 +56,8 @@ class VariableBlocks:
 
   def __init__(self, variables: Sequence[tf.Variable], groups: Sequence[int]) -> None:
     self._variables = variables
-    self._sizes = [int(np.prod(variable.shape)) for variable in variables]
+    # A table of any number of rows is a block of its own.
+    self._sizes = [math.inf if None in variable.shape else int(np.prod(variable.shape)) for variable in variables]
     joined: dict[int, list[int]] = {}
     self._members: list[list[int]] = []
     for index, (size, group) in enumerate(zip(self._sizes, groups)):
@@ -76,5 +79,6 @@ class VariableBlocks:
     values: dict[int, tf.Tensor] = {}
     for members, block in zip(self._members, blocks):
       parts = [block] if len(members) == 1 else tf.split(block, [self._sizes[index] for index in members])
-      values.update((index, tf.reshape(part, self._variables[index].shape)) for index, part in zip(members, parts))
+      values.update((index, part if len(members) == 1 else tf.reshape(part, self._variables[index].shape))
+                    for index, part in zip(members, parts))
     return [values[index] for index in range(len(self._variables))]

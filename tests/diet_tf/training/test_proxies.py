@@ -5,8 +5,9 @@ import pytest
 import tensorflow as tf
 
 from diet_tf.training.bilevel import InnerSettings, TrainingInputs, binary_cross_entropy
-from diet_tf.training.proxies import initial_weights, loss_of_probabilities, make_proxies, make_training
+from diet_tf.training.proxies import make_proxies
 from diet_tf.training.slot_features import drawn_features
+from diet_tf.training.traced import initial_weights, loss_of_probabilities, make_training
 from tests.diet_tf.small_log import SPEC, draw
 from tests.diet_tf.small_slots import small_slots
 
