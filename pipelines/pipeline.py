@@ -86,7 +86,7 @@ def create_pipeline(*, name: str, root: str, store_uri: Value, span: Value, log:
                               budget_fraction=budget_fraction))["start"]
   memory = add(DistillTrainer(examples=examples, scores=scores, teacher=teacher, parent=parent, start=start,
                               features=features, settings=settings, seed=seed, span=span, strategy=strategy,
-                              budget_fraction=budget_fraction))["memory"]
+                              budget_fraction=budget_fraction, store_uri=store_uri))["memory"]
   verdict = add(FidelityEvaluator(examples=examples, memory=memory, start=start, parent=parent, scores=scores,
                                   features=features, settings=settings, seed=seed, span=span,
                                   budget_fraction=budget_fraction))["verdict"]

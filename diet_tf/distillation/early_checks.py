@@ -7,28 +7,20 @@ the log was read and the teacher trained.
 from __future__ import annotations
 
 import contextlib
-import math
 from collections.abc import Iterator, Sequence
 
 import tensorflow as tf
 
-from diet_tf.distillation.refinement import DistillSettings
+from diet_tf.distillation.refinement_needs import PROCESS_BYTES
 from diet_tf.distillation.settings import StageSettings
 from diet_tf.distillation.teacher import TeacherSettings
 from diet_tf.errors import ConfigError
 from diet_tf.log.features import FeatureSpec
-from diet_tf.memory.slots import Slots
 from diet_tf.models import RankingModel, build_model
 from diet_tf.models.member_checks import check_member, num_weights
 from diet_tf.models.registry import parse_member
-from diet_tf.training.compact import CompactIds
-from diet_tf.training.memory_needs import BYTES_PER_NUMBER, MemoryNeed, gigabytes
+from diet_tf.training.memory_needs import BYTES_PER_NUMBER, MemoryNeed
 from diet_tf.training.replayable import require_replayable_members
-
-# A process with TensorFlow, TFX and Beam, before it holds a table.
-PROCESS_BYTES = 800_000_000
-# Of a proxy: its weights, their moments, adjoints of all three, and what is on the way.
-_PROXY_COPIES = 12
 
 
 def check_members(key: str, members: Sequence[str], spec: FeatureSpec, *, limit_bytes: int | None = None,
@@ -142,30 +134,6 @@ def check_stage(spec: FeatureSpec, settings: StageSettings, *, limit_bytes: int 
                            for members in (settings.distill.proxies, settings.gate.members))
   require_replayable_members(proxies, gate_members, spec)
   return list(dict.fromkeys(unseen))
-
-
-def require_memory_for_proxies(spec: FeatureSpec, settings: DistillSettings, slots: Slots,
-                               limit_bytes: int | None) -> None:
-  """Refuses a refinement whose proxies need more memory than there is.
-
-  Their tables hold the ids that occur in the slots alone, and the gradient through a training needs the weights before
-  each of its steps.
-
-  Raises:
-    ConfigError: it is not enough.
-  """
-  compact = CompactIds.of(spec, slots).spec
-  counts = [count for member in dict.fromkeys(settings.proxies) if (count := num_weights(member, compact)) is not None]
-  num_steps = settings.inner.num_steps(len(slots))
-  kept = sum(counts) * (settings.num_initialisations + _PROXY_COPIES)
-  on_the_way = max(counts, default=0) * (num_steps + 2 * math.isqrt(num_steps))
-  needed = PROCESS_BYTES + BYTES_PER_NUMBER * (kept + on_the_way)
-  if limit_bytes is not None and needed > limit_bytes:
-    raise ConfigError("distill.proxies", rule="the proxies' weights before each step of a training fit into memory.",
-                      received=f"{max(counts):,} weights for {num_steps:,} steps on {len(slots):,} slots, "
-                      f"{gigabytes(needed)} with all that is kept; there are {gigabytes(limit_bytes)}.",
-                      remedy="lower budget.max_slots or distill.inner.epochs, raise distill.inner.batch_size, or use "
-                      "proxies with a smaller embedding_dim.")
 
 
 @contextlib.contextmanager

@@ -20,6 +20,7 @@ DIET (arXiv 2603.24958), of which the abstract alone was at hand.
 from __future__ import annotations
 
 import dataclasses
+import json
 import math
 from collections.abc import Callable, Mapping
 
@@ -27,6 +28,12 @@ import numpy as np
 import tensorflow as tf
 
 from diet_tf.distillation.learned_memory import LEARNABLE, MAX_LABEL_LOGIT, LearnedMemory
+from diet_tf.distillation.refinement_checkpoints import (
+  Checkpoints,
+  digest_of,
+  generator_state,
+  restore_generator,
+)
 from diet_tf.errors import ConfigError, NumericsError
 from diet_tf.log.encoded_rows import EncodedRows
 from diet_tf.log.features import FeatureSpec
@@ -35,11 +42,13 @@ from diet_tf.memory.slots import Slots
 from diet_tf.models.optimizers import GroupedAdam
 from diet_tf.models.parameter_groups import PARAMETER_GROUPS
 from diet_tf.progress import Progress, silent
+from diet_tf.settings import to_json
 from diet_tf.training.bilevel import InnerSettings
 from diet_tf.training.compact import CompactIds
 from diet_tf.training.proxies import Proxy, give_back_proxies, make_proxies
 
 MAX_INITIALISATIONS = 10_000
+DEFAULT_CHECKPOINT_SECONDS = 300.0
 # Share of outer steps whose gradient may be infinite before the stage stops.
 MAX_SKIPPED_FRACTION = 0.05
 
@@ -67,6 +76,8 @@ class DistillSettings:
     averaged_fraction: the learned tensors are averaged over this last share of the outer steps.
     max_pool_rows: real examples that outer batches are drawn from; bounds the stage's memory.
     replay_rows: rows drawn from old slots; 0 leaves the spans before out of the outer loss.
+    checkpoint_seconds: least time between two checkpoints of DistillTrainer, from which it goes on where it was cut; 0
+      keeps none. Nothing that is learned depends on it.
   """
 
   inner: InnerSettings = InnerSettings()
@@ -85,6 +96,7 @@ class DistillSettings:
   averaged_fraction: float = 0.2
   max_pool_rows: int = 1 << 18
   replay_rows: int = 1 << 15
+  checkpoint_seconds: float = DEFAULT_CHECKPOINT_SECONDS
 
   def __post_init__(self) -> None:
     if not self.proxies:
@@ -106,6 +118,9 @@ class DistillSettings:
       if getattr(self, name) <= 0:
         raise ConfigError(f"distill.{name}", rule="is positive.", received=str(getattr(self, name)),
                           remedy="raise it.")
+    if self.checkpoint_seconds < 0:
+      raise ConfigError("distill.checkpoint_seconds", rule="is not negative.", received=str(self.checkpoint_seconds),
+                        remedy="use 0 to keep no checkpoints.")
     if self.rate_learning_rate < 0:
       raise ConfigError("distill.rate_learning_rate", rule="is not negative.", received=str(self.rate_learning_rate),
                         remedy="use 0.01, or learn_recipe: false to leave the rates as they are.")
@@ -238,6 +253,23 @@ class OuterLoop:
                                             tf.constant(targets), tf.constant(importances))
     return float(loss), float(self._move(gradients))
 
+  def state(self) -> dict[str, np.ndarray]:
+    """All that the next update depends on, by name."""
+    return {**{name: variable.numpy() for name, variable in self._state_variables().items()},
+            "num_summed": np.array(self._num_summed)}
+
+  def restore(self, state: Mapping[str, np.ndarray]) -> None:
+    """Puts back what `state` returned."""
+    for name, variable in self._state_variables().items():
+      variable.assign(state[name])
+    self._num_summed = int(state["num_summed"])
+
+  def _state_variables(self) -> dict[str, tf.Variable]:
+    parts = {"learned": self.memory.variables, "sum": self._sums, "norm": [self._norm],
+             "slot_optimizer": self._slot_optimizer.variables, "recipe_optimizer": self._recipe_optimizer.variables}
+    return {f"{part}-{index}": variable for part, variables in parts.items()
+            for index, variable in enumerate(variables)}
+
   def accumulate(self) -> None:
     """Takes the present tensors into the average."""
     for total, variable in zip(self._sums, self.memory.variables):
@@ -299,7 +331,8 @@ def devices_of(strategy: tf.distribute.Strategy | None) -> tuple[str, ...]:
 
 def refine(start: Slots, movable: np.ndarray, new: EncodedRows, old: EncodedRows | None, old_share: float,
            spec: FeatureSpec, recipe: Recipe, settings: DistillSettings, *, seed: int,
-           strategy: tf.distribute.Strategy | None = None, progress: Progress = silent) -> Refined:
+           strategy: tf.distribute.Strategy | None = None, progress: Progress = silent,
+           checkpoints: Checkpoints | None = None) -> Refined:
   """The slots and recipe after `settings.outer_steps` outer steps.
 
   Args:
@@ -315,6 +348,7 @@ def refine(start: Slots, movable: np.ndarray, new: EncodedRows, old: EncodedRows
     strategy: strategy whose devices each train a proxy of their own, on outer batches of their own; None takes one
       device.
     progress: callback that is told of each outer step.
+    checkpoints: where the state is kept and read; the same inputs go on from there. None keeps none.
 
   Raises:
     NumericsError: if the outer loss, a learned tensor, or too many gradients are not finite.
@@ -328,8 +362,9 @@ def refine(start: Slots, movable: np.ndarray, new: EncodedRows, old: EncodedRows
   random = np.random.default_rng(seed)
   batches = _OuterBatches(_renamed(new, compact), None if old is None else _renamed(old, compact), old_share,
                           settings.outer_batch_size, random)
-  losses, names, skipped = [], [], 0
-  for step in range(settings.outer_steps):
+  losses, skipped, first = _resumed(loop, random, checkpoints, lambda: _inputs_digest(
+      start, movable, new, old, old_share, spec, recipe, settings, seed, devices))
+  for step in range(first, settings.outer_steps):
     name = settings.proxies[step % len(settings.proxies)]
     initials = [proxy.initial_weights[random.integers(len(proxy.initial_weights))] for proxy in proxies[name]]
     shifts = random.integers(1 << 30, size=len(devices), dtype=np.int32)
@@ -340,11 +375,39 @@ def refine(start: Slots, movable: np.ndarray, new: EncodedRows, old: EncodedRows
     if step >= settings.outer_steps * (1 - settings.averaged_fraction):
       loop.accumulate()
     losses.append(loss)
-    names.append(name)
+    if checkpoints is not None:
+      checkpoints.keep(step + 1, lambda: {
+          **loop.state(), "losses": np.asarray(losses, np.float64), "skipped": np.array(skipped),  # noqa: B023
+          "step": np.array(len(losses)), "generator": generator_state(random)})
     progress("refinement (outer steps)", step + 1, settings.outer_steps)
   loop.finish()
   give_back_proxies(proxies)
-  return Refined(*_result(start, memory, recipe, settings), np.asarray(losses, np.float32), tuple(names), skipped)
+  return Refined(*_result(start, memory, recipe, settings), np.asarray(losses, np.float32),
+                 tuple(settings.proxies[step % len(settings.proxies)] for step in range(len(losses))), skipped)
+
+
+def _inputs_digest(start: Slots, movable: np.ndarray, new: EncodedRows, old: EncodedRows | None, old_share: float,
+                   spec: FeatureSpec, recipe: Recipe, settings: DistillSettings, seed: int,
+                   devices: tuple[str, ...]) -> str:
+  """The digest of all that a refinement follows from, the versions of what computes it included."""
+  from diet_tf import __version__
+  neutral = dataclasses.replace(settings, checkpoint_seconds=DEFAULT_CHECKPOINT_SECONDS)
+  texts = [__version__, tf.__version__, to_json(neutral), spec.digest(), json.dumps(recipe.to_dict(), sort_keys=True),
+           f"{seed} {old_share!r} {devices}"]
+  rows = [new] if old is None else [new, old]
+  return digest_of(texts, [*(getattr(start, name) for name in Slots.DTYPES), movable,
+                           *(array for one in rows for array in (one.ids, one.labels))])
+
+
+def _resumed(loop: OuterLoop, random: np.random.Generator, checkpoints: Checkpoints | None,
+             inputs: Callable[[], str]) -> tuple[list[float], int, int]:
+  """Losses so far, steps without an update, and the step to go on with; the loop and the generator are put there."""
+  state = None if checkpoints is None else checkpoints.begin(inputs())
+  if state is None:
+    return [], 0, 0
+  loop.restore(state)
+  restore_generator(random, state["generator"])
+  return state["losses"].tolist(), int(state["skipped"]), int(state["step"])
 
 
 def _renamed(rows: EncodedRows, compact: CompactIds) -> EncodedRows:

@@ -13,7 +13,7 @@ from diet_tf.distillation.addressing import AddressingSettings
 from diet_tf.distillation.budget import BudgetSettings
 from diet_tf.distillation.gate import GateSettings
 from diet_tf.distillation.influence import InfluenceSettings
-from diet_tf.distillation.refinement import DistillSettings
+from diet_tf.distillation.refinement import DEFAULT_CHECKPOINT_SECONDS, DistillSettings
 from diet_tf.distillation.squash import SquashSettings
 from diet_tf.distillation.teacher import TeacherSettings
 from diet_tf.errors import ConfigError
@@ -64,11 +64,13 @@ class StageSettings:
             "gate.members": self.gate.members}
 
   def to_json(self) -> str:
-    """The settings as JSON text, defaults included; the section `privacy` stands in it where it is not the default."""
+    """The settings as JSON text, defaults included; what came later stands in it where it is not the default."""
     value = json.loads(to_json(self))
     if self.privacy == NO_RULES:
-      # What was made before this section came has the digest of what is made without it.
+      # What was made before these came has the digest of what is made without them.
       del value["privacy"]
+    if self.distill.checkpoint_seconds == DEFAULT_CHECKPOINT_SECONDS:
+      del value["distill"]["checkpoint_seconds"]
     return json.dumps(value, sort_keys=True)
 
   @classmethod
@@ -78,7 +80,9 @@ class StageSettings:
 
   def digest(self, spec: FeatureSpec, seed: int) -> str:
     """The SHA-256 of all that a memory depends on beside the data."""
-    return canonical_digest({"settings": json.loads(self.to_json()), "feature_spec": spec.to_dict(), "seed": seed})
+    neutral = dataclasses.replace(self.distill, checkpoint_seconds=DEFAULT_CHECKPOINT_SECONDS)
+    settings = json.loads(dataclasses.replace(self, distill=neutral).to_json())
+    return canonical_digest({"settings": settings, "feature_spec": spec.to_dict(), "seed": seed})
 
 
 @dataclasses.dataclass(frozen=True)

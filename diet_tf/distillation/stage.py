@@ -28,6 +28,7 @@ from diet_tf.distillation.cost import (
 )
 from diet_tf.distillation.gate import PREVIOUS, REFINED, START, Verdict, judge
 from diet_tf.distillation.refinement import Refined, devices_of, refine, replay
+from diet_tf.distillation.refinement_checkpoints import Checkpoints
 from diet_tf.distillation.settings import Stage, StageSettings
 from diet_tf.distillation.span import ScoredSpan, Span, score_span
 from diet_tf.distillation.start import Start, begin, sampled
@@ -171,7 +172,8 @@ def slot_passes(candidates: Iterable[Trainable]) -> list[int]:
 
 
 def refine_start(stage: Stage, start: Start, previous: Memory | None, rows: RowStream, teacher: Teacher, *,
-                 strategy: tf.distribute.Strategy | None = None, progress: Progress = silent) -> Refined:
+                 strategy: tf.distribute.Strategy | None = None, progress: Progress = silent,
+                 checkpoints: Checkpoints | None = None) -> Refined:
   """The start after bi-level refinement; frozen slots keep ids, id weights and labels.
 
   Args:
@@ -182,6 +184,7 @@ def refine_start(stage: Stage, start: Start, previous: Memory | None, rows: RowS
     teacher: the teacher after the span.
     strategy: strategy whose devices each train a proxy of their own; None takes one device.
     progress: callback that is told of each outer step.
+    checkpoints: where the refinement keeps its state, to go on from; None keeps none.
   """
   settings, seed = stage.settings.distill, stage.stage_seed
   new = outer_examples(rows, settings.max_pool_rows, seed)
@@ -190,7 +193,7 @@ def refine_start(stage: Stage, start: Start, previous: Memory | None, rows: RowS
     old = replayed_examples(previous, teacher, settings.replay_rows, seed)
     old_share = previous.manifest.num_examples_seen / start.num_examples_seen
   return refine(start.slots, start.actions != Action.FREEZE, new, old, old_share, teacher.spec, start.recipe, settings,
-                seed=seed, strategy=strategy, progress=progress)
+                seed=seed, strategy=strategy, progress=progress, checkpoints=checkpoints)
 
 
 def outer_examples(stream: RowStream, max_rows: int, seed: int) -> EncodedRows:

@@ -161,10 +161,11 @@ class Workshop:
     return self.stage("MemoryAddresser", span, {name: getattr(made, name) for name in names},
                       {"start": tfx_components.Addressing})["start"]
 
-  def refine(self, span, made, strategy="cpu"):
+  def refine(self, span, made, settings=None, strategy="cpu", **properties):
     names = ("examples", "scores", "teacher", "parent", "start")
     return self.stage("DistillTrainer", span, {name: getattr(made, name) for name in names},
-                      {"memory": tfx_components.DistilledMemory}, strategy=strategy)["memory"]
+                      {"memory": tfx_components.DistilledMemory}, settings, strategy=strategy,
+                      **properties)["memory"]
 
   def judge(self, span, made, settings=None):
     names = ("examples", "memory", "start", "parent", "scores")

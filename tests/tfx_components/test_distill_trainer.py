@@ -1,3 +1,6 @@
+import dataclasses
+import pathlib
+
 import numpy as np
 import pytest
 
@@ -47,3 +50,32 @@ def test_the_same_inputs_give_the_same_bytes(workshop, second):
 def test_the_strategy_is_checked(workshop, first):
   with pytest.raises(ConfigError, match="abacus"):
     workshop.refine(1, first, strategy="abacus")
+
+
+class Cut(Exception):
+  """What ends an attempt in the middle."""
+
+
+@pytest.mark.parametrize("with_store", [False, True])
+def test_an_attempt_that_was_cut_is_gone_on_with(workshop, first, monkeypatch, with_store):
+  """The next attempt writes elsewhere, and ends with the bytes of one that was not cut; the checkpoint is gone."""
+  steps = []
+
+  def cut(what, done, total):
+    steps.append(done)
+    if done == 3 and len(steps) == 3:
+      raise Cut
+
+  monkeypatch.setattr("tfx_components.distill_trainer.executor.report", cut)
+  monkeypatch.setattr("diet_tf.distillation.refinement_checkpoints.MIN_STEPS", 1)
+  distill = dataclasses.replace(workshop.settings.distill, checkpoint_seconds=1e-9)
+  arguments = {"settings": dataclasses.replace(workshop.settings, distill=distill),
+               "store_uri": f"{workshop.folder}/other-store" if with_store else ""}
+  with pytest.raises(Cut):
+    workshop.refine(1, first, **arguments)
+  folder = pathlib.Path(workshop.folder, *(["other-store"] if with_store else []), "unfinished")
+  assert [path.name for path in folder.iterdir()] == ["refinement-1.npz"]
+  again = workshop.refine(1, first, **arguments)
+  assert steps == [1, 2, 3, 4]  # Of four steps the third and last kept one is not made again.
+  assert workshop.contents(again.uri) == workshop.contents(first.memory.uri)
+  assert not list(folder.iterdir())

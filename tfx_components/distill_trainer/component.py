@@ -29,9 +29,11 @@ class DistillTrainer(base_component.BaseComponent):
     span: number of the span, or `auto` for that of `examples`.
     strategy: where proxies are trained, see `diet_tf.training.devices`.
     budget_fraction: budget as a share of the records, in place of the one in `settings`; 0 keeps that one.
+    store_uri: root of the store, in whose folder `unfinished` the refinement keeps checkpoints, from which another
+      attempt goes on wherever it writes its output; empty keeps them beside the output.
   """
 
   def __init__(self, examples: BaseChannel[Examples], scores: BaseChannel[InfluenceScores],
                teacher: BaseChannel[TeacherState], parent: BaseChannel[StoreCommit], start: BaseChannel[Addressing],
                features: FeatureSpec | str, settings: StageSettings | str, seed: int, span: int | str,
-               strategy: str = "auto", budget_fraction: float = 0.0) -> None: ...
+               strategy: str = "auto", budget_fraction: float = 0.0, store_uri: str = "") -> None: ...

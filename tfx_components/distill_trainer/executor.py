@@ -8,13 +8,18 @@ from absl import logging
 from tfx import types
 from tfx.dsl.components.base import base_executor
 
-from diet_tf.distillation.early_checks import require_memory_for_proxies
+from diet_tf.distillation.refinement_checkpoints import Checkpoints
+from diet_tf.distillation.refinement_needs import refinement_needs, require_memory_for_proxies
+from diet_tf.distillation.settings import Stage
 from diet_tf.distillation.stage import refine_start
 from diet_tf.io import files
 from diet_tf.training.memory_needs import machine_memory_bytes, trains_on_gpu
 from tfx_components import inputs, training
 from tfx_components.progress import report
 from tfx_components.stage_files import StageInputs, save_stage_memory, write_refinement
+
+# Folder of the store, or of the output, in which what is not finished waits for another attempt.
+UNFINISHED_FOLDER = "unfinished"
 
 
 class Executor(base_executor.BaseExecutor):
@@ -27,23 +32,39 @@ class Executor(base_executor.BaseExecutor):
     Args:
       input_dict: `examples`, `scores` and `teacher` of the span; `parent`, a StoreCommit; `start`, an Addressing.
       output_dict: `memory`: one DistilledMemory artifact.
-      exec_properties: `features` and `settings` as JSON; `budget_fraction`; `seed`; `span`; `strategy`.
+      exec_properties: `features` and `settings` as JSON; `budget_fraction`; `seed`; `span`; `strategy`;
+        `store_uri`.
     """
     self._log_startup(input_dict, output_dict, exec_properties)
     strategy = training.prepare(exec_properties["strategy"], exec_properties["seed"])
     given = StageInputs.of(input_dict, exec_properties)
     stage, previous = given.stage, given.previous
     start, _ = given.start()
+    needs = refinement_needs(stage.spec, stage.settings.distill, start.slots)
+    logging.info("Span %d: %s", stage.span, needs)
     if not trains_on_gpu(exec_properties["strategy"]):
-      require_memory_for_proxies(stage.spec, stage.settings.distill, start.slots, machine_memory_bytes())
-    refined = refine_start(stage, start, previous, given.rows(), given.teacher(), strategy=strategy, progress=report)
+      require_memory_for_proxies(needs, machine_memory_bytes())
     artifact = inputs.single(output_dict, "memory")
+    checkpoints = _checkpoints(stage, exec_properties.get("store_uri") or files.parent(artifact.uri))
+    refined = refine_start(stage, start, previous, given.rows(), given.teacher(), strategy=strategy, progress=report,
+                           checkpoints=checkpoints)
     files.make_folders(artifact.uri)
     memory = save_stage_memory(artifact.uri, stage, refined, previous, start.num_examples_seen)
     write_refinement(artifact.uri, refined)
+    if checkpoints is not None:
+      checkpoints.remove()
     artifact.set_int_custom_property("span", stage.span)
     artifact.set_int_custom_property("num_slots", len(memory))
     artifact.set_string_custom_property("digest", memory.digest)
     if len(refined.losses):
       logging.info("Span %d: the outer loss went from %.4f to %.4f in %d steps.", stage.span, refined.losses[0],
                    refined.losses[-1], len(refined.losses))
+
+
+def _checkpoints(stage: Stage, folder: str) -> Checkpoints | None:
+  """Where the stage's refinement keeps its state; None where the settings want none."""
+  seconds = stage.settings.distill.checkpoint_seconds
+  if not seconds:
+    return None
+  path = files.join(folder, UNFINISHED_FOLDER, f"refinement-{stage.span}.npz")
+  return Checkpoints(path, seconds, say=lambda sentence: logging.info("Span %d: %s", stage.span, sentence))

@@ -1,6 +1,5 @@
 import dataclasses
 
-import numpy as np
 import pytest
 
 from diet_tf.distillation.early_checks import (
@@ -9,7 +8,6 @@ from diet_tf.distillation.early_checks import (
   check_stage,
   check_teacher,
   loaded_teacher_need,
-  require_memory_for_proxies,
   teacher_need,
 )
 from diet_tf.distillation.gate import GateSettings
@@ -18,9 +16,7 @@ from diet_tf.distillation.settings import StageSettings
 from diet_tf.distillation.teacher import TeacherSettings
 from diet_tf.errors import ConfigError
 from diet_tf.log.features import FeatureSpec, Field, Label
-from diet_tf.training.bilevel import InnerSettings
 from diet_tf.training.memory_needs import require_memory
-from tests.diet_tf.small_slots import small_slots
 
 SPEC = FeatureSpec((Field("user", "user", hash_ids=90), Field("item", "item", vocabulary_ids=10)), Label("click"))
 SMALL = StageSettings(teacher=TeacherSettings(members=("lr",)), distill=DistillSettings(proxies=("lr",)),
@@ -120,14 +116,3 @@ def test_an_id_twice_a_member_once():
     GateSettings(members=("fm", "fm"))
   # An ensemble of one family, and a proxy whose turn comes more often.
   check_members("teacher.members", ("lr", "lr"), SPEC)
-
-
-def test_the_weights_of_all_steps_of_a_proxy_are_counted():
-  slots = small_slots(np.stack([np.arange(64), np.arange(64) % 4], axis=1))
-  settings = DistillSettings(proxies=("lr",), num_initialisations=2, inner=InnerSettings(batch_size=8, epochs=2))
-  # Of 64 users and 4 items, one more row in each field, and a bias: 71 weights, before each of 16 steps and for 2 x 4
-  # moments on the way, and 2 initial ones and 12 copies.
-  num_bytes = 4 * 71 * (16 + 2 * 4 + 2 + 12)
-  require_memory_for_proxies(SPEC, settings, slots, PROCESS_BYTES + num_bytes)
-  with pytest.raises(ConfigError, match="71 weights for 16 steps on 64 slots.*budget.max_slots"):
-    require_memory_for_proxies(SPEC, settings, slots, PROCESS_BYTES + num_bytes - 1)
