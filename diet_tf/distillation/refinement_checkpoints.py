@@ -94,7 +94,8 @@ class Checkpoints:
       return
     own = (FORMAT_NAME, FORMAT_VERSION, self._inputs)
     try:
-      files.make_folders(files.parent(self._path))
+      with files.writing(self._path):
+        files.make_folders(files.parent(self._path))
       write_arrays(self._path, {**state(), **{key: np.array(value) for key, value in zip(_OWN, own)}})
     except DietError as error:
       self._writes = False
@@ -104,7 +105,8 @@ class Checkpoints:
   def remove(self) -> None:
     """Removes the file, once what was made of the refinement is written."""
     try:
-      files.remove_if_there(self._path)
+      with files.writing(self._path):
+        files.remove_if_there(self._path)
     except DietError as error:
       self._say(f"A checkpoint stays behind in {self._path}: {error.received}")
 
