@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -72,14 +72,11 @@ class BagEmbedding(tf.keras.layers.Layer):
     del input_shape
     num_rows = int(self._num_ids.sum())
     if self.embedding_dim:
-      self.embedding_table = self.add_weight("embedding_table", (num_rows, self.embedding_dim),
-                                             initializer=self._embedding_initializer())
+      initializer = SeededNormal(self.embedding_stddev, derive_seed(self.seed, "embedding_table"))
+      self.embedding_table = self.add_weight("embedding_table", (num_rows, self.embedding_dim), initializer=initializer)
     if self.linear:
       self.linear_table = self.add_weight("linear_table", (num_rows, 1), initializer="zeros")
     self.built = True
-
-  def _embedding_initializer(self) -> SeededNormal:
-    return SeededNormal(self.embedding_stddev, derive_seed(self.seed, "embedding_table"))
 
   def let_sizes_vary(self) -> None:
     """Replaces the tables by variables of any number of rows, which `take_sizes` fits to other feature specs."""
@@ -94,17 +91,6 @@ class BagEmbedding(tf.keras.layers.Layer):
     num_ids = np.asarray(spec.num_ids, np.int64)
     self._varying_offsets[0].assign(np.cumsum(num_ids) - num_ids)
     return int(num_ids.sum())
-
-  def initial_tables(self, spec: FeatureSpec) -> dict[Any, Callable[[], tf.Tensor]]:
-    """For each table, by its `ref()`, what makes its initial values for another feature spec of the same fields."""
-    num_rows = sum(spec.num_ids)
-    made: dict[Any, Callable[[], tf.Tensor]] = {}
-    if self.embedding_table is not None:
-      initializer = self._embedding_initializer()
-      made[self.embedding_table.ref()] = lambda: initializer((num_rows, self.embedding_dim), self.dtype)
-    if self.linear_table is not None:
-      made[self.linear_table.ref()] = lambda: tf.zeros([num_rows, 1], self.dtype)
-    return made
 
   def call(self, features: Mapping[str, tf.Tensor]) -> tuple[tf.Tensor, tf.Tensor]:
     """`(embeddings [B, F, D], linear [B])`, in the layer's dtype."""

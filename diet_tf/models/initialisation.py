@@ -10,10 +10,37 @@ from typing import Any
 import tensorflow as tf
 
 
-def derive_seed(seed: int, purpose: str) -> int:
+class DerivedSeed(int):
+  """A seed that `derive_seed` has made, which can be made of another one for the same purposes.
+
+  Attributes:
+    base: the seed that it was made of.
+    purpose: what it is for.
+  """
+
+  base: int
+  purpose: str
+
+  def for_seed(self, seed: int) -> DerivedSeed:
+    """The seed for the same purposes in a model of another seed."""
+    return derive_seed(self.base.for_seed(seed) if isinstance(self.base, DerivedSeed) else seed, self.purpose)
+
+
+def derive_seed(seed: int, purpose: str) -> DerivedSeed:
   """The seed of one variable of a model: a fixed function of the model's seed and of what the variable is for."""
-  digest = hashlib.sha256(f"{seed}/{purpose}".encode()).digest()
-  return int.from_bytes(digest[:4], "little") & 0x7FFFFFFF
+  digest = hashlib.sha256(f"{int(seed)}/{purpose}".encode()).digest()
+  derived = DerivedSeed(int.from_bytes(digest[:4], "little") & 0x7FFFFFFF)
+  derived.base, derived.purpose = seed, purpose
+  return derived
+
+
+def drawn_anew(initializer: Any, seed: int) -> Any:
+  """The initializer of the same variable in a model of another seed; None for one of which that is not known."""
+  if isinstance(initializer, tf.keras.initializers.Zeros):
+    return initializer
+  if isinstance(initializer, SeededNormal | SeededGlorotUniform) and isinstance(initializer.seed, DerivedSeed):
+    return type(initializer)(**{**initializer.get_config(), "seed": initializer.seed.for_seed(seed)})
+  return None
 
 
 @tf.keras.utils.register_keras_serializable("diet_tf")

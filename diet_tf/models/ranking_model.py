@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 
 import tensorflow as tf
@@ -106,10 +106,6 @@ class RankingModel(tf.keras.Model):
   def take_sizes(self, spec: FeatureSpec) -> int:
     """Has packed ids read as those of another feature spec; returns how many rows its tables have, to be assigned."""
     return self.embedding.take_sizes(self.input_fields.of(spec))
-
-  def initial_tables(self, spec: FeatureSpec) -> dict[Any, Callable[[], tf.Tensor]]:
-    """For each table, by its `ref()`, what makes its initial values for another feature spec of the same fields."""
-    return self.embedding.initial_tables(self.input_fields.of(spec))
 
   def call(self, features: Mapping[str, tf.Tensor], training: bool = False) -> tf.Tensor:
     """`[B]` logits of features in any form of `BagEmbedding`."""

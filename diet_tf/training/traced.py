@@ -11,13 +11,15 @@ from __future__ import annotations
 import dataclasses
 import functools
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NamedTuple
 
 import tensorflow as tf
 
 from diet_tf.log.features import FeatureSpec
 from diet_tf.memory.slots import Slots
 from diet_tf.models import build_model, parameter_group
+from diet_tf.models.initialisation import drawn_anew
+from diet_tf.models.input_fields import InputFields
 from diet_tf.models.inputs import as_logits, build_with_form, create_variables, features_in_form
 from diet_tf.models.registry import PANEL, parse_member
 from diet_tf.training.bilevel import DifferentiableTraining, InnerSettings, binary_cross_entropy
@@ -91,14 +93,48 @@ def initial_weights(name: str, spec: FeatureSpec, seed: int, form: str | None = 
   """
   if form is None:
     form = build_with_form(name, spec, seed=seed).form
-  if not _is_of_the_panel(name):
+  pattern = _pattern(name, _smallest(spec)) if _is_of_the_panel(name) else None
+  if pattern is None:
     model = build_model(name, spec, seed=seed)
     create_variables(model, spec, form)
     return [tf.constant(variable.numpy()) for variable in model.trainable_variables]
-  model = build_model(name, _smallest(spec), seed=seed)
-  tables = model.initial_tables(spec)
-  return [tables[variable.ref()]() if variable.ref() in tables else tf.constant(variable.numpy())
-          for variable in model.trainable_variables]
+  own_seed, num_rows = parse_member(name).settings.get("seed", seed), sum(pattern.input_fields.of(spec).num_ids)
+  return [drawn_anew(initializer, own_seed)((num_rows, *shape[1:]) if is_table else shape, dtype)
+          for initializer, shape, dtype, is_table in pattern.variables]
+
+
+class _Pattern(NamedTuple):
+  """How the initial weights of a panel member are drawn.
+
+  Attributes:
+    input_fields: the fields that it reads.
+    variables: of each trainable variable the initializer, the shape, the dtype, and whether it is a table of ids, whose
+      first axis follows from the feature spec.
+  """
+
+  input_fields: InputFields
+  variables: list[tuple[Any, tuple[int, ...], tf.DType, bool]]
+
+
+@functools.lru_cache(maxsize=64)
+def _pattern(name: str, spec: FeatureSpec) -> _Pattern | None:
+  """The pattern of a panel member's initial weights; None where that of a variable is not known."""
+  initializers: dict[Any, Any] = {}
+
+  def noted(next_creator: Callable[..., tf.Variable], **arguments: Any) -> tf.Variable:
+    variable = next_creator(**arguments)
+    # Keras binds shape and dtype to the initializer.
+    initializers[variable.ref()] = getattr(arguments.get("initial_value"), "func", None)
+    return variable
+
+  with tf.variable_creator_scope(noted):
+    model = build_model(name, spec, seed=0)
+  variables = [(initializers.get(variable.ref()), tuple(variable.shape), variable.dtype,
+                variable is model.embedding.embedding_table or variable is model.embedding.linear_table)
+               for variable in model.trainable_variables]
+  if any(drawn_anew(initializer, 0) is None for initializer, *_ in variables):
+    return None
+  return _Pattern(model.input_fields, variables)
 
 
 def _is_of_the_panel(name: str) -> bool:

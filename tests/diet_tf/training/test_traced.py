@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from diet_tf.models import PANEL, build_model
 from diet_tf.training import bilevel, traced
 from diet_tf.training.bilevel import InnerSettings
 from diet_tf.training.compact import CompactIds
@@ -64,6 +65,15 @@ def test_a_graph_serves_a_memory_of_more_slots_and_other_ids():
   own = traced.make_training(MEMBER, compact.spec, INNER, large, seed=0)
   for variable, start in zip(own.variables, initial_weights(MEMBER, compact.spec, 7), strict=True):
     assert variable.shape == start.shape
+
+
+@pytest.mark.parametrize("member", [*PANEL, "dnn(embedding_dim=2,hidden_units=4-3,without=hour,seed=5,l2=0.1)"])
+def test_initial_weights_are_those_of_a_model_that_is_built(member):
+  model = build_model(member, SPEC, seed=7)
+  found = initial_weights(member, SPEC, 7)
+  for ours, variable in zip(found, model.trainable_variables, strict=True):
+    np.testing.assert_array_equal(ours, variable)
+  assert traced._pattern(member, traced._smallest(SPEC)) is not None
 
 
 def test_what_differs_in_more_than_size_is_made_anew():
