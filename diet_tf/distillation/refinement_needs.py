@@ -27,7 +27,7 @@ _PROXY_COPIES = 3
 _TURN_COPIES = 14
 # Of the ids and id weights of the slots: what was read, its compact form, the learned tensors with moments and sums,
 # what a step makes of them, and gradients.
-_SLOT_COPIES = 18
+_SLOT_COPIES = 22
 # Seconds of an outer step of one proxy: of each inner step, of each of its weights in it, and of each place of its
 # batch; and of tracing, once a process and proxy.
 _SECONDS_PER_STEP = 1.5e-3

@@ -23,9 +23,9 @@ def test_what_is_kept_of_slots_and_proxies_is_counted():
   needs = refinement_needs(SPEC, SETTINGS, make_slots())
   assert (needs.num_slots, needs.num_fields, needs.num_ids, needs.num_steps) == (64, 2, 68, 16)
   # Of 64 users and 4 items, one more row in each field, and a bias: 71 weights. Two initial ones and three copies; of
-  # the one whose turn it is 14 more, those before each of 16 steps, and 2 x 4 moments; 18 of 64 x 2 ids.
+  # the one whose turn it is 14 more, those before each of 16 steps, and 2 x 4 moments; 22 of 64 x 2 ids.
   assert needs.num_weights == 71
-  assert needs.num_bytes == PROCESS_BYTES + 4 * (71 * (2 + 3 + 14 + 16 + 2 * 4) + 128 * 18)
+  assert needs.num_bytes == PROCESS_BYTES + 4 * (71 * (2 + 3 + 14 + 16 + 2 * 4) + 128 * 22)
   require_memory_for_proxies(needs, needs.num_bytes)
   require_memory_for_proxies(needs, None)
   with pytest.raises(ConfigError, match="71 weights for 16 steps on 64 slots.*budget.max_slots"):
