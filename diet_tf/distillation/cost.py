@@ -8,6 +8,7 @@ operations of one example forwards,
 - a score at a checkpoint takes `2 F`: forwards, and back to the embeddings alone;
 - an inner step of refinement takes `12 F` a slot: `3 F` forwards, the same again on the way back, where the gradient is
   made anew, and `6 F` for the product of its derivative with the adjoints (reverse mode takes twice what it reverses);
+  where the weights before each step are not kept, but the steps made again, `3 F` more;
 - the outer batch takes `3 F` an example.
 
 Wall time has more to it, of which none is counted here: tracing, small operations, Adam's moments and their adjoints,
@@ -30,7 +31,11 @@ from diet_tf.distillation.settings import StageSettings
 from diet_tf.distillation.squash import SquashSettings
 from diet_tf.log.features import FeatureSpec
 from diet_tf.memory.slots import Slots
+from diet_tf.models.member_checks import num_weights
+from diet_tf.training.bilevel import KEPT_BYTES, InnerSettings
+from diet_tf.training.compact import CompactIds
 from diet_tf.training.flops import INPUT_GRADIENT_FACTOR, TRAINING_FACTOR, ForwardFlops, forward_flops
+from diet_tf.training.memory_needs import BYTES_PER_NUMBER
 
 # Of a forward pass, for a slot in an inner step: the step, the same gradient again, and its derivative's product.
 INNER_STEP_FACTOR = TRAINING_FACTOR + TRAINING_FACTOR + 2 * TRAINING_FACTOR
@@ -123,7 +128,8 @@ def num_distances(num_centres: int, sample: int, num_rows: int, num_iterations: 
   return coarse + within + (NUM_JOINT_ITERATIONS * sample + num_rows) * looked_for
 
 
-def outer_step_flops(proxy: ForwardFlops, slot: float, num_slot_passes: int, outer_batch_size: int) -> float:
+def outer_step_flops(proxy: ForwardFlops, slot: float, num_slot_passes: int, outer_batch_size: int, *,
+                     made_again: bool = False) -> float:
   """Operations of one outer step with one proxy: an inner training, the outer batch, and the way back through both.
 
   Args:
@@ -131,8 +137,10 @@ def outer_step_flops(proxy: ForwardFlops, slot: float, num_slot_passes: int, out
     slot: those on a slot.
     num_slot_passes: number of slots times epochs: the slots of all inner steps together.
     outer_batch_size: examples of the outer batch.
+    made_again: whether steps are made again on the way back, see `diet_tf.training.bilevel`.
   """
-  return INNER_STEP_FACTOR * slot * num_slot_passes + training_flops(proxy.row, outer_batch_size)
+  per_slot = INNER_STEP_FACTOR + (TRAINING_FACTOR if made_again else 0.0)
+  return per_slot * slot * num_slot_passes + training_flops(proxy.row, outer_batch_size)
 
 
 def gate_flops(members: Iterable[tuple[float, float]], num_seeds: int, slot_passes: Iterable[int],
@@ -217,9 +225,20 @@ def stage_flops(work: StageWork, spec: FeatureSpec, settings: StageSettings) -> 
   for name, count in collections.Counter(work.proxies).items():
     proxy = forward_flops(name, spec.names)
     refinement += count * work.num_devices * outer_step_flops(
-        proxy, proxy.slot(*shape), len(work.slots) * distill.inner.epochs, distill.outer_batch_size)
+        proxy, proxy.slot(*shape), len(work.slots) * distill.inner.epochs, distill.outer_batch_size,
+        made_again=_are_steps_made_again(name, spec, work.slots, distill.inner))
   judges = [forward_flops(name, spec.names) for name in settings.gate.members]
   gate = gate_flops([(judge.slot(*shape), judge.row) for judge in judges], settings.gate.num_seeds, work.slot_passes,
                     work.num_judged)
   return {SCORES_PART: scores, ADDRESSING_PART: addressing, REFINEMENT_PART: refinement, GATE_PART: gate}
 
+
+def _are_steps_made_again(member: str, spec: FeatureSpec, slots: Slots, inner: InnerSettings) -> bool:
+  """Whether the weights before each step of an inner training are too many to be kept."""
+  compact = CompactIds.of(spec, slots)
+  num_steps = inner.num_steps(len(slots))
+  # More than an embedding of 64 and a network of a million weights is what no proxy has: few slots need no count.
+  if num_steps * BYTES_PER_NUMBER * (64 * sum(compact.spec.num_ids) + 1_000_000) <= KEPT_BYTES:
+    return False
+  count = num_weights(member, compact.spec)
+  return count is not None and num_steps * BYTES_PER_NUMBER * count > KEPT_BYTES

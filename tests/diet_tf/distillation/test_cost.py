@@ -21,10 +21,11 @@ from diet_tf.distillation.settings import StageSettings
 from diet_tf.distillation.squash import SquashSettings
 from diet_tf.distillation.teacher import TeacherSettings
 from diet_tf.memory.recipe import Recipe
-from diet_tf.training.bilevel import InnerSettings
+from diet_tf.models import parameter_group
+from diet_tf.models.inputs import build_with_form
+from diet_tf.training.bilevel import DifferentiableTraining, InnerSettings, _Pulled
 from diet_tf.training.compact import CompactIds
 from diet_tf.training.flops import ForwardFlops, forward_flops, graph_flops
-from diet_tf.training.proxies import make_proxies
 from diet_tf.training.slot_trainer import recipe_inputs
 from tests.diet_tf.small_log import SPEC
 from tests.diet_tf.small_slots import small_slots
@@ -60,6 +61,8 @@ def test_distances_on_two_levels_by_hand():
 def test_outer_steps_gate_and_choice_by_hand():
   # Sixteen slots in two epochs, an outer batch of 8 rows.
   assert outer_step_flops(PROXY, 12.0, 32, 8) == 12 * 12 * 32 + 3 * 10 * 8
+  # Where the steps are made again on the way back, a training forwards more.
+  assert outer_step_flops(PROXY, 12.0, 32, 8, made_again=True) == 15 * 12 * 32 + 3 * 10 * 8
   # Two members from three seeds on candidates of 32 and 16 slots' passes, judged on 40 rows.
   assert gate_flops([(12.0, 10.0), (6.0, 5.0)], 3, [32, 16], 40) == 3 * (
       3 * 12 * 48 + 2 * 10 * 40 + 3 * 6 * 48 + 2 * 5 * 40)
@@ -72,7 +75,7 @@ def slots(num_slots=8, num_fields=3, max_ids=2):
                      np.full((num_slots, num_fields, max_ids), 1 / max_ids), spec=SPEC)
 
 
-def test_a_stage_by_its_parts():
+def test_a_stage_by_its_parts(monkeypatch):
   settings = StageSettings(
       teacher=TeacherSettings(members=("lr",), num_checkpoints=1), squash=SquashSettings(clusters="random"),
       distill=DistillSettings(inner=InnerSettings(batch_size=8, epochs=2), proxies=("fm", "lr"), outer_batch_size=16,
@@ -87,6 +90,10 @@ def test_a_stage_by_its_parts():
       "addressing": 0.0,
       "refinement": 20 * lr.row + sum(12 * on_slot[one] * 16 + 3 * one.row * 16 for one in (fm, lr, fm)),
       "gate": 3 * on_slot[lr] * 32 + 2 * lr.row * 10}
+  # Where no weights are kept, each inner training is made once more.
+  monkeypatch.setattr("diet_tf.distillation.cost.KEPT_BYTES", 0)
+  more = stage_flops(work, SPEC, settings)["refinement"] - found["refinement"]
+  assert more == sum(3 * on_slot[one] * 16 for one in (fm, lr, fm))
   first = StageWork(100, 10, 90, 0, 8, slots(), (), [16, 16], 10)
   assert stage_flops(first, SPEC, settings)["refinement"] == 0.0
 
@@ -98,19 +105,19 @@ def test_an_outer_step_is_what_the_profiler_counts_of_its_graph(name):
   inner = InnerSettings(batch_size=batch, epochs=1)
   some = slots(num_slots=batch)
   compact = CompactIds.of(SPEC, some)
-  proxy = make_proxies([name], compact.spec, inner, some, num_initialisations=1, seed=0, devices=["/CPU:0"])[name][0]
-  training, inputs = proxy.training, recipe_inputs(compact.slots(some), Recipe(batch_size=batch, epochs=1))
+  training = DifferentiableTraining(build_with_form(name, compact.spec).model, inner, parameter_group)
+  inputs = recipe_inputs(compact.slots(some), Recipe(batch_size=batch, epochs=1))
+  # One step of all slots: with one there is no loop, whose body would count once, and all shapes are known.
+  training._batch = lambda given, step: (given.ids, [given.weights, given.labels, given.sample_weights])
 
   def one_inner_step():
-    # One step of all slots: with one there is no loop, whose body would count once, and all shapes are known.
     prepared = training._prepared(inputs)
-    training._batch = lambda given, step: (given.ids, [given.weights, given.labels, given.sample_weights])
     training._forward_step(prepared, tf.constant(0))
     zeros = training._zeros()
-    return training._reverse_step(prepared, tf.constant(0), zeros, [], zeros, zeros, zeros, zeros)[0]
+    return training._reverse_step(prepared, tf.constant(0), _Pulled(zeros, [], zeros, zeros, zeros, zeros))[0]
 
   def outer_batch(ids, targets, importances):
-    return training._outer_gradients(proxy.outer_features(ids), targets, importances)
+    return training._outer_gradients({"ids": ids}, targets, importances)
 
   counted = graph_flops(one_inner_step) + graph_flops(
       outer_batch, tf.TensorSpec([batch, 3], tf.int32), tf.TensorSpec([batch]), tf.TensorSpec([batch]))
