@@ -27,6 +27,7 @@ from diet_tf.log.encoded_rows import RowStream
 from diet_tf.log.features import features_from_json
 from diet_tf.log.row_counts import RowCounts
 from diet_tf.memory.memory import Memory, save_memory
+from diet_tf.memory.scored_sample import ScoredSample
 from diet_tf.report.stage_record import VERDICT_SHAPE
 from diet_tf.store.memories import load_memory
 from tfx_components import inputs
@@ -67,7 +68,7 @@ def stage_settings(stage: Stage) -> dict[str, Any]:
 
 
 def save_stage_memory(directory: str, stage: Stage, candidate: Trainable, previous: Memory | None,
-                      num_examples_seen: int) -> Memory:
+                      num_examples_seen: int, scored_sample: ScoredSample | None = None) -> Memory:
   """Saves a memory of a stage in the folder `memory` of an artifact.
 
   Args:
@@ -76,8 +77,9 @@ def save_stage_memory(directory: str, stage: Stage, candidate: Trainable, previo
     candidate: slots and recipe of the memory.
     previous: the memory before the stage; None in the first.
     num_examples_seen: number of examples of all spans so far.
+    scored_sample: the scored sample of the stage's start; None without one.
   """
-  memory = stage.memory(candidate.slots, candidate.recipe, previous, num_examples_seen)
+  memory = stage.memory(candidate.slots, candidate.recipe, previous, num_examples_seen, scored_sample)
   return save_memory(files.join(directory, MEMORY_FOLDER), memory)
 
 
@@ -202,7 +204,8 @@ def read_start(directory: str, memory: Memory) -> tuple[Start, int]:
     raise FormatError(files.join(directory, ACTIONS_NAME), rule="it has the slots of the memory beside it, in order.",
                       received=f"{len(arrays.get('slot_ids', ()))} slots for {len(memory)}, or others.",
                       remedy="run MemoryAddresser again.")
-  start = Start(memory.slots, arrays["actions"], memory.recipe, content["counts"], content["num_examples_seen"])
+  start = Start(memory.slots, arrays["actions"], memory.recipe, content["counts"], content["num_examples_seen"],
+                memory.scored_sample)
   return start, content["num_examples"]
 
 

@@ -113,6 +113,7 @@ def manifest_pairs(directory: str, manifest: Manifest) -> list[Pairs]:
       ("examples per slot", f"{manifest.num_examples_seen / max(1, manifest.num_slots):,.1f}"),
       ("bytes", f"{manifest.num_bytes:,} ({manifest.num_raw_bytes:,} uncompressed)"),
       ("ids per slot (K)", ", ".join(f"{name} {count}" for name, count in manifest.max_ids.items())),
+      ("scored sample", _sample_text(manifest)),
       ("budget", ", ".join(f"{name} {value}" for name, value in manifest.budget.items())),
       ("privacy", claim.users_text()), ("ids", claim.hashing_text()),
       ("feature spec", manifest.feature_spec_digest), ("settings", manifest.settings_digest),
@@ -128,8 +129,14 @@ def manifest_pairs(directory: str, manifest: Manifest) -> list[Pairs]:
   lineage = Pairs("lineage (span, digest)",
                   tuple((str(entry["span"]), str(entry["digest"])) for entry in manifest.lineage))
   shards = Pairs("files (records, SHA-256)", tuple((shard.name, f"{shard.num_records:,}  {shard.sha256}")
-                                                   for shard in manifest.shards))
+                                                   for shard in manifest.all_files))
   return [memory, how, lineage, shards]
+
+
+def _sample_text(manifest: Manifest) -> str:
+  sample = manifest.scored_sample
+  return "none" if sample is None else (f"{sample.shard.num_records:,} of {sample.num_examples:,} rows of the log, "
+                                        f"{sample.shard.num_bytes:,} bytes")
 
 
 def print_pairs(sections: Sequence[Pairs]) -> None:

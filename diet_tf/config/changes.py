@@ -15,7 +15,8 @@ from diet_tf.memory.privacy import NO_RULES
 from diet_tf.printable import printable
 
 # What is learned does not depend on these: they may differ without a word.
-NEUTRAL_KEYS = ("influence.batch_size", "privacy.salt_environment_variable", "distill.checkpoint_seconds")
+NEUTRAL_KEYS = ("influence.batch_size", "privacy.salt_environment_variable", "privacy.scored_rows",
+                "distill.checkpoint_seconds")
 # The teacher's weights are of these architectures; the spans that they were trained on are not read again.
 FIXED_KEYS = ("teacher.members",)
 # Of a commit's settings, what is no setting of a stage: the feature spec is compared by its fields, and how rows are

@@ -21,8 +21,9 @@ from diet_tf.io.documents import canonical_digest
 from diet_tf.log.features import FeatureSpec
 from diet_tf.log.hashing import mix
 from diet_tf.memory.memory import Memory
-from diet_tf.memory.privacy import NO_RULES, PrivacySettings, users_by_span
+from diet_tf.memory.privacy import NO_RULES, SCORED_ROWS, PrivacySettings, users_by_span
 from diet_tf.memory.recipe import Recipe
+from diet_tf.memory.scored_sample import ScoredSample
 from diet_tf.memory.slots import Slots
 from diet_tf.settings import from_json, to_json
 
@@ -66,9 +67,11 @@ class StageSettings:
   def to_json(self) -> str:
     """The settings as JSON text, defaults included; what came later stands in it where it is not the default."""
     value = json.loads(to_json(self))
+    # What was made before these came has the digest of what is made without them.
     if self.privacy == NO_RULES:
-      # What was made before these came has the digest of what is made without them.
       del value["privacy"]
+    elif self.privacy.scored_rows == SCORED_ROWS:
+      del value["privacy"]["scored_rows"]
     if self.distill.checkpoint_seconds == DEFAULT_CHECKPOINT_SECONDS:
       del value["distill"]["checkpoint_seconds"]
     return json.dumps(value, sort_keys=True)
@@ -106,7 +109,8 @@ class Stage:
     """The seed of what this stage draws."""
     return stage_seed(self.seed, self.span)
 
-  def memory(self, slots: Slots, recipe: Recipe, previous: Memory | None, num_examples_seen: int) -> Memory:
+  def memory(self, slots: Slots, recipe: Recipe, previous: Memory | None, num_examples_seen: int,
+             scored_sample: ScoredSample | None = None) -> Memory:
     """A memory of this stage, not saved yet; nothing in its manifest depends on when or where it is made.
 
     Args:
@@ -115,6 +119,7 @@ class Stage:
       previous: the memory before the stage; None in the first. Its lineage names memories by the digests that they were
         saved with: one that was not saved is not named.
       num_examples_seen: number of examples of all spans so far.
+      scored_sample: the sample of the stage's start, which all its memories have in common; None without one.
     """
     lineage: tuple[Mapping[str, Any], ...] = ()
     users: tuple[Mapping[str, Any], ...] = ()
@@ -125,7 +130,8 @@ class Stage:
                          budget=dataclasses.asdict(self.settings.budget), lineage=lineage,
                          settings_digest=self.settings.digest(self.spec, self.seed),
                          ids_per_slot=self.settings.squash.ids_per_slot,
-                         users_per_id=users_by_span(slots.born_spans, self.settings.privacy, self.span, users))
+                         users_per_id=users_by_span(slots.born_spans, self.settings.privacy, self.span, users),
+                         scored_sample=scored_sample)
 
 
 def stage_seed(seed: int, span: int) -> int:

@@ -156,7 +156,8 @@ def run_stage(memory: Memory | None, span: Span, teacher: Teacher, settings: Sta
   verdict = judge_stage(stage, refined, start, memory, gate_rows(stage, held_back), progress)
   clock.note(GATE_PART)
   candidates = candidates_of(refined, start, memory)
-  made = {name: stage.memory(candidates[name].slots, candidates[name].recipe, memory, start.num_examples_seen)
+  made = {name: stage.memory(candidates[name].slots, candidates[name].recipe, memory, start.num_examples_seen,
+                             start.scored_sample)
           for name in {verdict.chosen, START}}
   work = StageWork(
       num_rows=len(span.rows), num_held_back=len(held_back), num_scored=len(span.rows) - len(held_back),

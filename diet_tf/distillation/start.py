@@ -18,6 +18,7 @@ from diet_tf.distillation.settings import Stage
 from diet_tf.distillation.span import ScoredSpan
 from diet_tf.distillation.span_size import check_num_examples
 from diet_tf.distillation.squash import ClusterOf, SquashSettings, UserRule
+from diet_tf.distillation.stage_sample import StageSample
 from diet_tf.distillation.teacher import Teacher
 from diet_tf.errors import DataError
 from diet_tf.log.encoded_rows import EncodedRows, RowStream, sample_of
@@ -26,6 +27,7 @@ from diet_tf.log.hashing import mix
 from diet_tf.memory.memory import Memory
 from diet_tf.memory.privacy import NO_RULES, PrivacySettings
 from diet_tf.memory.recipe import Recipe
+from diet_tf.memory.scored_sample import ScoredSample
 from diet_tf.memory.slots import Slots
 from diet_tf.models import RankingModel
 from diet_tf.progress import Progress, silent
@@ -42,6 +44,7 @@ class Start:
     recipe: recipe that refinement starts from, fitted to the number of slots.
     counts: slots per action, the replaced ones included.
     num_examples_seen: examples of all spans so far.
+    scored_sample: the scored sample of the spans so far, which all memories of the stage have; None without one.
   """
 
   slots: Slots
@@ -49,6 +52,7 @@ class Start:
   recipe: Recipe
   counts: Mapping[str, int]
   num_examples_seen: int
+  scored_sample: ScoredSample | None = None
 
 
 def num_slots_within(budget: BudgetSettings, num_examples_seen: int, inner: InnerSettings) -> int:
@@ -126,16 +130,17 @@ def begin(stage: Stage, previous: Memory | None, scored: ScoredSpan, teacher: Te
     DataError: the budget or the span is too small for one training batch, or the span has too few users.
   """
   settings, spec, influences = stage.settings, teacher.spec, scored.slot_influences
+  sample = StageSample(stage, scored.rows)
   seen = scored.num_examples + (previous.manifest.num_examples_seen if previous else 0)
   inner = settings.distill.inner
   num_slots = num_slots_within(settings.budget, seen, inner)
-  decided = choose_addressing(previous, influences, scored.rows, spec, num_slots, settings.addressing,
+  decided = choose_addressing(previous, influences, sample.stream, spec, num_slots, settings.addressing,
                               seed=stage.stage_seed)
   first_id = int(previous.slots.slot_ids.max()) + 1 if previous else 0
   parts, actions = [], []
   if decided.num_added > 0:
     member = teacher.load_checkpoint(teacher.checkpoints[-1])
-    added = new_slots(scored.rows, member, decided.num_added, spec, settings.squash, span=stage.span,
+    added = new_slots(sample.stream, member, decided.num_added, spec, settings.squash, span=stage.span,
                       first_slot_id=first_id, seed=stage.stage_seed, progress=progress, privacy=settings.privacy)
     decided, added = _in_whole_batches(decided, added, influences, inner)
     # A cluster of the whole log weighs by its examples, so that old and new slots stand for equal numbers of them.
@@ -148,7 +153,7 @@ def begin(stage: Stage, previous: Memory | None, scored: ScoredSpan, teacher: Te
   slots, all_actions = _in_order(Slots.concatenate(parts), np.concatenate(actions), stage)
   counts = {**decided.counts(), "add": int((all_actions == Action.ADD).sum())}
   recipe = initial_recipe(settings.distill, len(slots), previous.recipe if previous else None)
-  return Start(slots, all_actions, recipe, counts, seen)
+  return Start(slots, all_actions, recipe, counts, seen, sample.scored(previous, teacher))
 
 
 def _in_order(slots: Slots, actions: np.ndarray, stage: Stage) -> tuple[Slots, np.ndarray]:

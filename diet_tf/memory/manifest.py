@@ -21,7 +21,7 @@ from diet_tf.io.documents import (
 from diet_tf.io.record_frames import ShardInfo
 from diet_tf.io.shapes import ListOf, fields_of
 from diet_tf.log.features import FEATURE_SPEC_SHAPE, MAX_FIELDS, MAX_IDS_PER_SLOT, FeatureSpec
-from diet_tf.memory.privacy import Claim
+from diet_tf.memory.privacy import MAX_SCORED_ROWS, Claim
 from diet_tf.memory.recipe import MAX_STEPS, Recipe
 from diet_tf.printable import printable
 
@@ -31,8 +31,12 @@ _VERSION_1 = {
     "num_examples_seen": Any, "max_ids": Mapping[str, Any], "budget": Mapping[str, Any], "recipe": fields_of(Recipe),
     "lineage": list[Mapping[str, Any]], "shards": ListOf(dict.fromkeys(fields_of(ShardInfo), Any)),
     "settings_digest": str, "versions": Mapping[str, str], "digest": str}
-# Version 1 is written where nothing of version 2 is set: a salt of the feature spec, or `users_per_id`.
-MANIFEST = DocumentFormat("diet_tf.memory", {1: _VERSION_1, 2: {**_VERSION_1, "users_per_id": list[Mapping[str, Any]]}})
+_VERSION_2 = {**_VERSION_1, "users_per_id": list[Mapping[str, Any]]}
+_SCORED_SAMPLE = {"num_examples": Any, "shard": dict.fromkeys(fields_of(ShardInfo), Any)}
+# Version 1 is written where nothing of version 2 is set (a salt of the feature spec, or `users_per_id`), and version 3
+# where there is a scored sample.
+MANIFEST = DocumentFormat("diet_tf.memory", {1: _VERSION_1, 2: _VERSION_2,
+                                             3: {**_VERSION_2, "scored_sample": _SCORED_SAMPLE}})
 
 # A span adds one entry to the lineage: this many are hourly spans for eleven years.
 MAX_LINEAGE = 100_000
@@ -41,6 +45,19 @@ MAX_USER_RULES = 100_000
 MAX_VERSIONS = 1000
 _MAX_SHOWN_CHARACTERS = 200
 _SHARD_NAME = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9._-]*")
+
+
+@dataclasses.dataclass(frozen=True)
+class ScoredSampleInfo:
+  """What is known of a memory's scored sample without reading it, see `diet_tf.memory.scored_sample`.
+
+  Attributes:
+    num_examples: number of rows of the log that it was drawn from.
+    shard: its file.
+  """
+
+  num_examples: int
+  shard: ShardInfo
 
 
 @dataclasses.dataclass(frozen=True)
@@ -62,6 +79,7 @@ class Manifest:
     versions: versions of the packages that made it, by the package's name.
     users_per_id: per span that slots were born in (`born_span`), how many distinct users (`min_users`) of which field
       (`user_field`) stand behind each of their id weights; empty where no slot was made under such a rule.
+    scored_sample: the scored sample beside the slots; None without one.
   """
 
   feature_spec: Mapping[str, Any]
@@ -77,6 +95,7 @@ class Manifest:
   settings_digest: str = ""
   versions: Mapping[str, str] = dataclasses.field(default_factory=dict)
   users_per_id: tuple[Mapping[str, Any], ...] = ()
+  scored_sample: ScoredSampleInfo | None = None
   format_name: str = MANIFEST.name
   format_version: int = 1
 
@@ -84,9 +103,11 @@ class Manifest:
     object.__setattr__(self, "lineage", tuple(dict(entry) for entry in self.lineage))
     object.__setattr__(self, "shards", tuple(self.shards))
     object.__setattr__(self, "users_per_id", tuple(dict(entry) for entry in self.users_per_id))
-    if self.users_per_id or self.feature_spec.get("salt"):
+    if self.scored_sample is not None:
+      object.__setattr__(self, "format_version", 3)
+    elif self.users_per_id or self.feature_spec.get("salt"):
       # An earlier release would take the ids for unkeyed ones.
-      object.__setattr__(self, "format_version", MANIFEST.newest)
+      object.__setattr__(self, "format_version", 2)
 
   @property
   def digest(self) -> str:
@@ -156,6 +177,9 @@ class Manifest:
     value["lineage"] = [dict(entry) for entry in self.lineage]
     if self.format_version < 2:
       del value["users_per_id"]
+    del value["scored_sample"]
+    if self.scored_sample is not None:
+      value["scored_sample"] = dataclasses.asdict(self.scored_sample)
     return json.loads(json.dumps(value, default=dict))
 
   @classmethod
@@ -172,6 +196,9 @@ class Manifest:
     try:
       content["recipe"] = Recipe.from_dict(content["recipe"])
       content["shards"] = tuple(ShardInfo(**shard) for shard in content["shards"])
+      if "scored_sample" in content:
+        sample = content["scored_sample"]
+        content["scored_sample"] = ScoredSampleInfo(sample["num_examples"], ShardInfo(**sample["shard"]))
       manifest = cls(**content, format_version=value["format_version"])
       spec = manifest.spec()
       spec_digest = spec.digest()
@@ -203,17 +230,23 @@ class Manifest:
         raise damaged(subject, f"max_ids of a field lies in [1, {MAX_IDS_PER_SLOT:,}].", _shown({name: count}))
     self._check_shards(subject)
 
+  @property
+  def all_files(self) -> tuple[ShardInfo, ...]:
+    """All files beside the manifest: the shards, and that of the scored sample."""
+    return self.shards if self.scored_sample is None else (*self.shards, self.scored_sample.shard)
+
   def _check_shards(self, subject: str) -> None:
-    for shard in self.shards:
+    for shard in self.all_files:
       if not isinstance(shard.name, str) or not _SHARD_NAME.fullmatch(shard.name):
         raise damaged(subject, "a shard is a plain file name in the manifest's own folder.", repr(shard.name))
       if not is_sha256(shard.sha256):
         raise damaged(subject, f"shard {shard.name} has a SHA-256 in hex.", repr(shard.sha256))
-    names = [shard.name for shard in self.shards]
+    names = [shard.name for shard in self.all_files]
     if len(set(names)) != len(names):
       raise damaged(subject, "shard names are distinct.", _shown(names))
     counts = [self.span, self.num_slots, self.num_examples_seen]
-    for shard in self.shards:
+    counts += [] if self.scored_sample is None else [self.scored_sample.num_examples]
+    for shard in self.all_files:
       counts += [shard.num_bytes, shard.num_raw_bytes, shard.num_records]
     for count in counts:
       if not is_count(count):
@@ -221,6 +254,9 @@ class Manifest:
     num_records = sum(shard.num_records for shard in self.shards)
     if num_records != self.num_slots:
       raise damaged(subject, "num_slots is the sum of the shards' records.", f"{self.num_slots} for {num_records}.")
+    if self.scored_sample is not None and self.scored_sample.shard.num_records > MAX_SCORED_ROWS:
+      raise damaged(subject, f"a scored sample has at most {MAX_SCORED_ROWS:,} rows.",
+                    f"{self.scored_sample.shard.num_records:,}.")
 
 
 def read_manifest(path: str) -> Manifest:

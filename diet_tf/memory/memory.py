@@ -14,8 +14,9 @@ from diet_tf.io import files
 from diet_tf.io.record_frames import ShardInfo
 from diet_tf.log.features import FeatureSpec
 from diet_tf.memory.keras_training import compile_with, raise_xla_fault, require_fixed_shapes
-from diet_tf.memory.manifest import MANIFEST_NAME, Manifest, read_manifest, write_manifest
+from diet_tf.memory.manifest import MANIFEST_NAME, Manifest, ScoredSampleInfo, read_manifest, write_manifest
 from diet_tf.memory.recipe import Recipe
+from diet_tf.memory.scored_sample import ScoredSample, read_scored_sample, write_scored_sample
 from diet_tf.memory.slot_records import packed_left, read_slots, write_slots
 from diet_tf.memory.slots import Slots
 from diet_tf.models.bag_model import ids_at
@@ -34,12 +35,14 @@ class Memory:
     spec: the feature spec of the log that it stands for.
     recipe: how to train on it.
     manifest: what is known of it; its `shards` are empty until the memory is saved.
+    scored_sample: rows of the log with the teacher's probabilities, by which learning rates are chosen; None without.
   """
 
   slots: Slots
   spec: FeatureSpec
   recipe: Recipe
   manifest: Manifest
+  scored_sample: ScoredSample | None = None
 
   def __post_init__(self) -> None:
     object.__setattr__(self, "slots", packed_left(self.slots))
@@ -48,7 +51,7 @@ class Memory:
   def create(cls, slots: Slots, spec: FeatureSpec, recipe: Recipe, *, span: int, num_examples_seen: int,
              budget: Mapping[str, Any], lineage: Sequence[Mapping[str, Any]] = (), settings_digest: str = "",
              versions: Mapping[str, str] | None = None, ids_per_slot: int | None = None,
-             users_per_id: Sequence[Mapping[str, Any]] = ()) -> Memory:
+             users_per_id: Sequence[Mapping[str, Any]] = (), scored_sample: ScoredSample | None = None) -> Memory:
     """A memory that is not saved yet, with the manifest that follows from its parts (see `Manifest`).
 
     `ids_per_slot` is the K of fields without one of their own, so that they are no wider than they need be; None takes
@@ -61,7 +64,7 @@ class Memory:
         num_examples_seen=int(num_examples_seen), max_ids=dict(zip(spec.names, max_ids.tolist(), strict=True)),
         budget=dict(budget), recipe=recipe, lineage=tuple(lineage), settings_digest=settings_digest,
         versions=_versions() if versions is None else dict(versions), users_per_id=tuple(users_per_id))
-    return cls(slots, spec, recipe, manifest)
+    return cls(slots, spec, recipe, manifest, scored_sample)
 
   def __len__(self) -> int:
     return len(self.slots)
@@ -82,6 +85,11 @@ class Memory:
   def max_ids(self) -> tuple[int, ...]:
     """Per field, the most ids of a slot: the width of the arrays of mode "weighted"."""
     return tuple(self.manifest.max_ids[name] for name in self.spec.names)
+
+  def without_scored_sample(self) -> Memory:
+    """The memory without rows of the log beside its slots, not saved yet: for giving it away."""
+    manifest = dataclasses.replace(self.manifest, shards=(), scored_sample=None, format_version=1)
+    return dataclasses.replace(self, manifest=manifest, scored_sample=None)
 
   def ids_per_field(self) -> list[np.ndarray]:
     """Per field, the sorted ids that occur with a positive weight."""
@@ -205,7 +213,7 @@ class Memory:
 
 
 def save_memory(directory: str, memory: Memory, *, num_shards: int | None = None) -> Memory:
-  """Writes shards and, last and atomically, the manifest; returns the memory with its manifest filled in.
+  """Writes shards, the scored sample and, last and atomically, the manifest; returns the memory with it filled in.
 
   The same memory always gives the same bytes. Saving it again where it lies already changes nothing.
 
@@ -226,16 +234,22 @@ def save_memory(directory: str, memory: Memory, *, num_shards: int | None = None
       return memory
     raise StoreError(directory, rule="a memory is never overwritten.", received=f"the memory {already.digest[:12]} of "
                      f"span {already.span} lies there.", remedy="save to another folder, or remove the old one.")
+  sample = memory.scored_sample
   with files.writing(directory):
     shards = write_slots(directory, memory.slots, memory.spec, num_shards=num_shards, max_ids=max(memory.max_ids))
-    manifest = dataclasses.replace(
-        memory.manifest, shards=tuple(shards), num_slots=len(memory), recipe=memory.recipe,
-        feature_spec=memory.spec.to_dict(), feature_spec_digest=memory.spec.digest())
+    written = [shard.name for shard in shards]
     try:
+      info = None
+      if sample is not None:
+        info = ScoredSampleInfo(sample.num_examples, write_scored_sample(directory, sample, memory.spec))
+        written.append(info.shard.name)
+      manifest = dataclasses.replace(
+          memory.manifest, shards=tuple(shards), num_slots=len(memory), recipe=memory.recipe, scored_sample=info,
+          format_version=1, feature_spec=memory.spec.to_dict(), feature_spec_digest=memory.spec.digest())
       write_manifest(directory, manifest)
     except BaseException:
-      for shard in shards:
-        files.remove_if_there(files.join(directory, shard.name))
+      for name in written:
+        files.remove_if_there(files.join(directory, name))
       raise
   return dataclasses.replace(memory, manifest=manifest)
 
@@ -262,7 +276,15 @@ def read_memory(directory: str, verify: bool = True, *, spec: FeatureSpec | None
   if len(slots) != manifest.num_slots:
     raise FormatError(directory, rule=f"the shards hold the manifest's {manifest.num_slots} slots.",
                       received=f"{len(slots)}.", remedy="restore the folder from a copy, or make the memory again.")
-  return Memory(slots, own_spec, manifest.recipe, manifest)
+  return Memory(slots, own_spec, manifest.recipe, manifest, _read_scored_sample(directory, manifest, own_spec, verify))
+
+
+def _read_scored_sample(directory: str, manifest: Manifest, spec: FeatureSpec, verify: bool) -> ScoredSample | None:
+  info = manifest.scored_sample
+  if info is None:
+    return None
+  _check_shard(directory, info.shard, verify)
+  return read_scored_sample(files.join(directory, info.shard.name), info.shard.num_records, info.num_examples, spec)
 
 
 def _check_shard(directory: str, shard: ShardInfo, verify: bool) -> None:

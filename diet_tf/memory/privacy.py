@@ -13,9 +13,14 @@ if TYPE_CHECKING:
   from diet_tf.log.features import FeatureSpec
 
 
+# Rows of the scored sample by default, and at most.
+SCORED_ROWS = 2048
+MAX_SCORED_ROWS = 1 << 16
+
+
 @dataclasses.dataclass(frozen=True)
 class PrivacySettings:
-  """What slots may reveal of single users, and how ids are hashed; docs/privacy.md says what this gives and what not.
+  """What a memory may reveal of single users, and how ids are hashed; docs/privacy.md says what this gives, what not.
 
   Attributes:
     user_field: the field whose distinct ids count as users; null counts none.
@@ -23,11 +28,15 @@ class PrivacySettings:
       each slot is of at least so many users; 1 for no such rule. Of 2 or more, slots hold no ids of `user_field`.
     salt_environment_variable: name of the environment variable with a secret of at least 16 bytes that the ids of
       `hash` fields are keyed with; null hashes without a secret. Needed wherever rows are encoded.
+    scored_rows: the most rows of the log that are kept beside a memory with the teacher's probabilities, from which
+      learning rates are chosen (`diet compare`, the panel, `memory.fit(tune=...)`); 0 keeps none. With
+      `min_users_per_id` of 2 or more there are none.
   """
 
   user_field: str | None = None
   min_users_per_id: int = 1
   salt_environment_variable: str | None = None
+  scored_rows: int = SCORED_ROWS
 
   def __post_init__(self) -> None:
     if type(self.min_users_per_id) is not int or self.min_users_per_id < 1:
@@ -36,12 +45,20 @@ class PrivacySettings:
     if self.counts_users and self.user_field is None:
       raise ConfigError("privacy.user_field", rule="it names the field whose ids are users, where min_users_per_id is "
                         "more than 1.", received="nothing.", remedy="name it, like user_id.")
+    if type(self.scored_rows) is not int or not 0 <= self.scored_rows <= MAX_SCORED_ROWS:
+      raise ConfigError("privacy.scored_rows", rule=f"it is a whole number from 0 to {MAX_SCORED_ROWS:,}.",
+                        received=repr(self.scored_rows), remedy=f"use {SCORED_ROWS}, or 0 for none.")
     self.salt()
 
   @property
   def counts_users(self) -> bool:
     """Whether ids need more than one user."""
     return self.min_users_per_id > 1
+
+  @property
+  def num_scored_rows(self) -> int:
+    """The most rows of the scored sample: none where ids need more than one user, since a row is of one."""
+    return 0 if self.counts_users else self.scored_rows
 
   def salt(self) -> Salt | None:
     """The salt of hashed fields, not bound to a secret yet."""

@@ -175,13 +175,15 @@ def _numbered(counts: np.ndarray) -> np.ndarray:
 def migrate_memory(memory: Memory, migration: Migration) -> Memory:
   """The memory with the slots of the new spec, not saved yet.
 
-  Its lineage ends with the memory that it was made from, of the same span: a migrated copy is no commit, and what grows
-  from it names the committed one, see `Manifest.grown_lineage`.
+  It has no scored sample: which of the ids that a hash space has grown a row has is not known. The next stage begins a
+  new one with its own span. Its lineage ends with the memory that it was made from, of the same span: a migrated copy
+  is no commit, and what grows from it names the committed one, see `Manifest.grown_lineage`.
   """
   slots = migrate_slots(memory.slots, migration)
   widths = dict(zip(migration.new.names, slots.max_ids_per_field, strict=True))
   manifest = dataclasses.replace(
       memory.manifest, feature_spec=migration.new.to_dict(), feature_spec_digest=migration.new.digest(), shards=(),
+      scored_sample=None, format_version=1,
       max_ids={name: max(width, memory.manifest.max_ids.get(name, 1)) for name, width in widths.items()},
       lineage=(*memory.manifest.lineage, {"span": memory.manifest.span, "digest": memory.digest}))
   return Memory(slots, migration.new, memory.recipe, manifest)

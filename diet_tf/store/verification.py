@@ -125,7 +125,7 @@ class _Check:
     except DietError as error:
       yield str(error)
       return
-    for shard in manifest.shards:
+    for shard in manifest.all_files:
       if commit.files.get(f"{MEMORY_PART}/{shard.name}") != FileInfo(shard.sha256, shard.num_bytes):
         yield f"{folder}: the manifest's digest of {shard.name} is not the commit's."
       elif not problems:

@@ -49,7 +49,8 @@ class Executor(base_executor.BaseExecutor):
     refined = refine_start(stage, start, previous, given.rows(), given.teacher(), strategy=strategy, progress=report,
                            checkpoints=checkpoints)
     files.make_folders(artifact.uri)
-    memory = save_stage_memory(artifact.uri, stage, refined, previous, start.num_examples_seen)
+    memory = save_stage_memory(artifact.uri, stage, refined, previous, start.num_examples_seen,
+                               start.scored_sample)
     write_refinement(artifact.uri, refined)
     if checkpoints is not None:
       checkpoints.remove()

@@ -42,7 +42,7 @@ class Executor(base_executor.BaseExecutor):
     start = begin(stage, previous, scored, given.teacher(), report)
     artifact = inputs.single(output_dict, "start")
     files.make_folders(artifact.uri)
-    memory = save_stage_memory(artifact.uri, stage, start, previous, start.num_examples_seen)
+    memory = save_stage_memory(artifact.uri, stage, start, previous, start.num_examples_seen, start.scored_sample)
     write_start(artifact.uri, start, scored.num_examples)
     artifact.set_int_custom_property("span", stage.span)
     artifact.set_int_custom_property("num_slots", len(memory))

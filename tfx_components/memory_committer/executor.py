@@ -129,7 +129,7 @@ def memory_folder(given: StageInputs, chosen: str, folder: str) -> str:
     raise DataError("verdict", rule=f"{PREVIOUS!r} is chosen only where a memory was committed before.",
                     received="no commit before the span.", remedy="connect the artifacts of one run.")
   start, _ = given.start()
-  save_stage_memory(folder, given.stage, previous, previous, start.num_examples_seen)
+  save_stage_memory(folder, given.stage, previous, previous, start.num_examples_seen, start.scored_sample)
   return files.join(folder, MEMORY_FOLDER)
 
 
