@@ -4,13 +4,15 @@ The panel (`diet_tf.fidelity.panel`), the comparison of architectures (`diet_tf.
 benchmark all train by these functions, so that a figure means the same in each of them.
 
 For the log and for rows of the log, settings are chosen on held-back examples with one seed; see `choose`. A memory has
-one recipe for all members, and nothing is chosen for it.
+one recipe for all members, of whose rates each may choose a factor on the memory's scored rows; see `choose_rates`.
 """
 
 from __future__ import annotations
 
 import contextlib
 import dataclasses
+import math
+import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 
 import numpy as np
@@ -19,6 +21,8 @@ import tensorflow as tf
 from diet_tf.errors import NumericsError
 from diet_tf.log.encoded_rows import EncodedRows
 from diet_tf.memory.memory import Memory, Mode
+from diet_tf.memory.tuning import AS_THE_RECIPE, RateFactors, TunedRates, Tuning, choose_factors
+from diet_tf.training.flops import TRAINING_FACTOR, forward_flops
 from diet_tf.training.learner import Learner
 
 # What rates are extended by where the best of them is at the edge.
@@ -189,7 +193,7 @@ def train_on_rows(learner: Learner, rows: EncodedRows, *, seed: int, learning_ra
                           after_epoch=after_epoch)
 
 
-def train_on_memory(learner: Learner, memory: Memory, *, seed: int) -> float:
+def train_on_memory(learner: Learner, memory: Memory, *, seed: int, factors: RateFactors = AS_THE_RECIPE) -> float:
   """Trains on the memory by its recipe; returns the seconds that it took.
 
   Args:
@@ -197,20 +201,71 @@ def train_on_memory(learner: Learner, memory: Memory, *, seed: int) -> float:
       ids only is given a draw of them per epoch.
     memory: slots and recipe.
     seed: seed of the initial weights and of the draws.
+    factors: what multiplies the recipe's learning rates; by default nothing does.
 
   Raises:
     ConfigError: the recipe has other Adam constants than the one that the learner was made with.
   """
-  learner.follow(memory.recipe)
+  recipe = factors.of(memory.recipe)
   learner.reset(seed)
+  if learner.trains_on_slots:
+    return learner.train_on_slots(memory.slots, recipe)
+  learner.follow(recipe)
   mode: Mode = "sampled" if learner.input_form == "sampled" else "weighted"
   dataset = memory.dataset(mode=mode, seed=seed, packed=True, repeat_epochs=memory.recipe.epochs)
   return learner.train(dataset, by_recipe=True)
 
 
+def choose_rates(learner: Learner, memory: Memory, tuning: Tuning | None, *, seed: int) -> TunedRates | None:
+  """The factors of the recipe's rates that suit a member best, see `diet_tf.memory.tuning`.
+
+  Args:
+    learner: learner of the member.
+    memory: slots, recipe and scored rows.
+    tuning: the factors that are tried; None chooses nothing.
+    seed: seed of the initial weights of all trainings that choosing takes.
+
+  Returns:
+    None where nothing is to be chosen, or where the memory has no rows to choose by.
+
+  Raises:
+    NumericsError: no training came to a finite loss.
+  """
+  rows = None if tuning is None else memory.scored_rows()
+  if tuning is None or rows is None:
+    return None
+  learner.logits(rows.ids)  # Traces the graph, which the seconds leave out.
+  seconds = 0.0
+
+  def loss_of(factors: RateFactors) -> float:
+    nonlocal seconds
+    try:
+      seconds += train_on_memory(learner, memory, seed=seed, factors=factors)
+    except NumericsError:
+      return math.inf
+    started = time.perf_counter()
+    loss = rows.loss(learner.logits(rows.ids))
+    seconds += time.perf_counter() - started
+    return loss
+
+  tuned = choose_factors(loss_of, tuning, f"panel member {learner.member!r}", rows.source,
+                         has_linear="linear" in learner.parameter_groups)
+  return dataclasses.replace(tuned, seconds=seconds)
+
+
+def choosing_flops(learner: Learner, memory: Memory, tuned: TunedRates | None) -> float:
+  """Floating-point operations of choosing rates: of the trainings, and of judging each on the scored rows."""
+  rows = None if tuned is None else memory.scored_rows()
+  if tuned is None or rows is None:
+    return 0.0
+  per_training = len(memory) * memory.recipe.epochs * flops_per_slot(learner, memory)
+  return tuned.num_trainings * (per_training + len(rows.ids) * learner.flops_per_example(0) / TRAINING_FACTOR)
+
+
 def flops_per_slot(learner: Learner, memory: Memory) -> float:
-  """Floating-point operations of training on one slot, estimated; see `Learner.flops_per_example`."""
-  return learner.flops_per_example(0 if learner.input_form == "sampled" else max(memory.max_ids))
+  """Floating-point operations of training on one slot, estimated; see `diet_tf.training.flops`."""
+  forward = forward_flops(learner.member, learner.spec.names)
+  return TRAINING_FACTOR * forward.slot(memory.slots.max_ids_per_field, memory.slots.max_ids)
 
 
 @dataclasses.dataclass(frozen=True)

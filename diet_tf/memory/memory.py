@@ -19,6 +19,7 @@ from diet_tf.memory.recipe import Recipe
 from diet_tf.memory.scored_sample import ScoredSample, read_scored_sample, write_scored_sample
 from diet_tf.memory.slot_records import packed_left, read_slots, write_slots
 from diet_tf.memory.slots import Slots
+from diet_tf.memory.tuning import ROWS_FROM_SLOTS, ScoredRows, drawn_from_slots
 from diet_tf.models.bag_model import ids_at
 
 Mode = Literal["weighted", "sampled"]
@@ -85,6 +86,17 @@ class Memory:
   def max_ids(self) -> tuple[int, ...]:
     """Per field, the most ids of a slot: the width of the arrays of mode "weighted"."""
     return tuple(self.manifest.max_ids[name] for name in self.spec.names)
+
+  def scored_rows(self) -> ScoredRows | None:
+    """The rows that learning rates are chosen by: the scored sample.
+
+    Returns:
+      Rows drawn from the slots in its place, with the slots' labels, where the slots were made under rules for users;
+      None where there is neither.
+    """
+    if self.scored_sample is not None and len(self.scored_sample):
+      return ScoredRows(self.scored_sample.ids, self.scored_sample.probabilities, "scored rows")
+    return drawn_from_slots(self.slots, ROWS_FROM_SLOTS) if self.manifest.users_per_id else None
 
   def without_scored_sample(self) -> Memory:
     """The memory without rows of the log beside its slots, not saved yet: for giving it away."""

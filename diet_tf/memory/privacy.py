@@ -28,9 +28,8 @@ class PrivacySettings:
       each slot is of at least so many users; 1 for no such rule. Of 2 or more, slots hold no ids of `user_field`.
     salt_environment_variable: name of the environment variable with a secret of at least 16 bytes that the ids of
       `hash` fields are keyed with; null hashes without a secret. Needed wherever rows are encoded.
-    scored_rows: the most rows of the log that are kept beside a memory with the teacher's probabilities, from which
-      learning rates are chosen (`diet compare`, the panel, `memory.fit(tune=...)`); 0 keeps none. With
-      `min_users_per_id` of 2 or more there are none.
+    scored_rows: the most rows of the log that are kept beside a memory with the teacher's probabilities, by which
+      learning rates can be chosen; 0 keeps none. With `min_users_per_id` of 2 or more there are none.
   """
 
   user_field: str | None = None

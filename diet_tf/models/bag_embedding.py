@@ -170,6 +170,10 @@ class BagEmbedding(tf.keras.layers.Layer):
     offsets = tf.reshape(self._first_rows(), [-1] + [1] * (ids.shape.rank - 2))
     return tf.cast(ids, tf.int64) + offsets
 
+  def column_rows(self, ids: tf.Tensor, fields: tf.Tensor) -> tf.Tensor:
+    """Table rows (int64) of `[batch_size, num_columns]` ids, of the same shape, with the field of each column."""
+    return tf.cast(ids, tf.int64) + tf.gather(self._first_rows(), fields)
+
   def _first_rows(self) -> tf.Tensor:
     """`[F]`, the row of each field's id 0."""
     return tf.convert_to_tensor(self._varying_offsets[0] if self._varying_offsets else self._offsets)
@@ -190,7 +194,7 @@ class BagEmbedding(tf.keras.layers.Layer):
   def _columns(self, ids: tf.Tensor, weights: tf.Tensor, fields: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
     """`call` for columns, each field's beside one another."""
     weights = tf.cast(weights, self.compute_dtype)
-    rows = tf.cast(ids, tf.int64) + tf.gather(self._first_rows(), fields)
+    rows = self.column_rows(ids, fields)
     linear = tf.zeros([tf.shape(ids)[0]], self.compute_dtype)
     if self.linear_table is not None:
       linear = tf.reduce_sum(tf.gather(self.linear_table, rows)[..., 0] * weights, axis=1)

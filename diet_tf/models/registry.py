@@ -157,3 +157,13 @@ def _construct(name: str, model_class: type[tf.keras.Model], spec: FeatureSpec,
     raise ConfigError(f"panel member {name!r}", rule=rule, received=f"{error}; settings {sorted(settings)}.",
                       remedy="def __init__(self, spec, *, seed=0, ...) accepts what is passed; drop other settings."
                       ) from error
+
+
+def tables_of(model: tf.keras.Model) -> list[tf.Variable] | None:
+  """The tables of a built-in architecture, which are read by its layer of weighted bags alone; None for other models.
+
+  A model of a user's own may do with its variables whatever it likes.
+  """
+  if type(model) not in _FAMILIES.values():
+    return None
+  return [table for table in (model.embedding.embedding_table, model.embedding.linear_table) if table is not None]

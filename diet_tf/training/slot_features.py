@@ -8,6 +8,7 @@ import numpy as np
 import tensorflow as tf
 
 from diet_tf.log.features import FeatureSpec
+from diet_tf.memory.slots import Slots
 from diet_tf.models.inputs import features_in_form
 
 Features = dict[str, tf.Tensor]
@@ -29,6 +30,18 @@ def is_narrow(max_ids: Sequence[int], width: int) -> bool:
     width: places of a field in the slots.
   """
   return sum(max_ids) < 0.8 * len(max_ids) * width
+
+
+def packed_columns(slots: Slots) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+  """Slots without the places that are padding in all of them: ids and weights `[num_slots, num_columns]`, and fields.
+
+  Args:
+    slots: slots in which ids of a field come before its padding.
+  """
+  max_ids = slots.max_ids_per_field
+  fields = np.repeat(np.arange(len(max_ids)), max_ids)
+  places = np.concatenate([np.arange(count) for count in max_ids])
+  return slots.ids[:, fields, places], slots.weights[:, fields, places], fields
 
 
 class PackedColumns:
