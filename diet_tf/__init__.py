@@ -28,6 +28,7 @@ _EXPORTS = {
     "BagModel": "diet_tf.models.bag_model",
     "build_model": "diet_tf.models",
     "Slots": "diet_tf.memory.slots",
+    "Tuning": "diet_tf.memory.tuning",
 }
 
 __all__ = sorted(_EXPORTS)

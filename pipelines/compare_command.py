@@ -46,6 +46,8 @@ def compare_parser() -> argparse.ArgumentParser:
                       help="the store of memories (its newest commit), or the "
                       "folder of one memory")
   parser.add_argument("--seeds", type=int, default=5, metavar="N", help="trainings of each (default: %(default)s)")
+  parser.add_argument("--no-tune", action="store_true", help="train all by the recipe's learning rates; otherwise each "
+                      "architecture chooses a factor of them on the memory's scored rows, by 2 to 5 more trainings")
   rows = parser.add_argument_group("held-out rows", "by default the newest span that a run has left beside the store")
   rows.add_argument("--config", type=path_text, metavar="FILE", help="read the log that this config names")
   rows.add_argument("--data-dir", type=path_text, default=".", metavar="DIR",
@@ -84,6 +86,7 @@ def _compare(options: argparse.Namespace) -> int:
   import tensorflow as tf
 
   from diet_tf.fidelity import comparison
+  from diet_tf.memory.tuning import DEFAULT_TUNING
   from diet_tf.store.memories import load_memory
   from diet_tf.training.devices import make_strategy
 
@@ -96,7 +99,7 @@ def _compare(options: argparse.Namespace) -> int:
     rows = unseen_rows_wanted(options, manifest, shown)
     examples = example_arrays(rows.shards, memory.spec)
     result = comparison.compare(memory, examples, options.members, num_seeds=options.seeds, progress=shown,
-                                strategy=strategy)
+                                strategy=strategy, tuning=None if options.no_tune else DEFAULT_TUNING)
   if options.json:
     print(result.to_json())
     return 0

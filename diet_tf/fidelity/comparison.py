@@ -1,8 +1,9 @@
 """Architectures ranked by training each on a memory: the daily use of one.
 
-Every member is trained from nothing for each seed, by the memory's recipe, and judged on rows of the log that
-the memory has not seen. Two members that see the same seeds and rows share much of their noise; their difference is
-therefore taken in pairs, over seeds and rows together (`metrics.paired_auc_difference`).
+Every member is trained from nothing for each seed, by the memory's recipe with a factor of its rates that the member
+chooses beforehand (`diet_tf.memory.tuning`), and judged on rows of the log that the memory has not seen. Two members
+that see the same seeds and rows share much of their noise; their difference is therefore taken in pairs, over seeds and
+rows together (`metrics.paired_auc_difference`).
 """
 
 from __future__ import annotations
@@ -20,13 +21,14 @@ import tensorflow as tf
 from diet_tf import metrics
 from diet_tf.errors import ConfigError, NumericsError
 from diet_tf.fidelity import scores
-from diet_tf.fidelity.trainings import train_and_predict, train_on_memory
+from diet_tf.fidelity.trainings import choose_rates, train_and_predict, train_on_memory
 from diet_tf.io.documents import DocumentFormat
 from diet_tf.io.json_files import without_nan
 from diet_tf.io.shapes import Figure, ListOf, Nullable
 from diet_tf.log.encoded_rows import EncodedRows
 from diet_tf.log.features import FeatureSpec
 from diet_tf.memory.memory import Memory
+from diet_tf.memory.tuning import AS_THE_RECIPE, DEFAULT_TUNING, TunedRates, Tuning
 from diet_tf.metrics import Estimate, PairedDifference
 from diet_tf.models.member_checks import check_member
 from diet_tf.progress import Progress, silent
@@ -37,10 +39,18 @@ _MEMBER = {"rank": int, "name": str, "auc": float, "auc_standard_error": Figure,
            "aucs": list[float], "log_losses": list[float], "seconds": float,
            "to_best": Nullable({"mean": float, "standard_error": Figure, "margin": Figure, "resolved": bool}),
            "input_form": str, "not_averaged": str}
-COMPARISON = DocumentFormat("diet_tf.comparison", {1: {
+_RATES = {"overall": float, "linear": float, "trainings": int, "seconds": float, "source": str}
+_VERSION_1 = {
     "members": ListOf(_MEMBER), "level_with_best": list[str], "unresolved": list[list[str]],
     "diverged": Mapping[str, str], "seeds": list[int], "num_examples": int, "num_clicks": int,
-    "memory": {"digest": str, "span": int, "num_slots": int}}}, sort_keys=False, final_newline=False)
+    "memory": {"digest": str, "span": int, "num_slots": int}}
+COMPARISON = DocumentFormat("diet_tf.comparison", {1: _VERSION_1, 2: {
+    **_VERSION_1, "members": ListOf({**_MEMBER, "rates": Nullable(_RATES), "start_seconds": float}),
+    "why_not_tuned": str}}, sort_keys=False, final_newline=False)
+# Why no member has rates of its own.
+NOT_WANTED = "it was not wanted"
+NOTHING_TO_CHOOSE_BY = ("the memory has no scored rows to choose by; a span that is distilled by this release brings "
+                        "them, unless privacy.scored_rows is 0")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -55,6 +65,8 @@ class RankedMember:
     to_best: AUC of the member less that of the best one; None for the best itself.
     input_form: form in which the model took the slots, see `diet_tf.training.learner.Learner`.
     not_averaged: reason why a model of single ids was trained on drawn ids; "" for all others.
+    rates: factors of the recipe's rates that the member has chosen, and what that took; None by the recipe's rates.
+    start_seconds: wall time of building the model and tracing its training, once for all trainings.
   """
 
   name: str
@@ -64,6 +76,8 @@ class RankedMember:
   to_best: PairedDifference | None
   input_form: str
   not_averaged: str
+  rates: TunedRates | None = None
+  start_seconds: float = 0.0
 
   @property
   def auc(self) -> Estimate:
@@ -76,7 +90,11 @@ class RankedMember:
         "name": self.name, "auc": self.auc.mean, "auc_standard_error": self.auc.standard_error,
         "log_loss": metrics.estimate(self.log_losses).mean, "aucs": list(self.aucs),
         "log_losses": list(self.log_losses), "seconds": self.seconds, "to_best": None,
-        "input_form": self.input_form, "not_averaged": self.not_averaged}
+        "input_form": self.input_form, "not_averaged": self.not_averaged, "rates": None,
+        "start_seconds": self.start_seconds}
+    if self.rates is not None:
+      value["rates"] = {**self.rates.factors._asdict(), "trainings": self.rates.num_trainings,
+                        "seconds": self.rates.seconds, "source": self.rates.source}
     if self.to_best is not None:
       value["to_best"] = {**dataclasses.asdict(self.to_best), "resolved": self.to_best.resolved}
     return without_nan(value)
@@ -94,6 +112,7 @@ class Comparison:
     num_examples: number of unseen rows.
     num_clicks: number of unseen rows with label 1.
     memory: `digest`, `span` and `num_slots` of the memory.
+    why_not_tuned: why the members have no rates of their own; "" where they have.
   """
 
   members: tuple[RankedMember, ...]
@@ -103,6 +122,7 @@ class Comparison:
   num_examples: int
   num_clicks: int
   memory: Mapping[str, Any]
+  why_not_tuned: str = NOT_WANTED
 
   @property
   def level_with_best(self) -> tuple[str, ...]:
@@ -115,14 +135,14 @@ class Comparison:
         "members": [{"rank": rank, **member.to_dict()} for rank, member in enumerate(self.members, 1)],
         "level_with_best": list(self.level_with_best), "unresolved": [list(pair) for pair in self.unresolved],
         "diverged": dict(self.diverged), "seeds": list(self.seeds), "num_examples": self.num_examples,
-        "num_clicks": self.num_clicks, "memory": dict(self.memory)})
+        "num_clicks": self.num_clicks, "memory": dict(self.memory), "why_not_tuned": self.why_not_tuned})
 
   def to_json(self) -> str:
     """The comparison as JSON text."""
     return COMPARISON.bytes(self.to_dict()).decode()
 
   def rows(self) -> list[list[str]]:
-    """The lines of a table: rank, architecture, AUC, difference to the best, and whether that is resolved."""
+    """The lines of a table: rank, architecture, AUC, difference to the best, whether that is resolved, and rates."""
     lines = []
     for rank, member in enumerate(self.members, 1):
       difference, said = "", "the best" if len(self.members) > 1 else ""
@@ -132,7 +152,8 @@ class Comparison:
           difference += f" ± {member.to_best.standard_error:.4f}"
         said = "yes" if member.to_best.resolved else "no"
       lines.append([str(rank), member.name, str(member.auc), difference, said,
-                    f"{metrics.estimate(member.log_losses).mean:.4f}"])
+                    f"{metrics.estimate(member.log_losses).mean:.4f}",
+                    "1" if member.rates is None else str(member.rates.factors)])
     return lines
 
   def notes(self) -> list[str]:
@@ -140,7 +161,8 @@ class Comparison:
     seeds = f"{len(self.seeds)} seed{'s' if len(self.seeds) > 1 else ''}"
     notes = [f"Trained on the memory of span {self.memory['span']} ({self.memory['num_slots']:,} slots) with {seeds}, "
              f"judged on {self.num_examples:,} held-out rows ({self.num_clicks:,} clicks). A training takes up to "
-             f"{max(member.seconds for member in self.members):.1f} s."]
+             f"{max(member.seconds for member in self.members):.1f} s; building and tracing, once for each "
+             f"architecture, up to {max(member.start_seconds for member in self.members):.1f} s.", self._rates_note()]
     level = self.level_with_best
     if len(level) > 1:
       notes.append(f"Not told apart from the best (95 %, in pairs over seeds and rows): {', '.join(level[1:])}.")
@@ -163,11 +185,24 @@ class Comparison:
     return notes
 
 
-COLUMNS = ("rank", "architecture", "AUC", "to the best", "resolved", "log loss")
+  def _rates_note(self) -> str:
+    chosen = [member.rates for member in self.members if member.rates is not None]
+    if not chosen:
+      return f"All by the recipe's learning rates, none by its own: {self.why_not_tuned}."
+    counts = [rates.num_trainings for rates in chosen]
+    took = f"{min(counts)} to {max(counts)}" if min(counts) < max(counts) else str(counts[0])
+    on = ("rows drawn from the slots" if chosen[0].source == "slots" else
+          "the teacher's probabilities on the memory's scored rows")
+    return (f"Each with its own factor of the recipe's learning rates, chosen by the loss against {on}: {took} more "
+            f"trainings for each, up to {max(rates.seconds for rates in chosen):.1f} s.")
+
+
+COLUMNS = ("rank", "architecture", "AUC", "to the best", "resolved", "log loss", "rates")
 
 
 def compare(memory: Memory, unseen: EncodedRows, members: Sequence[str], *, num_seeds: int = 5,
-            progress: Progress = silent, strategy: tf.distribute.Strategy | None = None) -> Comparison:
+            progress: Progress = silent, strategy: tf.distribute.Strategy | None = None,
+            tuning: Tuning | None = DEFAULT_TUNING) -> Comparison:
   """Ranks architectures by training each on a memory.
 
   Args:
@@ -177,6 +212,8 @@ def compare(memory: Memory, unseen: EncodedRows, members: Sequence[str], *, num_
     num_seeds: number of trainings of each member, from other initial weights.
     progress: callback that is told of each training.
     strategy: `tf.distribute` strategy to train under; None takes the current one.
+    tuning: factors of the recipe's rates that each member chooses from, with the first seed; None trains all members by
+      the recipe's rates, as is done with a memory that has no scored rows.
 
   Raises:
     ConfigError: a member is named twice, is not known, or does not take the memory's fields.
@@ -195,14 +232,15 @@ def compare(memory: Memory, unseen: EncodedRows, members: Sequence[str], *, num_
 
     try:
       learner = Learner(member, memory.spec, memory.recipe, strategy=strategy)
-      trainings[member] = _train(learner, memory, unseen, num_seeds, report)
+      trainings[member] = _train(learner, memory, unseen, num_seeds, tuning, report)
     except NumericsError as error:
       diverged[member] = f"{error.rule} Received: {error.received}"
   if not trainings:
     raise NumericsError("members", rule="at least one architecture comes to a finite loss.",
                         received="; ".join(f"{name}: {said}" for name, said in diverged.items()),
                         remedy="check the memory with `diet memory show`, and the models.")
-  return _ranked(memory, unseen, trainings, diverged, num_seeds)
+  why_not = NOT_WANTED if tuning is None else "" if memory.scored_rows() is not None else NOTHING_TO_CHOOSE_BY
+  return dataclasses.replace(_ranked(memory, unseen, trainings, diverged, num_seeds), why_not_tuned=why_not)
 
 
 def check_members(members: Sequence[str], spec: FeatureSpec, strategy: str = "auto") -> None:
@@ -236,19 +274,23 @@ class _Trainings:
   seconds: float
   input_form: str
   not_averaged: str
+  rates: TunedRates | None
+  start_seconds: float
 
 
-def _train(learner: Learner, memory: Memory, unseen: EncodedRows, num_seeds: int,
+def _train(learner: Learner, memory: Memory, unseen: EncodedRows, num_seeds: int, tuning: Tuning | None,
            report: Callable[[int], None]) -> _Trainings:
   done = itertools.count(1)
+  rates = choose_rates(learner, memory, tuning, seed=0)
+  factors = AS_THE_RECIPE if rates is None else rates.factors
   outcome = train_and_predict(
-      learner, [functools.partial(train_on_memory, learner, memory, seed=seed) for seed in range(num_seeds)],
-      [unseen.ids], lambda: report(next(done)))
+      learner, [functools.partial(train_on_memory, learner, memory, seed=seed, factors=factors)
+                for seed in range(num_seeds)], [unseen.ids], lambda: report(next(done)))
   labels, (logits,) = unseen.labels, outcome.logits
   aucs, log_losses = (tuple(scores.of_seeds(metric, labels, logits).tolist())
                       for metric in (metrics.auc, metrics.log_loss))
   return _Trainings(aucs, log_losses, scores.components_of_seeds(labels, logits, np.float32), outcome.seconds,
-                    learner.input_form, learner.not_averaged)
+                    learner.input_form, learner.not_averaged, rates, learner.start_seconds(by_recipe=True))
 
 
 def _ranked(memory: Memory, unseen: EncodedRows, trainings: Mapping[str, _Trainings], diverged: Mapping[str, str],
@@ -261,7 +303,8 @@ def _ranked(memory: Memory, unseen: EncodedRows, trainings: Mapping[str, _Traini
 
   ranked = tuple(
       RankedMember(name, trained.aucs, trained.log_losses, trained.seconds,
-                   None if name == order[0] else difference(name, order[0]), trained.input_form, trained.not_averaged)
+                   None if name == order[0] else difference(name, order[0]), trained.input_form, trained.not_averaged,
+                   trained.rates, trained.start_seconds)
       for name, trained in ((name, trainings[name]) for name in order))
   unresolved = tuple((first, second) for place, first in enumerate(order) for second in order[place + 1:]
                      if not difference(first, second).resolved)

@@ -4,14 +4,19 @@ from __future__ import annotations
 
 import re
 import sys
+from collections.abc import Callable, Mapping
 from typing import Any
 
+import numpy as np
 import tensorflow as tf
 
 from diet_tf.errors import ConfigError
 from diet_tf.memory.recipe import Recipe
+from diet_tf.memory.tuning import RateFactors, ScoredRows, TunedRates, Tuning, choose_factors
 from diet_tf.models.autograph import leave_keras_unconverted
+from diet_tf.models.inputs import logits_of
 from diet_tf.models.optimizers import GroupedAdam
+from diet_tf.models.parameter_groups import parameter_group
 
 
 class PointwiseCrossEntropy(tf.keras.losses.Loss):
@@ -108,3 +113,64 @@ def raise_xla_fault(model: tf.keras.Model, error: Exception) -> None:
                     rule="with jit_compile=True, XLA can compile every operation of the model.",
                     received=f"{named}{f' of {node[1] or node[2]}' if node else ''}, which it cannot.",
                     remedy="leave out jit_compile, or do what the operation does before the model.") from error
+
+
+def tune_model(model: tf.keras.Model, train: Callable[[], Any], recipe: Recipe, features: Mapping[str, tf.Tensor],
+               rows: ScoredRows, tuning: Tuning) -> TunedRates:
+  """Chooses factors of the recipe's rates for a compiled model, which then has them and its weights of before.
+
+  Args:
+    model: a compiled model.
+    train: function that trains it by the recipe.
+    recipe: recipe that it was compiled by.
+    features: the scored rows as the model takes them.
+    rows: the scored rows.
+    tuning: factors that are tried.
+
+  Raises:
+    ConfigError: the model has another optimiser than the recipe's, or does not say whether it returns logits.
+    NumericsError: every training diverged.
+  """
+  subject, optimizer = f"memory.fit of {type(model).__name__}: tune", model.optimizer
+  if not isinstance(optimizer, GroupedAdam):
+    raise ConfigError(subject, rule="it chooses factors of the rates of the recipe's own optimiser.",
+                      received=f"a model that was compiled with {type(optimizer).__name__}.",
+                      remedy="compile it by memory.compile without an optimizer, or leave tune out.")
+  from_logits = getattr(model, "from_logits", getattr(getattr(model, "loss", None), "from_logits", None))
+  if from_logits is None:
+    raise ConfigError(subject, rule="it must be known whether the model returns logits or probabilities.",
+                      received=f"a {type(model).__name__} without an attribute from_logits.",
+                      remedy="give the model one, or leave tune out.")
+
+  def logits() -> np.ndarray:
+    with model.distribute_strategy.scope():
+      return logits_of(model(features, training=False), bool(from_logits)).numpy()
+
+  logits()  # A model that was not called before gets its variables here.
+  with model.distribute_strategy.scope():
+    optimizer.build(model.trainable_variables)
+  initial = [variable.numpy() for variable in model.weights]
+
+  def start(factors: RateFactors, linear_before: float) -> None:
+    for variable, value in zip(model.weights, initial, strict=True):
+      variable.assign(value)
+    optimizer.reset()
+    optimizer.learning_rate = factors.overall
+    if factors.linear != linear_before:
+      # Rates of groups stand in the graph of a step; their common factor is a variable of it.
+      optimizer.set_rates(RateFactors(1.0, factors.linear).of(recipe).learning_rates)
+      model.make_train_function(force=True)
+
+  traced = 1.0
+
+  def loss_of(factors: RateFactors) -> float:
+    nonlocal traced
+    start(factors, traced)
+    traced = factors.linear
+    train()
+    return rows.loss(logits())
+
+  has_linear = "linear" in map(parameter_group, model.trainable_variables)
+  tuned = choose_factors(loss_of, tuning, subject, rows.source, has_linear=has_linear)
+  start(tuned.factors, traced)
+  return tuned

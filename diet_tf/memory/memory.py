@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Literal
 
@@ -13,14 +14,15 @@ from diet_tf.errors import ConfigError, DietError, FormatError, StoreError
 from diet_tf.io import files
 from diet_tf.io.record_frames import ShardInfo
 from diet_tf.log.features import FeatureSpec
-from diet_tf.memory.keras_training import compile_with, raise_xla_fault, require_fixed_shapes
+from diet_tf.memory.keras_training import compile_with, raise_xla_fault, require_fixed_shapes, tune_model
 from diet_tf.memory.manifest import MANIFEST_NAME, Manifest, ScoredSampleInfo, read_manifest, write_manifest
 from diet_tf.memory.recipe import Recipe
 from diet_tf.memory.scored_sample import ScoredSample, read_scored_sample, write_scored_sample
 from diet_tf.memory.slot_records import packed_left, read_slots, write_slots
 from diet_tf.memory.slots import Slots
-from diet_tf.memory.tuning import ROWS_FROM_SLOTS, ScoredRows, drawn_from_slots
+from diet_tf.memory.tuning import ROWS_FROM_SLOTS, ScoredRows, Tuning, drawn_from_slots
 from diet_tf.models.bag_model import ids_at
+from diet_tf.models.inputs import features_in_form
 
 Mode = Literal["weighted", "sampled"]
 
@@ -162,7 +164,7 @@ class Memory:
     """
     return compile_with(self.recipe, model, from_logits=from_logits, **kwargs)
 
-  def fit(self, model: tf.keras.Model, mode: Mode = "weighted", *, seed: int = 0,
+  def fit(self, model: tf.keras.Model, mode: Mode = "weighted", *, seed: int = 0, tune: Tuning | None = None,
           **kwargs: Any) -> tf.keras.callbacks.History:
     """The history of training `model` on this memory by its recipe; compiles the model if that was not done.
 
@@ -170,19 +172,35 @@ class Memory:
       model: a Keras model that takes the features of `Memory.dataset(mode=mode)`.
       mode: "weighted" trains on whole slots, "sampled" on one id a field, drawn anew in each epoch.
       seed: seed of the draws of mode "sampled".
-      **kwargs: passed to `model.fit`, for example `validation_data` or `callbacks`.
+      tune: factors of the recipe's learning rates that the model chooses from first, by the loss on the memory's scored
+        rows, for example `diet_tf.Tuning()`: two to five trainings more, from the model's present weights, which it
+        gets back. What was chosen is the attribute `tuned` of the history, None where the memory has no scored rows.
+        None, the default, trains once, by the recipe's own rates.
+      **kwargs: passed to `model.fit`, for example `validation_data` or `callbacks`; trainings that choose have none of
+        it but `epochs`.
 
     Raises:
-      ConfigError: the training failed, and the model takes the features of the other mode, or has an operation that XLA
-        cannot compile. A model of single ids takes those of "weighted" in a `diet_tf.BagModel`.
+      ConfigError: rates are to be chosen for another optimiser than that of the recipe; or the training failed, and the
+        model takes the features of the other mode, or has an operation that XLA cannot compile. A model of single ids
+        takes those of "weighted" in a `diet_tf.BagModel`.
     """
     if getattr(model, "optimizer", None) is None:
       self.compile(model)
     require_fixed_shapes(model.optimizer, bool(getattr(model, "jit_compile", False)))
     epochs = kwargs.pop("epochs", self.recipe.epochs)
     dataset = self.dataset(self.recipe.batch_size, mode, seed=seed, repeat_epochs=epochs)
+
+    def train(**arguments: Any) -> tf.keras.callbacks.History:
+      return model.fit(dataset, epochs=epochs, steps_per_epoch=self.recipe.steps_per_epoch(len(self)), **arguments)
+
     try:
-      return model.fit(dataset, epochs=epochs, steps_per_epoch=self.recipe.steps_per_epoch(len(self)), **kwargs)
+      rows = None if tune is None else self.scored_rows()
+      tuned = None if tune is None or rows is None else tune_model(
+          model, functools.partial(train, verbose=0), self.recipe, features_in_form(mode, self.spec, rows.ids, None),
+          rows, tune)
+      history = train(**kwargs)
+      history.tuned = tuned
+      return history
     except Exception as error:
       takes_mode = not isinstance(error, DietError) and self._is_taken_by(model, mode)
       if takes_mode:

@@ -77,6 +77,9 @@ class Tuning:
                           received=repr(values), remedy="use (0.5, 1, 2).")
 
 
+DEFAULT_TUNING = Tuning()
+
+
 @dataclasses.dataclass(frozen=True)
 class TunedRates:
   """What was chosen for one model, and on what.

@@ -90,7 +90,8 @@ class GroupedAdam(tf.keras.optimizers.Optimizer):
     if getattr(self, "_built", False):
       return
     self._built = True
-    self._rates = self._no_dependency([self._learning_rates[parameter_group(variable)] for variable in variables])
+    self._group_names = self._no_dependency([parameter_group(variable) for variable in variables])
+    self._rates = self._no_dependency([self._learning_rates[group] for group in self._group_names])
     self._momentums = [self.add_variable_from_reference(variable, "m") for variable in variables]
     self._velocities = [self.add_variable_from_reference(variable, "v") for variable in variables]
 
@@ -121,6 +122,13 @@ class GroupedAdam(tf.keras.optimizers.Optimizer):
       variable.assign(tf.zeros_like(variable))
     # Rows without moments would not move, but each step would read them.
     self.stop_all_rows()
+
+  def set_rates(self, learning_rates: Mapping[str, float]) -> None:
+    """Takes other rates per group from here on; a step that was traced before keeps those that it was traced with."""
+    self._learning_rates = self._no_dependency(_rates(learning_rates))
+    if getattr(self, "_built", False):
+      # In the order of `build`, which went by the groups of the variables.
+      self._rates = self._no_dependency([self._learning_rates[group] for group in self._group_names])
 
   def moments(self, variable: tf.Variable) -> tuple[tf.Variable, tf.Variable]:
     """The variables m and v of a variable that the optimizer was built for."""

@@ -245,7 +245,7 @@ class Learner:
     """
     (self._slot_adam or self._by_recipe).follow(recipe)
     arrays = self._slot_arrays(slots)
-    signature = tuple((*array.shape[1:], array.dtype) for array in arrays) if self.input_form != "packed" else ()
+    signature = tuple((*array.shape[1:], array.dtype) for array in arrays) if self._slot_adam is None else ()
     if signature not in self._slot_passes:
       self._slot_passes[signature] = self._compiled_slot_pass(arrays)
       # No steps: the graph is traced and optimised, and nothing else happens.
@@ -260,14 +260,14 @@ class Learner:
     return seconds
 
   def _slot_arrays(self, slots: Slots) -> list[tf.Tensor]:
-    """Ids, id weights, labels and sample weights; for packed features columns, with the field of each."""
+    """Ids, id weights, labels and sample weights; for built-in models columns, with the field of each."""
     ids, weights, fields = slots.ids, slots.weights, np.zeros(0, np.int64)
-    if self.input_form == "packed":
+    if self._slot_adam is not None:
       ids, weights, fields = packed_columns(slots)
     return [tf.constant(array) for array in (ids, weights, fields, slots.labels, slots.sample_weights)]
 
   def _compiled_slot_pass(self, arrays: Sequence[tf.Tensor]) -> tf.types.experimental.PolymorphicFunction:
-    is_packed, slot_adam = self.input_form == "packed", self._slot_adam
+    slot_adam = self._slot_adam
 
     @tf.autograph.experimental.do_not_convert
     def step_of(features: dict[str, tf.Tensor], labels: tf.Tensor, sample_weights: tf.Tensor,
@@ -287,12 +287,12 @@ class Learner:
       for step in tf.range(num_steps):
         start = step % per_epoch * batch_size
         rows = slice(start, start + batch_size)
-        features = {"ids": ids[rows], "weights": weights[rows], **({"fields": fields} if is_packed else {})}
+        features = {"ids": ids[rows], "weights": weights[rows], **({} if slot_adam is None else {"fields": fields})}
         total += self.strategy.run(step_of, args=(features, labels[rows], sample_weights[rows], step))
       return total
 
-    # Packed columns are as many as the widest slots of a memory have, so that memories share one graph.
-    shapes = [[None] * array.shape.rank if is_packed else [None, *array.shape[1:]] for array in arrays]
+    # Columns are as many as the widest slots of a memory have, and may be others for another memory.
+    shapes = [[None, *array.shape[1:]] if slot_adam is None else [None] * array.shape.rank for array in arrays]
     signature = [*(tf.TensorSpec(shape, array.dtype) for shape, array in zip(shapes, arrays, strict=True)),
                  tf.TensorSpec([], tf.int32), tf.TensorSpec([], tf.int32)]
     return tf.function(whole_pass, input_signature=signature)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 
 import numpy as np
@@ -11,10 +12,12 @@ import tensorflow as tf
 from diet_tf import metrics
 from diet_tf.errors import ConfigError, DataError, NumericsError
 from diet_tf.fidelity import comparison
-from diet_tf.fidelity.trainings import train_on_memory
+from diet_tf.fidelity.trainings import choose_rates, choosing_flops, flops_per_slot, train_on_memory
 from diet_tf.log.encoded_rows import EncodedRows
 from diet_tf.memory.memory import Memory
 from diet_tf.memory.recipe import Recipe
+from diet_tf.memory.scored_sample import ScoredSample
+from diet_tf.memory.tuning import Tuning
 from diet_tf.training.learner import Learner
 from tests.diet_tf.small_log import SPEC, draw
 from tests.diet_tf.small_slots import small_slots
@@ -96,6 +99,34 @@ def test_what_is_printed(memory, unseen):
   assert [member["rank"] for member in value["members"]] == [1, 2, 3]
   assert value["members"][0]["auc_standard_error"] is None  # Not known from one seed.
   assert value["members"][2]["to_best"]["resolved"] is True and value["unresolved"] == [["lr", "lr()"]]
+
+
+def test_each_architecture_trains_by_rates_of_its_own(memory, unseen):
+  ids, labels, _ = draw(500, seed=3)
+  scored = dataclasses.replace(memory, scored_sample=ScoredSample(ids, labels, 9000))
+  result = comparison.compare(scored, unseen, ["lr", "dnn(hidden_units=4-)"], num_seeds=2)
+  learner = Learner("lr", SPEC, RECIPE)
+  expected = choose_rates(learner, scored, Tuning(), seed=0)
+  lr = next(member for member in result.members if member.name == "lr")
+  assert lr.rates.factors == expected.factors and expected.losses == lr.rates.losses
+  # No other factor that was tried has a lower loss, and the trainings that are ranked are by this one.
+  assert expected.losses[expected.factors] == min(expected.losses.values()) and 3 <= expected.num_trainings <= 5
+  train_on_memory(learner, scored, seed=1, factors=expected.factors)
+  assert lr.aucs[1] == pytest.approx(metrics.auc(unseen.labels, learner.logits(unseen.ids)))
+  value = next(member for member in result.to_dict()["members"] if member["name"] == "lr")
+  assert value["rates"]["trainings"] == expected.num_trainings and value["rates"]["source"] == "scored rows"
+  assert "Each with its own factor of the recipe's learning rates" in " ".join(result.notes())
+  assert choosing_flops(learner, scored, expected) > expected.num_trainings * 512 * flops_per_slot(learner, scored)
+
+
+def test_why_no_rates_are_chosen_is_said(memory, unseen):
+  ruled = dataclasses.replace(memory, manifest=dataclasses.replace(memory.manifest, users_per_id=(
+      {"born_span": 1, "user_field": "user", "min_users": 2},)))
+  for some, tuning, said in ((memory, Tuning(), "no scored rows to choose by"), (memory, None, "it was not wanted"),
+                             (ruled, Tuning(), "rows drawn from the slots")):
+    result = comparison.compare(some, unseen, ["lr"], num_seeds=1, tuning=tuning)
+    assert said in " ".join(result.notes())
+    assert (result.members[0].rates is None) == (result.why_not_tuned != "")
 
 
 class Gathered(tf.keras.Model):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -11,6 +13,8 @@ from diet_tf.log.features import FeatureSpec, Field, Label
 from diet_tf.memory.keras_training import SoftLabelAUC, recipe_optimizer
 from diet_tf.memory.memory import Memory
 from diet_tf.memory.recipe import Recipe
+from diet_tf.memory.scored_sample import ScoredSample
+from diet_tf.memory.tuning import RateFactors, Tuning
 from diet_tf.models import build_model
 from diet_tf.models.bag_model import BagModel
 from diet_tf.models.optimizers import GroupedAdam
@@ -116,3 +120,45 @@ class TestXla:
     model.jit_compile = True  # Behind the back of memory.compile.
     with pytest.raises(ConfigError, match="all_rows=True"):
       memory.fit(model, verbose=0)
+
+
+class TestTune:
+  """Rates that a Keras model chooses: from its weights of before, which it gets back for the training that counts."""
+
+  @staticmethod
+  def memory() -> Memory:
+    """The small memory with scored rows whose probabilities are 1: large rates come closer."""
+    memory = small_memory()
+    ids = memory.slots.ids[:, :, 0]
+    return dataclasses.replace(memory, slots=memory.slots.replace(labels=np.ones(30)),
+                               scored_sample=ScoredSample(ids, np.ones(30), 300))
+
+  def test_a_model_trains_by_the_rates_that_it_chose(self) -> None:
+    memory = self.memory()
+    tuned, plain = (memory.compile(build_model("lr", SPEC, seed=1)) for _ in range(2))
+    history = memory.fit(tuned, tune=Tuning(), verbose=0)
+    # Up, and up again: twice the rates, and four times that for linear weights.
+    assert history.tuned.factors == (2, 4) and history.tuned.num_trainings == 3
+    faster = dataclasses.replace(memory, recipe=RateFactors(2, 4).of(memory.recipe))
+    plain.optimizer = recipe_optimizer(faster.recipe)
+    memory.fit(plain, verbose=0)
+    for one, other in zip(tuned.get_weights(), plain.get_weights(), strict=True):
+      np.testing.assert_allclose(one, other, atol=1e-6)
+    assert tuned.optimizer.iterations == 12
+
+  def test_nothing_is_chosen_without_scored_rows_or_unless_asked(self) -> None:
+    memory = self.memory()
+    for some, tune in ((memory, None), (dataclasses.replace(memory, scored_sample=None), Tuning())):
+      model = some.compile(build_model("lr", SPEC, seed=1))
+      assert some.fit(model, tune=tune, verbose=0).tuned is None and model.optimizer.iterations == 12
+
+  def test_a_bag_model_chooses_too(self) -> None:
+    memory = self.memory()
+    model = memory.compile(BagModel(OneId()), from_logits=True)
+    assert memory.fit(model, tune=Tuning(), verbose=0).tuned.factors.overall == 2
+
+  def test_another_optimiser_has_no_rates_of_the_recipe(self) -> None:
+    memory = self.memory()
+    model = memory.compile(build_model("lr", SPEC), optimizer=tf.keras.optimizers.Adam(0.01))
+    with pytest.raises(ConfigError, match="compiled with Adam.*leave tune out"):
+      memory.fit(model, tune=Tuning(), verbose=0)
