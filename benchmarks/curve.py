@@ -2,9 +2,10 @@
 
 A point is a distillation under some changed settings, as in `budget.fraction=0.02 distill.outer_steps=40`. Its
 memories, one for each seed, train the benchmark's panel, and the table sets recovery, agreement and regret beside what
-the distillation cost. Points are judged on the newest span but one: the newest is for the test and is not read, so that
-defaults may be chosen from the table. What is done is kept: the same command goes on where it was interrupted, and a
-point that is added later does not repeat the others.
+the distillation cost. Each member chooses a factor of the recipe's rates on the memory's scored rows; with
+`--one-recipe` every point has a second row, for trainings by the recipe's own rates. Points are judged on the newest
+span but one: the newest is for the test and is not read, so that defaults may be chosen from the table. What is done is
+kept: the same command goes on where it was interrupted, and a point that is added later does not repeat the others.
 """
 
 from __future__ import annotations
@@ -35,6 +36,7 @@ from benchmarks.fidelity.variants import Stages, Variant
 from diet_tf import metrics
 from diet_tf.fidelity.scores import components_of_seeds
 from diet_tf.log.examples import is_held_back
+from diet_tf.memory.tuning import DEFAULT_TUNING
 
 SELECTION_SPANS = 3
 STAGES: tuple[Stages, ...] = ("stream", "whole")
@@ -93,10 +95,12 @@ class PointScores:
 
   member: str
   variants: tuple[Variant, ...]
+  one_recipe: bool = False
 
-  def missing(self, benchmark: Benchmark) -> list[Variant]:
-    """The points that the member was not trained on."""
-    return [one for one in self.variants if not MemberScores(self.member, one.name).done(benchmark)]
+  def missing(self, benchmark: Benchmark) -> list[tuple[Variant, bool]]:
+    """The points that the member was not trained on, and whether by the recipe's rates."""
+    return [(one, by_recipe) for one in self.variants for by_recipe in ((False, True) if self.one_recipe else (False,))
+            if not MemberScores(self.member, source_of(one, by_recipe)).done(benchmark)]
 
   def done(self, benchmark: Benchmark) -> bool:
     """Whether nothing is left."""
@@ -108,15 +112,21 @@ class PointScores:
     held_back = np.asarray(is_held_back(log.train.example_ids, benchmark.settings.influence.holdback_fraction))
     newest = np.isin(log.train.spans, log.train_spans[-SELECTION_SPANS:])
     selection, missing = log.train.take(held_back & newest), self.missing(benchmark)
-    recipe = Distillation((missing or self.variants)[0], benchmark.seeds[0]).memory(benchmark).recipe
+    recipe = Distillation(missing[0][0] if missing else self.variants[0], benchmark.seeds[0]).memory(benchmark).recipe
     trainer = MemberTrainer(self.member, log.spec, recipe, selection, log.test)
     reference = MemberScores(self.member, LOG)
     if not reference.done(benchmark):
       reference.write(benchmark, {LOG: trainer.on_log(log.train, held_back, benchmark.seeds)})
-    for variant in missing:
+    for variant, by_recipe in missing:
       memories = [Distillation(variant, seed).memory(benchmark) for seed in benchmark.seeds]
-      MemberScores(self.member, variant.name).write(benchmark, {
-          variant.name: trainer.on_memories(memories, benchmark.seeds)})
+      source = source_of(variant, by_recipe)
+      MemberScores(self.member, source).write(benchmark, {source: trainer.on_memories(
+          memories, benchmark.seeds, tuning=None if by_recipe else DEFAULT_TUNING)})
+
+
+def source_of(variant: Variant, by_recipe: bool) -> str:
+  """What a point's trainings are called, by their own rates or by the recipe's."""
+  return f"{variant.name} (one recipe)" if by_recipe else variant.name
 
 
 def point_figures(labels: np.ndarray, on_log: Mapping[str, Trained],
@@ -143,21 +153,24 @@ def point_figures(labels: np.ndarray, on_log: Mapping[str, Trained],
           "regret": float(np.mean([metrics.regret(log_means, of_seed.tolist()) for of_seed in memory_aucs.T]))}
 
 
-def table_of(benchmark: Benchmark, variants: Sequence[Variant]) -> Table:
-  """One row for each point."""
+def table_of(benchmark: Benchmark, variants: Sequence[Variant], *, one_recipe: bool = False) -> Table:
+  """One row for each point, or with `one_recipe` two."""
   labels = benchmark.log().test.labels
   names = [member.name for member in benchmark.members]
   on_log = {name: MemberScores(name, LOG).read(benchmark)[LOG] for name in names}
-  header = ("point", "slots", "examples / pass", "agreement, one memory", "agreement, mean", "regret", "recovery",
+  header = ("point", "slots", "examples / pass", "choosing / pass", "agreement, one memory", "agreement, mean", "regret", "recovery",
             "least", "seconds a distillation")
   num_rows, rows = len(benchmark.log().train), []
-  for variant in variants:
-    found = {name: MemberScores(name, variant.name).read(benchmark)[variant.name] for name in names}
+  for variant, by_recipe in ((one, by_recipe) for one in variants
+                             for by_recipe in ((False, True) if one_recipe else (False,))):
+    source = source_of(variant, by_recipe)
+    found = {name: MemberScores(name, source).read(benchmark)[source] for name in names}
     figures = point_figures(labels, on_log, found)
     records = [Distillation(variant, seed).record(benchmark) for seed in benchmark.seeds]
     seconds = [sum(sum(stage["seconds"].values()) for stage in record) for record in records]
     agreement, recovery = figures["agreement"], figures["recovery"]
-    rows.append((variant.name, str(records[0][-1]["num_slots"]), f"{found[names[0]].examples / num_rows:.3f}",
+    rows.append((source, str(records[0][-1]["num_slots"]), f"{found[names[0]].examples / num_rows:.3f}",
+                 f"{np.mean([found[name].choosing.examples for name in names]) / num_rows:.3f}",
                  f"{agreement.mean:.3f} ± {agreement.standard_error:.3f}", f"{figures['agreement_of_mean']:.3f}",
                  f"{figures['regret']:.4f}", f"{recovery.mean:.3f} ± {recovery.standard_error:.3f}",
                  f"{figures['least']:.3f} ({figures['least_member']})", f"{np.mean(seconds):.1f}"))
@@ -176,6 +189,7 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
                       help="settings of a point, as in 'distill.outer_steps=40 budget.fraction=0.02'; begins with "
                       "'whole' where all spans are distilled at once, and then 'out_of_fold' where labels are of "
                       "teachers that did not learn the rows; may be given several times")
+  parser.add_argument("--one-recipe", action="store_true", help="train every member by the recipe's rates, too")
   parser.add_argument("--seeds", type=int, default=3, metavar="N", help="distillations and trainings of each point")
   parser.add_argument("--jobs", type=int, default=2, metavar="N", help="processes at a time; 0 runs all in this one")
   parser.add_argument("--work", metavar="DIR", help="where results are kept (default: diet_runs/curve/DATASET)")
@@ -207,9 +221,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     encode_log(config, folder, progress=progress)
     run_all([Distillation(variant, seed) for variant in variants for seed in benchmark.seeds], benchmark, options.jobs,
             "distillations", progress)
-    run_all([PointScores(member.name, variants) for member in members], benchmark, options.jobs,
+    run_all([PointScores(member.name, variants, options.one_recipe) for member in members], benchmark, options.jobs,
             "members of the panel", progress)
-  print(table_of(benchmark, variants).markdown())
+  print(table_of(benchmark, variants, one_recipe=options.one_recipe).markdown())
   return 0
 
 

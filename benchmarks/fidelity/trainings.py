@@ -3,7 +3,8 @@
 For the log, its sub-samples and every baseline the learning rate, and for the log and a baseline with free epochs the
 epochs too, are chosen on held-back examples of the newest training spans, with the first seed. Where the best rate is
 at the edge of the candidates, they are extended, a few times at most. Rates are constant, and Adam has its usual
-constants. A memory has one recipe for all members. What the choice costs is noted beside what a training costs.
+constants. A memory has one recipe for all members, of whose rates each chooses a factor on the memory's own scored
+rows. What the choice costs is noted beside what a training costs.
 """
 
 from __future__ import annotations
@@ -23,6 +24,8 @@ from diet_tf.fidelity.trainings import (
   AfterEpoch,
   Choice,
   choose,
+  choose_rates,
+  choosing_flops,
   flops_per_slot,
   noted,
   row_batches,
@@ -36,6 +39,7 @@ from diet_tf.log.features import FeatureSpec
 from diet_tf.memory.memory import Memory
 from diet_tf.memory.recipe import Recipe
 from diet_tf.memory.slots import Slots
+from diet_tf.memory.tuning import AS_THE_RECIPE, DEFAULT_TUNING, TunedRates, Tuning
 from diet_tf.models.parameter_groups import PARAMETER_GROUPS
 from diet_tf.training.learner import Learner
 from diet_tf.training.slot_trainer import Candidate, SlotTrainer
@@ -208,19 +212,34 @@ class MemberTrainer:
     return [functools.partial(train_on_memory, self._learner, memory, seed=seed)
             for memory, seed in zip(memories, seeds, strict=True)]
 
-  def on_memories(self, memories: Sequence[Memory], seeds: Sequence[int]) -> Trained:
-    """Training by the recipe.
+  def on_memories(self, memories: Sequence[Memory], seeds: Sequence[int], *,
+                  tuning: Tuning | None = DEFAULT_TUNING) -> Trained:
+    """Training by the recipe, with a factor of its rates that is chosen on each memory's own scored rows.
 
     Args:
       memories: memories to train on, one per seed.
-      seeds: seeds of the initial weights.
+      seeds: seeds of the initial weights, also of the trainings that choosing takes.
+      tuning: factors that are tried; None trains by the recipe's rates.
     """
-    outcome = train_and_predict(self._learner, self._memory_passes(memories, seeds), [self._test.ids])
+    tuned = [choose_rates(self._learner, memory, tuning, seed=seed)
+             for memory, seed in zip(memories, seeds, strict=True)]
+    trainings = [functools.partial(train_on_memory, self._learner, memory, seed=seed,
+                                   factors=AS_THE_RECIPE if one is None else one.factors)
+                 for memory, seed, one in zip(memories, seeds, tuned, strict=True)]
+    outcome = train_and_predict(self._learner, trainings, [self._test.ids])
     # The gate may have kept a smaller memory, of the span before, for some seeds.
     examples = round(np.mean([len(memory) * memory.recipe.epochs for memory in memories]))
     return Trained(outcome.logits[0], None, memories[0].recipe.epochs, examples,
                    examples * flops_per_slot(self._learner, memories[0]), outcome.seconds,
-                   start_seconds=self._learner.start_seconds(by_recipe=True))
+                   self._choosing(memories, tuned), self._learner.start_seconds(by_recipe=True))
+
+  def _choosing(self, memories: Sequence[Memory], tuned: Sequence[TunedRates | None]) -> Choosing:
+    """What choosing rates cost on one memory, the mean over all of them."""
+    costs = [Choosing(one.num_trainings * len(memory) * memory.recipe.epochs,
+                      choosing_flops(self._learner, memory, one), one.seconds)
+             for memory, one in zip(memories, tuned, strict=True) if one is not None]
+    total = sum(costs, Choosing())
+    return Choosing(round(total.examples / len(tuned)), total.flops / len(tuned), total.seconds / len(tuned))
 
   @functools.cached_property
   def flops_per_row(self) -> float:

@@ -5,10 +5,10 @@ its recipe; as many random rows as the memory has slots, with their clicks; and 
 teacher's probabilities as labels. Nothing is carried over from the teacher or the proxies to a member.
 
 The comparison is kept fair. For the log and for random rows the learning rate and the number of passes are selected for
-each member on held-back examples of the log, never on the test; the memory has one recipe for all members and nothing
-is selected for it. Over the log, a candidate's passes end with the first score that is below its best beyond noise.
-Random rows are drawn anew for each seed from all spans, each example being as likely as any other, by a hash of its id,
-so that one streaming pass finds them.
+each member on held-back examples of the log, never on the test; on the memory each member selects a factor of the
+recipe's rates by the memory's own scored rows, and knows nothing else of the log. Over the log, a candidate's passes
+end with the first score that is below its best beyond noise. Random rows are drawn anew for each seed from all spans,
+each example being as likely as any other, by a hash of its id, so that one streaming pass finds them.
 """
 
 from __future__ import annotations
@@ -25,11 +25,13 @@ from diet_tf import metrics
 from diet_tf.errors import ConfigError, DataError
 from diet_tf.fidelity import scores
 from diet_tf.fidelity.agreement_interval import agreement_interval
-from diet_tf.fidelity.result import LOG, MEMORY, Cost, FidelityResult, MemberFidelity, Training
+from diet_tf.fidelity.result import LOG, MEMORY, Cost, FidelityResult, MemberFidelity, OwnRates, Training
 from diet_tf.fidelity.trainings import (
   AfterEpoch,
   Choice,
   choose,
+  choose_rates,
+  choosing_flops,
   flops_per_slot,
   noted,
   scores_until_divergence,
@@ -46,6 +48,7 @@ from diet_tf.log.features import FeatureSpec
 from diet_tf.log.hashing import salted_mix
 from diet_tf.memory.memory import Memory
 from diet_tf.memory.recipe import MAX_EPOCHS
+from diet_tf.memory.tuning import AS_THE_RECIPE, DEFAULT_TUNING
 from diet_tf.progress import Progress, silent
 from diet_tf.training.learner import Learner
 
@@ -74,6 +77,8 @@ class PanelSettings:
       faster one where very many ids occur.
     cache_bytes: size in bytes up to which the log's arrays are kept in memory, so that they are parsed once, not once
       per training.
+    tune: whether each member chooses a factor of the recipe's rates on the memory, see `diet_tf.memory.tuning`; a
+      memory without scored rows has nothing to choose by.
   """
 
   members: tuple[str, ...] = ("lr", "fm", "dnn", "dcn_v2")
@@ -88,6 +93,7 @@ class PanelSettings:
   holdback_fraction: float = 0.1
   lazy: bool = False
   cache_bytes: int = 1 << 28
+  tune: bool = True
 
   def __post_init__(self) -> None:
     for name in ("members", "seeds", "learning_rates", "log_epochs", "row_epochs"):
@@ -202,10 +208,10 @@ def evaluate_panel(log_shards: Mapping[int, Sequence[str]], memory: Memory, test
       records={LOG: survey.num_examples, MEMORY: len(memory), "test": len(test)},
       num_bytes={LOG: survey.num_bytes, MEMORY: memory.manifest.num_bytes, "log_raw": survey.num_raw_bytes,
                  "memory_raw": memory.manifest.num_raw_bytes},
-      examples={kind: round(sum(member.trainings[kind].examples for member in members) / len(members))
+      examples={kind: round(sum(member.trainings[kind].whole("examples") for member in members) / len(members))
                 for kind in kinds},
-      flops={kind: sum(member.trainings[kind].flops for member in members) for kind in kinds},
-      seconds={kind: sum(member.trainings[kind].seconds for member in members) for kind in kinds})
+      flops={kind: sum(member.trainings[kind].whole("flops") for member in members) for kind in kinds},
+      seconds={kind: sum(member.trainings[kind].whole("seconds") for member in members) for kind in kinds})
   return FidelityResult(
       members=tuple(members), cost=cost, seeds=settings.seeds, spans=tuple(sorted(log_shards)), bayes_auc=bayes_auc,
       memory_uri=memory_uri, settings=settings.to_dict(), agreement=evaluation.agreement(members, pairs),
@@ -307,9 +313,18 @@ class _Evaluation:
 
   def _on_memory(self, learner: Learner) -> tuple[Training, np.ndarray]:
     epochs = self._memory.recipe.epochs
-    trainings = [functools.partial(train_on_memory, learner, self._memory, seed=seed) for seed in self._settings.seeds]
-    return self._judge(learner, trainings, None, epochs, len(self._memory) * epochs,
-                       flops_per_slot(learner, self._memory))
+    tuned = choose_rates(learner, self._memory, DEFAULT_TUNING if self._settings.tune else None,
+                         seed=self._settings.seeds[0])
+    factors = AS_THE_RECIPE if tuned is None else tuned.factors
+    trainings = [functools.partial(train_on_memory, learner, self._memory, seed=seed, factors=factors)
+                 for seed in self._settings.seeds]
+    training, components = self._judge(learner, trainings, None, epochs, len(self._memory) * epochs,
+                                       flops_per_slot(learner, self._memory))
+    if tuned is not None:
+      training = dataclasses.replace(training, rates=OwnRates(
+          *tuned.factors, tuned.num_trainings, tuned.num_trainings * len(self._memory) * epochs,
+          choosing_flops(learner, self._memory, tuned), tuned.seconds, tuned.source))
+    return training, components
 
   def _rows(self, learner: Learner, soft_labels: list[np.ndarray] | None) -> tuple[Training, np.ndarray]:
     def train(index: int, choice: Choice, after_epoch: AfterEpoch | None = None) -> float:

@@ -18,6 +18,29 @@ from diet_tf.metrics import Agreement, Estimate, PairedDifference
 
 
 @dataclasses.dataclass(frozen=True)
+class OwnRates:
+  """Factors of the recipe's rates that a member has chosen on a memory, and what that took beside its trainings.
+
+  Attributes:
+    overall: factor of all rates.
+    linear: further factor of the rate of linear weights.
+    trainings: number of trainings that choosing took.
+    examples: number of slots that were trained on in these.
+    flops: floating-point operations of these trainings and of judging them, estimated.
+    seconds: wall time of the same, without building and tracing.
+    source: "scored rows", or "slots" where the rows to choose by were drawn from the memory's own slots.
+  """
+
+  overall: float
+  linear: float
+  trainings: int
+  examples: int
+  flops: float
+  seconds: float
+  source: str
+
+
+@dataclasses.dataclass(frozen=True)
 class Training:
   """One member's trainings on one kind of data, one per seed.
 
@@ -30,6 +53,7 @@ class Training:
     examples: number of records processed in one training.
     flops: floating-point operations of one training, estimated.
     seconds: wall time of the fastest of the trainings, tracing and evaluation left out.
+    rates: factors of a recipe's rates that were chosen before, and what that took; None where nothing was chosen so.
   """
 
   aucs: tuple[float, ...]
@@ -40,6 +64,16 @@ class Training:
   examples: int
   flops: float
   seconds: float
+  rates: OwnRates | None = None
+
+  def whole(self, unit: str) -> float:
+    """What one training costs with its share of choosing rates, which all seeds have in common.
+
+    Args:
+      unit: "examples", "flops" or "seconds".
+    """
+    chosen = 0.0 if self.rates is None else getattr(self.rates, unit) / len(self.aucs)
+    return getattr(self, unit) + chosen
 
   @property
   def auc(self) -> Estimate:
@@ -115,7 +149,7 @@ class Cost:
     records: number of records, of `log`, `memory` and `test`.
     num_bytes: size in bytes, of `log` and `memory` as stored (GZIP), of `log_raw` and `memory_raw` uncompressed.
     examples: number of records processed by one training, all its passes together, on `log` and on `memory`; the mean
-      over the panel.
+      over the panel. On the memory it has its share of choosing rates, as `flops` and `seconds` have.
     flops: floating-point operations of one training on `log` and on `memory`, estimated, summed over the panel.
     seconds: wall time of one training on `log` and on `memory`, summed over the panel.
   """
