@@ -158,8 +158,8 @@ def table_of(benchmark: Benchmark, variants: Sequence[Variant], *, one_recipe: b
   labels = benchmark.log().test.labels
   names = [member.name for member in benchmark.members]
   on_log = {name: MemberScores(name, LOG).read(benchmark)[LOG] for name in names}
-  header = ("point", "slots", "examples / pass", "choosing / pass", "agreement, one memory", "agreement, mean", "regret", "recovery",
-            "least", "seconds a distillation")
+  header = ("point", "slots", "examples / pass", "choosing / pass", "agreement, one memory", "agreement, mean",
+            "regret", "recovery", "least", "seconds a distillation")
   num_rows, rows = len(benchmark.log().train), []
   for variant, by_recipe in ((one, by_recipe) for one in variants
                              for by_recipe in ((False, True) if one_recipe else (False,))):

@@ -16,6 +16,7 @@ TESTED_ELSEWHERE = {
     "distillation/clusters.py": "distillation/test_squash.py",
     "distillation/learned_memory.py": "distillation/test_refinement.py",
     "distillation/start.py": "distillation/test_stage.py",
+    "fidelity/own_rates.py": "fidelity/test_panel.py",
     "fidelity/result.py": "fidelity/test_panel.py",
     "fidelity/result_format.py": "../test_document_formats.py",
     "fidelity/scores.py": "fidelity/test_trainings.py",

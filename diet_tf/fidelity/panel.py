@@ -25,7 +25,8 @@ from diet_tf import metrics
 from diet_tf.errors import ConfigError, DataError
 from diet_tf.fidelity import scores
 from diet_tf.fidelity.agreement_interval import agreement_interval
-from diet_tf.fidelity.result import LOG, MEMORY, Cost, FidelityResult, MemberFidelity, OwnRates, Training
+from diet_tf.fidelity.own_rates import OwnRates
+from diet_tf.fidelity.result import LOG, MEMORY, Cost, FidelityResult, MemberFidelity, Training
 from diet_tf.fidelity.trainings import (
   AfterEpoch,
   Choice,

@@ -10,34 +10,12 @@ from typing import Any
 from diet_tf import metrics
 from diet_tf.fidelity import bill as bills
 from diet_tf.fidelity.bill import UNKNOWN, Bill, Rival, mean_cost
+from diet_tf.fidelity.own_rates import OwnRates, rates_text
 from diet_tf.fidelity.result_format import KINDS, LOG, MEMORY, RESULT
 from diet_tf.fidelity.verdict import RANDOM_HARD, RANDOM_SOFT, Verdict, judge
 from diet_tf.io.json_files import parse_json, without_nan
 from diet_tf.log.row_counts import RowCounts
 from diet_tf.metrics import Agreement, Estimate, PairedDifference
-
-
-@dataclasses.dataclass(frozen=True)
-class OwnRates:
-  """Factors of the recipe's rates that a member has chosen on a memory, and what that took beside its trainings.
-
-  Attributes:
-    overall: factor of all rates.
-    linear: further factor of the rate of linear weights.
-    trainings: number of trainings that choosing took.
-    examples: number of slots that were trained on in these.
-    flops: floating-point operations of these trainings and of judging them, estimated.
-    seconds: wall time of the same, without building and tracing.
-    source: "scored rows", or "slots" where the rows to choose by were drawn from the memory's own slots.
-  """
-
-  overall: float
-  linear: float
-  trainings: int
-  examples: int
-  flops: float
-  seconds: float
-  source: str
 
 
 @dataclasses.dataclass(frozen=True)
@@ -263,7 +241,7 @@ class FidelityResult:
     """What many trainings cost on the memory, the log, and random rows with their clicks, the panel's only rival."""
     def mean(kind: str, *, each_pass: bool = False) -> bills.Cost:
       trained = [member.trainings[kind] for member in self.members]
-      return mean_cost([bills.Cost(one.seconds, one.flops).times(1 / one.epochs if each_pass else 1)
+      return mean_cost([bills.Cost(one.whole("seconds"), one.whole("flops")).times(1 / one.epochs if each_pass else 1)
                         for one in trained])
 
     rivals = [Rival(kind, mean(kind), figures["agreement"]) for kind, figures in self.baselines.items()
@@ -364,7 +342,7 @@ class FidelityResult:
         f"Judged on {self.verdict.judged_on}; {seeds}; random: as many random rows as slots.",
         f"{self.recovery_text()} Agreement: {share}; Kendall's tau-b "
         f"{_text(agreement.tau_b, '.2f', 'undefined')}; regret {self.regret:.4f} AUC.",
-        self.passes_text(),
+        self.passes_text(), *self.rates_texts(),
         f"Records: {cost.records[LOG]:,} in the log, {cost.records[MEMORY]:,} slots "
         f"(1/{cost.records[LOG] / cost.records[MEMORY]:.0f}).",
         f"Bytes: {cost.num_bytes[LOG]:,} in the log, {cost.num_bytes[MEMORY]:,} in the memory "
@@ -387,6 +365,13 @@ class FidelityResult:
       return f"On the log each model is trained in one pass: {why}."
     listed = ", ".join(f"{name} {count}" for name, count in passes.items())
     return f"Passes over the log, the best of {', '.join(map(str, tried))} on held-back rows: {listed}."
+
+  def rates_texts(self) -> list[str]:
+    """Which learning rates the members had on the memory, in a sentence; none where they could not choose yet."""
+    if "tune" not in self.settings:
+      return []
+    return [rates_text({member.name: member.trainings[MEMORY].rates for member in self.members},
+                       wanted=bool(self.settings["tune"]))]
 
   def recovery_text(self) -> str:
     """The mean recovery in a sentence, or that there is none."""
@@ -427,8 +412,13 @@ def _differences(content: Mapping[str, Mapping[str, Any]]) -> dict[str, PairedDi
           for kind, difference in content.items()}
 
 
+def _training(content: Mapping[str, Any]) -> Training:
+  rates = content.get("rates")
+  return Training(**{**content, "rates": None if rates is None else OwnRates(**rates)})
+
+
 def _member(content: Mapping[str, Any]) -> MemberFidelity:
   lift = content.get("lift")
   return MemberFidelity(
-      content["name"], {kind: Training(**training) for kind, training in content["trainings"].items()},
+      content["name"], {kind: _training(training) for kind, training in content["trainings"].items()},
       _differences(content["differences"]), None if lift is None else _differences({"": lift})[""])

@@ -17,6 +17,8 @@ KINDS = (LOG, MEMORY, RANDOM_HARD, RANDOM_SOFT)
 
 _TRAINING = {"aucs": tuple[Figure, ...], "log_losses": tuple[Figure, ...], "calibrations": tuple[Figure, ...],
              "learning_rate": float | None, "epochs": int, "examples": int, "flops": Figure, "seconds": Figure}
+_RATES = {"overall": float, "linear": float, "trainings": int, "examples": int, "flops": Figure, "seconds": Figure,
+          "source": str}
 _DIFFERENCE = {"mean": Figure, "standard_error": Figure, "margin": Figure, "resolved": bool}
 _MEMBER_1 = {"name": str, "recovery": Figure, "trainings": MapOf(_TRAINING), "differences": MapOf(_DIFFERENCE),
              **{f"{kind}_{figure}": Figure for kind in KINDS for figure in ("auc", "logloss", "auc_se")}}
@@ -39,8 +41,11 @@ _BILL = {"pass": _COST, "rival": str, "rival_wall": str, "bill": ListOf(_BILL_RO
              "memory_training_passes_flops", "log_training_passes_wall", "log_training_passes_flops",
              "break_even_trainings", "break_even_trainings_flops", "break_even_against_rival",
              "break_even_against_rival_wall")}}
+_MEMBER_3 = {**_MEMBER_1, "lift": Nullable(_DIFFERENCE),
+             "trainings": MapOf({**_TRAINING, "rates": Nullable(_RATES)})}
 _RANKING = {"agreement": Figure, "kendall_tau_b": Figure, "regret": Figure, "regret_at_3": Figure}
 RESULT = DocumentFormat("diet_tf.fidelity", {1: _VERSION_1, 2: _VERSION_2, 3: {
-    **_VERSION_2, **_BILL, "distillation": _COST, "resolved_pairs": list[list[int]] | None, "regret_at_3": Figure,
-    "agreement_interval": list[Figure], "baselines": MapOf(_RANKING)}},
+    **_VERSION_2, **_BILL, "members": ListOf(_MEMBER_3), "distillation": _COST,
+    "resolved_pairs": list[list[int]] | None, "regret_at_3": Figure, "agreement_interval": list[Figure],
+    "baselines": MapOf(_RANKING)}},
     remedy="evaluate the memory again.", sort_keys=False)
