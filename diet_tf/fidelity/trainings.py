@@ -22,6 +22,7 @@ from diet_tf.errors import NumericsError
 from diet_tf.log.encoded_rows import EncodedRows
 from diet_tf.memory.memory import Memory, Mode
 from diet_tf.memory.tuning import AS_THE_RECIPE, RateFactors, TunedRates, Tuning, choose_factors
+from diet_tf.models.parameter_groups import has_both_tables
 from diet_tf.training.flops import TRAINING_FACTOR, forward_flops
 from diet_tf.training.learner import Learner
 
@@ -249,7 +250,7 @@ def choose_rates(learner: Learner, memory: Memory, tuning: Tuning | None, *, see
     return loss
 
   tuned = choose_factors(loss_of, tuning, f"panel member {learner.member!r}", rows.source,
-                         has_linear="linear" in learner.parameter_groups)
+                         has_linear=has_both_tables(learner.model.trainable_variables))
   return dataclasses.replace(tuned, seconds=seconds)
 
 

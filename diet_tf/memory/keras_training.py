@@ -16,7 +16,7 @@ from diet_tf.memory.tuning import RateFactors, ScoredRows, TunedRates, Tuning, c
 from diet_tf.models.autograph import leave_keras_unconverted
 from diet_tf.models.inputs import logits_of
 from diet_tf.models.optimizers import GroupedAdam
-from diet_tf.models.parameter_groups import parameter_group
+from diet_tf.models.parameter_groups import has_both_tables
 
 
 class PointwiseCrossEntropy(tf.keras.losses.Loss):
@@ -170,7 +170,7 @@ def tune_model(model: tf.keras.Model, train: Callable[[], Any], recipe: Recipe, 
     train()
     return rows.loss(logits())
 
-  has_linear = "linear" in map(parameter_group, model.trainable_variables)
-  tuned = choose_factors(loss_of, tuning, subject, rows.source, has_linear=has_linear)
+  tuned = choose_factors(loss_of, tuning, subject, rows.source,
+                         has_linear=has_both_tables(model.trainable_variables))
   start(tuned.factors, traced)
   return tuned

@@ -2,12 +2,12 @@
 
 A memory has one recipe for all models. The log's trainings choose their rate for each model, and much of what a memory
 gets wrong in the order of models is that the recipe fits one better than another. So a model may choose, for little: by
-three to five trainings on the memory, from one initial weight, judged by the cross-entropy against the teacher's
+two to five trainings on the memory, from one initial weight, judged by the cross-entropy against the teacher's
 probabilities on the memory's scored sample (`diet_tf.memory.scored_sample`). The clicks of as many rows do not tell
 rates apart.
 
-Factors are tried one group after the other: first those of all rates, then, for models with linear weights, those of
-their rate beside the others. On either ladder the search begins at the recipe, goes up as long as the loss falls, and
+Factors are tried one group after the other: first those of all rates, then, for models with linear weights beside
+embeddings, those of their rate beside the others. On either ladder the search begins at the recipe, goes up as long as the loss falls, and
 otherwise down.
 """
 
@@ -136,7 +136,7 @@ def choose_factors(loss_of: Callable[[RateFactors], float], tuning: Tuning, subj
     tuning: the factors that are tried.
     subject: name of what is trained, for the error.
     source: what the loss is taken on, see `TunedRates`.
-    has_linear: whether the model has linear weights, whose rate may be another.
+    has_linear: whether the model has linear weights beside embeddings, so that their rate may be another.
 
   Raises:
     NumericsError: every training diverged.

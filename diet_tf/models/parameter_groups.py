@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 PARAMETER_GROUPS = ("embedding", "linear", "dense")
@@ -29,3 +29,8 @@ def parameter_group(variable: Any, shape: Sequence[int] | None = None) -> str:
   if "embedding" not in own or (shape is not None and len(shape) != 2):
     return "dense"
   return "linear" if shape is not None and shape[-1] == 1 else "embedding"
+
+
+def has_both_tables(variables: Iterable[Any]) -> bool:
+  """Whether some variables are linear weights and others are embeddings, so that a rate for each makes a difference."""
+  return {"linear", "embedding"} <= set(map(parameter_group, variables))

@@ -301,11 +301,6 @@ class Learner:
     """The logits of examples, `[N]` float32, from their ids `[N, num_fields]`."""
     return in_blocks(self._predict, ids, padded=True)
 
-  @property
-  def parameter_groups(self) -> frozenset[str]:
-    """The groups that the model has trained variables of, see `diet_tf.models.parameter_group`."""
-    return frozenset(map(parameter_group, self.model.trainable_variables))
-
   def flops_per_example(self, width: int) -> float:
     """Floating-point operations of training on one record with `width` ids a field (0: one id without weights).
 

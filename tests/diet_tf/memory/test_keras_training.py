@@ -135,7 +135,7 @@ class TestTune:
 
   def test_a_model_trains_by_the_rates_that_it_chose(self) -> None:
     memory = self.memory()
-    tuned, plain = (memory.compile(build_model("lr", SPEC, seed=1)) for _ in range(2))
+    tuned, plain = (memory.compile(build_model("fm(embedding_dim=2)", SPEC, seed=1)) for _ in range(2))
     history = memory.fit(tuned, tune=Tuning(), verbose=0)
     # Up, and up again: twice the rates, and four times that for linear weights.
     assert history.tuned.factors == (2, 4) and history.tuned.num_trainings == 3
