@@ -7,8 +7,8 @@ probabilities on the memory's scored sample (`diet_tf.memory.scored_sample`). Th
 rates apart.
 
 Factors are tried one group after the other: first those of all rates, then, for models with linear weights beside
-embeddings, those of their rate beside the others. On either ladder the search begins at the recipe, goes up as long as the loss falls, and
-otherwise down.
+embeddings, those of their rate beside the others. On either ladder the search begins at the recipe, goes up as long as
+the loss falls, and otherwise down.
 """
 
 from __future__ import annotations
