@@ -158,19 +158,6 @@ def gate_flops(members: Iterable[tuple[float, float]], num_seeds: int, slot_pass
                          for slot, row in members)
 
 
-def choice_flops(row: float, slot: float, num_slot_passes: int, *, num_candidates: int, num_rows: int) -> float:
-  """Operations of choosing a member's own rates on a memory: a training with each candidate, judged on scored rows.
-
-  Args:
-    row: operations of a row forwards.
-    slot: operations of a slot forwards.
-    num_slot_passes: number of slots times epochs of the recipe.
-    num_candidates: number of rates that are tried.
-    num_rows: number of scored rows.
-  """
-  return num_candidates * (training_flops(slot, num_slot_passes) + row * num_rows)
-
-
 @dataclasses.dataclass(frozen=True)
 class StageWork:
   """How much of everything a stage has computed on.

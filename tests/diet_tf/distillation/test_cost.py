@@ -6,7 +6,6 @@ import tensorflow as tf
 
 from diet_tf.distillation.cost import (
   StageWork,
-  choice_flops,
   gate_flops,
   num_distances,
   outer_step_flops,
@@ -58,7 +57,7 @@ def test_distances_on_two_levels_by_hand():
       (2 * 256 * 40 + 20_000) * 40 + 2 * 20_000 * 40 + (3 * 20_000 + 50_000) * looked_for)
 
 
-def test_outer_steps_gate_and_choice_by_hand():
+def test_outer_steps_and_gate_by_hand():
   # Sixteen slots in two epochs, an outer batch of 8 rows.
   assert outer_step_flops(PROXY, 12.0, 32, 8) == 12 * 12 * 32 + 3 * 10 * 8
   # Where the steps are made again on the way back, a training forwards more.
@@ -66,7 +65,6 @@ def test_outer_steps_gate_and_choice_by_hand():
   # Two members from three seeds on candidates of 32 and 16 slots' passes, judged on 40 rows.
   assert gate_flops([(12.0, 10.0), (6.0, 5.0)], 3, [32, 16], 40) == 3 * (
       3 * 12 * 48 + 2 * 10 * 40 + 3 * 6 * 48 + 2 * 5 * 40)
-  assert choice_flops(10.0, 12.0, 32, num_candidates=3, num_rows=50) == 3 * (3 * 12 * 32 + 10 * 50)
 
 
 def slots(num_slots=8, num_fields=3, max_ids=2):
