@@ -16,6 +16,7 @@ from benchmarks.fidelity.encoded_log import EncodedLog
 from benchmarks.fidelity.streams import distil
 from benchmarks.fidelity.trainings import LOG_BATCH_SIZE, slots_of_rows
 from benchmarks.fidelity.variants import MEMORY, UNREFINED, Variant
+from benchmarks.fidelity.workers import start_seconds
 from diet_tf.fidelity.trainings import train_on_log
 from diet_tf.io import files
 from diet_tf.io.arrays import read_arrays, write_arrays
@@ -54,6 +55,7 @@ class Distillation:
 
   def run(self, benchmark: Benchmark) -> None:
     """Distils, and writes the memory after each stage, the last start, the teacher, and the record last."""
+    began = start_seconds()
     log, folder = benchmark.log(), self.folder(benchmark)
     files.remove_if_there(folder)
     spec, settings = self.variant.spec(log.spec), self.variant.settings(benchmark.settings)
@@ -72,8 +74,9 @@ class Distillation:
          "outer_steps": 0 if outcome.work is None else len(outcome.work.proxies),
          "slots_by_age": _slots_by_age(outcome.memory)}
         for spans, outcome in zip(groups, outcomes, strict=True)]
-    # Building the teacher, and what else lies between the parts of the stages, which have their own building in them.
-    record[0]["seconds"][START_UP] = seconds - sum(sum(outcome.seconds.values()) for outcome in outcomes)
+    # The start of the process, building the teacher, and what else lies between the parts of the stages, which have
+    # their own building in them.
+    record[0]["seconds"][START_UP] = began + seconds - sum(sum(outcome.seconds.values()) for outcome in outcomes)
     record[0]["processor_seconds"] = processor
     files.write_atomically(files.join(folder, "record.json"), json.dumps(record, indent=1).encode())
 

@@ -160,7 +160,8 @@ def classes_table(result: Mapping[str, Any]) -> Table:
   """One row per class of candidates' size: their trainings' costs, the memory's agreement on them, and break-even."""
   rows = []
   for one in result["summary"].get("bill_by_cost_class", ()):
-    measured = f"{len(one['members'])} members" if one["measured"] else "FLOPs scaled, not measured"
+    count = len(one["members"])
+    measured = f"{count} member{'' if count == 1 else 's'}" if one["measured"] else "FLOPs scaled, not measured"
     costs = [_number(one[f"{source}_training_passes_{unit}"], 3) for source in ("memory", "log")
              for unit in ("flops", "wall")]
     pays = [_number(one[name], 1) for name in ("break_even_trainings_flops", "break_even_trainings",

@@ -6,12 +6,16 @@ import multiprocessing
 import os
 import sys
 import threading
+import time
 from collections.abc import Sequence
 from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor, as_completed
 from typing import Protocol
 
 from benchmarks.fidelity.benchmark import Benchmark
 from diet_tf.progress import Progress, silent
+
+# In a process that was made for a piece of work: when it was asked for, in seconds since 1970.
+_ASKED_FOR = "DIET_BENCHMARK_ASKED_FOR"
 
 
 class Piece(Protocol):
@@ -43,7 +47,14 @@ def _end_with_parent() -> None:
   os._exit(1)
 
 
-def _start() -> None:
+def start_seconds() -> float:
+  """Wall time since this process was asked for; 0 where a piece of work runs in the process that asks for it."""
+  asked_for = os.environ.get(_ASKED_FOR)
+  return 0.0 if asked_for is None else time.time() - float(asked_for)
+
+
+def _start(asked_for: float) -> None:
+  os.environ[_ASKED_FOR] = str(asked_for)
   threading.Thread(target=_end_with_parent, daemon=True).start()
   os.environ["TF_CPP_MIN_LOG_LEVEL"] = "3"
   from diet_tf.cli.terminal import quiet_third_parties
@@ -62,7 +73,7 @@ def _run_here(piece: Piece, benchmark: Benchmark) -> None:
 def _run_apart(piece: Piece, benchmark: Benchmark) -> None:
   """Runs a piece in a new process, since TensorFlow never frees a process's graphs; raises what it raised."""
   context = multiprocessing.get_context("spawn")
-  with ProcessPoolExecutor(1, mp_context=context, initializer=_start) as process:
+  with ProcessPoolExecutor(1, mp_context=context, initializer=_start, initargs=(time.time(),)) as process:
     process.submit(_run_here, piece, benchmark).result()
 
 

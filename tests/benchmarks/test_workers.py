@@ -10,6 +10,7 @@ import time
 
 import pytest
 
+from benchmarks.fidelity import workers
 from benchmarks.fidelity.benchmark import Benchmark
 from benchmarks.fidelity.workers import run_all
 
@@ -41,6 +42,14 @@ class Piece:
 
 def pieces(*, hangs):
   return [Piece("first"), Piece("second", hangs), Piece("third")]
+
+
+def test_a_process_knows_how_long_its_start_took(monkeypatch):
+  # Where a piece runs in the process that asks for it, nothing has to start.
+  monkeypatch.delenv(workers._ASKED_FOR, raising=False)
+  assert workers.start_seconds() == 0
+  monkeypatch.setenv(workers._ASKED_FOR, str(time.time() - 5))
+  assert 5 <= workers.start_seconds() < 30
 
 
 def wait_for(condition, seconds=120):
