@@ -145,15 +145,18 @@ def test_blocks_are_of_languages_that_are_looked_at(path):
 
 @pytest.mark.parametrize("path", [*DOCUMENTS, KUBEFLOW], ids=name_of)
 def test_commands_are_understood(path, monkeypatch):
-  from benchmarks.fidelity.__main__ import parse as benchmark
+  from benchmarks.fidelity.__main__ import parse as fidelity
+  from benchmarks.scale.__main__ import parse as scale
+  from benchmarks.streams.__main__ import parse as streams
 
+  benchmarks = {"benchmarks.fidelity": fidelity, "benchmarks.scale": scale, "benchmarks.streams": streams}
   monkeypatch.chdir(ROOT)
   parsers = _script("commands_reference").parsers()
   for words in (words for block in blocks(path, "sh") for words in commands(block)):
     if words[0] == "diet":
       parsers[words[1]].parse_args(words[2:])  # Exits where it is wrong.
-    elif words[:3] == ["python", "-m", "benchmarks.fidelity"]:
-      benchmark(words[3:])
+    elif words[:2] == ["python", "-m"] and words[2] in benchmarks:
+      benchmarks[words[2]](words[3:])
     elif words[:2] == ["python", "examples/functional_keras.py"]:
       _script("functional_keras", "examples").parse(words[2:])
     elif words[:3] == ["python", "-m", "pytest"]:
