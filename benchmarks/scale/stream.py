@@ -120,11 +120,15 @@ class Stream:
     return SpanFigures(span=span, costs=costs, **left)
 
   def _run_nodes(self, span: int, figures: str, artifacts: str) -> None:
+    from tfx_components.distill_trainer.executor import UNFINISHED_FOLDER
+
     pipeline = self._pipeline(span)
     if self.prepare is not None:
       prepare = self.prepare
       kept(files.join(figures, "prepare.json"), lambda: prepare(span))
     made: dict[tuple[str, str], Any] = {}
+    # A refinement that was cut would go on from there, and cost less than a whole one.
+    files.remove_if_there(files.join(self.store_uri, UNFINISHED_FOLDER))
     for node in pipeline.components:
       run = _NodeRun(node, files.join(artifacts, node.id), self.beam_pipeline_args)
       _, outputs = kept(files.join(figures, f"{node.id}.json"), functools.partial(run.do, made))
