@@ -1,9 +1,10 @@
 """The gate: which memory a stage commits, judged on the part of the span that was held back from distillation.
 
 Candidates are the refined memory, its un-refined start, and the memory before the stage. Each trains the same models
-from the same initial weights; their cross-entropy on the held-back examples is compared in pairs. The refined memory
-passes if neither other candidate is better by more than the noise: `z` standard errors of the paired difference, over
-examples and initial weights. Otherwise the candidate with the least loss is committed.
+from the same initial weights, and what is alike is trained on once; their cross-entropy on the held-back examples is
+compared in pairs. The refined memory passes if neither other candidate is better by more than the noise: `z` standard
+errors of the paired difference, over examples and initial weights. Otherwise the candidate with the least loss is
+committed.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ import numpy as np
 
 from diet_tf.errors import ConfigError, NumericsError
 from diet_tf.log.features import FeatureSpec
+from diet_tf.memory.slots import Slots
 from diet_tf.progress import Progress, silent
 from diet_tf.training.slot_trainer import Candidate, SlotTrainer, trainer_constants
 
@@ -96,7 +98,11 @@ def judge(candidates: Mapping[str, Candidate], spec: FeatureSpec, ids: np.ndarra
       constants = trainer_constants(candidate.recipe)
       if constants not in trainers:
         trainers[constants] = SlotTrainer(member, spec, [one.slots for one in candidates.values()], candidate.recipe)
-      parts[name].append(_cross_entropy(labels, trainers[constants].outputs(candidate, seeds, ids)))
+      # Of a start that was not refined, the refined memory is a copy.
+      same = next((other for other in candidates if other != name and len(parts[other]) > len(parts[name])
+                   and _are_equal(candidate, candidates[other])), None)
+      parts[name].append(_cross_entropy(labels, trainers[constants].outputs(candidate, seeds, ids)) if same is None
+                         else parts[same][-1])
       done += 1
       progress("gate (trainings)", done, total)
     for trainer in trainers.values():
@@ -115,6 +121,11 @@ def judge(candidates: Mapping[str, Candidate], spec: FeatureSpec, ids: np.ndarra
   # A candidate whose loss is not finite compares as neither better nor worse, and is not chosen.
   best = min((name for name in means if math.isfinite(means[name])), key=means.__getitem__)
   return Verdict(best if worse else REFINED, means, differences, errors)
+
+
+def _are_equal(one: Candidate, other: Candidate) -> bool:
+  return one.recipe == other.recipe and all(
+      np.array_equal(getattr(one.slots, name), getattr(other.slots, name)) for name in Slots.DTYPES)
 
 
 def _cross_entropy(labels: np.ndarray, logits: np.ndarray) -> np.ndarray:

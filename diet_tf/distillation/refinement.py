@@ -161,10 +161,16 @@ def replay(slots: Slots, num_rows: int, seed: int) -> np.ndarray:
   random = np.random.default_rng(seed)
   chances = slots.sample_weights.astype(np.float64)
   rows = random.choice(len(slots), num_rows, p=chances / chances.sum())
-  cumulative = np.cumsum(slots.weights[rows], axis=2, dtype=np.float64)
-  draws = random.random(cumulative.shape[:2])[..., None] * cumulative[..., -1:]
-  return np.take_along_axis(slots.ids[rows], (cumulative <= draws).sum(2)[..., None].clip(max=slots.max_ids - 1),
-                            axis=2)[..., 0]
+  cumulative = np.cumsum(slots.weights, axis=2, dtype=np.float64)
+  uniform = random.random((num_rows, cumulative.shape[1]))
+  drawn = np.zeros(uniform.shape, np.int32)
+  # In blocks, so that what is compared is small.
+  for start in range(0, num_rows, 4096):
+    block = rows[start:start + 4096]
+    sums = cumulative[block]
+    places = (sums <= uniform[start:start + 4096, :, None] * sums[..., -1:]).sum(2).clip(max=slots.max_ids - 1)
+    drawn[start:start + 4096] = np.take_along_axis(slots.ids[block], places[..., None], axis=2)[..., 0]
+  return drawn
 
 
 class OuterLoop:
