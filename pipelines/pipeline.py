@@ -79,7 +79,7 @@ def create_pipeline(*, name: str, root: str, store_uri: Value, span: Value, log:
                              validation=validation, span=span, examples=examples))["schema"]
   scored = add(InfluenceScorer(examples=examples, parent=parent, schema=schema, features=features,
                                teacher_settings=settings.teacher, influence=settings.influence, seed=seed, span=span,
-                               strategy=strategy))
+                               strategy=strategy, score_every_example=int(settings.reads_example_influences)))
   teacher, scores = scored["teacher"], scored["scores"]
   start = add(MemoryAddresser(examples=examples, scores=scores, teacher=teacher, parent=parent, features=features,
                               settings=settings, seed=seed, span=span,

@@ -143,7 +143,8 @@ class StageInputs:
   def rows(self) -> RowStream:
     """Stream of the span's scored rows, without those held back."""
     return scored_stream(self.shards, self.uri("scores"), self.stage.spec,
-                         self.stage.settings.influence.holdback_fraction)
+                         self.stage.settings.influence.holdback_fraction,
+                         with_influences=self.stage.settings.reads_example_influences)
 
   def start(self) -> tuple[Start, int]:
     """What the stage begins with, and the number of examples of its span."""

@@ -18,6 +18,9 @@ from diet_tf.models import RankingModel
 class TeacherSpace:
   """The space in which examples are clustered.
 
+  The scales take a forward and a backward pass for each example that they are fitted on, coordinates a look-up and a
+  product with `[D, num_components]`. Nothing is traced: batches are large and operations few.
+
   Args:
     member: the teacher's reference member.
     examples: examples that the scales and principal components are fitted on.
@@ -28,13 +31,10 @@ class TeacherSpace:
 
   def __init__(self, member: RankingModel, examples: EncodedRows, num_components: int) -> None:
     self._member = member
-    # Coordinates need the embeddings alone, the scales also a backward pass.
-    self._embed = tf.function(self._embeddings, reduce_retracing=True, autograph=False)
-    embed_with_slopes = tf.function(self._embedded, reduce_retracing=True, autograph=False)
     count, total, square, jacobian = 0, 0.0, 0.0, 0.0
     for start in range(0, len(examples), self.BATCH_ROWS):
       ids = examples.ids[start:start + self.BATCH_ROWS]
-      embedded, slopes = (value.numpy().astype(np.float64) for value in embed_with_slopes(tf.constant(ids)))
+      embedded, slopes = (value.numpy().astype(np.float64) for value in self._embedded(tf.constant(ids)))
       count += len(ids)
       total = total + embedded.sum(0)
       square = square + embedded.T @ embedded
@@ -65,7 +65,7 @@ class TeacherSpace:
     parts = []
     for start in range(0, len(examples), self.BATCH_ROWS):
       rows = slice(start, start + self.BATCH_ROWS)
-      embedded = self._embed(tf.constant(examples.ids[rows])).numpy()
+      embedded = self._embeddings(tf.constant(examples.ids[rows])).numpy()
       projected = ((embedded - self._mean) * self._scale) @ self._components
       logits = examples.teacher_logits[rows, None] * self._logit_scale
       parts.append(np.concatenate([projected, logits], axis=1).astype(np.float32))

@@ -27,6 +27,7 @@ from diet_tf.distillation.centres import (
   NUM_SEARCHED_CELLS,
   POINTS_PER_CELL,
 )
+from diet_tf.distillation.influence import MAX_REFERENCE_EXAMPLES
 from diet_tf.distillation.settings import StageSettings
 from diet_tf.distillation.squash import SquashSettings
 from diet_tf.log.features import FeatureSpec
@@ -63,22 +64,23 @@ def teacher_flops(members: Iterable[float], num_rows: int) -> float:
   return sum(training_flops(forward, num_rows) for forward in members)
 
 
-def scoring_flops(members: Sequence[float], slot: float, num_checkpoints: int, *, num_rows: int,
+def scoring_flops(members: Sequence[float], slot: float, num_checkpoints: int, *, num_rows: int, num_influences: int,
                   num_reference_rows: int, num_slots: int) -> float:
-  """Operations of scoring a span: `2 F` of the first member at each checkpoint, and the logit of the whole teacher.
+  """Operations of scoring a span: the logit of the whole teacher, and `2 F` of the first member at each checkpoint.
 
-  Rows and old slots are scored once; reference gradients are measured on the rows held back, and on the slots once
-  more.
+  The influence of some rows, and of the old slots, is computed once; reference gradients are measured on rows that are
+  held back, and on the slots once more.
 
   Args:
     members: operations of a row forwards, of each member of the teacher.
     slot: operations of a slot forwards, of the first member.
     num_checkpoints: number of checkpoints.
-    num_rows: number of rows that are scored.
-    num_reference_rows: number of rows that are held back.
+    num_rows: number of rows whose logit is computed.
+    num_influences: number of rows whose influence is computed.
+    num_reference_rows: number of rows of the reference set.
     num_slots: number of slots of the memory before.
   """
-  at_checkpoint = (num_rows + num_reference_rows) * members[0] + 2 * num_slots * slot
+  at_checkpoint = (num_influences + num_reference_rows) * members[0] + 2 * num_slots * slot
   return INPUT_GRADIENT_FACTOR * num_checkpoints * at_checkpoint + num_rows * sum(members)
 
 
@@ -165,7 +167,7 @@ class StageWork:
   Attributes:
     num_rows: rows of the span, those held back included.
     num_held_back: rows that are held back.
-    num_scored: rows that are scored.
+    num_scored: rows whose logits by the teacher are computed.
     num_old_slots: slots of the memory before; 0 in the first stage.
     num_added: slots that were squashed from the span.
     slots: slots that were refined.
@@ -173,6 +175,7 @@ class StageWork:
     slot_passes: per candidate of the gate, the number of its slots times the epochs of its recipe.
     num_judged: held-back rows that the gate judged on.
     num_devices: devices that each outer step trained a proxy on.
+    num_influences: rows whose influence is computed.
   """
 
   num_rows: int
@@ -185,6 +188,7 @@ class StageWork:
   slot_passes: Sequence[int]
   num_judged: int
   num_devices: int = 1
+  num_influences: int = 0
 
 
 def stage_flops(work: StageWork, spec: FeatureSpec, settings: StageSettings) -> dict[str, float]:
@@ -203,7 +207,8 @@ def stage_flops(work: StageWork, spec: FeatureSpec, settings: StageSettings) -> 
   padded_slot = reference.bag + reference.place * (work.slots.max_ids - 1)
   scores = teacher_flops(rows, work.num_rows) + scoring_flops(
       rows, padded_slot, settings.teacher.num_checkpoints, num_rows=work.num_scored,
-      num_reference_rows=work.num_held_back, num_slots=work.num_old_slots)
+      num_influences=work.num_influences, num_reference_rows=min(work.num_held_back, MAX_REFERENCE_EXAMPLES),
+      num_slots=work.num_old_slots)
   addressing = squash_flops(reference.row, reference.num_coordinates, settings.squash,
                             num_rows=work.num_rows - work.num_held_back, num_clusters=work.num_added)
   distill = settings.distill

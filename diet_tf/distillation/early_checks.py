@@ -76,20 +76,16 @@ def check_teacher(spec: FeatureSpec, settings: TeacherSettings) -> None:
 def teacher_need(spec: FeatureSpec, settings: TeacherSettings) -> MemoryNeed | None:
   """What the teacher's pass over a span holds while the span is scored; None where a member cannot be counted.
 
-  Each member has weights and two moments. Of the first, each checkpoint is kept as an array, as a model to score with,
-  and with the mean gradient of its tables. The scorer holds all that a second time, as a worker of Beam does anywhere,
-  with the mean gradients twice while it reads them, and two copies of a member on the way. Measured runs with one and
-  three million ids took 1 to 4 % more.
+  Each member has weights and two moments. Of the first, each checkpoint is kept as an array, and there is one model to
+  load them into. The scorer holds all that a second time, as a worker of Beam does anywhere, with two copies of a
+  member on the way. Gradients are of the rows that the reference set reads, which are few beside large tables.
   """
   counts = _weights_of_members(spec, settings)
   if counts is None:
     return None
   all_weights, reference = sum(counts), counts[0]
-  checkpoints = settings.num_checkpoints
-  # The mean gradient has a linear table also where the member has none.
-  gradients = checkpoints * (reference + sum(spec.num_ids))
-  device = 2 * (3 * all_weights + checkpoints * reference + gradients)
-  host = 2 * checkpoints * reference + 2 * gradients + 2 * max(counts)
+  device = 2 * (3 * all_weights + reference)
+  host = 2 * settings.num_checkpoints * reference + 2 * max(counts)
   return MemoryNeed(f"training the teacher ({', '.join(settings.members)}) and scoring with it",
                     BYTES_PER_NUMBER * device, PROCESS_BYTES + BYTES_PER_NUMBER * host)
 

@@ -13,20 +13,30 @@ inputs `h` of the last layer, the Jacobian `J_f = d logit / d e_f` and id weight
 
 Sign: positive where training on the example lowers the reference loss. Scale: learning rate times squared gradient, so
 that scores compare within one stage, and never across stages.
+
+The influence of every slot is computed, since addressing reads it. That of every example is where a rule reads it, and
+otherwise that of about `NUM_DIAGNOSED_EXAMPLES` of them, for the report. Time for each checkpoint grows with the rows
+that are held back, up to `MAX_REFERENCE_EXAMPLES`, with slots and with scored examples; loading it, with ids. Nothing
+is traced: a batch is a few dozen operations on thousands of rows, which cost less than to trace them.
 """
 
 from __future__ import annotations
 
 import dataclasses
 from collections.abc import Iterable, Sequence
-from typing import Any
 
 import numpy as np
 import tensorflow as tf
 
 from diet_tf.errors import ConfigError, NumericsError
+from diet_tf.log.hashing import mix
 from diet_tf.memory.slots import Slots
 from diet_tf.models import RankingModel
+
+# About so many examples of a span have their influence computed for the report alone.
+NUM_DIAGNOSED_EXAMPLES = 4096
+# The reference gradient is that of at most so many held-back examples, drawn by their ids.
+MAX_REFERENCE_EXAMPLES = 1 << 16
 
 
 @dataclasses.dataclass(frozen=True)
@@ -81,21 +91,45 @@ def factors(model: RankingModel, features: dict[str, tf.Tensor], targets: tf.Ten
   return Factors(tf.sigmoid(logits) - targets, hidden[:, :model.head.num_free], jacobians[0], jacobians[1])
 
 
-@dataclasses.dataclass
+@dataclasses.dataclass(frozen=True)
 class ReferenceGradient:
-  """The mean gradient of the loss on the reference set at one checkpoint, summed up batch by batch.
+  """The mean gradient of the loss on the reference set at one checkpoint; of tables, in the rows that it reads.
 
   Attributes:
     kernel: `[num_free]`.
     bias: `[]`.
-    embedding: `[num_table_rows, embedding_dim]`.
-    linear: `[num_table_rows]`.
+    rows: `[num_rows]` int64, increasing: the table rows that the reference set reads; the gradient of others is 0.
+    embedding: `[num_rows, embedding_dim]`.
+    linear: `[num_rows]`.
   """
 
-  kernel: tf.Variable
-  bias: tf.Variable
-  embedding: tf.Variable
-  linear: tf.Variable
+  kernel: tf.Tensor
+  bias: tf.Tensor
+  rows: tf.Tensor
+  embedding: tf.Tensor
+  linear: tf.Tensor
+
+  @classmethod
+  def summed(cls, parts: Sequence[ReferenceGradient], total: float) -> ReferenceGradient:
+    """The sum of some sums of gradients, divided by the total weight of their examples."""
+    rows, places = np.unique(np.concatenate([part.rows for part in parts]), return_inverse=True)
+
+    def mean(name: str) -> tf.Tensor:
+      values = [getattr(part, name) for part in parts]
+      value = (tf.math.unsorted_segment_sum(tf.concat(values, 0), places, len(rows)) if name in ("embedding", "linear")
+               else tf.add_n(values))
+      return value / tf.constant(total, value.dtype)
+
+    return cls(mean("kernel"), mean("bias"), tf.constant(rows), mean("embedding"), mean("linear"))
+
+  def of_rows(self, rows: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+    """The gradients of table rows `[...]`: `[..., embedding_dim]` of the embeddings, `[...]` of the linear weights."""
+    flat = tf.reshape(rows, [-1])
+    places = tf.minimum(tf.searchsorted(self.rows, flat), len(self.rows) - 1)
+    is_read = tf.gather(self.rows, places) == flat
+    embedding = tf.where(is_read[:, None], tf.gather(self.embedding, places), tf.zeros([], self.embedding.dtype))
+    linear = tf.where(is_read, tf.gather(self.linear, places), tf.zeros([], self.linear.dtype))
+    return tf.reshape(embedding, [*rows.shape, self.embedding.shape[1]]), tf.reshape(linear, rows.shape)
 
 
 class InfluenceScorer:
@@ -109,14 +143,7 @@ class InfluenceScorer:
   def __init__(self, model: RankingModel, learning_rate: float) -> None:
     self.model = model
     self.learning_rate = learning_rate
-    # Typed without None: what uses it runs after it was measured, which `score` checks.
-    self._reference: Any = None
-
-  def _use(self, reference: ReferenceGradient) -> None:
-    # A traced function keeps the variables that it was traced with: new ones need new functions.
-    self._reference = reference
-    self._add = tf.function(self._add_to_reference, reduce_retracing=True, autograph=False)
-    self._score_batch = tf.function(self._score, reduce_retracing=True, autograph=False)
+    self._reference: ReferenceGradient | None = None
 
   def fit_reference(self, batches: Iterable[tuple[dict[str, tf.Tensor], tf.Tensor, tf.Tensor]]) -> None:
     """Measures the mean gradient on `(features, targets, sample_weights)` batches.
@@ -125,21 +152,19 @@ class InfluenceScorer:
       NumericsError: if there is no example, or the gradient is not finite.
     """
     self._reference = None
-    total = 0.0
+    total, parts = 0.0, []
     for features, targets, sample_weights in batches:
-      if self._reference is None:
-        self._use(self._zero_reference(features, targets))
-      self._add(features, targets, sample_weights)
+      parts.append(self._summed_gradient(features, targets, sample_weights))
       total += float(tf.reduce_sum(sample_weights))
-    if self._reference is None or total <= 0:
+    if total <= 0:
       raise NumericsError("reference set of the influence scores", rule="holds at least one example.",
                           received="none.", remedy="raise influence.holdback_fraction.")
+    reference = ReferenceGradient.summed(parts, total)
     for field in dataclasses.fields(ReferenceGradient):
-      variable = getattr(self._reference, field.name)
-      variable.assign(variable / tf.constant(total, variable.dtype))
-      if not np.isfinite(variable.numpy()).all():
+      if not np.isfinite(getattr(reference, field.name)).all():
         raise NumericsError(f"reference gradient of the influence scores, part {field.name!r}", rule="is finite.",
                             received="NaN or infinity.", remedy="lower teacher.learning_rate.")
+    self._reference = reference
 
   def reference_arrays(self) -> list[np.ndarray]:
     """The mean gradient's arrays, in the order of `ReferenceGradient`."""
@@ -147,35 +172,29 @@ class InfluenceScorer:
 
   def set_reference(self, values: Sequence[np.ndarray]) -> None:
     """Takes over a mean gradient that was measured elsewhere."""
-    self._use(ReferenceGradient(*(tf.Variable(value) for value in values)))
+    self._reference = ReferenceGradient(*map(tf.constant, values))
 
-  def _zero_reference(self, features: dict[str, tf.Tensor], targets: tf.Tensor) -> ReferenceGradient:
-    one = factors(self.model, features, targets)
-    rows = sum(self.model.embedding.spec.num_ids)
-    dtype = one.hidden.dtype
-    return ReferenceGradient(*(tf.Variable(tf.zeros(shape, dtype)) for shape in
-                               ([one.hidden.shape[1]], [], [rows, one.embedding_jacobians.shape[2]], [rows])))
-
-  def _add_to_reference(self, features: dict[str, tf.Tensor], targets: tf.Tensor, sample_weights: tf.Tensor) -> None:
-    reference = self._reference
+  def _summed_gradient(self, features: dict[str, tf.Tensor], targets: tf.Tensor,
+                       sample_weights: tf.Tensor) -> ReferenceGradient:
     one = factors(self.model, features, targets)
     residuals = one.residuals * sample_weights
-    rows, shares = self.model.rows_and_weights(features)
-    reference.kernel.assign_add(tf.linalg.matvec(one.hidden, residuals, transpose_a=True))
-    reference.bias.assign_add(tf.reduce_sum(residuals))
+    table_rows, shares = self.model.rows_and_weights(features)
+    rows, places = np.unique(table_rows.numpy().ravel(), return_inverse=True)
     # [batch_size, num_fields, max_ids, embedding_dim]
     updates = residuals[:, None, None, None] * shares[..., None] * one.embedding_jacobians[:, :, None, :]
-    flat = tf.reshape(rows, [-1])
-    reference.embedding.scatter_add(tf.IndexedSlices(tf.reshape(updates, [-1, updates.shape[3]]), flat))
     linear = (residuals * one.linear_jacobians)[:, None, None] * shares
-    reference.linear.scatter_add(tf.IndexedSlices(tf.reshape(linear, [-1]), flat))
+    return ReferenceGradient(
+        tf.linalg.matvec(one.hidden, residuals, transpose_a=True), tf.reduce_sum(residuals), tf.constant(rows),
+        tf.math.unsorted_segment_sum(tf.reshape(updates, [-1, updates.shape[3]]), places, len(rows)),
+        tf.math.unsorted_segment_sum(tf.reshape(linear, [-1]), places, len(rows)))
 
-  def _score(self, features: dict[str, tf.Tensor], targets: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-    reference = self._reference
+  def _score(self, reference: ReferenceGradient, features: dict[str, tf.Tensor],
+             targets: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
     one = factors(self.model, features, targets)
     rows, shares = self.model.rows_and_weights(features)
-    pulled = tf.einsum("bfkd,bfk,bfd->b", tf.gather(reference.embedding, rows), shares, one.embedding_jacobians)
-    linear = one.linear_jacobians * tf.reduce_sum(tf.gather(reference.linear, rows) * shares, axis=[1, 2])
+    of_embedding, of_linear = reference.of_rows(rows)
+    pulled = tf.einsum("bfkd,bfk,bfd->b", of_embedding, shares, one.embedding_jacobians)
+    linear = one.linear_jacobians * tf.reduce_sum(of_linear * shares, axis=[1, 2])
     product = tf.linalg.matvec(one.hidden, reference.kernel) + reference.bias + pulled + linear
     squares = (1 + tf.reduce_sum(tf.square(one.hidden), 1)
                + tf.einsum("bfk,bfd->b", tf.square(shares), tf.square(one.embedding_jacobians))
@@ -191,7 +210,7 @@ class InfluenceScorer:
     if self._reference is None:
       raise NumericsError("influence", rule="the reference gradient is measured before examples are scored.",
                           received="score() before fit_reference().", remedy="call fit_reference first.")
-    influences, norms = (value.numpy() for value in self._score_batch(features, targets))
+    influences, norms = (value.numpy() for value in self._score(self._reference, features, targets))
     if not np.isfinite(influences).all():
       raise NumericsError("influence", rule="every score is finite.",
                           received=f"rows {np.flatnonzero(~np.isfinite(influences))[:5].tolist()} of a batch are not.",
@@ -199,12 +218,19 @@ class InfluenceScorer:
     return influences, norms
 
 
-def score_at_checkpoints(scorers: list[InfluenceScorer], features: dict[str, tf.Tensor],
-                         targets: tf.Tensor) -> tuple[np.ndarray, np.ndarray]:
-  """`[batch_size]` influences summed over checkpoints, and gradient norms averaged over them."""
-  scores = [scorer.score(features, targets) for scorer in scorers]
-  return (np.sum([influence for influence, _ in scores], axis=0, dtype=np.float32),
-          np.mean([norm for _, norm in scores], axis=0, dtype=np.float32))
+def share_of_examples(num_examples: int, every_example: bool) -> float:
+  """The share of a span's examples whose influence is computed, in (0, 1].
+
+  Args:
+    num_examples: number of examples of the span.
+    every_example: whether a rule reads the influence of every example.
+  """
+  return 1.0 if every_example else min(1.0, NUM_DIAGNOSED_EXAMPLES / num_examples)
+
+
+def is_drawn(example_ids: np.ndarray, share: float, seed: int) -> np.ndarray:
+  """`[n]` bool: about `share` of `[n]` int64 example ids, whatever the order that they come in."""
+  return np.full(len(example_ids), True) if share >= 1 else mix(example_ids, seed) < np.uint64(share * 2.0**64)
 
 
 def slot_features(slots: Slots) -> dict[str, tf.Tensor]:

@@ -64,6 +64,11 @@ class StageSettings:
     return {"teacher.members": self.teacher.members, "distill.proxies": self.distill.proxies,
             "gate.members": self.gate.members}
 
+  @property
+  def reads_example_influences(self) -> bool:
+    """Whether a rule reads the influence of every example, so that it has to be computed."""
+    return self.squash.influence_exponent > 0 and self.squash.clusters == "teacher"
+
   def to_json(self) -> str:
     """The settings as JSON text, defaults included; what came later stands in it where it is not the default."""
     value = json.loads(to_json(self))

@@ -168,7 +168,8 @@ class ScoredSpan:
   """A span after the teacher's pass.
 
   Attributes:
-    rows: stream of the rows that are not held back, with example ids, the teacher's logits and influences.
+    rows: stream of the rows that are not held back, with example ids and the teacher's logits, and with influences
+      where a rule reads these.
     slot_influences: `[num_slots]` float32, influences of the slots before the span; empty in the first stage.
     num_examples: number of examples of the span, those held back included.
   """
@@ -179,7 +180,8 @@ class ScoredSpan:
 
 
 def teacher_pass(teacher: Teacher, examples: SpanExamples, slots: Slots | None, influence: InfluenceSettings,
-                 score: Callable[[SpanScorer], None], progress: Progress = silent) -> tuple[float, np.ndarray]:
+                 score: Callable[[SpanScorer], None], progress: Progress = silent, *,
+                 share: float = 1.0) -> tuple[float, np.ndarray]:
   """Advances the teacher over a span and scores the span's examples and the old slots.
 
   The teacher learns from the held-back examples last, after everything was scored: their scores come from a teacher
@@ -193,6 +195,7 @@ def teacher_pass(teacher: Teacher, examples: SpanExamples, slots: Slots | None, 
     score: function that scores the examples with the scorer that it is given and keeps the scores wherever they are
       wanted; it is called once, before the teacher learns from the held-back examples.
     progress: callback that is told of each block of the teacher's steps.
+    share: share of the examples whose influence is computed.
 
   Returns:
     The mean loss of the pass, and `[num_slots]` float32 influences of the old slots.
@@ -202,7 +205,7 @@ def teacher_pass(teacher: Teacher, examples: SpanExamples, slots: Slots | None, 
   """
   batch_size = teacher.settings.batch_size
   loss = teacher.advance(examples.dataset(batch_size, "without"), examples.count("without"), progress=progress)
-  scorer = SpanScorer(teacher, influence)
+  scorer = SpanScorer(teacher, influence, share)
   scorer.fit_reference(examples.dataset(influence.batch_size, "only"), slots)
   score(scorer)
   influences = scorer.score_slots(slots) if slots is not None else np.zeros(0, np.float32)
@@ -227,13 +230,14 @@ def score_span(span: Span, slots: Slots | None, teacher: Teacher, settings: Stag
     NumericsError: a loss or a score is not finite.
   """
   parts = RowsInParts(span, settings.influence.holdback_fraction)
-  scores: list[tuple[np.ndarray, ...]] = []
+  columns: dict[str, np.ndarray] = {}
 
   def score(scorer: SpanScorer) -> None:
-    for ids, labels, _ in parts.dataset(settings.influence.batch_size, "without"):
-      scores.append(scorer.score_examples(ids, labels))
+    columns.update(scorer.score_examples(parts.rows("without")))
 
-  _, slot_influences = teacher_pass(teacher, parts, slots, settings.influence, score, progress)
-  influences, _, logits = (np.concatenate(columns) for columns in zip(*scores, strict=True))
-  kept = parts.rows("without").with_columns(teacher_logits=logits, influences=influences)
+  # Nothing else reads the influences of the examples of a stage without a report.
+  every = settings.reads_example_influences
+  _, slot_influences = teacher_pass(teacher, parts, slots, settings.influence, score, progress, share=float(every))
+  known = ("teacher_logits", "influences") if every else ("teacher_logits",)
+  kept = parts.rows("without").with_columns(**{name: columns[name] for name in known})
   return ScoredSpan(lambda: kept.batches(_STREAM_ROWS), slot_influences, len(span.rows)), parts.rows("only")

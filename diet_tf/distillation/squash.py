@@ -126,7 +126,8 @@ class _Clusters:
     self.mass += np.bincount(clusters, minlength=num_clusters)
     logits = batch.teacher_logits.astype(np.float64)
     self.label_sum += np.bincount(clusters, 1 / (1 + np.exp(-logits)), num_clusters)
-    self.influence_sum += np.bincount(clusters, batch.influences.astype(np.float64), num_clusters)
+    if batch.knows("influences"):
+      self.influence_sum += np.bincount(clusters, batch.influences.astype(np.float64), num_clusters)
     self._added.append((batch.ids, clusters.astype(np.int32), mix(batch.example_ids, seed)))
     self._num_added += len(batch)
     # Pruned when it has doubled, the work for a row is constant on average.
@@ -149,7 +150,8 @@ def squash(stream: RowStream, cluster_of: ClusterOf, num_clusters: int, max_ids:
   """One slot per non-empty cluster: its heaviest ids with their shares, mean soft label, mass as sample weight.
 
   Args:
-    stream: the span's rows that are not held back, with example ids, the teacher's logits and influences.
+    stream: the span's rows that are not held back, with example ids and the teacher's logits. Where they have
+      influences, a slot's is their mean; otherwise it is 0, until the slot is addressed for the first time.
     cluster_of: function that gives the cluster of each row of a batch, in [0, num_clusters).
     num_clusters: number of clusters, empty ones included.
     max_ids: per field, the most ids to keep.

@@ -163,7 +163,8 @@ def run_stage(memory: Memory | None, span: Span, teacher: Teacher, settings: Sta
       num_rows=len(span.rows), num_held_back=len(held_back), num_scored=len(span.rows) - len(held_back),
       num_old_slots=0 if memory is None else len(memory), num_added=start.counts["add"], slots=start.slots,
       proxies=refined.proxies, slot_passes=slot_passes(candidates.values()),
-      num_judged=min(len(held_back), settings.gate.max_examples), num_devices=len(devices_of(strategy)))
+      num_judged=min(len(held_back), settings.gate.max_examples), num_devices=len(devices_of(strategy)),
+      num_influences=len(span.rows) - len(held_back) if settings.reads_example_influences else 0)
   return StageOutcome(made[verdict.chosen], made[START], dict(start.counts), verdict, clock.seconds, work, settings)
 
 

@@ -110,8 +110,9 @@ def _teacher_clusters(stream: RowStream, member: RankingModel, num_clusters: int
   """Clusters of examples that the teacher sees alike, and `[num_clusters, d]` centres, found on a bounded sample."""
   rows = sampled(stream, settings.num_sample_rows(num_clusters), seed)
   space = TeacherSpace(member, rows, settings.num_components)
-  centres = find_centres(space(rows), influence_weights(rows.influences, settings),
-                         min(num_clusters, len(rows)), num_iterations=settings.num_iterations, seed=seed)
+  weights = influence_weights(rows.influences, settings) if settings.influence_exponent else np.ones(len(rows))
+  centres = find_centres(space(rows), weights, min(num_clusters, len(rows)), num_iterations=settings.num_iterations,
+                         seed=seed)
   return nearest_centre(space, centres), centres.points
 
 

@@ -7,6 +7,7 @@ influence is measured. It may be an ensemble: its logit is the mean of its membe
 from __future__ import annotations
 
 import dataclasses
+import functools
 from collections.abc import Mapping
 from typing import Any
 
@@ -93,7 +94,9 @@ class Teacher:
       for member, optimizer in zip(self.members, self._optimizers):
         optimizer.build(member.trainable_variables)
     self._steps = tf.function(self._train_steps, reduce_retracing=True)
-    self._predict = tf.function(self._mean_logits, reduce_retracing=True, autograph=False)
+    self._predict = tf.function(self._mean_logits, autograph=False, input_signature=[
+        tf.TensorSpec([None, len(spec.fields)], tf.int32)])
+    self._loaded: Weights | None = None
 
   @property
   def reference_member(self) -> RankingModel:
@@ -165,19 +168,26 @@ class Teacher:
 
   def logits(self, ids: np.ndarray | tf.Tensor) -> tf.Tensor:
     """`[batch_size]` mean logits of `[batch_size, num_fields]` ids."""
-    return self._predict(tf.convert_to_tensor(ids))
+    return self._predict(tf.cast(ids, tf.int32))
 
   def _weights(self, member: RankingModel) -> Weights:
     return {key: variable.numpy() for key, variable in (*keyed_variables(member), *keyed_state(member))}
 
+  @functools.cached_property
+  def _copy(self) -> RankingModel:
+    return _built(build_model(self.settings.members[0], self.spec, seed=self.seed), self.spec)
+
+  def is_loaded(self, checkpoint: Weights) -> bool:
+    """Whether `load_checkpoint` has nothing to do."""
+    return self._loaded is checkpoint
+
   def load_checkpoint(self, checkpoint: Weights) -> RankingModel:
-    """A separate copy of the reference member with a checkpoint's weights."""
-    member = _built(build_model(self.settings.members[0], self.spec, seed=self.seed), self.spec)
-    for key, variable in keyed_variables(member):
-      variable.assign(checkpoint[key])
-    for key, variable in keyed_state(member):
-      variable.assign(checkpoint[key])
-    return member
+    """A copy of the reference member with a checkpoint's weights, which are others after the next call."""
+    if not self.is_loaded(checkpoint):
+      for key, variable in (*keyed_variables(self._copy), *keyed_state(self._copy)):
+        variable.assign(checkpoint[key])
+      self._loaded = checkpoint
+    return self._copy
 
   def save(self, directory: str) -> None:
     """Writes members, optimisers and checkpoints; of a table, only the rows that training has touched."""

@@ -22,15 +22,17 @@ class ArrayFormat:
 
   Attributes:
     name: name of the format: what its files hold as `format_name`, an array of one text.
-    version: version of the format, what its files hold as `format_version`; the only one that is read.
+    version: version of the format, what its files hold as `format_version`; it is what is written.
     columns: per column the dtype of its values; each column is `[num_rows]`.
     remedy: sentence that says what to do about a damaged file.
+    earlier: columns of the earlier versions that are read too, by version.
   """
 
   name: str
   version: int
   columns: Mapping[str, type[np.generic]]
   remedy: str = _REMEDY
+  earlier: Mapping[int, Mapping[str, type[np.generic]]] = dataclasses.field(default_factory=dict)
 
   def write(self, path: str, columns: Mapping[str, np.ndarray]) -> None:
     """Writes the columns, whole or not at all; the same columns give the same bytes.
@@ -41,22 +43,24 @@ class ArrayFormat:
     write_arrays(path, {"format_name": np.array(self.name), "format_version": np.array(self.version), **columns})
 
   def read(self, path: str) -> dict[str, np.ndarray]:
-    """The columns of a file, by their names.
+    """The columns of a file, by their names: those of its version.
 
     Raises:
-      FormatError: the file is missing or damaged, of another format or version, or a column is missing or unknown, of
-        another dtype, or of another length than the others.
+      FormatError: the file is missing or damaged, of another format or an unknown version, or a column is missing or
+        unknown, of another dtype, or of another length than the others.
     """
     arrays = read_arrays(path)
-    if [str(arrays.get(key)) for key in ("format_name", "format_version")] != [self.name, str(self.version)]:
+    known = {str(version): columns for version, columns in {**self.earlier, self.version: self.columns}.items()}
+    expected = known.get(str(arrays.get("format_version")))
+    if str(arrays.get("format_name")) != self.name or expected is None:
       raise FormatError(path, rule=f"is of format {self.name} version {self.version}.",
                         received=f"{arrays.get('format_name')} version {arrays.get('format_version')}.",
                         remedy=self.remedy)
     columns = {name: array for name, array in arrays.items() if name not in ("format_name", "format_version")}
     shapes = {array.shape for array in columns.values()}
-    if (set(columns) != set(self.columns) or len(shapes) != 1 or len(shapes.pop()) != 1
-        or any(columns[name].dtype != dtype for name, dtype in self.columns.items())):
-      raise FormatError(path, rule=f"has the columns {list(self.columns)}, with one value per row.",
+    if (set(columns) != set(expected) or len(shapes) != 1 or len(shapes.pop()) != 1
+        or any(columns[name].dtype != dtype for name, dtype in expected.items())):
+      raise FormatError(path, rule=f"has the columns {list(expected)}, with one value per row.",
                         received=", ".join(f"{name} {array.dtype} {array.shape}" for name, array in arrays.items())
                         + ".", remedy=self.remedy)
     return columns

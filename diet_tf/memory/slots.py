@@ -21,7 +21,7 @@ class Slots:
     slot_ids: `[num_slots]` int64, unique; a slot keeps its id for life.
     born_spans: `[num_slots]` int64, the span that added the slot.
     updated_spans: `[num_slots]` int64, the last span whose stage changed the slot.
-    influences: `[num_slots]` float32, the slot's influence when it was last addressed (see
+    influences: `[num_slots]` float32, the slot's influence when it was last addressed, 0 before that (see
       `diet_tf.distillation.influence`).
   """
 

@@ -93,14 +93,19 @@ def sample_weights(slots: Slots | None) -> Figure:
 
 def influences(slots: Slots | None, stage: StageRecord | None) -> Figure:
   """The distributions of the influence of slots and of the newest span's examples."""
-  found = {} if slots is None else {"slots": Histogram.of(slots.influences, INFLUENCE_EDGES)}
+  # New slots have none: 0 stands for it.
+  found = {} if slots is None else {"slots": Histogram.of(slots.influences[slots.influences != 0], INFLUENCE_EDGES)}
+  sample = ""
+  if stage is not None and stage.diagnosis is not None and stage.diagnosis.num_scored < stage.diagnosis.num_examples:
+    sample = (f" (a sample of {stage.diagnosis.num_scored:,} of {stage.diagnosis.num_examples:,}, drawn by example id)")
   if stage is not None and stage.influences is not None:
     found["examples"] = stage.influences
   span = "" if stage is None else f" of span {stage.summary.span}"
   return _distribution(
-      "influence", "Influence", f"Share of the slots, when they were last addressed, and of the examples{span}, in "
-      "percent, by influence: how much training on one lowers the teacher's loss on the reference set (above 0) or "
-      "raises it. The scale is logarithmic on either side of 0; scores compare within one stage only.",
+      "influence", "Influence", "Share of the slots, when they were last addressed, and of the "
+      f"examples{span}{sample}, in percent, by influence: how much training on one lowers the teacher's loss on the "
+      "reference set (above 0) or raises it. The scale is logarithmic on either side of 0; scores compare within one "
+      "stage only.",
       "influence", found,
       _DECADES, "Not known: the report was written without slots and scores.")
 

@@ -16,6 +16,7 @@ from diet_tf.io.shapes import Figure, Nullable, Place, shaped
 from diet_tf.log.row_counts import ROW_COUNTS_SHAPE, RowCounts
 from diet_tf.memory.slots import Slots
 from diet_tf.report.histogram import Histogram
+from diet_tf.report.influence_diagnosis import InfluenceDiagnosis
 
 # Under what name the wall time of a whole pipeline run stands among a stage's seconds.
 PIPELINE_RUN = "pipeline run"
@@ -69,8 +70,10 @@ _WITH_FLOPS = {**_SUMMARY, "flops": Mapping[str, float]}
 _VERSION_1 = {"summary": _SUMMARY, "slots_by_age": Mapping[int, Mapping[str, int]], "teacher_loss": float | None}
 _VERSION_2 = {**_VERSION_1, "coverage": Mapping[str, float] | None, "influences": Histogram | None}
 _VERSION_3 = {**_VERSION_2, "rows": Nullable(ROW_COUNTS_SHAPE)}
+_VERSION_4 = {**_VERSION_3, "summary": _WITH_FLOPS}
 STAGE_RECORD = DocumentFormat("diet_tf.stage", {
-    1: _VERSION_1, 2: _VERSION_2, 3: _VERSION_3, 4: {**_VERSION_3, "summary": _WITH_FLOPS}}, indent=1)
+    1: _VERSION_1, 2: _VERSION_2, 3: _VERSION_3, 4: _VERSION_4,
+    5: {**_VERSION_4, "diagnosis": InfluenceDiagnosis | None}}, indent=1)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -83,8 +86,9 @@ class StageRecord:
     teacher_loss: the teacher's mean cross-entropy on the held-back examples before it saw them; None if not known.
     coverage: per field name, the share of the held-back examples whose id the memory holds, in [0, 1]; None if not
       known.
-    influences: the influences of the span's examples; None if not known.
+    influences: the influences of the span's examples, or of a sample of them; None if not known.
     rows: what became of the span's rows; None if not known.
+    diagnosis: which examples and slots are harmful by their influence; None if not known.
   """
 
   summary: StageSummary
@@ -93,6 +97,7 @@ class StageRecord:
   coverage: Mapping[str, float] | None = None
   influences: Histogram | None = None
   rows: RowCounts | None = None
+  diagnosis: InfluenceDiagnosis | None = None
 
   def write(self, path: str) -> None:
     """Writes the record as JSON."""
@@ -102,7 +107,8 @@ class StageRecord:
         "teacher_loss": self.teacher_loss,
         "coverage": None if self.coverage is None else dict(self.coverage),
         "influences": None if self.influences is None else self.influences.to_dict(),
-        "rows": None if self.rows is None else self.rows.to_dict()}))
+        "rows": None if self.rows is None else self.rows.to_dict(),
+        "diagnosis": None if self.diagnosis is None else dataclasses.asdict(self.diagnosis)}))
 
   @classmethod
   def read(cls, path: str) -> StageRecord:

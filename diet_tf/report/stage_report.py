@@ -35,7 +35,7 @@ def render_stage_report(record: StageRecord, slots: Slots | None = None) -> str:
   return page.render(
       "stage.html.j2", summary=summary, verdict=verdict(summary), candidates=_candidates(summary.verdict or {}),
       rows=row_lines({} if record.rows is None else {summary.span: record.rows}),
-      teacher_loss=None if record.teacher_loss is None else f"{record.teacher_loss:.5f}",
+      diagnosis=record.diagnosis, teacher_loss=None if record.teacher_loss is None else f"{record.teacher_loss:.5f}",
       figures=[memory_figures.actions([record]), memory_figures.ages(record.slots_by_age, summary.span),
                memory_figures.outer_losses([record]), memory_figures.labels(slots),
                memory_figures.sample_weights(slots), memory_figures.influences(slots, record),

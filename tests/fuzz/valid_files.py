@@ -75,8 +75,8 @@ def make_formats(folder: pathlib.Path) -> dict[str, Format]:
   pin = Pin(2, "c" * 64, "model v12 in production", "2026-01-02T03:04:05+00:00")
   (folder / "pin.json").write_bytes(document_bytes(pin.to_dict()))
   columns = {name: np.arange(3).astype(dtype) for name, dtype in (
-      ("example_ids", np.int64), ("influences", np.float32), ("gradient_norms", np.float32),
-      ("teacher_logits", np.float32))}
+      ("example_ids", np.int64), ("labels", np.float32), ("teacher_logits", np.float32), ("influences", np.float32),
+      ("is_scored", np.bool_))}
   scoring.SCORES.write(str(folder / "scores.npz"), columns)
   (folder / "config.yaml").write_text(CONFIG)
   paths = {"slots": shard, "examples": folder / "examples.gz", "frames": shard,

@@ -116,8 +116,12 @@ def test_the_same_inputs_give_the_same_bytes(workshop, second):
 def test_the_record_counts_coverage_and_influences(workshop, second):
   record = record_of(second)
   names = sorted(name for name in os.listdir(second.scores.uri) if name.endswith(".scores.npz"))
-  influences = np.concatenate([arrays.read_arrays(f"{second.scores.uri}/{name}")["influences"] for name in names])
-  assert record.influences.total == len(influences)
+  read = [arrays.read_arrays(f"{second.scores.uri}/{name}") for name in names]
+  influences, example_ids = (np.concatenate([one[name] for one in read]) for name in ("influences", "example_ids"))
+  influences = influences[~np.asarray(is_held_back(example_ids, 0.2))]
+  assert record.influences.total == record.diagnosis.num_examples == record.diagnosis.num_scored == len(influences)
+  assert record.diagnosis.examples[0].influence == influences.min()
+  assert record.diagnosis.slots and record.diagnosis.slots[0].influence < 0
   places = np.searchsorted(record.influences.edges, 0.0)
   assert sum(record.influences.counts[places:]) == pytest.approx((influences >= record.influences.edges[places]).sum())
   assert set(record.coverage) == set(workshop.spec.names)

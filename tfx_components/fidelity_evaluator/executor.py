@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Sequence
 from typing import Any
 
-import numpy as np
 from absl import logging
 from tfx import types
 from tfx.dsl.components.base import base_executor
@@ -15,7 +13,7 @@ from tfx.dsl.components.base import base_executor
 from diet_tf.distillation.cost import StageWork, stage_flops
 from diet_tf.distillation.gate import PREVIOUS, REFINED, START
 from diet_tf.distillation.held_back import sample_held_back, teacher_loss
-from diet_tf.distillation.scoring import read_scores, score_file
+from diet_tf.distillation.scoring import score_file
 from diet_tf.distillation.stage import judge_stage, slot_passes
 from diet_tf.io import files
 from diet_tf.log.encoded_rows import EncodedRows
@@ -23,11 +21,12 @@ from diet_tf.log.row_counts import RowCounts
 from diet_tf.memory.composition import coverage
 from diet_tf.memory.memory import Memory
 from diet_tf.report.axes import measured_text
-from diet_tf.report.histogram import INFLUENCE_EDGES, Histogram
+from diet_tf.report.histogram import Histogram
+from diet_tf.report.influence_diagnosis import InfluenceDiagnosis, diagnose
 from diet_tf.report.stage_record import StageRecord, StageSummary, slots_by_age
 from diet_tf.report.stage_report import write_stage_report
 from tfx_components import inputs, training
-from tfx_components.influence_scorer.score import ScoresSummary
+from tfx_components.influence_scorer.score import ScoresSummary, read_slot_influences
 from tfx_components.progress import report
 from tfx_components.stage_files import (
   REPORT_NAME,
@@ -69,16 +68,17 @@ class Executor(base_executor.BaseExecutor):
     files.make_folders(artifact.uri)
     write_verdict(artifact.uri, verdict, stage.span, len(held_back))
     refinement = read_refinement(given.uri("memory"))
-    # All rows are scored, those held back too. Several devices would each have trained a proxy; one is counted.
+    influences = influences_of(given)
+    # All rows have a logit, those held back too. Several devices would each have trained a proxy; one is counted.
     work = StageWork(num_rows=num_examples, num_held_back=num_held_back(given, num_examples), num_scored=num_examples,
                      num_old_slots=0 if previous is None else len(previous), num_added=start.counts["add"],
                      slots=start.slots, proxies=refinement["proxies"], slot_passes=slot_passes(memories.values()),
-                     num_judged=len(held_back))
+                     num_judged=len(held_back), num_influences=influences[0].num_scored if influences else 0)
     summary = StageSummary(stage.span, num_examples, len(memories[verdict.chosen]), start.counts,
                            refinement["losses"], dataclasses.asdict(verdict),
                            flops=stage_flops(work, stage.spec, stage.settings))
     page = write_reports(artifact.uri, summary, memories[verdict.chosen], held_back,
-                         example_influences(shards, scores_dir) if scores_dir else None, rows_of(given.uri("examples")))
+                         influences, rows_of(given.uri("examples")))
     inputs.single(output_dict, "report").value = page
     artifact.set_int_custom_property("span", stage.span)
     artifact.set_string_custom_property("chosen", verdict.chosen)
@@ -96,20 +96,24 @@ def num_held_back(given: StageInputs, num_examples: int) -> int:
   return ScoresSummary.read(given.scores_dir).num_held_back
 
 
-def example_influences(shards: Sequence[str], scores_dir: str) -> Histogram:
-  """The distribution of the influence of a span's examples."""
-  found = Histogram.of(np.zeros(0), INFLUENCE_EDGES)
-  for shard in shards:
-    found += Histogram.of(read_scores(score_file(scores_dir, shard))["influences"], INFLUENCE_EDGES)
-  return found
+def influences_of(given: StageInputs) -> tuple[InfluenceDiagnosis, Histogram] | None:
+  """The diagnosis of the span, and the distribution of its examples' influences; None where no scores are connected."""
+  if given.scores_dir is None:
+    return None
+  stage, slots = given.stage, None if given.previous is None else given.previous.slots
+  return diagnose([score_file(given.scores_dir, shard) for shard in given.shards],
+                  stage.settings.influence.holdback_fraction, slots, read_slot_influences(given.scores_dir, slots),
+                  withheld=stage.settings.privacy.counts_users or stage.spec.salt is not None)
 
 
 def write_reports(directory: str, summary: StageSummary, chosen: Memory, held_back: EncodedRows,
-                  influences: Histogram | None, rows: RowCounts | None) -> str:
+                  influences: tuple[InfluenceDiagnosis, Histogram] | None, rows: RowCounts | None) -> str:
   """The report, written as `report.html` with `stage.json` beside it."""
   shares = coverage(chosen.slots, [held_back.ids])
+  diagnosis, histogram = influences or (None, None)
   record = StageRecord(
       summary, slots_by_age(chosen.slots, summary.span), teacher_loss(held_back),
-      None if shares is None else dict(zip(chosen.spec.names, shares, strict=True)), influences, rows)
+      None if shares is None else dict(zip(chosen.spec.names, shares, strict=True)), histogram, rows,
+      diagnosis)
   record.write(files.join(directory, STAGE_NAME))
   return write_stage_report(files.join(directory, REPORT_NAME), record, chosen.slots)

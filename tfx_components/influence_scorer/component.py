@@ -1,4 +1,4 @@
-"""The InfluenceScorer component: the teacher's pass over a span, and the influence of every example."""
+"""The InfluenceScorer component: the teacher's pass over a span, its logits, and the influence of what is asked for."""
 
 from __future__ import annotations
 
@@ -28,8 +28,11 @@ class InfluenceScorer(base_beam_component.BaseBeamComponent):
     span: number of the span, or `auto` for that of `examples`.
     strategy: where the teacher is trained, see `diet_tf.training.devices`.
     schema: the span's schema, from `SpanValidator`: nothing is trained on a span that it has not passed.
+    score_every_example: 1 computes the influence of every example, which `squash.influence_exponent` above 0 reads; 0
+      that of about 4,096 of them, for the report.
   """
 
   def __init__(self, examples: BaseChannel[Examples], parent: BaseChannel[StoreCommit], features: FeatureSpec | str,
                teacher_settings: TeacherSettings | str, influence: InfluenceSettings | str, seed: int,
-               span: int | str, strategy: str = "auto", schema: BaseChannel[Schema] | None = None) -> None: ...
+               span: int | str, strategy: str = "auto", schema: BaseChannel[Schema] | None = None,
+               score_every_example: int = 0) -> None: ...

@@ -32,7 +32,8 @@ class Executor(base_beam_executor.BaseBeamExecutor):
     Args:
       input_dict: `examples` of the span; `parent`, a StoreCommit; `schema`, which is not read.
       output_dict: `teacher`: one TeacherState; `scores`: one InfluenceScores.
-      exec_properties: `features`, `teacher_settings` and `influence` as JSON; `seed`; `span`; `strategy`.
+      exec_properties: `features`, `teacher_settings` and `influence` as JSON; `seed`; `span`; `strategy`;
+        `score_every_example`.
     """
     self._log_startup(input_dict, output_dict, exec_properties)
     strategy = training.prepare(exec_properties["strategy"], exec_properties["seed"])
@@ -47,7 +48,9 @@ class Executor(base_beam_executor.BaseBeamExecutor):
         shards=inputs.example_shards(examples), spec=spec, settings=settings,
         influence=from_json(InfluenceSettings, exec_properties["influence"], "influence"),
         span=inputs.span_of(exec_properties, examples), seed=exec_properties["seed"],
-        runner=GraphRunner(self._make_beam_pipeline, folder, report), progress=report)
+        runner=GraphRunner(self._make_beam_pipeline, folder, report), progress=report,
+        # Pipelines that were compiled before there was a choice have all of them scored.
+        every_example=bool(exec_properties.get("score_every_example", 1)))
     state, scores = inputs.single(output_dict, "teacher"), inputs.single(output_dict, "scores")
     try:
       summary = score_span(scoring, teacher, parent.memory(spec), state.uri, scores.uri)

@@ -16,7 +16,7 @@ import numpy as np
 import tensorflow as tf
 from apache_beam.utils.shared import Shared
 
-from diet_tf.distillation.influence import InfluenceSettings
+from diet_tf.distillation.influence import InfluenceSettings, share_of_examples
 from diet_tf.distillation.scoring import SpanScorer, score_file
 from diet_tf.distillation.span import teacher_pass
 from diet_tf.distillation.teacher import Teacher, TeacherSettings
@@ -124,6 +124,7 @@ class ScoreShard:
     spec: the feature spec.
     teacher_settings: settings of the teacher.
     influence: how examples are scored.
+    share: share of the examples whose influence is computed.
     seed: seed of the run, which makes TensorFlow's operations deterministic.
     shared: holds the scorer once for all shards of a worker.
   """
@@ -133,6 +134,7 @@ class ScoreShard:
   spec: FeatureSpec
   teacher_settings: TeacherSettings
   influence: InfluenceSettings
+  share: float
   seed: int
   shared: Shared
 
@@ -145,7 +147,8 @@ class ScoreShard:
 
   def _load(self) -> SpanScorer:
     make_deterministic(self.seed)
-    scorer = SpanScorer(Teacher.load(self.scorer, self.spec, self.teacher_settings), self.influence)
+    scorer = SpanScorer(Teacher.load(self.scorer, self.spec, self.teacher_settings), self.influence,
+                        self.share)
     scorer.load(self.scorer)
     return scorer
 
@@ -166,6 +169,7 @@ class SpanScoring:
   seed: int
   runner: GraphRunner
   progress: Progress = silent
+  every_example: bool = True
 
   @functools.cached_property
   def counts(self) -> ExampleCounts:
@@ -182,6 +186,11 @@ class SpanScoring:
                       remedy="begin with a longer span, or change influence.holdback_fraction.")
     return counts
 
+  @property
+  def share(self) -> float:
+    """The share of the examples whose influence is computed."""
+    return share_of_examples(self.counts.num_examples, self.every_example)
+
   def count(self, part: Holdback) -> int:
     """See `diet_tf.distillation.span.SpanExamples`."""
     held_back = self.counts.num_held_back
@@ -197,7 +206,7 @@ class SpanScoring:
     folder = files.join(self.runner.folder, "scorer")
     teacher.save(folder)
     scorer.save(folder)
-    work = ScoreShard(directory, folder, self.spec, self.settings, self.influence, self.seed, Shared())
+    work = ScoreShard(directory, folder, self.spec, self.settings, self.influence, self.share, self.seed, Shared())
     self._over_shards("score", work, f"scoring span {self.span} (shards)")
     # Beam keeps what was shared last in a process, a second teacher, until something else is.
     Shared().acquire(_Nothing)
@@ -232,7 +241,8 @@ def score_span(scoring: SpanScoring, teacher: Teacher, previous: Memory | None, 
   slots = previous.slots if previous is not None else None
   files.make_folders(scores_dir)
   loss, influences = teacher_pass(teacher, scoring, slots, scoring.influence,
-                                  lambda scorer: scoring.score(scorer, teacher, scores_dir), scoring.progress)
+                                  lambda scorer: scoring.score(scorer, teacher, scores_dir), scoring.progress,
+                                  share=scoring.share)
   write_slot_influences(scores_dir, slots, influences)
   teacher.save(teacher_dir)
   summary = ScoresSummary(scoring.span, counts.num_examples, counts.num_held_back, loss, scoring.spec.digest())

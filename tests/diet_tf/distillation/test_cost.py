@@ -35,9 +35,9 @@ PROXY = ForwardFlops(row=10.0, bag=12.0, place=4.0, is_packed=True)
 def test_teacher_and_scores_by_hand():
   # Two members, three operations' worth of a forward pass for each of 100 rows.
   assert teacher_flops([10.0, 20.0], 100) == 3 * (10 + 20) * 100
-  # At each of two checkpoints 90 rows, 10 reference rows and 5 slots twice; the logits of 90 rows.
-  assert scoring_flops([10.0, 20.0], 50.0, 2, num_rows=90, num_reference_rows=10, num_slots=5) == (
-      2 * 2 * (100 * 10 + 10 * 50) + 90 * 30)
+  # At each of two checkpoints 70 rows, 10 reference rows and 5 slots twice; the logits of 90 rows.
+  assert scoring_flops([10.0, 20.0], 50.0, 2, num_rows=90, num_influences=70, num_reference_rows=10, num_slots=5) == (
+      2 * 2 * (80 * 10 + 10 * 50) + 90 * 30)
 
 
 def test_squash_by_hand():
@@ -79,12 +79,12 @@ def test_a_stage_by_its_parts(monkeypatch):
       distill=DistillSettings(inner=InnerSettings(batch_size=8, epochs=2), proxies=("fm", "lr"), outer_batch_size=16,
                               replay_rows=20), gate=GateSettings(members=("lr",), num_seeds=1))
   work = StageWork(num_rows=100, num_held_back=10, num_scored=90, num_old_slots=4, num_added=4, slots=slots(),
-                   proxies=("fm", "lr", "fm"), slot_passes=[16, 16], num_judged=10)
+                   proxies=("fm", "lr", "fm"), slot_passes=[16, 16], num_judged=10, num_influences=40)
   found = stage_flops(work, SPEC, settings)
   lr, fm = (forward_flops(name, SPEC.names) for name in ("lr", "fm"))
   on_slot = {one: one.slot((2, 2, 2), 2) for one in (lr, fm)}
   assert found == {
-      "teacher and scores": 3 * lr.row * 100 + 2 * (lr.row * 100 + 2 * 4 * on_slot[lr]) + 90 * lr.row,
+      "teacher and scores": 3 * lr.row * 100 + 2 * (lr.row * 50 + 2 * 4 * on_slot[lr]) + 90 * lr.row,
       "addressing": 0.0,
       "refinement": 20 * lr.row + sum(12 * on_slot[one] * 16 + 3 * one.row * 16 for one in (fm, lr, fm)),
       "gate": 3 * on_slot[lr] * 32 + 2 * lr.row * 10}

@@ -53,7 +53,8 @@ def test_the_teachers_logits_come_from_the_scores(span, tmp_path):
   for shard, rows in zip(shards, (slice(0, 120), slice(120, 200)), strict=True):
     scoring.SCORES.write(scoring.score_file(str(folder), shard), {
         "example_ids": example_ids[rows], "teacher_logits": logits[rows],
-        **{name: np.zeros_like(logits[rows]) for name in ("influences", "gradient_norms")}})
+        "is_scored": np.zeros(len(logits[rows]), np.bool_),
+        **{name: np.zeros_like(logits[rows]) for name in ("influences", "labels")}})
   sample = sample_held_back(shards, SPEC, 0.3, 1000, seed=0, scores_dir=str(folder))
   held = np.asarray(is_held_back(example_ids, 0.3))
   np.testing.assert_array_equal(sample.teacher_logits, logits[held])

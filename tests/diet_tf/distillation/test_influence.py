@@ -4,7 +4,13 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from diet_tf.distillation.influence import InfluenceScorer, InfluenceSettings, score_at_checkpoints, slot_features
+from diet_tf.distillation.influence import (
+  InfluenceScorer,
+  InfluenceSettings,
+  is_drawn,
+  share_of_examples,
+  slot_features,
+)
 from diet_tf.errors import ConfigError, NumericsError
 from diet_tf.models import build_model
 from diet_tf.training.bilevel import binary_cross_entropy
@@ -108,13 +114,16 @@ def test_a_step_on_an_example_of_positive_influence_lowers_the_reference_loss(fa
     model.set_weights(start)
 
 
-def test_checkpoints_are_summed():
-  scorers = [fitted(make_model("lr", seed), make_batch(1, bags=False)) for seed in (3, 4)]
-  batch = make_batch(2, bags=False)
-  influences, norms = score_at_checkpoints(scorers, *batch[:2])
-  first, second = (scorer.score(*batch[:2]) for scorer in scorers)
-  np.testing.assert_allclose(influences, first[0] + second[0], rtol=1e-5)
-  np.testing.assert_allclose(norms, (first[1] + second[1]) / 2, rtol=1e-5)
+def test_examples_are_drawn_by_their_ids():
+  ids = np.arange(20_000)
+  assert share_of_examples(20_000, False) == 0.2048 and share_of_examples(20_000, True) == 1
+  assert share_of_examples(300, False) == 1
+  drawn = is_drawn(ids, 0.2, 3)
+  assert abs(drawn.mean() - 0.2) < 0.015
+  order = np.random.default_rng(0).permutation(20_000)
+  np.testing.assert_array_equal(is_drawn(ids[order], 0.2, 3), drawn[order])
+  assert (is_drawn(ids, 0.2, 4) != drawn).mean() > 0.2
+  assert is_drawn(ids, 1.0, 3).all() and not is_drawn(ids, 0.0, 3).any()
 
 
 def test_a_reference_taken_over_from_elsewhere_scores_alike():

@@ -2,15 +2,16 @@
 
 import numpy as np
 import pytest
-import tensorflow as tf
 
-from diet_tf.distillation.influence import InfluenceSettings
+from diet_tf.distillation import scoring
+from diet_tf.distillation.influence import InfluenceScorer, InfluenceSettings, is_drawn
 from diet_tf.distillation.scoring import SCORES, SpanScorer, read_scores, score_file, score_shards, scored_stream
 from diet_tf.distillation.teacher import Teacher
 from diet_tf.errors import FormatError
 from diet_tf.io import arrays
 from diet_tf.log.encoded_rows import EncodedRows
 from diet_tf.log.examples import example_dataset, is_held_back
+from diet_tf.log.hashing import mix
 from tests.diet_tf.small_log import SPEC, TEACHER, draw, write_shards
 from tests.diet_tf.small_slots import small_slots
 
@@ -27,6 +28,15 @@ def make_slots(count=6):
 
 def held_back(shards, batch_size=16):
   return example_dataset(shards, SPEC, batch_size, holdback="only", holdback_fraction=HOLDBACK)
+
+
+def whole_tables(reference):
+  """A reference gradient with a row for each row of the tables."""
+  kernel, bias, rows, *tables = reference
+  whole = [np.zeros((sum(SPEC.num_ids), *table.shape[1:]), table.dtype) for table in tables]
+  for all_rows, table in zip(whole, tables, strict=True):
+    all_rows[rows] = table
+  return kernel, bias, *whole
 
 
 def make_scorer(teacher, shards, batch_size=64, slots=None):
@@ -63,11 +73,11 @@ def scores(tmp_path_factory, scorer, shards):
 def all_scores(shards, folder):
   found = [read_scores(score_file(folder, shard)) for shard in shards]
   return {name: np.concatenate([one[name] for one in found])
-          for name in ("example_ids", "influences", "gradient_norms", "teacher_logits")}
+          for name in ("example_ids", "labels", "influences", "is_scored", "teacher_logits")}
 
 
 def one_pass(shards, folder, fraction=HOLDBACK):
-  return EncodedRows.concatenate(list(scored_stream(shards, folder, SPEC, fraction)()))
+  return EncodedRows.concatenate(list(scored_stream(shards, folder, SPEC, fraction, with_influences=True)()))
 
 
 def test_scores_are_those_of_the_teacher_in_the_order_of_the_shard(teacher, shards, scores):
@@ -75,7 +85,46 @@ def test_scores_are_those_of_the_teacher_in_the_order_of_the_shard(teacher, shar
   np.testing.assert_array_equal(found["example_ids"], ROWS[2])
   np.testing.assert_allclose(found["teacher_logits"], teacher.logits(ROWS[0]), rtol=1e-5, atol=1e-6)
   assert found["influences"].min() < 0 < found["influences"].max()
-  assert found["gradient_norms"].min() > 0
+  assert found["is_scored"].all()
+  np.testing.assert_array_equal(found["labels"], ROWS[1])
+
+
+def test_influences_are_summed_over_the_checkpoints(teacher, scorer, shards, scores):
+  expected = np.zeros(NUM_ROWS)
+  for checkpoint, reference in zip(teacher.checkpoints, scorer._references, strict=True):
+    one = InfluenceScorer(teacher.load_checkpoint(checkpoint), TEACHER.learning_rate)
+    one.set_reference(reference)
+    expected += one.score({"ids": ROWS[0]}, ROWS[1])[0]
+  np.testing.assert_allclose(all_scores(shards, scores)["influences"], expected, rtol=1e-4, atol=1e-8)
+
+
+def test_a_share_of_the_examples_is_scored_whatever_the_shards(teacher, scorer, shards, scores, tmp_path):
+  scorer.save(str(tmp_path))
+  part = SpanScorer(teacher, InfluenceSettings(64, HOLDBACK), 0.3)
+  part.load(str(tmp_path))
+  score_shards(part, shards, SPEC, str(tmp_path / "scores"))
+  expected, found = all_scores(shards, scores), all_scores(shards, str(tmp_path / "scores"))
+  np.testing.assert_array_equal(found["is_scored"], is_drawn(ROWS[2], 0.3, teacher.seed))
+  assert 60 < found["is_scored"].sum() < 120
+  np.testing.assert_allclose(found["influences"], np.where(found["is_scored"], expected["influences"], 0), rtol=1e-5,
+                             atol=1e-8)
+  np.testing.assert_array_equal(found["teacher_logits"], expected["teacher_logits"])
+  with pytest.raises(FormatError, match="score_every_example=1"):
+    one_pass(shards, str(tmp_path / "scores"))
+  (rows, _) = scored_stream(shards, str(tmp_path / "scores"), SPEC, HOLDBACK)()
+  assert not rows.knows("influences")
+
+
+def test_scores_of_version_1_are_read(shards, scores, tmp_path):
+  columns = read_scores(score_file(scores, shards[0]))
+  old = {name: columns[name] for name in ("example_ids", "influences", "teacher_logits")}
+  arrays.write_arrays(score_file(str(tmp_path), shards[0]), {
+      "format_name": np.array("diet_tf.scores"), "format_version": np.array(1),
+      "gradient_norms": np.ones(len(columns["labels"]), np.float32), **old})
+  found = read_scores(score_file(str(tmp_path), shards[0]))
+  assert set(found) == {*old, "is_scored"} and found["is_scored"].all()
+  np.testing.assert_array_equal(one_pass(shards[:1], str(tmp_path)).influences,
+                                one_pass(shards[:1], scores).influences)
 
 
 @pytest.mark.parametrize("num_shards,batch_size", [(1, 300), (5, 7)])
@@ -114,7 +163,7 @@ def test_slots_weigh_as_much_as_the_held_back_examples(teacher, shards):
   for name, examples, memory in (("both", held_back(shards), slots), ("examples", held_back(shards), None),
                                  ("slots", [], slots)):
     scorer.fit_reference(examples, memory)
-    found[name] = scorer._scorers[-1].reference_arrays()
+    found[name] = whole_tables(scorer._references[-1])
   for both, *parts in zip(found["both"], found["examples"], found["slots"], strict=True):
     np.testing.assert_allclose(both, np.mean(parts, axis=0), rtol=1e-4, atol=1e-6)
 
@@ -157,7 +206,7 @@ def test_scores_of_other_examples_are_refused(shards, scores, tmp_path, broken):
     one_pass(shards[:1], str(tmp_path))
 
 
-@pytest.mark.parametrize("change", [{"format_version": np.array(2)}, {"format_name": np.array("other")}])
+@pytest.mark.parametrize("change", [{"format_version": np.array(3)}, {"format_name": np.array("other")}])
 def test_another_format_is_refused(shards, scores, tmp_path, change):
   path = str(tmp_path / "one.npz")
   arrays.write_arrays(path, {**arrays.read_arrays(score_file(scores, shards[0])), **change})
@@ -170,18 +219,20 @@ def test_a_missing_score_file_is_refused_by_its_path(shards, tmp_path):
     one_pass(shards, str(tmp_path))
 
 
-def test_held_back_batches_are_read_anew_for_each_checkpoint(teacher, shards):
-  """They are streamed: a list of them would grow with the span."""
-  reads = []
-
-  class Counted:
-
-    def __iter__(self):
-      reads.append(0)
-      for batch in held_back(shards, 8):
-        reads[-1] += 1
-        yield tuple(tf.identity(part) for part in batch)
-
-  SpanScorer(teacher, InfluenceSettings()).fit_reference(Counted(), None)
-  assert len(reads) == len(teacher.checkpoints) == 2
-  assert reads[0] == reads[1] > 3
+def test_the_reference_set_is_read_once_and_bounded(teacher, shards, monkeypatch):
+  """However long the span: it is drawn by example id, in whatever order the examples come."""
+  monkeypatch.setattr(scoring, "MAX_REFERENCE_EXAMPLES", 20)
+  batches = [tuple(np.asarray(part) for part in batch) for batch in held_back(shards, 8)]
+  found = []
+  for given in (batches, batches[::-1]):
+    scorer = SpanScorer(teacher, InfluenceSettings())
+    scorer.fit_reference(iter(given), None)
+    found.append(scorer._references)
+  ids, labels, example_ids = (np.concatenate(column) for column in zip(*batches, strict=True))
+  assert len(ids) > 40 and len(found[0]) == len(teacher.checkpoints) == 2
+  first = np.argsort(mix(example_ids, teacher.seed))[:20]
+  one = SpanScorer(teacher, InfluenceSettings())
+  one.fit_reference([(ids[first], labels[first], example_ids[first])], None)
+  for reference in found:
+    for value, expected in zip(reference[0], one._references[0], strict=True):
+      np.testing.assert_allclose(value, expected, rtol=1e-4, atol=1e-7)

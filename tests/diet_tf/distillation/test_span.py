@@ -1,5 +1,7 @@
 """A span in memory: what is refused, and that it gives a stage what the files of the same rows give it."""
 
+import dataclasses
+
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -8,12 +10,15 @@ from diet_tf.distillation.influence import InfluenceSettings
 from diet_tf.distillation.scoring import SpanScorer
 from diet_tf.distillation.settings import StageSettings
 from diet_tf.distillation.span import RowsInParts, Span, score_span
+from diet_tf.distillation.squash import SquashSettings
 from diet_tf.distillation.teacher import Teacher
 from diet_tf.errors import DataError
+from diet_tf.log.encoded_rows import EncodedRows
 from diet_tf.log.examples import example_dataset, is_held_back
 from tests.diet_tf.small_log import SPEC, TEACHER, draw, write_shards
 
 SETTINGS = StageSettings(teacher=TEACHER, influence=InfluenceSettings(64, 0.1))
+READS_INFLUENCES = dataclasses.replace(SETTINGS, squash=SquashSettings(influence_exponent=0.5))
 
 
 def test_rows_without_ids_of_their_own_are_numbered_by_span():
@@ -77,13 +82,21 @@ def test_a_span_in_memory_is_scored_as_its_files_are(tmp_path):
   one.advance(sets["without"], int((~held).sum()))
   scorer = SpanScorer(one, SETTINGS.influence)
   scorer.fit_reference(example_dataset(shards, SPEC, 64, holdback="only"), None)
-  expected, _, logits = scorer.score_examples(tf.constant(columns[0][~held]), tf.constant(columns[1][~held]))
+  expected = scorer.score_examples(EncodedRows(*(column[~held] for column in columns)))
   one.advance(sets["only"], int(held.sum()), keep_checkpoints=False)
-  scored, held_back = score_span(Span.of_arrays(1, SPEC, *columns), None, other, SETTINGS)
+  scored, held_back = score_span(Span.of_arrays(1, SPEC, *columns), None, other, READS_INFLUENCES)
   (rows,) = scored.rows()
   np.testing.assert_array_equal(rows.example_ids, columns[2][~held])
-  np.testing.assert_allclose(rows.teacher_logits, logits, rtol=1e-6)
-  np.testing.assert_allclose(rows.influences, expected, rtol=1e-4, atol=1e-8)
+  np.testing.assert_allclose(rows.teacher_logits, expected["teacher_logits"], rtol=1e-6)
+  np.testing.assert_allclose(rows.influences, expected["influences"], rtol=1e-4, atol=1e-8)
   np.testing.assert_array_equal(held_back.ids, columns[0][held])
   assert scored.num_examples == 600 and len(scored.slot_influences) == 0
   np.testing.assert_array_equal(one.logits(columns[0]), other.logits(columns[0]))
+
+
+def test_influences_that_no_rule_reads_are_not_computed():
+  spans = (score_span(Span.of_arrays(1, SPEC, *draw(600)), None, Teacher(SPEC, TEACHER, seed=1), settings)[0]
+           for settings in (SETTINGS, READS_INFLUENCES))
+  (without,), (with_them,) = (scored.rows() for scored in spans)
+  assert not without.knows("influences") and with_them.knows("influences")
+  np.testing.assert_array_equal(without.teacher_logits, with_them.teacher_logits)
