@@ -9,8 +9,9 @@ from typing import Any
 
 from diet_tf import metrics
 from diet_tf.fidelity import bill as bills
-from diet_tf.fidelity.bill import UNKNOWN, Bill, Rival, mean_cost
+from diet_tf.fidelity.bill import UNKNOWN, Bill
 from diet_tf.fidelity.own_rates import OwnRates, rates_text
+from diet_tf.fidelity.panel_bill import baselines_of, bill_of, mean_aucs
 from diet_tf.fidelity.result_format import KINDS, LOG, MEMORY, RESULT
 from diet_tf.fidelity.verdict import RANDOM_HARD, RANDOM_SOFT, Verdict, judge
 from diet_tf.io.json_files import parse_json, without_nan
@@ -214,39 +215,22 @@ class FidelityResult:
   @property
   def regret(self) -> float:
     """The AUC on the log that is lost by picking the member that is best on the memory."""
-    return metrics.regret(self._aucs(LOG), self._aucs(MEMORY))
+    return metrics.regret(mean_aucs(self.members, LOG), mean_aucs(self.members, MEMORY))
 
   @property
   def regret_at_3(self) -> float:
     """The AUC on the log that is lost by trying the three members alone that are best on the memory."""
-    return metrics.regret(self._aucs(LOG), self._aucs(MEMORY), 3)
-
-  def _aucs(self, kind: str) -> list[float]:
-    return [member.trainings[kind].auc.mean for member in self.members]
+    return metrics.regret(mean_aucs(self.members, LOG), mean_aucs(self.members, MEMORY), 3)
 
   @property
   def baselines(self) -> dict[str, dict[str, float]]:
     """How random rows order the members, by their kind; NaN where the resolved pairs are not known."""
-    log, found = self._aucs(LOG), {}
-    for kind in (RANDOM_HARD, RANDOM_SOFT):
-      if all(kind in member.trainings for member in self.members):
-        aucs = self._aucs(kind)
-        agreement = metrics.agreement_on(self.resolved_pairs or (), log, aucs)
-        found[kind] = {"agreement": agreement.share, "kendall_tau_b": agreement.tau_b,
-                       "regret": metrics.regret(log, aucs), "regret_at_3": metrics.regret(log, aucs, 3)}
-    return found
+    return baselines_of(self.members, self.resolved_pairs)
 
   @property
   def bill(self) -> Bill:
     """What many trainings cost on the memory, the log, and random rows with their clicks, the panel's only rival."""
-    def mean(kind: str, *, each_pass: bool = False) -> bills.Cost:
-      trained = [member.trainings[kind] for member in self.members]
-      return mean_cost([bills.Cost(one.whole("seconds"), one.whole("flops")).times(1 / one.epochs if each_pass else 1)
-                        for one in trained])
-
-    rivals = [Rival(kind, mean(kind), figures["agreement"]) for kind, figures in self.baselines.items()
-              if kind == RANDOM_HARD]
-    return Bill(mean(LOG, each_pass=True), self.distillation, mean(MEMORY), mean(LOG), self.agreement.share, rivals)
+    return bill_of(self.members, self.agreement.share, self.resolved_pairs, self.distillation)
 
   def replace(self, **changes: Any) -> FidelityResult:
     """A copy with other values, for example the `report_uri` once there is a report."""

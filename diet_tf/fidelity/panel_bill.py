@@ -1,0 +1,65 @@
+"""The bill of a panel, and how random rows order its members, from the members' trainings."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from diet_tf import metrics
+from diet_tf.fidelity.bill import UNITS, Bill, Cost, Rival, mean_cost
+from diet_tf.fidelity.result_format import LOG, MEMORY
+from diet_tf.fidelity.verdict import RANDOM_HARD, RANDOM_SOFT
+
+if TYPE_CHECKING:
+  from diet_tf.fidelity.result import MemberFidelity, Training
+
+
+def mean_aucs(members: Sequence[MemberFidelity], kind: str) -> list[float]:
+  """The AUC of each member after training on a kind of data, the mean over seeds."""
+  return [member.trainings[kind].auc.mean for member in members]
+
+
+def baselines_of(members: Sequence[MemberFidelity],
+                 pairs: Sequence[tuple[int, int]] | None) -> dict[str, dict[str, float]]:
+  """How random rows order the members, by their kind: agreement, tau-b, regret@1 and regret@3.
+
+  Args:
+    members: members of the panel.
+    pairs: pairs of members that are resolved on the log; None, where they are not known, gives no agreement.
+  """
+  log, found = mean_aucs(members, LOG), {}
+  for kind in (RANDOM_HARD, RANDOM_SOFT):
+    if all(kind in member.trainings for member in members):
+      aucs = mean_aucs(members, kind)
+      agreement = metrics.agreement_on(pairs or (), log, aucs)
+      found[kind] = {"agreement": agreement.share, "kendall_tau_b": agreement.tau_b,
+                     "regret": metrics.regret(log, aucs), "regret_at_3": metrics.regret(log, aucs, 3)}
+  return found
+
+
+def bill_of(members: Sequence[MemberFidelity], agreement: float, pairs: Sequence[tuple[int, int]] | None,
+            distillation: Cost) -> Bill:
+  """What many trainings cost on the memory, the log, and random rows with their clicks, the panel's only rival.
+
+  A search trains each architecture once, so that its own rates on a memory are chosen for a single training.
+
+  Args:
+    members: members of the panel.
+    agreement: agreement of the memory.
+    pairs: pairs of members that are resolved on the log; None where they are not known.
+    distillation: cost of making the memory.
+  """
+
+  def mean(kind: str) -> Cost:
+    return mean_cost([_cost(member.trainings[kind]) for member in members])
+
+  one_pass = mean_cost([_cost(member.trainings[LOG]).times(1 / member.trainings[LOG].epochs) for member in members])
+  rivals = [Rival(kind, mean(kind), figures["agreement"]) for kind, figures in baselines_of(members, pairs).items()
+            if kind == RANDOM_HARD]
+  return Bill(one_pass, distillation, mean(MEMORY), mean(LOG), agreement, rivals)
+
+
+def _cost(training: Training) -> Cost:
+  """The cost of one training, with the choice of its own rates on a memory."""
+  return Cost(*(getattr(training, unit) + (0.0 if training.rates is None else getattr(training.rates, unit))
+                for unit in UNITS))
