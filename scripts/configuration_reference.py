@@ -43,7 +43,7 @@ def places() -> dict[str, type]:
   from diet_tf.config import config
   from diet_tf.log import features
   from diet_tf.log import settings as log_settings
-  from diet_tf.training.bilevel import InnerSettings
+  from diet_tf.training.inner_settings import InnerSettings
 
   found: dict[str, type] = {"": config.Config, "features": config.FeaturesForm,
                             "features.label": features.Label, "features.fields[]": config.FieldForm,

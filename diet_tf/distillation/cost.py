@@ -33,9 +33,10 @@ from diet_tf.distillation.squash import SquashSettings
 from diet_tf.log.features import FeatureSpec
 from diet_tf.memory.slots import Slots
 from diet_tf.models.member_checks import num_weights
-from diet_tf.training.bilevel import KEPT_BYTES, InnerSettings
+from diet_tf.training.bilevel import KEPT_BYTES
 from diet_tf.training.compact import CompactIds
 from diet_tf.training.flops import INPUT_GRADIENT_FACTOR, TRAINING_FACTOR, ForwardFlops, forward_flops
+from diet_tf.training.inner_settings import InnerSettings
 from diet_tf.training.memory_needs import BYTES_PER_NUMBER
 
 # Of a forward pass, for a slot in an inner step: the step, the same gradient again, and its derivative's product.

@@ -43,8 +43,8 @@ from diet_tf.models.optimizers import GroupedAdam
 from diet_tf.models.parameter_groups import PARAMETER_GROUPS
 from diet_tf.progress import Progress, silent
 from diet_tf.settings import to_json
-from diet_tf.training.bilevel import InnerSettings
 from diet_tf.training.compact import CompactIds
+from diet_tf.training.inner_settings import InnerSettings
 from diet_tf.training.proxies import Proxy, give_back_proxies, make_proxies
 
 MAX_INITIALISATIONS = 10_000

@@ -31,7 +31,7 @@ from diet_tf.memory.scored_sample import ScoredSample
 from diet_tf.memory.slots import Slots
 from diet_tf.models import RankingModel
 from diet_tf.progress import Progress, silent
-from diet_tf.training.bilevel import InnerSettings
+from diet_tf.training.inner_settings import InnerSettings
 
 
 @dataclasses.dataclass(frozen=True)

@@ -11,7 +11,7 @@ from diet_tf.training.variable_blocks import VariableBlocks, dense_gradient
 
 
 class AdamConstants(Protocol):
-  """What of the settings of an inner loop Adam reads, see `diet_tf.training.bilevel.InnerSettings`."""
+  """What of the settings of an inner loop Adam reads, see `diet_tf.training.inner_settings.InnerSettings`."""
 
   @property
   def beta_1(self) -> float:

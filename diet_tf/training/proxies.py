@@ -10,7 +10,8 @@ import tensorflow as tf
 from diet_tf.log.features import FeatureSpec
 from diet_tf.memory.slots import Slots
 from diet_tf.models.inputs import features_in_form
-from diet_tf.training.bilevel import DifferentiableTraining, InnerSettings
+from diet_tf.training.bilevel import DifferentiableTraining
+from diet_tf.training.inner_settings import InnerSettings
 from diet_tf.training.slot_features import Features
 from diet_tf.training.traced import TracedTraining, give_back, initial_weights, traced_training
 

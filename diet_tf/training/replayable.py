@@ -12,8 +12,8 @@ from diet_tf.memory.recipe import Recipe
 from diet_tf.memory.slots import Slots
 from diet_tf.models.parameter_groups import PARAMETER_GROUPS
 from diet_tf.models.registry import parse_member
-from diet_tf.training.bilevel import InnerSettings
 from diet_tf.training.compact import CompactIds
+from diet_tf.training.inner_settings import InnerSettings
 from diet_tf.training.slot_trainer import recipe_inputs
 from diet_tf.training.traced import make_training
 

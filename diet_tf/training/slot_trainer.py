@@ -24,9 +24,9 @@ import tensorflow as tf
 from diet_tf.log.features import FeatureSpec
 from diet_tf.memory.recipe import Recipe
 from diet_tf.memory.slots import Slots
-from diet_tf.training.bilevel import InnerSettings
 from diet_tf.training.blocks import in_blocks
 from diet_tf.training.compact import CompactIds
+from diet_tf.training.inner_settings import InnerSettings
 from diet_tf.training.recipe_steps import (
   SLOT_TRAINER_CONSTANTS,
   constants,

@@ -22,7 +22,8 @@ from diet_tf.models.initialisation import drawn_anew
 from diet_tf.models.input_fields import InputFields
 from diet_tf.models.inputs import as_logits, build_with_form, create_variables, features_in_form
 from diet_tf.models.registry import PANEL, parse_member
-from diet_tf.training.bilevel import DifferentiableTraining, InnerSettings, binary_cross_entropy
+from diet_tf.training.bilevel import DifferentiableTraining, binary_cross_entropy
+from diet_tf.training.inner_settings import InnerSettings
 from diet_tf.training.slot_features import (
   FeatureMaker,
   PackedColumns,

@@ -25,7 +25,7 @@ from diet_tf.log import encoding
 from diet_tf.log.examples import write_example_shard
 from diet_tf.log.features import FeatureSpec, Field, Label
 from diet_tf.settings import to_json
-from diet_tf.training.bilevel import InnerSettings
+from diet_tf.training.inner_settings import InnerSettings
 from tfx_components.parameters import as_text
 from tfx_components.span_validator import validate
 

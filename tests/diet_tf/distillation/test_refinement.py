@@ -26,7 +26,7 @@ from diet_tf.errors import ConfigError, NumericsError
 from diet_tf.memory.recipe import Recipe
 from diet_tf.memory.slots import Slots
 from diet_tf.models.parameter_groups import PARAMETER_GROUPS
-from diet_tf.training.bilevel import InnerSettings
+from diet_tf.training.inner_settings import InnerSettings
 from diet_tf.training.slot_trainer import Candidate, train_by_recipe
 from tests.diet_tf.small_log import SPEC, draw, true_logits
 from tests.diet_tf.small_slots import small_slots

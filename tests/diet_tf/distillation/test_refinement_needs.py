@@ -8,7 +8,7 @@ from diet_tf.distillation.refinement import DistillSettings
 from diet_tf.distillation.refinement_needs import PROCESS_BYTES, refinement_needs, require_memory_for_proxies
 from diet_tf.errors import ConfigError
 from diet_tf.log.features import FeatureSpec, Field, Label
-from diet_tf.training.bilevel import InnerSettings
+from diet_tf.training.inner_settings import InnerSettings
 from tests.diet_tf.small_slots import small_slots
 
 SPEC = FeatureSpec((Field("user", "user", hash_ids=1000), Field("item", "item", hash_ids=100)), Label("click"))

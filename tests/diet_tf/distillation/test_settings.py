@@ -12,7 +12,7 @@ from diet_tf.errors import ConfigError
 from diet_tf.log.features import FeatureSpec, Field, Label, features_from_json
 from diet_tf.memory.privacy import PrivacySettings
 from diet_tf.settings import from_json, to_json
-from diet_tf.training.bilevel import InnerSettings
+from diet_tf.training.inner_settings import InnerSettings
 from tests.diet_tf.small_log import SPEC as SMALL_SPEC
 
 SPEC = FeatureSpec((Field("user", "user", hash_ids=10),), Label("click"))

@@ -25,7 +25,7 @@ from diet_tf.memory.memory import Memory, save_memory
 from diet_tf.memory.privacy import PrivacySettings
 from diet_tf.memory.slots import Slots
 from diet_tf.store.memories import load_memory
-from diet_tf.training.bilevel import InnerSettings
+from diet_tf.training.inner_settings import InnerSettings
 from tests.diet_tf.small_log import SPEC, TEACHER, draw, scored, write_shards
 
 NUM_ROWS, HOLDBACK, BATCH = 600, 0.1, 8

@@ -6,8 +6,8 @@ import tensorflow as tf
 
 from diet_tf.models import PANEL, build_model
 from diet_tf.training import bilevel, traced
-from diet_tf.training.bilevel import InnerSettings
 from diet_tf.training.compact import CompactIds
+from diet_tf.training.inner_settings import InnerSettings
 from diet_tf.training.traced import give_back, initial_weights, traced_training
 from tests.diet_tf.small_log import SPEC, draw
 from tests.diet_tf.small_slots import small_slots
