@@ -100,7 +100,7 @@ def judge(candidates: Mapping[str, Candidate], spec: FeatureSpec, ids: np.ndarra
         trainers[constants] = SlotTrainer(member, spec, [one.slots for one in candidates.values()], candidate.recipe)
       # Of a start that was not refined, the refined memory is a copy.
       same = next((other for other in candidates if other != name and len(parts[other]) > len(parts[name])
-                   and _are_equal(candidate, candidates[other])), None)
+                   and are_equal(candidate, candidates[other])), None)
       parts[name].append(_cross_entropy(labels, trainers[constants].outputs(candidate, seeds, ids)) if same is None
                          else parts[same][-1])
       done += 1
@@ -123,7 +123,8 @@ def judge(candidates: Mapping[str, Candidate], spec: FeatureSpec, ids: np.ndarra
   return Verdict(best if worse else REFINED, means, differences, errors)
 
 
-def _are_equal(one: Candidate, other: Candidate) -> bool:
+def are_equal(one: Candidate, other: Candidate) -> bool:
+  """Whether trainings on two candidates are the same."""
   return one.recipe == other.recipe and all(
       np.array_equal(getattr(one.slots, name), getattr(other.slots, name)) for name in Slots.DTYPES)
 

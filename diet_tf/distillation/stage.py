@@ -26,7 +26,7 @@ from diet_tf.distillation.cost import (
   StageWork,
   stage_flops,
 )
-from diet_tf.distillation.gate import PREVIOUS, REFINED, START, Verdict, judge
+from diet_tf.distillation.gate import PREVIOUS, REFINED, START, Verdict, are_equal, judge
 from diet_tf.distillation.refinement import Refined, devices_of, refine, replay
 from diet_tf.distillation.refinement_checkpoints import Checkpoints
 from diet_tf.distillation.settings import Stage, StageSettings
@@ -169,8 +169,13 @@ def run_stage(memory: Memory | None, span: Span, teacher: Teacher, settings: Sta
 
 
 def slot_passes(candidates: Iterable[Trainable]) -> list[int]:
-  """The slots that one training on each candidate goes through, all epochs together."""
-  return [len(one.slots) * one.recipe.epochs for one in candidates]
+  """The slots that one training on each candidate goes through, all epochs together; the gate trains once on equals."""
+  distinct: list[Candidate] = []
+  for one in candidates:
+    candidate = Candidate(one.slots, one.recipe)
+    if not any(are_equal(candidate, other) for other in distinct):
+      distinct.append(candidate)
+  return [len(one.slots) * one.recipe.epochs for one in distinct]
 
 
 def refine_start(stage: Stage, start: Start, previous: Memory | None, rows: RowStream, teacher: Teacher, *,

@@ -18,6 +18,7 @@ from diet_tf.distillation.gate import GateSettings
 from diet_tf.distillation.refinement import DistillSettings
 from diet_tf.distillation.settings import StageSettings
 from diet_tf.distillation.squash import SquashSettings
+from diet_tf.distillation.stage import slot_passes
 from diet_tf.distillation.teacher import TeacherSettings
 from diet_tf.memory.recipe import Recipe
 from diet_tf.models import parameter_group
@@ -25,7 +26,7 @@ from diet_tf.models.inputs import build_with_form
 from diet_tf.training.bilevel import DifferentiableTraining, InnerSettings, _Pulled
 from diet_tf.training.compact import CompactIds
 from diet_tf.training.flops import ForwardFlops, forward_flops, graph_flops
-from diet_tf.training.slot_trainer import recipe_inputs
+from diet_tf.training.slot_trainer import Candidate, recipe_inputs
 from tests.diet_tf.small_log import SPEC
 from tests.diet_tf.small_slots import small_slots
 
@@ -94,6 +95,14 @@ def test_a_stage_by_its_parts(monkeypatch):
   assert more == sum(3 * on_slot[one] * 16 for one in (fm, lr, fm))
   first = StageWork(100, 10, 90, 0, 8, slots(), (), [16, 16], 10)
   assert stage_flops(first, SPEC, settings)["refinement"] == 0.0
+
+
+def test_candidates_that_are_equal_are_trained_on_once():
+  start, recipe = slots(), Recipe(batch_size=8, epochs=2)
+  refined = Candidate(start.replace(labels=np.float32(start.labels / 2)), recipe)
+  assert slot_passes([refined, Candidate(start, recipe)]) == [16, 16]
+  # What was not refined is its start.
+  assert slot_passes([Candidate(start, recipe), Candidate(start.replace(labels=start.labels.copy()), recipe)]) == [16]
 
 
 @pytest.mark.parametrize("name", ["dnn", "dcn_v2"])
