@@ -22,6 +22,8 @@ COMPONENTS = {
     "MemoryAddresser": "addressing, squash", "DistillTrainer": "refinement", "FidelityEvaluator": "gate",
     "MemoryLoader": "load, commit", "MemoryCommitter": "load, commit"}
 REFINEMENT = "refinement"
+# Files beside those of the nodes: the work before them, and what the span left.
+_PREPARED, _LEFT = "prepare", "memory"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -89,34 +91,26 @@ class Stream:
     """The root of the store."""
     return files.join(self.folder, "store")
 
-  def examples(self, span: int) -> str:
-    """The folder of the encoded examples of a span that `run` was asked to keep them of."""
-    return files.join(self.folder, "examples", str(span))
-
-  def run(self, span: int, *, keep_examples: bool = False) -> SpanFigures:
+  def run(self, span: int) -> SpanFigures:
     """Distils a span on top of those before, or goes on with it; the figures of a span that is done are read.
 
     Args:
       span: number of the span; those before it are done.
-      keep_examples: whether its encoded examples are kept, see `examples`.
 
     Raises:
       WorkError: a component failed.
     """
     figures, artifacts = (files.join(self.folder, name, str(span)) for name in ("figures", "artifacts"))
-    last = files.join(figures, "memory.json")
+    last = files.join(figures, f"{_LEFT}.json")
     if not files.exists(last):
       self._run_nodes(span, figures, artifacts)
-      if keep_examples:
-        _move(files.join(artifacts, "LogGen", "examples"), self.examples(span))
     _, left = kept(last, lambda: self._left(span))
     files.remove_if_there(artifacts)
-    costs: dict[str, Cost] = {}
-    for node, component in COMPONENTS.items():
-      path = files.join(figures, f"{node}.json")
-      if files.exists(path):
-        cost, _ = kept(path, _nothing)
-        costs[component] = costs.get(component, NOTHING) + cost
+    costs = dict.fromkeys(COMPONENTS.values(), NOTHING)
+    measured = {name.removesuffix(".json") for name in files.names_in(figures) if name.endswith(".json")}
+    for node in measured - {_PREPARED, _LEFT}:
+      cost, _ = kept(files.join(figures, f"{node}.json"), _nothing)
+      costs[COMPONENTS[node]] += cost
     return SpanFigures(span=span, costs=costs, **left)
 
   def _run_nodes(self, span: int, figures: str, artifacts: str) -> None:
@@ -125,7 +119,7 @@ class Stream:
     pipeline = self._pipeline(span)
     if self.prepare is not None:
       prepare = self.prepare
-      kept(files.join(figures, "prepare.json"), lambda: prepare(span))
+      kept(files.join(figures, f"{_PREPARED}.json"), lambda: prepare(span))
     made: dict[tuple[str, str], Any] = {}
     # A refinement that was cut would go on from there, and cost less than a whole one.
     files.remove_if_there(files.join(self.store_uri, UNFINISHED_FOLDER))
@@ -167,13 +161,6 @@ class Stream:
 
 def _nothing() -> None:
   raise AssertionError("a span that is done has a file for each component")
-
-
-def _move(source: str, target: str) -> None:
-  if files.exists(source):
-    files.make_folders(files.parent(target))
-    files.remove_if_there(target)
-    files.rename(source, target)
 
 
 @dataclasses.dataclass(frozen=True)

@@ -182,6 +182,8 @@ def test_a_stream_ends_and_is_read_again(tmp_path, capsys):
   assert main([*arguments, "--json", str(out)]) == 0
   assert capsys.readouterr().out.splitlines()[-1] == done.stdout.splitlines()[-1]
   (span,) = json.loads(out.read_text())["stream"]
+  nodes = {path.stem for path in (tmp_path / "work").glob("*/figures/0/*.json")}
+  assert nodes == {*COMPONENTS, "prepare", "memory"}
   assert set(span["costs"]) == set(COMPONENTS.values()) and span["num_rows"] == 1000 and span["num_slots"] == 64
   assert all(cost["peak_bytes"] > 100 * MIB for cost in span["costs"].values())
   # What the components handed on is gone, and so are the rows.
