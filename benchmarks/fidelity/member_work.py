@@ -13,7 +13,7 @@ from benchmarks.fidelity.benchmark import Benchmark, slug
 from benchmarks.fidelity.distillations import BaselineRows, Distillation, held_back
 from benchmarks.fidelity.encoded_log import EncodedLog
 from benchmarks.fidelity.samples import rows_of_sample, user_column
-from benchmarks.fidelity.sources import LOG, MEMORY, START
+from benchmarks.fidelity.sources import LOG, MEMORY, ONE_RECIPE, START
 from benchmarks.fidelity.trained import Choosing, Trained
 from benchmarks.fidelity.trainings import MemberTrainer, RowsTrainer
 from benchmarks.fidelity.variants import MEMORY as MEMORY_VARIANT
@@ -124,7 +124,8 @@ class MemberWork:
   def _memories(self, benchmark: Benchmark, trainer: MemberTrainer) -> dict[str, Trained]:
     ours = [Distillation(MEMORY_VARIANT, seed) for seed in benchmark.seeds]
     sources = {MEMORY: [one.memory(benchmark) for one in ours], START: [one.start(benchmark) for one in ours]}
-    return {source: trainer.on_memories(memories, benchmark.seeds) for source, memories in sources.items()}
+    return {**{source: trainer.on_memories(memories, benchmark.seeds) for source, memories in sources.items()},
+            ONE_RECIPE: trainer.on_memories(sources[MEMORY], benchmark.seeds, tuning=None)}
 
   def _baselines(self, benchmark: Benchmark, log: EncodedLog, selection: EncodedRows, recipe: Recipe,
                  flops_per_row: float) -> None:

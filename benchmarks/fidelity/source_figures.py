@@ -18,7 +18,8 @@ def source_figures(rankings: Rankings, sources: Iterable[str], one_pass: Cost) -
   """Per source, its costs in passes, its mean AUC, and how it orders the members (`Rankings.figures`).
 
   `training_passes` is the cost of one training, `candidate_passes` that of a training with the choice of its settings
-  on held-back rows, each the mean over members, by `flops` and by `wall` time.
+  on held-back rows, each the mean over members, by `flops` and by `wall` time. `start_seconds` is the time in neither:
+  for building a model and tracing its graphs, which all trainings of a process have in common.
 
   Args:
     rankings: orders of the panel's members.
@@ -32,7 +33,9 @@ def source_figures(rankings: Rankings, sources: Iterable[str], one_pass: Cost) -
       mean = metrics.estimate(_aucs(rankings, source, trained).mean(axis=0))
       found.append({"source": source, "training_passes": _in_passes(training_cost(trained), one_pass),
                     "candidate_passes": _in_passes(candidate_cost(trained), one_pass), "mean_auc": mean.mean,
-                    "mean_auc_se": mean.standard_error, **rankings.figures(source)})
+                    "mean_auc_se": mean.standard_error,
+                    "start_seconds": float(np.mean([one.start_seconds for one in trained])),
+                    **rankings.figures(source)})
   return found
 
 

@@ -13,8 +13,10 @@ from __future__ import annotations
 LOG, MEMORY, START, STATIC, FROM_SCRATCH = "log", "memory", "start", "static", "from_scratch"
 # The stream without any refinement: squashed slots alone. `START` is the last stage's, after those before were refined.
 UNREFINED = "unrefined"
+# The memory by the rates of its recipe, of which no member chooses a factor.
+ONE_RECIPE = "one_recipe"
 # Sources that are neither selections nor rivals, in the order of tables.
-OURS = (LOG, MEMORY, START, UNREFINED, STATIC, FROM_SCRATCH)
+OURS = (LOG, MEMORY, ONE_RECIPE, START, UNREFINED, STATIC, FROM_SCRATCH)
 EQUAL_COST = "equal_cost"
 
 SAMPLE, HALVING, EARLY_STOPPING = "sample", "halving", "early_stopping"

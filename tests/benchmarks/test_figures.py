@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from benchmarks.fidelity.figures import member_figures, seed_recoveries, summary_figures
-from benchmarks.fidelity.sources import FROM_SCRATCH, LOG, MEMORY, OURS, START, STATIC, UNREFINED
+from benchmarks.fidelity.sources import FROM_SCRATCH, LOG, MEMORY, ONE_RECIPE, OURS, START, STATIC, UNREFINED
 from benchmarks.fidelity.trained import PanelMember, Trained
 from diet_tf.errors import DataError
 from diet_tf.fidelity.bill import Cost
@@ -31,6 +31,7 @@ def panel():
   scores = {
       (LOG, "a"): on_log(1.0, 0.75), (LOG, "b"): on_log(0.75, 0.75),
       (MEMORY, "a"): trained(0.75, 0.75), (MEMORY, "b"): trained(0.75, 0.75),
+      (ONE_RECIPE, "a"): trained(0.75, 0.5), (ONE_RECIPE, "b"): trained(0.75, 0.75),
       (START, "a"): trained(0.5, 0.5), (START, "b"): trained(0.75, 0.5),
       (UNREFINED, "a"): trained(0.5, 0.5), (UNREFINED, "b"): trained(0.5, 0.5),
       (STATIC, "a"): trained(0.5, 0.5), (STATIC, "b"): trained(0.5, 0.5),

@@ -25,7 +25,7 @@ def test_costs_are_in_passes_and_orders_are_judged_on_the_resolved_pairs():
       # Two passes each: a pass is 100 FLOPs and 2 seconds.
       (LOG, "good"): Trained(np.stack([good, good]), 0.01, 2, 1, 200.0, 4.0, Choosing(1, 600.0, 16.0)),
       (LOG, "bad"): Trained(np.stack([bad, bad]), 0.01, 2, 1, 200.0, 4.0, Choosing(1, 600.0, 16.0)),
-      (MEMORY, "good"): trained(0.02, good), (MEMORY, "bad"): trained(0.04, bad),
+      (MEMORY, "good"): trained(0.02, good, start_seconds=3.0), (MEMORY, "bad"): trained(0.04, bad, start_seconds=5.0),
       # The second seed has the order wrong, the mean is right.
       (UNIFORM, "good"): trained(0.2, good, bad), (UNIFORM, "bad"): trained(0.2, bad, bad + 1e-3 * labels),
       # The search gave up the good one.
@@ -36,6 +36,7 @@ def test_costs_are_in_passes_and_orders_are_judged_on_the_resolved_pairs():
   assert [one["source"] for one in (log, memory, uniform, search)] == [LOG, MEMORY, UNIFORM, SEARCH]
   assert log["training_passes"] == {"flops": 2, "wall": 2} and log["candidate_passes"] == {"flops": 8, "wall": 10}
   assert memory["training_passes"] == memory["candidate_passes"] == pytest.approx({"flops": 0.03, "wall": 0.03})
+  assert (memory["start_seconds"], log["start_seconds"]) == (4.0, 0.0)
   assert search["training_passes"] == pytest.approx({"flops": 0.2, "wall": 0.2})
   assert [one["agreement"] for one in (log, memory, uniform, search)] == [1, 1, 1, 0]
   assert [one["agreement_of_seeds"] for one in (log, memory, uniform, search)] == [1, 1, 0.5, 0]
