@@ -25,6 +25,8 @@ _OTHER_KEYS = ("feature_spec", "feature_spec_digest", "migrated_from", RULE_KEY,
 _ABSENT = "not set"
 # Sections that settings leave out where they are the default.
 _LEFT_OUT = {"privacy": dataclasses.asdict(NO_RULES)}
+# What a memory at its cap did before a setting came that says so. Others are not asked: nothing changes for them.
+_BEFORE_AT_CAP = {"addressing.at_cap": "keep"}
 # Of a value in a message; a closed vocabulary may be as long as it likes.
 MAX_SHOWN_CHARACTERS = 400
 
@@ -62,6 +64,9 @@ def settings_changes(committed: Mapping[str, Any], now: Mapping[str, Any], defau
   for section, value in committed.items():
     if section not in _OTHER_KEYS:
       before.update({**_flat(section, defaults.get(section, value)), **_flat(section, value)})
+  if committed and committed.get("budget", {}).get("max_slots") is not None:
+    before.update({key: value for key, value in _BEFORE_AT_CAP.items()
+                   if key in before and key not in _flat("addressing", committed["addressing"])})
   after = {key: value for section in committed if section in now and section not in _OTHER_KEYS
            for key, value in _flat(section, now[section]).items()}
   return _changes(before, after)

@@ -1,16 +1,19 @@
 """Addressing: which slots a stage freezes, updates, replaces and adds, under the budget.
 
-An old slot is judged by two figures: its influence on the stage's reference loss at the teacher's checkpoints (positive
-where training on it still helps) and its overlap with the new span (how much of what it stands for occurs there).
-
-- The slots of least usefulness, `rank(influence) + rank(overlap)`, are *replaced*: their place goes to new slots. Ties
-  go by slot id, the oldest first.
+- *Replaced* slots give their place to new ones. Once the memory has reached its cap, a span goes on getting slots of
+  its own, `budget.fraction` of its rows, so that the memory stands for the last `max_slots / fraction` rows or so;
+  which old slots make room is told by `at_cap`: by default those that models trained on old and new slots together
+  would miss least (`diet_tf.distillation.removal`). Before the cap, a set share may be replaced, 0 by default: the
+  slots of least usefulness, `rank(influence) + rank(overlap)`.
 - Of the others, those with the largest `|influence| * overlap` are *updated*: the span has something to say to them.
 - The rest are *frozen*: they carry what the log held before, and their ids, id weights and labels do not change.
 - *Added* slots fill the budget with clusters of the new span (`diet_tf.distillation.squash`).
 
-By default all old slots are updated and none is replaced unless the budget demands it: on the logs that this was tried
-on, more freedom was worth more than the choice (docs/method.md, "What was measured").
+Influence is that on the stage's reference loss at the teacher's checkpoints (positive where training on the slot still
+helps), overlap how much of what a slot stands for occurs in the span. Ties go by slot id, the oldest first.
+
+By default all old slots that stay are updated: on the logs that this was tried on, more freedom was worth more than the
+choice (docs/method.md, "What was measured").
 """
 
 from __future__ import annotations
@@ -38,6 +41,8 @@ class Action(enum.IntEnum):
 # As they are counted, reported and drawn.
 ACTION_NAMES = tuple(action.name.lower() for action in Action)
 RULES = ("influence", "random", "all")
+# Rules by which slots make room at the cap; "keep" lets none of them go.
+CAP_RULES = ("removal", "oldest", "influence", "random", "keep")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -45,23 +50,37 @@ class AddressingSettings:
   """How slots are addressed.
 
   Attributes:
-    rule: "influence" as described above; "random" draws the same numbers of slots; "all" updates every old slot.
+    rule: rule of what is updated, and replaced before the cap: "influence" goes by influence and overlap, "random"
+      draws the same numbers of slots, "all" updates every old slot.
     update_fraction: share of the surviving old slots that is updated.
-    replace_fraction: share of the old slots that is replaced.
+    replace_fraction: share of the old slots that is replaced, at least, in every stage.
+    at_cap: rule of which slots make room for those of a span where the budget has a cap and it is reached: "removal"
+      goes by what their removal costs, "oldest" by when they were added, "influence" by influence and overlap, "random"
+      draws them. "keep" makes none: the memory then takes in nothing new but by `replace_fraction`.
   """
 
   rule: str = "influence"
   update_fraction: float = 1.0
   replace_fraction: float = 0.0
+  at_cap: str = "removal"
 
   def __post_init__(self) -> None:
-    if self.rule not in RULES:
-      raise ConfigError("addressing.rule", rule=f"is one of {', '.join(RULES)}.", received=repr(self.rule),
-                        remedy="use influence.")
+    for name, rules, remedy in (("rule", RULES, "influence"), ("at_cap", CAP_RULES, "removal")):
+      if getattr(self, name) not in rules:
+        raise ConfigError(f"addressing.{name}", rule=f"is one of {', '.join(rules)}.",
+                          received=repr(getattr(self, name)), remedy=f"use {remedy}.")
     for name in ("update_fraction", "replace_fraction"):
       if not 0 <= getattr(self, name) <= 1:
         raise ConfigError(f"addressing.{name}", rule="lies in [0, 1].", received=str(getattr(self, name)),
                           remedy="use a share such as 0.5.")
+
+
+@dataclasses.dataclass(frozen=True)
+class Replacement:
+  """How many old slots are replaced, and by which of `CAP_RULES`."""
+
+  number: int
+  rule: str
 
 
 @dataclasses.dataclass(frozen=True)
@@ -71,10 +90,12 @@ class Addressing:
   Attributes:
     old_actions: `[num_old_slots]` int8 of `Action`.
     num_added: new slots to be made of the span.
+    worth: `[num_old_slots]`, what slots were replaced by, the least first; where none had to be, their influences.
   """
 
   old_actions: np.ndarray
   num_added: int
+  worth: np.ndarray
 
   def counts(self) -> dict[str, int]:
     """Slots per action, by lower-case name."""
@@ -120,34 +141,70 @@ def count_ids(num_ids: tuple[int, ...], batches: Iterable[np.ndarray]) -> IdCoun
   return counts
 
 
-def address(slots: Slots, influences: np.ndarray, overlaps: np.ndarray, num_slots: int, settings: AddressingSettings,
-            *, seed: int) -> Addressing:
+def replacement(num_old: int, num_slots: int, span_slots: int, is_capped: bool,
+                settings: AddressingSettings) -> Replacement:
+  """How many old slots give their place to new ones, and how they are chosen.
+
+  Args:
+    num_old: number of old slots.
+    num_slots: the budget.
+    span_slots: slots of the span's own, see `BudgetSettings.num_slots_of_span`.
+    is_capped: whether the cap keeps the memory from growing by all of these.
+    settings: the shares and rules.
+  """
+  least = max(round(settings.replace_fraction * num_old), num_old - num_slots)
+  if not is_capped or settings.at_cap == "keep":
+    return Replacement(least, "random" if settings.rule == "random" else "influence")
+  return Replacement(max(num_old + min(span_slots, num_slots) - num_slots, least), settings.at_cap)
+
+
+def address(slots: Slots, influences: np.ndarray, num_slots: int, replaced: Replacement, settings: AddressingSettings,
+            *, seed: int, overlaps: np.ndarray | None = None, removal_costs: np.ndarray | None = None) -> Addressing:
   """Decides what happens to each old slot, and how many new ones are made.
 
   Args:
     slots: the memory before the stage.
     influences: `[len(slots)]`, of the slots on the stage's reference set.
-    overlaps: `[len(slots)]` in [0, 1], see `IdCounts.overlap`.
-    num_slots: the budget; at least `num_slots - len(slots)` slots are added, and slots beyond it are replaced.
-    settings: the rule and its shares.
-    seed: seed of the random order of slots under the rule "random"; the other rules draw nothing.
+    num_slots: the budget, which is filled up with new slots.
+    replaced: how many old slots are replaced, and by which rule.
+    settings: the rule and the share of what is updated.
+    seed: seed of the random orders of slots under the rule "random"; the other rules draw nothing.
+    overlaps: `[len(slots)]` in [0, 1], see `IdCounts.overlap`; needed where `needs_overlaps` says so.
+    removal_costs: `[len(slots)]`, needed where the rule of what is replaced is "removal".
   """
   count = len(slots)
   actions = np.full(count, Action.FREEZE, np.int8)
-  num_replaced = max(round(settings.replace_fraction * count), count - num_slots)
-  if settings.rule == "random":
-    usefulness = np.random.default_rng(seed).permutation(count).astype(np.float64)
-    urgency = np.random.default_rng(seed + 1).permutation(count).astype(np.float64)
-  else:
-    usefulness = _ranks(influences) + _ranks(overlaps)
-    urgency = np.abs(influences) * overlaps
-  by_usefulness = np.lexsort((slots.slot_ids, usefulness))
-  actions[by_usefulness[:num_replaced]] = Action.REPLACE
-  survivors = by_usefulness[num_replaced:]
+  overlaps = np.zeros(count) if overlaps is None else overlaps
+  worth = _worth(slots, influences, overlaps, removal_costs, replaced, seed)
+  by_worth = np.lexsort((slots.slot_ids, worth))
+  actions[by_worth[:replaced.number]] = Action.REPLACE
+  survivors = by_worth[replaced.number:]
+  urgency = (np.random.default_rng(seed + 1).permutation(count).astype(np.float64) if settings.rule == "random" else
+             np.abs(influences) * overlaps)
   share = 1.0 if settings.rule == "all" else settings.update_fraction
   by_urgency = survivors[np.lexsort((slots.slot_ids[survivors], -urgency[survivors]))]
   actions[by_urgency[:round(share * len(survivors))]] = Action.UPDATE
-  return Addressing(actions, num_slots - (count - num_replaced))
+  return Addressing(actions, num_slots - (count - replaced.number), worth)
+
+
+def needs_overlaps(settings: AddressingSettings, replaced: Replacement) -> bool:
+  """Whether a decision reads the overlaps of the slots with the span."""
+  is_ranked = replaced.rule == "influence" and replaced.number > 0
+  return is_ranked or (settings.update_fraction < 1 and settings.rule == "influence")
+
+
+def _worth(slots: Slots, influences: np.ndarray, overlaps: np.ndarray, removal_costs: np.ndarray | None,
+           replaced: Replacement, seed: int) -> np.ndarray:
+  if replaced.rule == "random":
+    return np.random.default_rng(seed).permutation(len(slots)).astype(np.float64)
+  if not replaced.number:
+    return np.asarray(influences, np.float64)
+  if replaced.rule == "removal":
+    assert removal_costs is not None
+    return removal_costs
+  if replaced.rule == "oldest":
+    return slots.born_spans.astype(np.float64)
+  return _ranks(influences) + _ranks(overlaps)
 
 
 def _ranks(values: np.ndarray) -> np.ndarray:

@@ -34,3 +34,11 @@ class BudgetSettings:
                         remedy="give a span that is not empty.")
     slots = max(1, round(self.fraction * num_examples_seen))
     return slots if self.max_slots is None else min(slots, self.max_slots)
+
+  def num_slots_of_span(self, num_examples: int) -> int:
+    """The slots that a span earns: `fraction * examples` of its own, and at least 1."""
+    return max(1, round(self.fraction * num_examples))
+
+  def is_capped(self, num_examples_seen: int) -> bool:
+    """Whether the memory would be larger after that many examples, were there no cap."""
+    return self.max_slots is not None and round(self.fraction * num_examples_seen) > self.max_slots

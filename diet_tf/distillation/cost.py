@@ -177,6 +177,7 @@ class StageWork:
     num_judged: held-back rows that the gate judged on.
     num_devices: devices that each outer step trained a proxy on.
     num_influences: rows whose influence is computed.
+    num_weighed: slots, old and new, whose cost of removal was measured.
   """
 
   num_rows: int
@@ -190,6 +191,7 @@ class StageWork:
   num_judged: int
   num_devices: int = 1
   num_influences: int = 0
+  num_weighed: int = 0
 
 
 def stage_flops(work: StageWork, spec: FeatureSpec, settings: StageSettings) -> dict[str, float]:
@@ -223,6 +225,10 @@ def stage_flops(work: StageWork, spec: FeatureSpec, settings: StageSettings) -> 
   judges = [forward_flops(name, spec.names) for name in settings.gate.members]
   gate = gate_flops([(judge.slot(*shape), judge.row) for judge in judges], settings.gate.num_seeds, work.slot_passes,
                     work.num_judged)
+  if work.num_weighed:
+    num_slot_passes = work.num_weighed * distill.inner.epochs
+    addressing += sum(outer_step_flops(judge, judge.slot(*shape), num_slot_passes, distill.outer_batch_size)
+                      for judge in judges)
   return {SCORES_PART: scores, ADDRESSING_PART: addressing, REFINEMENT_PART: refinement, GATE_PART: gate}
 
 

@@ -31,7 +31,7 @@ from diet_tf.distillation.refinement import Refined, devices_of, refine, replay
 from diet_tf.distillation.refinement_checkpoints import Checkpoints
 from diet_tf.distillation.settings import Stage, StageSettings
 from diet_tf.distillation.span import ScoredSpan, Span, score_span
-from diet_tf.distillation.start import Start, begin, sampled
+from diet_tf.distillation.start import Start, begin, num_weighed, outer_examples
 from diet_tf.distillation.teacher import Teacher
 from diet_tf.errors import DataError
 from diet_tf.log.encoded_rows import BoundedSample, EncodedRows, RowStream
@@ -164,7 +164,8 @@ def run_stage(memory: Memory | None, span: Span, teacher: Teacher, settings: Sta
       num_old_slots=0 if memory is None else len(memory), num_added=start.counts["add"], slots=start.slots,
       proxies=refined.proxies, slot_passes=slot_passes(candidates.values()),
       num_judged=min(len(held_back), settings.gate.max_examples), num_devices=len(devices_of(strategy)),
-      num_influences=len(span.rows) - len(held_back) if settings.reads_example_influences else 0)
+      num_influences=len(span.rows) - len(held_back) if settings.reads_example_influences else 0,
+      num_weighed=num_weighed(settings, 0 if memory is None else len(memory), start))
   return StageOutcome(made[verdict.chosen], made[START], dict(start.counts), verdict, clock.seconds, work, settings)
 
 
@@ -199,15 +200,11 @@ def refine_start(stage: Stage, start: Start, previous: Memory | None, rows: RowS
   if previous is not None and settings.replay_rows:
     old = replayed_examples(previous, teacher, settings.replay_rows, seed)
     old_share = previous.manifest.num_examples_seen / start.num_examples_seen
+    if stage.settings.budget.is_capped(start.num_examples_seen):
+      # What the slots stood for that have left is no longer kept up.
+      old_share = min(old_share, float((start.actions != Action.ADD).mean()))
   return refine(start.slots, start.actions != Action.FREEZE, new, old, old_share, teacher.spec, start.recipe, settings,
                 seed=seed, strategy=strategy, progress=progress, checkpoints=checkpoints)
-
-
-def outer_examples(stream: RowStream, max_rows: int, seed: int) -> EncodedRows:
-  """A bounded sample of the span, labelled with the teacher's probabilities."""
-  rows = sampled(stream, max_rows, seed)
-  probabilities = 1 / (1 + np.exp(-rows.teacher_logits.astype(np.float64)))
-  return EncodedRows(rows.ids, probabilities.astype(np.float32))
 
 
 def replayed_examples(previous: Memory, teacher: Teacher, num_rows: int, seed: int) -> EncodedRows:

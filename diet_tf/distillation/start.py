@@ -9,12 +9,21 @@ from collections.abc import Mapping
 import numpy as np
 
 from diet_tf.distillation import squash as squash_module
-from diet_tf.distillation.addressing import Action, Addressing, AddressingSettings, address, count_ids
+from diet_tf.distillation.addressing import (
+  Action,
+  Addressing,
+  Replacement,
+  address,
+  count_ids,
+  needs_overlaps,
+  replacement,
+)
 from diet_tf.distillation.budget import BudgetSettings
 from diet_tf.distillation.centres import find_centres
 from diet_tf.distillation.clusters import TeacherSpace, influence_weights, nearest_centre, random_clusters
 from diet_tf.distillation.refinement import initial_recipe
-from diet_tf.distillation.settings import Stage
+from diet_tf.distillation.removal import in_whole_batches, removal_costs
+from diet_tf.distillation.settings import Stage, StageSettings
 from diet_tf.distillation.span import ScoredSpan
 from diet_tf.distillation.span_size import check_num_examples
 from diet_tf.distillation.squash import ClusterOf, SquashSettings, UserRule
@@ -55,6 +64,14 @@ class Start:
   scored_sample: ScoredSample | None = None
 
 
+def num_weighed(settings: StageSettings, num_old: int, start: Start) -> int:
+  """The number of slots, old and new, whose cost of removal a stage measured: 0 where it did not."""
+  is_capped = settings.budget.is_capped(start.num_examples_seen)
+  if num_old and is_capped and settings.addressing.at_cap == "removal" and start.counts["replace"]:
+    return num_old + start.counts["add"]
+  return 0
+
+
 def num_slots_within(budget: BudgetSettings, num_examples_seen: int, inner: InnerSettings) -> int:
   """The largest number of slots within the budget that fills whole batches of the inner loop.
 
@@ -84,13 +101,46 @@ def sampled(stream: RowStream, num_rows: int, seed: int) -> EncodedRows:
   return rows
 
 
-def choose_addressing(previous: Memory | None, influences: np.ndarray, stream: RowStream, spec: FeatureSpec,
-                      num_slots: int, settings: AddressingSettings, *, seed: int) -> Addressing:
-  """The actions on the old slots, and how many new ones are made."""
-  if previous is None:
-    return Addressing(np.zeros(0, np.int8), num_slots)
-  counts = count_ids(spec.num_ids, (batch.ids for batch in stream()))
-  return address(previous.slots, influences, counts.overlap(previous.slots), num_slots, settings, seed=seed)
+def outer_examples(stream: RowStream, max_rows: int, seed: int) -> EncodedRows:
+  """A bounded sample of the span, labelled with the teacher's probabilities."""
+  rows = sampled(stream, max_rows, seed)
+  probabilities = 1 / (1 + np.exp(-rows.teacher_logits.astype(np.float64)))
+  return EncodedRows(rows.ids, probabilities.astype(np.float32))
+
+
+def choose_addressing(stage: Stage, previous: Memory, scored: ScoredSpan, added: Slots | None, num_slots: int,
+                      replaced: Replacement) -> Addressing:
+  """The actions on the old slots.
+
+  Args:
+    stage: the stage's settings, seed and span.
+    previous: the memory before the stage.
+    scored: the span after the teacher's pass.
+    added: slots that were squashed from the span; None if there are none.
+    num_slots: the budget.
+    replaced: how many old slots are replaced, and by which rule.
+  """
+  settings, slots, overlaps, costs = stage.settings.addressing, previous.slots, None, None
+  if needs_overlaps(settings, replaced):
+    overlaps = count_ids(stage.spec.num_ids, (batch.ids for batch in scored.rows())).overlap(slots)
+  if replaced.rule == "removal" and replaced.number:
+    costs = _removal_costs(stage, previous, scored.rows, added)
+  return address(slots, scored.slot_influences, num_slots, replaced, settings, seed=stage.stage_seed,
+                 overlaps=overlaps, removal_costs=costs)
+
+
+def _removal_costs(stage: Stage, previous: Memory, stream: RowStream, added: Slots | None) -> np.ndarray:
+  """`[num_old_slots]` costs of removal in a training on old and new slots together, none of which has gone yet."""
+  settings, slots, actions = stage.settings, previous.slots, np.full(len(previous.slots), Action.FREEZE)
+  if added is not None:
+    slots = Slots.concatenate([added, slots])
+    actions = np.concatenate([np.full(len(added), Action.ADD), actions])
+  slots, _ = _in_order(slots, actions, stage)
+  filled = in_whole_batches(slots, -len(slots) % settings.distill.inner.batch_size_for(len(slots)))
+  recipe = initial_recipe(settings.distill, len(filled), previous.recipe)
+  rows = outer_examples(stream, settings.distill.outer_batch_size, stage.stage_seed)
+  costs = removal_costs(filled, rows, recipe, stage.spec, settings.gate.members, seed=stage.stage_seed)
+  return costs[:len(previous.slots)]  # Old slots come first in the order of training.
 
 
 def new_slots(stream: RowStream, member: RankingModel, num_slots: int, spec: FeatureSpec, settings: SquashSettings, *,
@@ -130,20 +180,22 @@ def begin(stage: Stage, previous: Memory | None, scored: ScoredSpan, teacher: Te
   Raises:
     DataError: the budget or the span is too small for one training batch, or the span has too few users.
   """
-  settings, spec, influences = stage.settings, teacher.spec, scored.slot_influences
+  settings, influences = stage.settings, scored.slot_influences
   sample = StageSample(stage, scored.rows)
+  scored = dataclasses.replace(scored, rows=sample.stream)
   seen = scored.num_examples + (previous.manifest.num_examples_seen if previous else 0)
   inner = settings.distill.inner
   num_slots = num_slots_within(settings.budget, seen, inner)
-  decided = choose_addressing(previous, influences, sample.stream, spec, num_slots, settings.addressing,
-                              seed=stage.stage_seed)
-  first_id = int(previous.slots.slot_ids.max()) + 1 if previous else 0
+  num_old = len(previous.slots) if previous else 0
+  replaced = replacement(num_old, num_slots, settings.budget.num_slots_of_span(scored.num_examples),
+                         settings.budget.is_capped(seen), settings.addressing)
+  num_added = num_slots - (num_old - replaced.number)
+  added = _squashed(stage, previous, scored, teacher, num_added, progress) if num_added > 0 else None
+  decided = (Addressing(np.zeros(0, np.int8), num_added, np.zeros(0)) if previous is None else
+             choose_addressing(stage, previous, scored, added, num_slots, replaced))
   parts, actions = [], []
-  if decided.num_added > 0:
-    member = teacher.load_checkpoint(teacher.checkpoints[-1])
-    added = new_slots(sample.stream, member, decided.num_added, spec, settings.squash, span=stage.span,
-                      first_slot_id=first_id, seed=stage.stage_seed, progress=progress, privacy=settings.privacy)
-    decided, added = _in_whole_batches(decided, added, influences, inner)
+  if added is not None:
+    decided, added = _in_whole_batches(decided, added, inner)
     # A cluster of the whole log weighs by its examples, so that old and new slots stand for equal numbers of them.
     parts.append(added)
     actions.append(np.full(len(added), Action.ADD, np.int8))
@@ -157,6 +209,15 @@ def begin(stage: Stage, previous: Memory | None, scored: ScoredSpan, teacher: Te
   return Start(slots, all_actions, recipe, counts, seen, sample.scored(previous, teacher))
 
 
+def _squashed(stage: Stage, previous: Memory | None, scored: ScoredSpan, teacher: Teacher, num_added: int,
+              progress: Progress) -> Slots:
+  """At most `num_added` new slots of the span, numbered on from the memory before."""
+  first_id = int(previous.slots.slot_ids.max()) + 1 if previous else 0
+  return new_slots(scored.rows, teacher.load_checkpoint(teacher.checkpoints[-1]), num_added, teacher.spec,
+                   stage.settings.squash, span=stage.span, first_slot_id=first_id, seed=stage.stage_seed,
+                   progress=progress, privacy=stage.settings.privacy)
+
+
 def _in_order(slots: Slots, actions: np.ndarray, stage: Stage) -> tuple[Slots, np.ndarray]:
   """New slots and old ones, weighed to a mean of 1 and in the order of training, with their actions."""
   slots = slots.replace(sample_weights=slots.sample_weights / slots.sample_weights.mean(),
@@ -168,16 +229,15 @@ def _in_order(slots: Slots, actions: np.ndarray, stage: Stage) -> tuple[Slots, n
   return slots.take(order), actions[order]
 
 
-def _in_whole_batches(decided: Addressing, added: Slots, influences: np.ndarray,
-                      inner: InnerSettings) -> tuple[Addressing, Slots]:
+def _in_whole_batches(decided: Addressing, added: Slots, inner: InnerSettings) -> tuple[Addressing, Slots]:
   """The decision and the new slots, changed so that all slots fill whole batches.
 
-  Clusters may run empty. Places that there is no new slot for go back to the replaced slots of most influence, which
+  Clusters may run empty. Places that there is no new slot for go back to the replaced slots of most worth, which
   are frozen; if those are too few to fill a batch, the new slots of least mass are left out. Where batches have become
-  larger than those that the old slots filled, and new slots are too few, old ones of least influence are replaced too.
+  larger than those that the old slots filled, and new slots are too few, old ones of least worth are replaced too.
   """
   replaced = np.flatnonzero(decided.old_actions == Action.REPLACE)
-  spared = replaced[np.argsort(-influences[replaced], kind="stable")[:decided.num_added - len(added)]]
+  spared = replaced[np.argsort(-decided.worth[replaced], kind="stable")[:decided.num_added - len(added)]]
   actions = decided.old_actions.copy()
   actions[spared] = Action.FREEZE
   total = int((actions != Action.REPLACE).sum()) + len(added)
@@ -189,6 +249,6 @@ def _in_whole_batches(decided: Addressing, added: Slots, influences: np.ndarray,
                     "joined, or begin with a longer span.")
   kept = np.flatnonzero(actions != Action.REPLACE)
   left_out = max(0, surplus - len(added))
-  actions[kept[np.argsort(influences[kept], kind="stable")[:left_out]]] = Action.REPLACE
+  actions[kept[np.argsort(decided.worth[kept], kind="stable")[:left_out]]] = Action.REPLACE
   by_mass = np.lexsort((added.slot_ids, added.sample_weights))
-  return Addressing(actions, decided.num_added), added.take(np.sort(by_mass[surplus - left_out:]))
+  return dataclasses.replace(decided, old_actions=actions), added.take(np.sort(by_mass[surplus - left_out:]))

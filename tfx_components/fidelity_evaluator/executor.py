@@ -15,6 +15,7 @@ from diet_tf.distillation.gate import PREVIOUS, REFINED, START
 from diet_tf.distillation.held_back import sample_held_back, teacher_loss
 from diet_tf.distillation.scoring import score_file
 from diet_tf.distillation.stage import judge_stage, slot_passes
+from diet_tf.distillation.start import num_weighed
 from diet_tf.io import files
 from diet_tf.log.encoded_rows import EncodedRows
 from diet_tf.log.row_counts import RowCounts
@@ -70,10 +71,12 @@ class Executor(base_executor.BaseExecutor):
     refinement = read_refinement(given.uri("memory"))
     influences = influences_of(given)
     # All rows have a logit, those held back too. Several devices would each have trained a proxy; one is counted.
+    num_old = 0 if previous is None else len(previous)
     work = StageWork(num_rows=num_examples, num_held_back=num_held_back(given, num_examples), num_scored=num_examples,
-                     num_old_slots=0 if previous is None else len(previous), num_added=start.counts["add"],
-                     slots=start.slots, proxies=refinement["proxies"], slot_passes=slot_passes(memories.values()),
-                     num_judged=len(held_back), num_influences=influences[0].num_scored if influences else 0)
+                     num_old_slots=num_old, num_added=start.counts["add"], slots=start.slots,
+                     proxies=refinement["proxies"], slot_passes=slot_passes(memories.values()),
+                     num_judged=len(held_back), num_influences=influences[0].num_scored if influences else 0,
+                     num_weighed=num_weighed(stage.settings, num_old, start))
     summary = StageSummary(stage.span, num_examples, len(memories[verdict.chosen]), start.counts,
                            refinement["losses"], dataclasses.asdict(verdict),
                            flops=stage_flops(work, stage.spec, stage.settings))

@@ -41,6 +41,17 @@ def test_a_key_that_was_not_known_yet_had_its_default():
   assert texts(settings_changes(committed, changed("gate", z=2.5), DEFAULTS)) == ["gate.z: 1.645 committed, 2.5 now"]
 
 
+def test_a_memory_at_its_cap_kept_its_slots_before_there_was_a_rule():
+  """Only where there is a cap the rule changes anything, and has to be declared."""
+  addressing = {key: value for key, value in DEFAULTS["addressing"].items() if key != "at_cap"}
+  committed = {**COMMITTED, "addressing": addressing}
+  assert settings_changes(committed, COMMITTED, DEFAULTS) == []
+  capped = {"budget": {**DEFAULTS["budget"], "max_slots": 64}}
+  assert texts(settings_changes({**committed, **capped}, {**COMMITTED, **capped}, DEFAULTS)) == [
+      'addressing.at_cap: "keep" committed, "removal" now']
+  assert settings_changes({**COMMITTED, **capped}, {**COMMITTED, **capped}, DEFAULTS) == []
+
+
 def test_a_key_that_is_no_longer_known_is_named():
   committed = changed("gate", patience=3)
   assert texts(settings_changes(committed, COMMITTED, DEFAULTS)) == ["gate.patience: 3 committed, not set now"]

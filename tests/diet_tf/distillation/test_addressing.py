@@ -5,7 +5,17 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from diet_tf.distillation.addressing import RULES, Action, AddressingSettings, IdCounts, address, count_ids
+from diet_tf.distillation.addressing import (
+  RULES,
+  Action,
+  AddressingSettings,
+  IdCounts,
+  Replacement,
+  address,
+  count_ids,
+  needs_overlaps,
+  replacement,
+)
 from diet_tf.errors import ConfigError
 from tests.diet_tf.small_slots import small_slots
 
@@ -13,9 +23,47 @@ FREEZE, UPDATE, REPLACE = Action.FREEZE, Action.UPDATE, Action.REPLACE
 
 
 def decide(influences, overlaps, num_slots, slot_ids=None, seed=0, **rules):
-  slots = small_slots(np.ones((len(influences), 2)), slot_ids=slot_ids)
-  return address(slots, np.asarray(influences, np.float64), np.asarray(overlaps, np.float64), num_slots,
-                 AddressingSettings(**rules), seed=seed)
+  slots, rules = small_slots(np.ones((len(influences), 2)), slot_ids=slot_ids), AddressingSettings(**rules)
+  return address(slots, np.asarray(influences, np.float64), num_slots,
+                 replacement(len(slots), num_slots, 0, False, rules), rules, seed=seed,
+                 overlaps=np.asarray(overlaps, np.float64))
+
+
+@pytest.mark.parametrize(("rule", "gone"), [
+    # Costs .3 -.1 .2 0 .5; spans 7 5 6 5 8, of equals the least slot id; ranks of influence 4 3 2 1 0, of overlap
+    # 0 1 2 3 4: all alike, so that the least slot ids go.
+    ("removal", [1, 3]), ("oldest", [1, 3]), ("influence", [1, 2])])
+def test_which_slots_make_room_at_the_cap(rule, gone):
+  slots = small_slots(np.ones((5, 2)), slot_ids=[9, 1, 0, 7, 8], born_spans=[7, 5, 6, 5, 8])
+  decided = address(slots, np.array([9.0, 8, 7, 6, 5]), 5, Replacement(2, rule), AddressingSettings(), seed=0,
+                    overlaps=np.array([0, 0.1, 0.2, 0.3, 0.4]), removal_costs=np.array([0.3, -0.1, 0.2, 0.0, 0.5]))
+  assert np.flatnonzero(decided.old_actions == REPLACE).tolist() == gone
+  assert (decided.old_actions == UPDATE).sum() == 3 and decided.num_added == 2
+
+
+@pytest.mark.parametrize(("num_old", "num_slots", "is_capped", "settings", "expected"), [
+    (60, 80, False, {}, 0),                           # The memory grows by all of the span's slots.
+    (70, 80, True, {}, 10),                           # It grows by half of them: as many again are replaced.
+    (80, 80, True, {}, 20),                           # The steady state.
+    (80, 60, True, {}, 40),                           # The cap was lowered.
+    (80, 60, False, {}, 20),                          # The share was.
+    (80, 80, True, {"at_cap": "keep"}, 0),            # None are to be replaced: the memory stays as it is.
+    (80, 80, True, {"replace_fraction": 0.5}, 40),
+    (80, 60, True, {"replace_fraction": 0.1}, 40),
+    (10, 10, True, {}, 10),                           # The span would fill the memory alone.
+])
+def test_how_many_of_a_spans_twenty_slots_are_made_room_for(num_old, num_slots, is_capped, settings, expected):
+  settings = AddressingSettings(**settings)
+  found = replacement(num_old, num_slots, 20, is_capped, settings)
+  assert found == Replacement(expected, "removal" if is_capped and settings.at_cap == "removal" else "influence")
+
+
+def test_when_a_decision_reads_overlaps():
+  assert not needs_overlaps(AddressingSettings(), Replacement(1, "removal"))
+  assert needs_overlaps(AddressingSettings(), Replacement(1, "influence"))
+  assert not needs_overlaps(AddressingSettings(), Replacement(0, "influence"))
+  assert needs_overlaps(AddressingSettings(update_fraction=0.5), Replacement(0, "influence"))
+  assert not needs_overlaps(AddressingSettings(rule="random", update_fraction=0.5), Replacement(1, "random"))
 
 
 def test_the_four_actions_on_a_literal_case():
@@ -122,7 +170,8 @@ def test_a_span_that_says_nothing_has_no_overlap():
   assert counts.overlap(slots).tolist() == [0, 0]
 
 
-@pytest.mark.parametrize("broken", [{"rule": "best"}, {"update_fraction": 1.5}, {"replace_fraction": -0.1}])
+@pytest.mark.parametrize("broken", [{"rule": "best"}, {"at_cap": "newest"}, {"update_fraction": 1.5},
+                                    {"replace_fraction": -0.1}])
 def test_settings_are_checked(broken):
   with pytest.raises(ConfigError, match=next(iter(broken))):
     AddressingSettings(**broken)

@@ -26,3 +26,10 @@ def test_settings_refused(arguments: dict[str, float]):
 def test_no_examples():
   with pytest.raises(ConfigError, match="at least one example"):
     BudgetSettings().num_slots(0)
+
+
+def test_a_memory_is_capped_where_the_fraction_would_make_it_larger():
+  budget = BudgetSettings(fraction=0.1, max_slots=40)
+  assert [budget.is_capped(seen) for seen in (100, 400, 404, 406, 10_000)] == [False, False, False, True, True]
+  assert not BudgetSettings(fraction=0.1).is_capped(10**9)
+  assert [budget.num_slots_of_span(rows) for rows in (3, 100, 1000)] == [1, 10, 100]

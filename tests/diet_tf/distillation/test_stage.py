@@ -6,7 +6,7 @@ import shutil
 import numpy as np
 import pytest
 
-from diet_tf.distillation.addressing import Action, Addressing, AddressingSettings
+from diet_tf.distillation.addressing import Action, AddressingSettings
 from diet_tf.distillation.budget import BudgetSettings
 from diet_tf.distillation.gate import GateSettings
 from diet_tf.distillation.influence import InfluenceSettings
@@ -15,8 +15,8 @@ from diet_tf.distillation.scoring import SpanScorer, score_shards, scored_stream
 from diet_tf.distillation.settings import Stage, StageSettings, stage_seed
 from diet_tf.distillation.span import ScoredSpan, Span
 from diet_tf.distillation.squash import SquashSettings
-from diet_tf.distillation.stage import learning_curve, outer_examples, refine_start, replayed_examples, run_stage
-from diet_tf.distillation.start import Start, begin, choose_addressing, new_slots, num_slots_within
+from diet_tf.distillation.stage import learning_curve, refine_start, replayed_examples, run_stage
+from diet_tf.distillation.start import Start, begin, new_slots, num_slots_within, outer_examples
 from diet_tf.distillation.teacher import Teacher
 from diet_tf.errors import ConfigError, DataError
 from diet_tf.log.examples import example_dataset, is_held_back
@@ -30,7 +30,7 @@ from tests.diet_tf.small_log import SPEC, TEACHER, draw, scored, write_shards
 
 NUM_ROWS, HOLDBACK, BATCH = 600, 0.1, 8
 BUDGET = BudgetSettings(fraction=0.06)  # 36 slots after one span, 72 after two: 32 and 72 in whole batches.
-ADDRESSING = AddressingSettings(update_fraction=0.5, replace_fraction=0.25)
+ADDRESSING = AddressingSettings(update_fraction=0.5, replace_fraction=0.25, at_cap="keep")
 SQUASH = SquashSettings(ids_per_slot=3, num_components=3, num_iterations=4, sample_rows_per_slot=8)
 DISTILL = DistillSettings(inner=InnerSettings(batch_size=BATCH, epochs=1), proxies=("lr",), outer_steps=3,
                           outer_batch_size=32, num_initialisations=1, replay_rows=64, max_pool_rows=256)
@@ -266,7 +266,7 @@ def test_a_budget_of_less_than_a_batch_is_refused():
 def grown_settings(max_slots):
   """At 22 epochs batches double where two of 64 slots are 44 steps: at 128 slots."""
   return dataclasses.replace(SETTINGS, budget=BudgetSettings(fraction=1.0, max_slots=max_slots),
-                             addressing=AddressingSettings(replace_fraction=0.0),
+                             addressing=AddressingSettings(at_cap="keep"),
                              distill=dataclasses.replace(DISTILL, inner=InnerSettings(epochs=22)))
 
 
@@ -336,6 +336,43 @@ def test_a_stage_is_refused_where_the_user_field_is_none_of_the_fields(teacher):
               first_slot_id=0, seed=1, privacy=PrivacySettings("member", 3))
 
 
+@pytest.mark.parametrize(("rule", "expected"), [("removal", set(range(8))), ("oldest", {30, 31, *range(6)})])
+def test_at_a_cap_a_span_gets_its_share_of_the_places(first, teacher, monkeypatch, rule, expected):
+  """8 of 32 slots by 5 % of 160 rows, in the place of those that the rule names."""
+  seen = {}
+
+  def costs(slots, rows, recipe, spec, members, *, seed):
+    seen.update(slots=slots, rows=rows, recipe=recipe, members=members)
+    return np.arange(len(slots), dtype=np.float64)
+
+  monkeypatch.setattr("diet_tf.distillation.start.removal_costs", costs)
+  old = first.memory.slots
+  born = np.where(np.arange(32) < 30, 1, 0)
+  previous = dataclasses.replace(first.memory, slots=old.replace(born_spans=born, slot_ids=np.arange(32)))
+  settings = dataclasses.replace(SETTINGS, budget=BudgetSettings(fraction=0.05, max_slots=32),
+                                 addressing=AddressingSettings(at_cap=rule), gate=GateSettings(members=("lr",)))
+  start = begin(Stage(SPEC, settings, 3, 5), previous, ScoredSpan(in_one_pass(scored(160)), np.zeros(32, np.float32),
+                                                                  160), teacher)
+  assert start.counts == {"freeze": 0, "update": 24, "replace": 8, "add": 8}
+  assert set(range(32)) - set(start.slots.slot_ids) == expected
+  if rule == "removal":
+    # Old and new slots were trained on together: 40 of them, five whole batches, old ones first.
+    assert seen["slots"].slot_ids[:32].tolist() == list(range(32)) and len(seen["slots"]) == 40
+    assert seen["members"] == ("lr",) and len(seen["recipe"].step_multipliers) == 5
+    assert 0 < seen["rows"].labels.min() and seen["rows"].labels.max() < 1
+  else:
+    assert not seen
+
+
+def test_by_default_a_stage_at_its_cap_replaces_what_is_missed_least(first, teacher):
+  settings = dataclasses.replace(SETTINGS, budget=BudgetSettings(fraction=0.05, max_slots=32),
+                                 addressing=AddressingSettings(), gate=GateSettings(members=("lr",)))
+  given = ScoredSpan(in_one_pass(scored(160)), np.zeros(32, np.float32), 160)
+  starts = [begin(Stage(SPEC, settings, 3, 5), first.memory, given, teacher) for _ in range(2)]
+  assert starts[0].counts == {"freeze": 0, "update": 24, "replace": 8, "add": 8}
+  assert starts[0].slots.slot_ids.tolist() == starts[1].slots.slot_ids.tolist()
+
+
 def test_a_whole_stage_goes_on_from_the_one_before():
   settings = dataclasses.replace(SETTINGS, teacher=TEACHER, influence=InfluenceSettings(64, HOLDBACK),
                                  gate=GateSettings(members=("lr",), num_seeds=1))
@@ -378,6 +415,3 @@ def test_the_learning_curve_is_a_mean_of_stretches(first):
   assert learning_curve(dataclasses.replace(refined, losses=np.zeros(0, np.float32))) == []
 
 
-def test_the_first_stage_has_nothing_to_address(first):
-  decided = choose_addressing(None, np.zeros(0), lambda: iter(()), SPEC, 16, ADDRESSING, seed=0)
-  assert decided.num_added == 16 and isinstance(decided, Addressing) and not len(decided.old_actions)
