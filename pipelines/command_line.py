@@ -309,6 +309,8 @@ def _outcome(record: SpanRecord) -> str:
   actions = ", ".join(f"{name} {count:,}" for name, count in stage.actions.items())
   chosen = (stage.verdict or {}).get("chosen")
   judged = f"; the gate chose the {chosen} memory" if chosen else ""
+  if stage.light is not None:
+    judged = f"; a light stage without refinement: {stage.light.removesuffix('.')}"
   counted = "" if rows is None else "\nWarning: ".join([f" {rows.sentence()}", *rows.remarks])
   return f"{text}: {stage.num_slots:,} slots for {stage.num_examples:,} new examples ({actions}){judged}.{counted}"
 

@@ -14,7 +14,9 @@ import numpy as np
 import pytest
 
 from benchmarks.fidelity.results import RESULT as BENCHMARK
+from diet_tf.distillation.carried_rows import CARRIED, CarriedRows
 from diet_tf.distillation.gate import Verdict
+from diet_tf.distillation.growth import Growth
 from diet_tf.distillation.refinement import Refined
 from diet_tf.distillation.scoring import SCORES
 from diet_tf.distillation.stage import Start
@@ -25,9 +27,11 @@ from diet_tf.fidelity.result import RESULT, FidelityResult
 from diet_tf.io.arrays import ArrayFormat, read_arrays, write_arrays
 from diet_tf.io.documents import DocumentFormat
 from diet_tf.log.duplicates import DuplicateRule
+from diet_tf.log.encoded_rows import EncodedRows
 from diet_tf.log.encoding import VOCABULARIES, write_vocabularies
 from diet_tf.log.row_counts import RowCounts, RowTally
 from diet_tf.memory.export import DESCRIPTION, export_memory
+from diet_tf.memory.last_refinement import LastRefinement
 from diet_tf.memory.manifest import MANIFEST
 from diet_tf.memory.memory import Memory, save_memory
 from diet_tf.memory.recipe import Recipe
@@ -79,6 +83,7 @@ CASES = {case.form.name: case for case in (
     Case(VOCABULARIES, "vocabularies"),
     Case(LOG_SUMMARY, r"quarantine_reasons|vocabulary_sizes|rows\.(quarantined|dropped)"),
     Case(stage_files.START, "counts"),
+    Case(CARRIED),
     Case(stage_files.REFINEMENT),
     Case(stage_files.VERDICT, VERDICT_MAPPINGS),
     Case(score.SUMMARY),
@@ -113,7 +118,11 @@ def write_all(folder: pathlib.Path) -> dict[str, pathlib.Path]:
   LogSummary(1, rows, DuplicateRule(("id",)), 0, 9, ({"pattern": "u.csv", "way": "broadcast", "num_keyed": 8,
              "num_matched": 7},), {"tag": 2}, ("data-0.gz",), ("log.csv",), SPEC.digest(), "f" * 16,
              ("-",)).write(str(folder / "log_summary.json"))
-  stage_files.write_start(str(folder), Start(memory.slots, np.int8([1, 2, 3]), Recipe(), {"add": 3}, 90), 30)
+  unrefined = LastRefinement(2, 2, 60, 1)
+  stage_files.write_start(str(folder), Start(memory.slots, np.int8([1, 2, 3]), Recipe(), {"add": 3}, 90,
+                                             Growth(unrefined, "it has hardly grown.")), 30)
+  CarriedRows(EncodedRows(np.zeros((2, len(SPEC.fields)), np.int32), example_ids=np.arange(2)), 30, 2, 60).write(
+      str(folder), SPEC)
   stage_files.write_refinement(str(folder), Refined(memory.slots, Recipe(), np.float32([0.5, 0.25]), ("dnn", "fm"), 1))
   stage_files.write_verdict(str(folder), Verdict("refined", {"refined": 0.5, "start": math.nan}, {"start": math.nan},
                                                  {"start": math.nan}), 3, 30)
@@ -123,8 +132,9 @@ def write_all(folder: pathlib.Path) -> dict[str, pathlib.Path]:
   BENCHMARK.write(str(folder / "benchmark.json"), BENCHMARK.document({
       "members": [{"name": "lr"}], "summary": {"mean_recovery": 0.9}, "stream": [{"span": 1}], "ablations": [],
       "settings": {"seeds": 3}}))
-  for name, file in {TEACHER.name: "teacher", STAGE_RECORD.name: "stage", RESULT.name: "results",
-                     COMPARISON.name: "comparison", VOCABULARIES.name: "vocabularies", LOG_SUMMARY.name: "log_summary",
+  for name, file in {TEACHER.name: "teacher", CARRIED.name: "carried", STAGE_RECORD.name: "stage",
+                     RESULT.name: "results", COMPARISON.name: "comparison", VOCABULARIES.name: "vocabularies",
+                     LOG_SUMMARY.name: "log_summary",
                      stage_files.START.name: "start", stage_files.REFINEMENT.name: "refinement",
                      stage_files.VERDICT.name: "verdict", score.SUMMARY.name: "scores", RECORD.name: "run/spans/3",
                      BENCHMARK.name: "benchmark"}.items():
@@ -184,7 +194,7 @@ def test_every_format_of_the_project_has_a_case():
       declared |= set(re.findall(r'(?:DocumentFormat|ArrayFormat)\(\s*"(diet_tf\.\w+)"', text))
       # Only the two classes write the name of a format.
       assert '"format_name":' not in text or path.parent == ROOT / "diet_tf" / "io", path
-  assert declared == {*CASES, *ARRAY_FORMATS} and len(declared) == 19
+  assert declared == {*CASES, *ARRAY_FORMATS} and len(declared) == 20
 
 
 @pytest.mark.parametrize("name", CASES)

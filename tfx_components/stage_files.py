@@ -10,7 +10,9 @@ from typing import Any
 
 import numpy as np
 
+from diet_tf.distillation.carried_rows import CARRIED_PART, CarriedRows
 from diet_tf.distillation.gate import Verdict
+from diet_tf.distillation.growth import Growth
 from diet_tf.distillation.refinement import Refined
 from diet_tf.distillation.scoring import scored_stream
 from diet_tf.distillation.settings import Stage, StageSettings
@@ -22,10 +24,12 @@ from diet_tf.io import files
 from diet_tf.io.arrays import read_arrays, write_arrays
 from diet_tf.io.documents import DocumentFormat
 from diet_tf.io.json_files import without_nan
+from diet_tf.io.shapes import Nullable, fields_of
 from diet_tf.log.duplicates import DuplicateRule
 from diet_tf.log.encoded_rows import RowStream
 from diet_tf.log.features import features_from_json
 from diet_tf.log.row_counts import RowCounts
+from diet_tf.memory.last_refinement import LastRefinement
 from diet_tf.memory.memory import Memory, save_memory
 from diet_tf.memory.scored_sample import ScoredSample
 from diet_tf.report.stage_record import VERDICT_SHAPE
@@ -41,8 +45,10 @@ VERDICT_NAME = "verdict.json"
 STAGE_NAME = "stage.json"
 REPORT_NAME = "report.html"
 _REMEDY = "restore the file, or run the span again."
-START = DocumentFormat("diet_tf.start", {1: {
-    "counts": Mapping[str, int], "num_examples": int, "num_examples_seen": int}}, _REMEDY, indent=1)
+_START = {"counts": Mapping[str, int], "num_examples": int, "num_examples_seen": int}
+# Version 1 refines the memory.
+START = DocumentFormat("diet_tf.start", {1: _START, 2: {
+    **_START, "light": str | None, "unrefined": Nullable(fields_of(LastRefinement))}}, _REMEDY, indent=1)
 REFINEMENT = DocumentFormat("diet_tf.refinement", {1: {
     "losses": list[float], "proxies": list[str], "num_skipped": int}}, _REMEDY, indent=1)
 VERDICT = DocumentFormat("diet_tf.verdict", {1: {"span": int, "num_examples": int, **VERDICT_SHAPE}}, _REMEDY, indent=1)
@@ -68,7 +74,8 @@ def stage_settings(stage: Stage) -> dict[str, Any]:
 
 
 def save_stage_memory(directory: str, stage: Stage, candidate: Trainable, previous: Memory | None,
-                      num_examples_seen: int, scored_sample: ScoredSample | None = None) -> Memory:
+                      num_examples_seen: int, scored_sample: ScoredSample | None = None,
+                      last_refinement: LastRefinement | None = None) -> Memory:
   """Saves a memory of a stage in the folder `memory` of an artifact.
 
   Args:
@@ -78,8 +85,10 @@ def save_stage_memory(directory: str, stage: Stage, candidate: Trainable, previo
     previous: the memory before the stage; None in the first.
     num_examples_seen: number of examples of all spans so far.
     scored_sample: the scored sample of the stage's start; None without one.
+    last_refinement: what is noted of the last refinement; None where this stage refined it.
   """
-  memory = stage.memory(candidate.slots, candidate.recipe, previous, num_examples_seen, scored_sample)
+  memory = stage.memory(candidate.slots, candidate.recipe, previous, num_examples_seen, scored_sample,
+                        last_refinement)
   return save_memory(files.join(directory, MEMORY_FOLDER), memory)
 
 
@@ -146,6 +155,20 @@ class StageInputs:
                          self.stage.settings.influence.holdback_fraction,
                          with_influences=self.stage.settings.reads_example_influences)
 
+  def carried_before(self) -> CarriedRows | None:
+    """The rows that the commit before the span carries; None where it carries none."""
+    folder = self.parent.part(CARRIED_PART)
+    return None if folder is None else CarriedRows.read(folder, self.stage.spec)
+
+  def carried(self) -> CarriedRows:
+    """The rows since the memory was last refined, those of the span included."""
+    return CarriedRows.read(self.carried_folder, self.stage.spec)
+
+  @property
+  def carried_folder(self) -> str:
+    """Where the rows since the memory was last refined lie, beside the start."""
+    return files.join(self.uri("start"), CARRIED_PART)
+
   def start(self) -> tuple[Start, int]:
     """What the stage begins with, and the number of examples of its span."""
     directory = self.uri("start")
@@ -185,8 +208,10 @@ def write_start(directory: str, start: Start, num_examples: int) -> None:
     num_examples: number of the span's examples.
   """
   write_arrays(files.join(directory, ACTIONS_NAME), {"slot_ids": start.slots.slot_ids, "actions": start.actions})
+  unrefined = start.growth.unrefined
   START.write(files.join(directory, START_NAME), START.document({
-      "counts": dict(start.counts), "num_examples": num_examples, "num_examples_seen": start.num_examples_seen}))
+      "counts": dict(start.counts), "num_examples": num_examples, "num_examples_seen": start.num_examples_seen,
+      "light": start.growth.light, "unrefined": None if unrefined is None else unrefined.to_dict()}))
 
 
 def read_start(directory: str, memory: Memory) -> tuple[Start, int]:
@@ -205,8 +230,10 @@ def read_start(directory: str, memory: Memory) -> tuple[Start, int]:
     raise FormatError(files.join(directory, ACTIONS_NAME), rule="it has the slots of the memory beside it, in order.",
                       received=f"{len(arrays.get('slot_ids', ()))} slots for {len(memory)}, or others.",
                       remedy="run MemoryAddresser again.")
+  unrefined = content.get("unrefined")
+  growth = Growth(None if unrefined is None else LastRefinement(**unrefined), content.get("light"))
   start = Start(memory.slots, arrays["actions"], memory.recipe, content["counts"], content["num_examples_seen"],
-                memory.scored_sample)
+                memory.scored_sample, growth)
   return start, content["num_examples"]
 
 

@@ -120,7 +120,7 @@ def make_benchmark(options: argparse.Namespace, config: Any, folder: str) -> tup
   return Benchmark(
       config=config, folder=folder, members=members, seeds=seeds, ablation_members=ABLATION_MEMBERS,
       ablation_seeds=seeds[:options.ablation_seeds],
-      ablation_steps=options.ablation_steps or max(1, config.distill.outer_steps // 2),
+      ablation_steps=options.ablation_steps or max(1, config.distill.by_effort.outer_steps // 2),
       selections=selections if "baselines" in parts else (), samples=samples if "rivals" in parts else (),
       with_bounds="bounds" in parts, with_ablations="ablations" in parts, with_course="course" in parts,
       ablation_names=None if options.ablations is None else tuple(options.ablations),

@@ -76,7 +76,11 @@ class Benchmark:
     inner, budget = self.config.distill.inner, self.config.budget
     seen = np.cumsum([len(log.rows.of_spans([span])) for span in log.train_spans])
     slots = [num_slots_within(budget, int(count), inner) for count in seen]
-    return round(self.config.distill.outer_steps * sum(slots) / slots[-1])
+    effort, refined = self.config.distill.by_effort, [0]
+    for count in slots:
+      if count - refined[-1] >= effort.refine_growth * refined[-1]:
+        refined.append(count)
+    return round(effort.outer_steps * sum(refined) / slots[-1])
 
   def bounds(self, log: EncodedLog) -> tuple[Variant, ...]:
     """What the memory is measured against, beside the log and the baselines."""

@@ -85,7 +85,7 @@ def _distillation_examples(benchmark: Benchmark) -> int:
   """
   distill = benchmark.config.distill
   stages = Distillation(MEMORY_VARIANT, benchmark.seeds[0]).record(benchmark)
-  return sum(stage.get("outer_steps", distill.outer_steps) * (
+  return sum(stage.get("outer_steps", distill.by_effort.outer_steps) * (
       distill.inner.epochs * stage["num_slots"] + distill.outer_batch_size) for stage in stages)
 
 

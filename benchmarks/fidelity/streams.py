@@ -35,9 +35,9 @@ def distil(rows: EncodedRows, groups: Sequence[Sequence[int]], spec: FeatureSpec
   teacher = Teacher(spec, settings.teacher, seed=seed)
   outcomes: list[StageOutcome] = []
   for spans in groups:
-    previous = outcomes[-1].memory if outcomes else None
+    previous, carried = (outcomes[-1].memory, outcomes[-1].carried) if outcomes else (None, None)
     span = Span(max(spans), rows.of_spans(spans))
     relabel = None if targets == "teacher" else functools.partial(relabelled, rows=span.rows, teacher=teacher,
                                                                   targets=targets)
-    outcomes.append(run_stage(previous, span, teacher, settings, seed=seed, relabel=relabel))
+    outcomes.append(run_stage(previous, span, teacher, settings, seed=seed, relabel=relabel, carried=carried))
   return outcomes, teacher

@@ -64,6 +64,7 @@ def refinement_figures(log: SimulatedLogSettings, config: Config, folder: str, n
 
 def _refine(log: SimulatedLogSettings, config: Config, num_slots: int, steps_per_proxy: int) -> dict[str, Any]:
   from diet_tf.distillation.addressing import Action
+  from diet_tf.distillation.carried_rows import CarriedRows
   from diet_tf.distillation.refinement import initial_recipe
   from diet_tf.distillation.settings import Stage
   from diet_tf.distillation.stage import refine_start
@@ -77,12 +78,12 @@ def _refine(log: SimulatedLogSettings, config: Config, num_slots: int, steps_per
   stage = Stage(config.features, dataclasses.replace(settings, distill=distill), config.seed, 0)
   rows = Rows(log, config.features)
   slots = mixed_slots(rows, num_slots, settings.squash.ids_per_slot)
-  ids, labels = rows.take(_POOL_ROWS)
-  pool = EncodedRows(ids, labels, np.arange(len(ids)), teacher_logits=2 * labels - 1)
+  ids, _ = rows.take(_POOL_ROWS)
+  pool = CarriedRows(EncodedRows(ids, example_ids=np.arange(len(ids))), len(ids), None, 0)
   recipe = initial_recipe(distill, num_slots, None)
   start = Start(slots, np.full(num_slots, Action.ADD, np.int8), recipe, {"add": num_slots}, ROWS_PER_SLOT * num_slots)
   times: list[float] = []
-  refine_start(stage, start, None, lambda: [pool], Teacher(config.features, settings.teacher),
+  refine_start(stage, start, None, pool, Teacher(config.features, settings.teacher),
                progress=lambda *_: times.append(time.perf_counter()))
   return {"num_slots": num_slots, "num_steps": recipe.epochs * num_slots // recipe.batch_size,
           "num_ids": sum(len(np.unique(slots.ids[:, field][slots.weights[:, field] > 0]))

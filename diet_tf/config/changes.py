@@ -21,12 +21,14 @@ NEUTRAL_KEYS = ("influence.batch_size", "privacy.salt_environment_variable", "pr
 FIXED_KEYS = ("teacher.members",)
 # Of a commit's settings, what is no setting of a stage: the feature spec is compared by its fields, and how rows are
 # told apart may change without a word, since rows of earlier spans are not read again.
-_OTHER_KEYS = ("feature_spec", "feature_spec_digest", "migrated_from", RULE_KEY, MISSING_KEY)
+_OTHER_KEYS = ("feature_spec", "feature_spec_digest", "migrated_from", "revision", RULE_KEY, MISSING_KEY)
 _ABSENT = "not set"
 # Sections that settings leave out where they are the default.
 _LEFT_OUT = {"privacy": dataclasses.asdict(NO_RULES)}
 # What a memory at its cap did before a setting came that says so. Others are not asked: nothing changes for them.
 _BEFORE_AT_CAP = {"addressing.at_cap": "keep"}
+# Keys that settings leave out where they ask for what was computed before the key was known.
+_LEFT_OUT_KEYS = {"distill": {"refine_growth": 0.0}}
 # Of a value in a message; a closed vocabulary may be as long as it likes.
 MAX_SHOWN_CHARACTERS = 400
 
@@ -59,7 +61,7 @@ def settings_changes(committed: Mapping[str, Any], now: Mapping[str, Any], defau
     defaults: default settings of all sections.
   """
   if committed:
-    committed, now = {**_LEFT_OUT, **committed}, {**_LEFT_OUT, **now}
+    committed, now = _filled(committed), _filled(now)
   before: dict[str, Any] = {}
   for section, value in committed.items():
     if section not in _OTHER_KEYS:
@@ -70,6 +72,12 @@ def settings_changes(committed: Mapping[str, Any], now: Mapping[str, Any], defau
   after = {key: value for section in committed if section in now and section not in _OTHER_KEYS
            for key, value in _flat(section, now[section]).items()}
   return _changes(before, after)
+
+
+def _filled(settings: Mapping[str, Any]) -> dict[str, Any]:
+  """The settings with what they leave out."""
+  keys = {section: {**values, **settings[section]} for section, values in _LEFT_OUT_KEYS.items() if section in settings}
+  return {**_LEFT_OUT, **settings, **keys}
 
 
 def feature_changes(committed: FeatureSpec, now: FeatureSpec) -> list[Change]:

@@ -102,8 +102,10 @@ class Config:
   output: str
 
   def to_dict(self) -> dict[str, Any]:
-    """The settings as JSON types, defaults included."""
-    return json.loads(json.dumps(dataclasses.asdict(self)))
+    """The settings as JSON types, defaults and what the effort decides included."""
+    value = json.loads(json.dumps(dataclasses.asdict(self)))
+    value["distill"].update(dataclasses.asdict(self.distill.by_effort))
+    return value
 
   def stage_settings(self) -> StageSettings:
     """The part of the config that a stage computes with."""

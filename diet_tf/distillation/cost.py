@@ -175,6 +175,7 @@ class StageWork:
     proxies: name of the proxy of each outer step.
     slot_passes: per candidate of the gate, the number of its slots times the epochs of its recipe.
     num_judged: held-back rows that the gate judged on.
+    num_carried: carried rows, which the teacher labels where the memory is refined.
     num_devices: devices that each outer step trained a proxy on.
     num_influences: rows whose influence is computed.
     num_weighed: slots, old and new, whose cost of removal was measured.
@@ -189,6 +190,7 @@ class StageWork:
   proxies: Sequence[str]
   slot_passes: Sequence[int]
   num_judged: int
+  num_carried: int = 0
   num_devices: int = 1
   num_influences: int = 0
   num_weighed: int = 0
@@ -215,8 +217,9 @@ def stage_flops(work: StageWork, spec: FeatureSpec, settings: StageSettings) -> 
   addressing = squash_flops(reference.row, reference.num_coordinates, settings.squash,
                             num_rows=work.num_rows - work.num_held_back, num_clusters=work.num_added)
   distill = settings.distill
-  # Replayed rows are labelled by the teacher.
-  refinement = sum(rows) * distill.replay_rows if work.num_old_slots and work.proxies else 0.0
+  # Replayed and carried rows are labelled by the teacher.
+  labelled = (distill.replay_rows if work.num_old_slots else 0) + work.num_carried
+  refinement = sum(rows) * labelled if work.proxies else 0.0
   for name, count in collections.Counter(work.proxies).items():
     proxy = forward_flops(name, spec.names)
     refinement += count * work.num_devices * outer_step_flops(

@@ -27,6 +27,7 @@ from collections.abc import Callable, Mapping
 import numpy as np
 import tensorflow as tf
 
+from diet_tf.distillation.effort import Effort, EffortName, resolved_effort
 from diet_tf.distillation.learned_memory import LEARNABLE, MAX_LABEL_LOGIT, LearnedMemory
 from diet_tf.distillation.refinement_checkpoints import (
   Checkpoints,
@@ -60,12 +61,18 @@ class DistillSettings:
   Attributes:
     inner: the inner loop; its batch size, epochs and Adam constants go into the recipe.
     proxies: architectures that take turns in the inner loop: panel members or a user's own `module:Class`.
-    outer_steps: updates of the slots in a stage.
+    effort: where on the curve of cost against fidelity the memory lies: "draft", "ranking" or "fidelity"; it decides
+      `outer_steps`, `refine_growth` and `rate_learning_rate` where these are not set.
+    outer_steps: updates of the slots when the memory is refined; 0 never refines it, and not set takes the effort's:
+      0, 60 or 250.
+    refine_growth: the whole memory is refined when the slots that were added since it was last refined are at least
+      this share of those it had then; in between, new slots enter as they were squashed. 0 refines it at every span,
+      and not set takes the effort's: 0.5, 0.5 or 0.25.
     outer_batch_size: real and replayed examples of one update.
     outer_learning_rate: initial learning rate of the outer Adam on labels, id weights and sample weights; it falls
       along a cosine to a twentieth.
     rate_learning_rate: initial learning rate of the outer Adam on the logarithms of learning rates and step
-      multipliers; it falls in the same way.
+      multipliers; it falls in the same way. Not set takes the effort's: 0.03 for all.
     learning_rate_embedding: initial rate of embedding tables in the recipe.
     learning_rate_linear: initial rate of linear tables.
     learning_rate_dense: initial rate of all other variables.
@@ -74,7 +81,8 @@ class DistillSettings:
     num_initialisations: initial weights kept per proxy; each outer step shifts one of them at random.
     clip_ratio: the outer gradient is clipped to this multiple of its running norm.
     averaged_fraction: the learned tensors are averaged over this last share of the outer steps.
-    max_pool_rows: real examples that outer batches are drawn from; bounds the stage's memory.
+    max_pool_rows: rows of the spans since the memory was last refined that are carried from commit to commit, and that
+      outer batches are drawn from; bounds the stage's memory, and the size of a commit.
     replay_rows: rows drawn from old slots; 0 leaves the spans before out of the outer loss.
     checkpoint_seconds: least time between two checkpoints of DistillTrainer, from which it goes on where it was cut; 0
       keeps none. Nothing that is learned depends on it.
@@ -82,10 +90,12 @@ class DistillSettings:
 
   inner: InnerSettings = InnerSettings()
   proxies: tuple[str, ...] = ("dnn", "dcn_v2", "deepfm", "fm")
-  outer_steps: int = 400
+  effort: EffortName = "ranking"
+  outer_steps: int | None = None
+  refine_growth: float | None = None
   outer_batch_size: int = 2048
   outer_learning_rate: float = 0.05
-  rate_learning_rate: float = 0.01
+  rate_learning_rate: float | None = None
   learning_rate_embedding: float = 0.01
   learning_rate_linear: float = 0.03
   learning_rate_dense: float = 0.01
@@ -94,7 +104,7 @@ class DistillSettings:
   num_initialisations: int = 8
   clip_ratio: float = 2.0
   averaged_fraction: float = 0.2
-  max_pool_rows: int = 1 << 18
+  max_pool_rows: int = 1 << 16
   replay_rows: int = 1 << 15
   checkpoint_seconds: float = DEFAULT_CHECKPOINT_SECONDS
 
@@ -109,8 +119,9 @@ class DistillSettings:
       if getattr(self, name) < 1:
         raise ConfigError(f"distill.{name}", rule="is at least 1.", received=str(getattr(self, name)),
                           remedy="raise it.")
-    for name, meaning in (("outer_steps", "keep the start as it is"), ("replay_rows", "leave replay out")):
-      if getattr(self, name) < 0:
+    for name, meaning in (("outer_steps", "keep the start as it is"), ("replay_rows", "leave replay out"),
+                          ("refine_growth", "refine the memory at every span")):
+      if (getattr(self, name) or 0) < 0:
         raise ConfigError(f"distill.{name}", rule="is not negative.", received=str(getattr(self, name)),
                           remedy=f"use 0 to {meaning}.")
     for name in ("outer_learning_rate", "learning_rate_embedding", "learning_rate_linear", "learning_rate_dense",
@@ -121,15 +132,20 @@ class DistillSettings:
     if self.checkpoint_seconds < 0:
       raise ConfigError("distill.checkpoint_seconds", rule="is not negative.", received=str(self.checkpoint_seconds),
                         remedy="use 0 to keep no checkpoints.")
-    if self.rate_learning_rate < 0:
+    if (self.rate_learning_rate or 0) < 0:
       raise ConfigError("distill.rate_learning_rate", rule="is not negative.", received=str(self.rate_learning_rate),
-                        remedy="use 0.01, or learn_recipe: false to leave the rates as they are.")
+                        remedy="use 0.03, or learn_recipe: false to leave the rates as they are.")
     if self.num_initialisations > MAX_INITIALISATIONS:
       raise ConfigError("distill.num_initialisations", rule=f"is at most {MAX_INITIALISATIONS:,}.",
                         received=str(self.num_initialisations), remedy="use 8.")
     if not 0 <= self.averaged_fraction <= 1:
       raise ConfigError("distill.averaged_fraction", rule="lies in [0, 1].", received=str(self.averaged_fraction),
                         remedy="use 0.2.")
+
+  @property
+  def by_effort(self) -> Effort:
+    """What the effort decides; values that are set win."""
+    return resolved_effort(self.effort, self.outer_steps, self.refine_growth, self.rate_learning_rate)
 
   def initial_rates(self) -> dict[str, float]:
     """The recipe's learning rates before they are learned."""
@@ -190,7 +206,7 @@ class OuterLoop:
     self._proxies = proxies
     # Keras' own Adam is a dozen passes over the id weights.
     self._slot_optimizer = GroupedAdam(1.0, learning_rate=settings.outer_learning_rate)
-    self._recipe_optimizer = GroupedAdam(1.0, learning_rate=settings.rate_learning_rate)
+    self._recipe_optimizer = GroupedAdam(1.0, learning_rate=settings.by_effort.rate_learning_rate)
     self._slot_optimizer.build(memory.slot_variables)
     self._recipe_optimizer.build(memory.recipe_variables)
     self._norm = tf.Variable(-1.0)
@@ -252,9 +268,9 @@ class OuterLoop:
   def update(self, name: str, step: int, initials: list, shifts: np.ndarray, ids: np.ndarray, targets: np.ndarray,
              importances: np.ndarray) -> tuple[float, float]:
     """One outer step with the proxy `name`; returns the outer loss and the gradient's norm."""
-    fall = 0.05 + 0.475 * (1 + math.cos(math.pi * step / max(self.settings.outer_steps, 1)))
+    fall = 0.05 + 0.475 * (1 + math.cos(math.pi * step / max(self.settings.by_effort.outer_steps, 1)))
     self._slot_optimizer.learning_rate.assign(self.settings.outer_learning_rate * fall)
-    self._recipe_optimizer.learning_rate.assign(self.settings.rate_learning_rate * fall)
+    self._recipe_optimizer.learning_rate.assign(self.settings.by_effort.rate_learning_rate * fall)
     loss, gradients = self._gradients[name](initials, tf.constant(shifts), self._inputs(), tf.constant(ids),
                                             tf.constant(targets), tf.constant(importances))
     return float(loss), float(self._move(gradients))
@@ -339,7 +355,7 @@ def refine(start: Slots, movable: np.ndarray, new: EncodedRows, old: EncodedRows
            spec: FeatureSpec, recipe: Recipe, settings: DistillSettings, *, seed: int,
            strategy: tf.distribute.Strategy | None = None, progress: Progress = silent,
            checkpoints: Checkpoints | None = None) -> Refined:
-  """The slots and recipe after `settings.outer_steps` outer steps.
+  """The slots and recipe after the outer steps of `settings.by_effort`.
 
   Args:
     start: the slots to begin with; their number is a multiple of the inner batch size.
@@ -370,7 +386,7 @@ def refine(start: Slots, movable: np.ndarray, new: EncodedRows, old: EncodedRows
                           settings.outer_batch_size, random)
   losses, skipped, first = _resumed(loop, random, checkpoints, lambda: _inputs_digest(
       start, movable, new, old, old_share, spec, recipe, settings, seed, devices))
-  for step in range(first, settings.outer_steps):
+  for step in range(first, settings.by_effort.outer_steps):
     name = settings.proxies[step % len(settings.proxies)]
     initials = [proxy.initial_weights[random.integers(len(proxy.initial_weights))] for proxy in proxies[name]]
     shifts = random.integers(1 << 30, size=len(devices), dtype=np.int32)
@@ -378,14 +394,14 @@ def refine(start: Slots, movable: np.ndarray, new: EncodedRows, old: EncodedRows
     loss, norm = loop.update(name, step, initials, shifts, *drawn)
     skipped += not math.isfinite(norm)
     _check_step(step, name, loss, skipped, settings)
-    if step >= settings.outer_steps * (1 - settings.averaged_fraction):
+    if step >= settings.by_effort.outer_steps * (1 - settings.averaged_fraction):
       loop.accumulate()
     losses.append(loss)
     if checkpoints is not None:
       checkpoints.keep(step + 1, lambda: {
           **loop.state(), "losses": np.asarray(losses, np.float64), "skipped": np.array(skipped),  # noqa: B023
           "step": np.array(len(losses)), "generator": generator_state(random)})
-    progress("refinement (outer steps)", step + 1, settings.outer_steps)
+    progress("refinement (outer steps)", step + 1, settings.by_effort.outer_steps)
   loop.finish()
   give_back_proxies(proxies)
   return Refined(*_result(start, memory, recipe, settings), np.asarray(losses, np.float32),
@@ -425,7 +441,7 @@ def _check_step(step: int, name: str, loss: float, skipped: int, settings: Disti
     raise NumericsError(f"outer step {step}", rule="the outer loss is finite.",
                         received=f"{loss} with proxy {name!r}.",
                         remedy="lower distill.learning_rate_* or distill.outer_learning_rate.")
-  if skipped > max(1, MAX_SKIPPED_FRACTION * settings.outer_steps):
+  if skipped > max(1, MAX_SKIPPED_FRACTION * settings.by_effort.outer_steps):
     raise NumericsError(f"outer step {step}", rule=f"at most {MAX_SKIPPED_FRACTION:.0%} of the outer gradients are "
                         "not finite.", received=f"{skipped} so far, the last with proxy {name!r}.",
                         remedy="lower distill.learning_rate_*, or raise distill.inner.epsilon.")

@@ -89,9 +89,9 @@ def refinement_needs(spec: FeatureSpec, settings: DistillSettings, slots: Slots)
   per_step = (1 if keeps_each_step else 4 / 3) * (
       _SECONDS_PER_STEP + _SECONDS_PER_PLACE * places
       + _SECONDS_PER_WEIGHT * sum(counts.get(name, largest) for name in settings.proxies) / len(settings.proxies))
-  seconds = settings.outer_steps * num_steps * per_step + _SECONDS_OF_TRACING * len(found)
+  seconds = settings.by_effort.outer_steps * num_steps * per_step + _SECONDS_OF_TRACING * len(found)
   return RefinementNeeds(len(slots), len(spec.fields), sum(map(len, compact.occurring)), largest, num_steps,
-                         settings.outer_steps, PROCESS_BYTES + BYTES_PER_NUMBER * numbers, seconds)
+                         settings.by_effort.outer_steps, PROCESS_BYTES + BYTES_PER_NUMBER * numbers, seconds)
 
 
 def require_memory_for_proxies(needs: RefinementNeeds, limit_bytes: int | None) -> None:

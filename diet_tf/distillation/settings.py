@@ -20,12 +20,18 @@ from diet_tf.errors import ConfigError
 from diet_tf.io.documents import canonical_digest
 from diet_tf.log.features import FeatureSpec
 from diet_tf.log.hashing import mix
+from diet_tf.memory.last_refinement import LastRefinement
 from diet_tf.memory.memory import Memory
 from diet_tf.memory.privacy import NO_RULES, SCORED_ROWS, PrivacySettings, users_by_span
 from diet_tf.memory.recipe import Recipe
 from diet_tf.memory.scored_sample import ScoredSample
 from diet_tf.memory.slots import Slots
 from diet_tf.settings import from_json, to_json
+
+# What `StageSettings.to_json` has always written of the section, among others; a text by hand rarely has all of it.
+_DISTILL_KEYS = frozenset((
+    "inner", "proxies", "outer_steps", "outer_batch_size", "outer_learning_rate", "rate_learning_rate", "learned",
+    "learn_recipe", "num_initialisations", "clip_ratio", "averaged_fraction", "max_pool_rows", "replay_rows"))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -70,8 +76,17 @@ class StageSettings:
     return self.squash.influence_exponent > 0 and self.squash.clusters == "teacher"
 
   def to_json(self) -> str:
-    """The settings as JSON text, defaults included; what came later stands in it where it is not the default."""
+    """The settings as JSON text, defaults included, with what the effort decides in place of its name.
+
+    So a commit, a compiled pipeline or a digest says what is computed, also where a later release knows other efforts.
+    What came later, such as the section `privacy` and `distill.refine_growth`, stands in it where it asks for what was
+    not known before.
+    """
     value = json.loads(to_json(self))
+    value["distill"] = {**value["distill"], **dataclasses.asdict(self.distill.by_effort)}
+    del value["distill"]["effort"]
+    if not self.distill.by_effort.refine_growth:
+      del value["distill"]["refine_growth"]
     # What was made before these came has the digest of what is made without them.
     if self.privacy == NO_RULES:
       del value["privacy"]
@@ -83,8 +98,15 @@ class StageSettings:
 
   @classmethod
   def from_json(cls, text: str) -> StageSettings:
-    """The settings in a JSON text; sections and keys that it leaves out take their defaults."""
-    return from_json(cls, text, "settings")
+    """The settings in a JSON text; sections and keys that it leaves out take their defaults.
+
+    A text of `to_json` without `distill.refine_growth`, such as of release 0.1, refines the memory at every span.
+    """
+    settings = from_json(cls, text, "settings")
+    written = (json.loads(text or "{}").get("distill") or {}).keys()
+    if "refine_growth" in written or not written >= _DISTILL_KEYS:
+      return settings
+    return dataclasses.replace(settings, distill=dataclasses.replace(settings.distill, refine_growth=0.0))
 
   def digest(self, spec: FeatureSpec, seed: int) -> str:
     """The SHA-256 of all that a memory depends on beside the data."""
@@ -115,7 +137,8 @@ class Stage:
     return stage_seed(self.seed, self.span)
 
   def memory(self, slots: Slots, recipe: Recipe, previous: Memory | None, num_examples_seen: int,
-             scored_sample: ScoredSample | None = None) -> Memory:
+             scored_sample: ScoredSample | None = None,
+             last_refinement: LastRefinement | None = None) -> Memory:
     """A memory of this stage, not saved yet; nothing in its manifest depends on when or where it is made.
 
     Args:
@@ -125,6 +148,7 @@ class Stage:
         saved with: one that was not saved is not named.
       num_examples_seen: number of examples of all spans so far.
       scored_sample: the sample of the stage's start, which all its memories have in common; None without one.
+      last_refinement: what is noted of the last refinement; None where this stage refined it.
     """
     lineage: tuple[Mapping[str, Any], ...] = ()
     users: tuple[Mapping[str, Any], ...] = ()
@@ -136,7 +160,7 @@ class Stage:
                          settings_digest=self.settings.digest(self.spec, self.seed),
                          ids_per_slot=self.settings.squash.ids_per_slot,
                          users_per_id=users_by_span(slots.born_spans, self.settings.privacy, self.span, users),
-                         scored_sample=scored_sample)
+                         scored_sample=scored_sample, last_refinement=last_refinement)
 
 
 def stage_seed(seed: int, span: int) -> int:

@@ -1,8 +1,8 @@
 """One stage: (memory, span, teacher) -> memory. Its parts are what the pipeline's components call one each.
 
-No part reads a span before. But `refine_start` and the gate train on all slots, and their work grows with these, at
-most up to the square: with the spans before, until `budget.max_slots` is reached. docs/method.md, "What grows with the
-spans before", has a table of all parts, for time and memory.
+No part reads a span before: what a refinement needs of the spans since the one before it is carried from stage to
+stage as a bounded sample of their rows. `refine_start` and the gate train on all slots, once the memory has grown by a
+share. docs/method.md, "What grows with the spans before", has a table of all parts, for time and memory.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ import numpy as np
 import tensorflow as tf
 
 from diet_tf.distillation.addressing import Action
+from diet_tf.distillation.carried_rows import CarriedRows, carried_on
 from diet_tf.distillation.cost import (
   ADDRESSING_PART,
   GATE_PART,
@@ -36,12 +37,16 @@ from diet_tf.distillation.teacher import Teacher
 from diet_tf.errors import DataError
 from diet_tf.log.encoded_rows import BoundedSample, EncodedRows, RowStream
 from diet_tf.log.hashing import mix
+from diet_tf.memory.last_refinement import LastRefinement
 from diet_tf.memory.memory import Memory
 from diet_tf.memory.recipe import Recipe
 from diet_tf.memory.slots import Slots
 from diet_tf.progress import Progress, silent
 from diet_tf.training.replayable import require_replayable_members
 from diet_tf.training.slot_trainer import Candidate
+
+# A light stage takes in its new slots whatever they are worth today: nothing reads their span again.
+NO_GATE = Verdict(START, {}, {}, {})
 
 
 class Trainable(Protocol):
@@ -64,10 +69,12 @@ class StageOutcome:
     memory: what the gate chose to commit.
     start: the memory before refinement.
     actions: number of slots per action.
-    verdict: the gate's verdict.
+    verdict: the gate's verdict; of a light stage, which has no gate, the start's without losses.
     seconds: wall time of each part of the stage.
     work: how much of everything the stage has computed on; None where that was not noted.
     settings: settings of the stage; None likewise.
+    carried: rows since the memory was last refined, which the next stage takes.
+    light: why the stage did not refine the memory, as a sentence; None where it did.
   """
 
   memory: Memory
@@ -77,6 +84,8 @@ class StageOutcome:
   seconds: Mapping[str, float]
   work: StageWork | None = None
   settings: StageSettings | None = None
+  carried: CarriedRows | None = None
+  light: str | None = None
 
   @property
   def chosen(self) -> str:
@@ -109,15 +118,20 @@ class _Clock:
 
 def run_stage(memory: Memory | None, span: Span, teacher: Teacher, settings: StageSettings, *, seed: int = 0,
               strategy: tf.distribute.Strategy | None = None, progress: Progress = silent,
-              relabel: Callable[[ScoredSpan], ScoredSpan] | None = None) -> StageOutcome:
+              relabel: Callable[[ScoredSpan], ScoredSpan] | None = None,
+              carried: CarriedRows | None = None) -> StageOutcome:
   """One whole stage: the teacher's pass and scores, addressing and squash, refinement, gate, memory.
+
+  The memory is refined, and judged by the gate, once it has grown by `distill.refine_growth`; a stage in between is
+  light, and takes in the span's slots as they were squashed.
 
   Example:
 
   ```python
-  teacher, memory = Teacher(spec, settings.teacher), None
+  teacher, memory, carried = Teacher(spec, settings.teacher), None, None
   for number, (ids, labels) in enumerate(days):
-    memory = run_stage(memory, Span.of_arrays(number, spec, ids, labels), teacher, settings).memory
+    outcome = run_stage(memory, Span.of_arrays(number, spec, ids, labels), teacher, settings, carried=carried)
+    memory, carried = outcome.memory, outcome.carried
   ```
 
   Args:
@@ -131,6 +145,8 @@ def run_stage(memory: Memory | None, span: Span, teacher: Teacher, settings: Sta
       gate.
     relabel: function that gives the scored rows other logits than the teacher's, for experiments with other labels and
       targets; None leaves them.
+    carried: what the stage before carried on; None where there was none, or where the rows since the last refinement
+      are to be left out of the next, but for those of the span.
 
   Raises:
     ConfigError: a proxy or a member of the gate cannot be trained again step by step.
@@ -151,22 +167,28 @@ def run_stage(memory: Memory | None, span: Span, teacher: Teacher, settings: Sta
   clock.note(SCORES_PART)
   start = begin(stage, memory, scored, teacher, progress)
   clock.note(ADDRESSING_PART)
-  refined = refine_start(stage, start, memory, scored.rows, teacher, strategy=strategy, progress=progress)
+  carried = carry(stage, memory, carried, scored.rows)
+  relabelled = None if relabel is None else outer_examples(scored.rows, settings.distill.max_pool_rows,
+                                                          stage.stage_seed)
+  refined = refine_start(stage, start, memory, carried, teacher, strategy=strategy, progress=progress,
+                         outer_rows=relabelled)
   clock.note(REFINEMENT_PART)
-  verdict = judge_stage(stage, refined, start, memory, gate_rows(stage, held_back), progress)
+  light, candidates = start.growth.light, candidates_of(refined, start, memory)
+  verdict = NO_GATE if light else judge_stage(stage, refined, start, memory, gate_rows(stage, held_back), progress)
   clock.note(GATE_PART)
-  candidates = candidates_of(refined, start, memory)
   made = {name: stage.memory(candidates[name].slots, candidates[name].recipe, memory, start.num_examples_seen,
-                             start.scored_sample)
+                             start.scored_sample, refinement_of(name, start, memory))
           for name in {verdict.chosen, START}}
   work = StageWork(
       num_rows=len(span.rows), num_held_back=len(held_back), num_scored=len(span.rows) - len(held_back),
       num_old_slots=0 if memory is None else len(memory), num_added=start.counts["add"], slots=start.slots,
-      proxies=refined.proxies, slot_passes=slot_passes(candidates.values()),
-      num_judged=min(len(held_back), settings.gate.max_examples), num_devices=len(devices_of(strategy)),
+      proxies=refined.proxies, slot_passes=() if light else slot_passes(candidates.values()),
+      num_judged=min(len(held_back), settings.gate.max_examples), num_carried=len(carried),
+      num_devices=len(devices_of(strategy)),
       num_influences=len(span.rows) - len(held_back) if settings.reads_example_influences else 0,
       num_weighed=num_weighed(settings, 0 if memory is None else len(memory), start))
-  return StageOutcome(made[verdict.chosen], made[START], dict(start.counts), verdict, clock.seconds, work, settings)
+  return StageOutcome(made[verdict.chosen], made[START], dict(start.counts), verdict, clock.seconds, work, settings,
+                      carried, light)
 
 
 def slot_passes(candidates: Iterable[Trainable]) -> list[int]:
@@ -179,39 +201,94 @@ def slot_passes(candidates: Iterable[Trainable]) -> list[int]:
   return [len(one.slots) * one.recipe.epochs for one in distinct]
 
 
-def refine_start(stage: Stage, start: Start, previous: Memory | None, rows: RowStream, teacher: Teacher, *,
+def refinement_of(candidate: str, start: Start, previous: Memory | None) -> LastRefinement | None:
+  """What a memory that is made of a candidate of the gate notes of its last refinement; None for this stage's own.
+
+  Args:
+    candidate: name of the candidate.
+    start: what the stage began with.
+    previous: the memory before the stage; None in the first.
+  """
+  if start.growth.unrefined is None or (candidate == REFINED and start.growth.light is None):
+    return None
+  return previous.manifest.refinement() if candidate == PREVIOUS and previous is not None else start.growth.unrefined
+
+
+def carry(stage: Stage, previous: Memory | None, carried: CarriedRows | None, rows: RowStream) -> CarriedRows:
+  """The rows that the stage's outer batches are drawn from, if it refines, and that are carried on.
+
+  Args:
+    stage: the stage's settings, seed and span.
+    previous: the memory before the stage; None in the first.
+    carried: the rows that the stage before left; None where it left none.
+    rows: stream of the span's rows that are not held back.
+  """
+  # Under a rule on users no row is carried from one span to another.
+  kept = None if stage.settings.privacy.counts_users else carried
+  return carried_on(previous, kept, rows(), stage.settings.distill.max_pool_rows)
+
+
+def refine_start(stage: Stage, start: Start, previous: Memory | None, carried: CarriedRows, teacher: Teacher, *,
                  strategy: tf.distribute.Strategy | None = None, progress: Progress = silent,
-                 checkpoints: Checkpoints | None = None) -> Refined:
+                 checkpoints: Checkpoints | None = None, outer_rows: EncodedRows | None = None) -> Refined:
   """The start after bi-level refinement; frozen slots keep ids, id weights and labels.
+
+  In a light stage it is the start as it is, after no outer step.
 
   Args:
     stage: the stage's settings, seed and span.
     start: the start.
     previous: the memory before the stage; None in the first.
-    rows: stream of the span's scored rows.
+    carried: the rows since the memory was last refined, those of the span included.
     teacher: the teacher after the span.
     strategy: strategy whose devices each train a proxy of their own; None takes one device.
     progress: callback that is told of each outer step.
     checkpoints: where the refinement keeps its state, to go on from; None keeps none.
+    outer_rows: rows with labels that the outer batches take in the place of the carried ones; None labels these with
+      the teacher's probabilities.
   """
+  if start.growth.light is not None:
+    return unrefined(start)
   settings, seed = stage.settings.distill, stage.stage_seed
-  new = outer_examples(rows, settings.max_pool_rows, seed)
-  old, old_share = None, 0.0
-  if previous is not None and settings.replay_rows:
-    old = replayed_examples(previous, teacher, settings.replay_rows, seed)
-    old_share = previous.manifest.num_examples_seen / start.num_examples_seen
-    if stage.settings.budget.is_capped(start.num_examples_seen):
-      # What the slots stood for that have left is no longer kept up.
-      old_share = min(old_share, float((start.actions != Action.ADD).mean()))
+  if not len(carried):
+    raise DataError("span", rule="holds at least one example that is not held back.", received="none.",
+                    remedy="check the span's log, or lower influence.holdback_fraction.")
+  new = labelled(carried.rows.ids, teacher) if outer_rows is None else outer_rows
+  old = None
+  if previous is not None and settings.replay_rows and carried.after_span is not None:
+    old = replayed_examples(previous, teacher, settings.replay_rows, seed, up_to_span=carried.after_span)
+  old_share = 0.0 if old is None else carried.num_examples_before / start.num_examples_seen
+  if old is not None and stage.settings.budget.is_capped(start.num_examples_seen):
+    # What the slots stood for that have left is no longer kept up.
+    old_share = min(old_share, float((start.slots.born_spans <= carried.after_span).mean()))
   return refine(start.slots, start.actions != Action.FREEZE, new, old, old_share, teacher.spec, start.recipe, settings,
                 seed=seed, strategy=strategy, progress=progress, checkpoints=checkpoints)
 
 
-def replayed_examples(previous: Memory, teacher: Teacher, num_rows: int, seed: int) -> EncodedRows:
-  """Rows drawn from the old slots, labelled by the teacher."""
-  ids = replay(previous.slots, num_rows, seed)
-  parts = [tf.sigmoid(teacher.logits(ids[start:start + 8192])).numpy() for start in range(0, num_rows, 8192)]
+def unrefined(start: Start) -> Refined:
+  """The start as it is, after no outer step."""
+  return Refined(start.slots, start.recipe, np.zeros(0, np.float32), (), 0)
+
+
+def labelled(ids: np.ndarray, teacher: Teacher) -> EncodedRows:
+  """Rows of `[num_rows, num_fields]` ids, labelled with the teacher's probabilities."""
+  parts = [tf.sigmoid(teacher.logits(ids[start:start + 8192])).numpy() for start in range(0, len(ids), 8192)]
   return EncodedRows(ids, np.concatenate(parts))
+
+
+def replayed_examples(previous: Memory, teacher: Teacher, num_rows: int, seed: int, *,
+                      up_to_span: int) -> EncodedRows | None:
+  """Rows drawn from the old slots, labelled by the teacher.
+
+  Args:
+    previous: the memory with the slots.
+    teacher: the teacher.
+    num_rows: number of rows that are drawn.
+    seed: seed of the draws.
+    up_to_span: slots that were added by later spans are left out; where there are no others, there are no rows: None.
+  """
+  slots = previous.slots.take(np.flatnonzero(previous.slots.born_spans <= up_to_span))
+  return labelled(replay(slots, num_rows, seed), teacher) if len(slots) else None
 
 
 def candidates_of(refined: Trainable, start: Trainable, previous: Trainable | None) -> dict[str, Candidate]:

@@ -21,6 +21,7 @@ from diet_tf.distillation.addressing import (
 from diet_tf.distillation.budget import BudgetSettings
 from diet_tf.distillation.centres import find_centres
 from diet_tf.distillation.clusters import TeacherSpace, influence_weights, nearest_centre, random_clusters
+from diet_tf.distillation.growth import Growth, growth_of
 from diet_tf.distillation.refinement import initial_recipe
 from diet_tf.distillation.removal import in_whole_batches, removal_costs
 from diet_tf.distillation.settings import Stage, StageSettings
@@ -33,6 +34,7 @@ from diet_tf.errors import DataError
 from diet_tf.log.encoded_rows import EncodedRows, RowStream, sample_of
 from diet_tf.log.features import FeatureSpec
 from diet_tf.log.hashing import mix
+from diet_tf.memory.last_refinement import LastRefinement
 from diet_tf.memory.memory import Memory
 from diet_tf.memory.privacy import NO_RULES, PrivacySettings
 from diet_tf.memory.recipe import Recipe
@@ -54,6 +56,7 @@ class Start:
     counts: slots per action, the replaced ones included.
     num_examples_seen: examples of all spans so far.
     scored_sample: the scored sample of the spans so far, which all memories of the stage have; None without one.
+    growth: whether the stage refines the memory.
   """
 
   slots: Slots
@@ -62,6 +65,7 @@ class Start:
   counts: Mapping[str, int]
   num_examples_seen: int
   scored_sample: ScoredSample | None = None
+  growth: Growth = Growth()
 
 
 def num_weighed(settings: StageSettings, num_old: int, start: Start) -> int:
@@ -203,10 +207,36 @@ def begin(stage: Stage, previous: Memory | None, scored: ScoredSpan, teacher: Te
     kept = np.flatnonzero(decided.old_actions != Action.REPLACE)
     parts.append(previous.slots.replace(influences=influences).take(kept))
     actions.append(decided.old_actions[kept])
-  slots, all_actions = _in_order(Slots.concatenate(parts), np.concatenate(actions), stage)
-  counts = {**decided.counts(), "add": int((all_actions == Action.ADD).sum())}
+  chosen = np.concatenate(actions)
+  last = previous.manifest.refinement() if previous else None
+  growth = growth_of(last, _news(int((chosen == Action.ADD).sum()), scored.num_examples, seen, settings.budget),
+                     settings.distill.by_effort)
+  joined = Slots.concatenate(parts)
+  chosen = _as_refined(chosen, joined, last, growth)
+  slots, all_actions = _in_order(joined, chosen, stage)
+  counts = {action.name.lower(): int((all_actions == action).sum()) for action in Action}
+  counts["replace"] = int((decided.old_actions == Action.REPLACE).sum())
   recipe = initial_recipe(settings.distill, len(slots), previous.recipe if previous else None)
-  return Start(slots, all_actions, recipe, counts, seen, sample.scored(previous, teacher))
+  return Start(slots, all_actions, recipe, counts, seen, sample.scored(previous, teacher), growth)
+
+
+def _news(num_added: int, num_examples: int, num_examples_seen: int, budget: BudgetSettings) -> int:
+  """The slots that a span adds; at the cap, at least those that its examples would have had without it.
+
+  A memory that takes in no slots any more is still to learn from the spans.
+  """
+  return max(num_added, budget.num_slots_of_span(num_examples)) if budget.is_capped(num_examples_seen) else num_added
+
+
+def _as_refined(actions: np.ndarray, slots: Slots, last: LastRefinement | None, growth: Growth) -> np.ndarray:
+  """The actions as the stage carries them out: a light one moves no old slot, another one all that were never moved."""
+  actions = actions.copy()
+  if growth.light is not None:
+    actions[actions == Action.UPDATE] = Action.FREEZE
+  elif last is not None:
+    never_moved = slots.born_spans > (-1 if last.span is None else last.span)
+    actions[(actions == Action.FREEZE) & never_moved] = Action.UPDATE
+  return actions
 
 
 def _squashed(stage: Stage, previous: Memory | None, scored: ScoredSpan, teacher: Teacher, num_added: int,

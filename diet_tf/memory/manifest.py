@@ -19,8 +19,9 @@ from diet_tf.io.documents import (
   read_document,
 )
 from diet_tf.io.record_frames import ShardInfo
-from diet_tf.io.shapes import ListOf, fields_of
+from diet_tf.io.shapes import Absentable, ListOf, fields_of
 from diet_tf.log.features import FEATURE_SPEC_SHAPE, MAX_FIELDS, MAX_IDS_PER_SLOT, FeatureSpec
+from diet_tf.memory.last_refinement import LastRefinement
 from diet_tf.memory.privacy import MAX_SCORED_ROWS, Claim
 from diet_tf.memory.recipe import MAX_STEPS, Recipe
 from diet_tf.printable import printable
@@ -33,10 +34,11 @@ _VERSION_1 = {
     "settings_digest": str, "versions": Mapping[str, str], "digest": str}
 _VERSION_2 = {**_VERSION_1, "users_per_id": list[Mapping[str, Any]]}
 _SCORED_SAMPLE = {"num_examples": Any, "shard": dict.fromkeys(fields_of(ShardInfo), Any)}
-# Version 1 is written where nothing of version 2 is set (a salt of the feature spec, or `users_per_id`), and version 3
-# where there is a scored sample.
-MANIFEST = DocumentFormat("diet_tf.memory", {1: _VERSION_1, 2: _VERSION_2,
-                                             3: {**_VERSION_2, "scored_sample": _SCORED_SAMPLE}})
+# Version 1 is written where nothing of version 2 is set (a salt of the feature spec, or `users_per_id`), version 3
+# where there is a scored sample, and version 4 where `last_refinement` is set.
+MANIFEST = DocumentFormat("diet_tf.memory", {
+    1: _VERSION_1, 2: _VERSION_2, 3: {**_VERSION_2, "scored_sample": _SCORED_SAMPLE},
+    4: {**_VERSION_2, "scored_sample": Absentable(_SCORED_SAMPLE), "last_refinement": Mapping[str, Any]}})
 
 # A span adds one entry to the lineage: this many are hourly spans for eleven years.
 MAX_LINEAGE = 100_000
@@ -80,6 +82,8 @@ class Manifest:
     users_per_id: per span that slots were born in (`born_span`), how many distinct users (`min_users`) of which field
       (`user_field`) stand behind each of their id weights; empty where no slot was made under such a rule.
     scored_sample: the scored sample beside the slots; None without one.
+    last_refinement: when the memory was last refined as a whole, by the names of `LastRefinement`; None where the stage
+      of `span` itself refined it.
   """
 
   feature_spec: Mapping[str, Any]
@@ -96,6 +100,7 @@ class Manifest:
   versions: Mapping[str, str] = dataclasses.field(default_factory=dict)
   users_per_id: tuple[Mapping[str, Any], ...] = ()
   scored_sample: ScoredSampleInfo | None = None
+  last_refinement: Mapping[str, Any] | None = None
   format_name: str = MANIFEST.name
   format_version: int = 1
 
@@ -103,7 +108,11 @@ class Manifest:
     object.__setattr__(self, "lineage", tuple(dict(entry) for entry in self.lineage))
     object.__setattr__(self, "shards", tuple(self.shards))
     object.__setattr__(self, "users_per_id", tuple(dict(entry) for entry in self.users_per_id))
-    if self.scored_sample is not None:
+    if self.last_refinement is not None:
+      object.__setattr__(self, "last_refinement", dict(self.last_refinement))
+      # An earlier release would go on from it as from a memory that was refined.
+      object.__setattr__(self, "format_version", 4)
+    elif self.scored_sample is not None:
       object.__setattr__(self, "format_version", 3)
     elif self.users_per_id or self.feature_spec.get("salt"):
       # An earlier release would take the ids for unkeyed ones.
@@ -133,6 +142,12 @@ class Manifest:
     """The check value of the secret that ids are hashed with; None without one."""
     salt = self.spec().salt
     return None if salt is None else salt.check
+
+  def refinement(self) -> LastRefinement:
+    """When the memory was last refined as a whole, and how it has grown since."""
+    if self.last_refinement is None:
+      return LastRefinement(self.span, self.num_slots, self.num_examples_seen, 0)
+    return LastRefinement(**self.last_refinement)
 
   def claim(self) -> Claim:
     """What holds for all slots of the people behind them."""
@@ -180,6 +195,8 @@ class Manifest:
     del value["scored_sample"]
     if self.scored_sample is not None:
       value["scored_sample"] = dataclasses.asdict(self.scored_sample)
+    if self.format_version < 4:
+      del value["last_refinement"]
     return json.loads(json.dumps(value, default=dict))
 
   @classmethod
@@ -223,6 +240,8 @@ class Manifest:
               and is_count(entry["min_users"]) and entry["min_users"] >= 1
               and isinstance(entry["user_field"], str | None) and entry["user_field"] in user_fields):
         raise damaged(subject, "users_per_id names spans, fields and numbers of users.", _shown(entry))
+    if self.last_refinement is not None and not LastRefinement.is_note(self.last_refinement, self.span):
+      raise damaged(subject, "last_refinement has a span up to its own, and counts.", _shown(self.last_refinement))
     if set(self.max_ids) != names:
       raise damaged(subject, "max_ids has one entry per field.", _shown(sorted(self.max_ids)))
     for name, count in self.max_ids.items():

@@ -15,6 +15,7 @@ from diet_tf.io import files
 from diet_tf.io.record_frames import ShardInfo
 from diet_tf.log.features import FeatureSpec
 from diet_tf.memory.keras_training import compile_with, raise_xla_fault, require_fixed_shapes, tune_model
+from diet_tf.memory.last_refinement import LastRefinement
 from diet_tf.memory.manifest import MANIFEST_NAME, Manifest, ScoredSampleInfo, read_manifest, write_manifest
 from diet_tf.memory.recipe import Recipe
 from diet_tf.memory.scored_sample import ScoredSample, read_scored_sample, write_scored_sample
@@ -54,7 +55,8 @@ class Memory:
   def create(cls, slots: Slots, spec: FeatureSpec, recipe: Recipe, *, span: int, num_examples_seen: int,
              budget: Mapping[str, Any], lineage: Sequence[Mapping[str, Any]] = (), settings_digest: str = "",
              versions: Mapping[str, str] | None = None, ids_per_slot: int | None = None,
-             users_per_id: Sequence[Mapping[str, Any]] = (), scored_sample: ScoredSample | None = None) -> Memory:
+             users_per_id: Sequence[Mapping[str, Any]] = (), scored_sample: ScoredSample | None = None,
+             last_refinement: LastRefinement | None = None) -> Memory:
     """A memory that is not saved yet, with the manifest that follows from its parts (see `Manifest`).
 
     `ids_per_slot` is the K of fields without one of their own, so that they are no wider than they need be; None takes
@@ -66,7 +68,8 @@ class Memory:
         feature_spec=spec.to_dict(), feature_spec_digest=spec.digest(), span=int(span), num_slots=len(slots),
         num_examples_seen=int(num_examples_seen), max_ids=dict(zip(spec.names, max_ids.tolist(), strict=True)),
         budget=dict(budget), recipe=recipe, lineage=tuple(lineage), settings_digest=settings_digest,
-        versions=_versions() if versions is None else dict(versions), users_per_id=tuple(users_per_id))
+        versions=_versions() if versions is None else dict(versions), users_per_id=tuple(users_per_id),
+        last_refinement=None if last_refinement is None else last_refinement.to_dict())
     return cls(slots, spec, recipe, manifest, scored_sample)
 
   def __len__(self) -> int:

@@ -83,7 +83,8 @@ def render_report(result: FidelityResult, *, manifest: Manifest, slots: Slots | 
       rows=row_lines(dict(sorted(result.rows.items())[-_MOST_SPANS:])),
       composition=_composition(manifest, slots, stages, coverage), refinement=memory_figures.outer_losses(stages),
       heaviest=heavy, most_values=_MOST_VALUES, heaviest_data=_heaviest_data(heavy), hashed=_hashed(manifest),
-      verdicts=[_verdict(stage.summary) for stage in stages[-_MOST_VERDICTS:] if stage.summary.verdict],
+      verdicts=[_verdict(stage.summary) for stage in stages[-_MOST_VERDICTS:]
+                if stage.summary.verdict or stage.summary.light],
       summary=result.summary(), commands=list(commands), settings_text=_as_yaml(settings) if settings else "",
       recipe_text=_as_yaml(_short_recipe(manifest)))
 
@@ -143,7 +144,9 @@ def _hashed(manifest: Manifest) -> list[str]:
 
 
 def _verdict(stage: StageSummary) -> dict[str, Any]:
-  """The gate's decision on a stage, as text."""
+  """The gate's decision on a stage, as text; of a light stage, which has no gate, why it was one."""
+  if stage.light is not None:
+    return {"span": stage.span, "chosen": "start, no gate", "losses": "a light stage", "differences": stage.light}
   found = stage.verdict or {}
   losses = "; ".join(f"{name} {measured_text(loss)}" for name, loss in found.get("losses", {}).items())
   errors = found.get("standard_errors", {})

@@ -36,6 +36,7 @@ class StageSummary:
       `differences`, `standard_errors`; None where there was no gate.
     seconds: wall time in seconds of each part of the stage, by the part's name.
     flops: floating-point operations of each part of the stage, by the part's name; empty where they were not counted.
+    light: why the stage did not refine the memory, as a sentence; None where it did.
   """
 
   span: int
@@ -46,6 +47,7 @@ class StageSummary:
   verdict: Mapping[str, Any] | None = None
   seconds: Mapping[str, float] = dataclasses.field(default_factory=dict)
   flops: Mapping[str, float] = dataclasses.field(default_factory=dict)
+  light: str | None = None
 
   def to_dict(self) -> dict[str, Any]:
     """The summary as JSON values."""
@@ -59,7 +61,7 @@ class StageSummary:
     Raises:
       FormatError: a key is missing or unknown, or a value is of another type.
     """
-    return cls(**shaped(value, _WITH_FLOPS, Place("stage summary", REMEDY)))
+    return cls(**shaped(value, _SUMMARY_6, Place("stage summary", REMEDY)))
 
 
 VERDICT_SHAPE = {"chosen": str, "losses": Mapping[str, Figure], "differences": Mapping[str, Figure],
@@ -67,13 +69,15 @@ VERDICT_SHAPE = {"chosen": str, "losses": Mapping[str, Figure], "differences": M
 _SUMMARY = {"span": int, "num_examples": int, "num_slots": int, "actions": Mapping[str, int],
             "outer_losses": list[float], "verdict": Nullable(VERDICT_SHAPE), "seconds": Mapping[str, float]}
 _WITH_FLOPS = {**_SUMMARY, "flops": Mapping[str, float]}
+_SUMMARY_6 = {**_WITH_FLOPS, "light": str | None}
 _VERSION_1 = {"summary": _SUMMARY, "slots_by_age": Mapping[int, Mapping[str, int]], "teacher_loss": float | None}
 _VERSION_2 = {**_VERSION_1, "coverage": Mapping[str, float] | None, "influences": Histogram | None}
 _VERSION_3 = {**_VERSION_2, "rows": Nullable(ROW_COUNTS_SHAPE)}
 _VERSION_4 = {**_VERSION_3, "summary": _WITH_FLOPS}
+_VERSION_5 = {**_VERSION_4, "diagnosis": InfluenceDiagnosis | None}
 STAGE_RECORD = DocumentFormat("diet_tf.stage", {
-    1: _VERSION_1, 2: _VERSION_2, 3: _VERSION_3, 4: _VERSION_4,
-    5: {**_VERSION_4, "diagnosis": InfluenceDiagnosis | None}}, indent=1)
+    1: _VERSION_1, 2: _VERSION_2, 3: _VERSION_3, 4: _VERSION_4, 5: _VERSION_5,
+    6: {**_VERSION_5, "summary": _SUMMARY_6}}, indent=1)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -113,7 +117,7 @@ class StageRecord:
   @classmethod
   def read(cls, path: str) -> StageRecord:
     """The record that `write` wrote; one of version 1 knows neither coverage nor influences, none before 3 the rows,
-    and none before 4 the operations.
+    none before 4 the operations, and none before 6 is of a light stage.
 
     Raises:
       FormatError: the file is damaged, or of a newer version.

@@ -43,7 +43,9 @@ def render_stage_report(record: StageRecord, slots: Slots | None = None) -> str:
 
 
 def verdict(summary: StageSummary) -> str:
-  """In a sentence, what the gate chose, and on what grounds."""
+  """In a sentence, what the gate chose, and on what grounds; of a light stage, why it was one."""
+  if summary.light is not None:
+    return f"A light stage: new slots entered as they were squashed, and there was no gate, since {_lowered(summary)}"
   found = summary.verdict or {}
   chosen = found.get("chosen")
   if not chosen:
@@ -51,6 +53,11 @@ def verdict(summary: StageSummary) -> str:
   others = "; ".join(f"{_difference(found, name)} to {name}"
                      for name in found["differences"])
   return f"The gate chose: {chosen}. The refined memory's loss differs by {others or 'nothing: it had no rival'}."
+
+
+def _lowered(summary: StageSummary) -> str:
+  light = summary.light or ""
+  return f"{light[:1].lower()}{light[1:]}"
 
 
 def _candidates(found: Mapping[str, Any]) -> list[tuple[str, str, str]]:

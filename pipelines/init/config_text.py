@@ -18,6 +18,8 @@ _RESERVED_WORDS = ("null", "true", "false", "inf", "nan")
 # Keys that an example has beside its fields.
 _EXAMPLE_KEYS = ("label", "example_id", "time")
 _WIDTH = 118
+_EFFORT = ("What the memory may cost: a draft is never refined; ranking, the default, is refined enough to order "
+           "architectures; fidelity recovers more of the log's AUC, at several times the cost.")
 # Whole numbers up to here are written as such.
 _MOST_WHOLE = 1e15
 
@@ -33,7 +35,7 @@ def config_text(draft: ConfigDraft, path: str) -> str:
            f"#   diet run --config {' '.join(printable(shlex.quote(path)).splitlines())}", "#",
            *_comment("docs/configuration.md has every key."), f"name: {_yaml_text(draft.name)}", "",
            *_log_section(draft), "", *_features_section(draft), "", *_comment(draft.budget_reason), "budget:",
-           f"  fraction: {draft.budget_fraction:g}"]
+           f"  fraction: {draft.budget_fraction:g}", "", *_comment(_EFFORT), "distill:", "  effort: ranking"]
   return "\n".join(lines) + "\n"
 
 

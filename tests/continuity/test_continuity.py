@@ -23,6 +23,7 @@ import yaml
 
 import diet_tf
 from diet_tf.cli import main as cli
+from diet_tf.errors import ConfigError
 from diet_tf.log.examples import example_arrays
 from diet_tf.log.settings import LogSettings
 from diet_tf.store.store import Store
@@ -35,6 +36,8 @@ FIELDS = ("user", "item", "tab", "price")
 TABS = ["home", "follow", "search", "nearby"]
 BOUNDARIES = [4, 9, 20]
 NEXT_SPAN = 2
+# Defaults of the release that are others today: with them its stores go on as before, without being declared.
+DEFAULTS_OF_RELEASE = ("distill.rate_learning_rate=0.01", "distill.refine_growth=0", "distill.max_pool_rows=262144")
 
 
 @pytest.fixture(scope="module", params=RELEASES, ids=lambda folder: folder.name)
@@ -72,6 +75,11 @@ def run(release, tmp_path, monkeypatch) -> pathlib.Path:
 
 def diet_run(*arguments: str) -> int:
   return cli.main(["run", "--config", "config.yaml", "--output", "run", *arguments])
+
+
+def as_released() -> list[str]:
+  """The options by which today's defaults are those of the release."""
+  return [word for value in DEFAULTS_OF_RELEASE for word in ("--set", value)]
 
 
 def content(folder: pathlib.Path) -> dict[str, str]:
@@ -196,7 +204,7 @@ def continued(release, tmp_path_factory) -> Iterator[pathlib.Path]:
   log.write_text(log.read_text() + "".join(log.read_text().splitlines(keepends=True)[1:21]))
   with pytest.MonkeyPatch.context() as patch:
     patch.chdir(output.parent)
-    assert diet_run("--span", str(NEXT_SPAN)) == 0
+    assert diet_run("--span", str(NEXT_SPAN), *as_released()) == 0
   return output
 
 
@@ -218,6 +226,28 @@ def test_a_store_goes_on_with_its_next_span(release, continued, expected):
   (encoded,) = [folder for folder in (continued / "pipeline" / "LogGen" / "examples").iterdir()
                 if json.loads((folder / "log_summary.json").read_text())["span"] == NEXT_SPAN]
   assert encoded_content(encoded) == encoded_content(release / "run" / expected["examples"]["folder"])
+
+
+@pytest.mark.slow(seconds=40)
+def test_today_s_defaults_are_named_and_taken_over_where_they_are_declared(run, expected, capfd):
+  span = ("--span", str(NEXT_SPAN))
+  assert diet_run(*span) == ConfigError.exit_code
+  refused = " ".join(capfd.readouterr().err.split())
+  for value in DEFAULTS_OF_RELEASE:
+    key, committed = value.split("=")
+    assert f"{key}: {committed}" in refused and "--accept-changes" in refused
+  assert diet_run(*span, "--accept-changes") == 0
+  check_continued(run / "store", expected)
+  commit = commit_of(run / "store", NEXT_SPAN)
+  assert commit["settings"]["distill"]["refine_growth"] > 0 and "carried/rows.npz" in commit["files"]
+  memory = diet_tf.load_memory(str(run / "store"))
+  # 24 new slots are half of the 48 that the release refined at each span.
+  assert memory.manifest.refinement().span == NEXT_SPAN or memory.manifest.refinement().num_added == 24
+  # From then on they are the store's own.
+  shutil.copyfile(run.parent / f"span-{NEXT_SPAN}.csv", run.parent / f"span-{NEXT_SPAN + 1}.csv")
+  assert diet_run("--span", str(NEXT_SPAN + 1)) == 0
+  light = diet_tf.load_memory(str(run / "store")).manifest
+  assert light.span == NEXT_SPAN + 1 and light.refinement().span == memory.manifest.refinement().span
 
 
 @pytest.mark.slow(seconds=30)

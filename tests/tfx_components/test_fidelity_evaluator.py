@@ -72,7 +72,7 @@ def test_a_refined_memory_that_is_worse_is_not_chosen(workshop, first):
   worse = workshop.artifact(type(first.memory))
   files.make_folders(worse.uri)
   stage = Stage(workshop.spec, workshop.settings, 3, 1)
-  flipped = memory.slots.replace(labels=1 - memory.slots.labels)
+  flipped = memory.slots.replace(labels=np.where(memory.slots.labels > 0.5, 0.02, 0.98))
   recipe = dataclasses.replace(memory.recipe, learning_rates=dict.fromkeys(memory.recipe.learning_rates, 0.3))
   stage_files.save_stage_memory(worse.uri, stage, Candidate(flipped, recipe), None, 600)
 

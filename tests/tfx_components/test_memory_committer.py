@@ -38,8 +38,8 @@ def test_a_commit_holds_all_that_the_next_span_needs(shared_workshop, first, sec
   store = Store(shared_workshop.store)
   assert [commit.span for commit in check_store(store).require_sound()] == [1, 2]
   commit = store.read(2)
-  assert {path.split("/")[0] for path in commit.files} == {"memory", "teacher", "vocabularies.json", "schema",
-                                                           "statistics"}
+  assert {path.split("/")[0] for path in commit.files} == {"memory", "teacher", "carried", "vocabularies.json",
+                                                           "schema", "statistics"}
   assert (commit.parent, commit.parent_data) == (1, store.read(1).data)
   assert commit.run_id == "run-1"
   assert commit.settings["budget"]["fraction"] == 0.05 and commit.settings["seed"] == 3

@@ -8,10 +8,12 @@ from absl import logging
 from tfx import types
 from tfx.dsl.components.base import base_executor
 
+from diet_tf.distillation.gate import REFINED
 from diet_tf.distillation.refinement_checkpoints import Checkpoints
 from diet_tf.distillation.refinement_needs import refinement_needs, require_memory_for_proxies
 from diet_tf.distillation.settings import Stage
-from diet_tf.distillation.stage import refine_start
+from diet_tf.distillation.stage import refine_start, refinement_of, unrefined
+from diet_tf.distillation.start import Start
 from diet_tf.io import files
 from diet_tf.training.memory_needs import machine_memory_bytes, trains_on_gpu
 from tfx_components import inputs, training
@@ -27,7 +29,7 @@ class Executor(base_executor.BaseExecutor):
 
   def Do(self, input_dict: dict[str, list[types.Artifact]], output_dict: dict[str, list[types.Artifact]],
          exec_properties: dict[str, Any]) -> None:
-    """Refines the start of a stage.
+    """Refines the start of a stage; of a light stage it is handed on as it is.
 
     Args:
       input_dict: `examples`, `scores` and `teacher` of the span; `parent`, a StoreCommit; `start`, an Addressing.
@@ -40,17 +42,17 @@ class Executor(base_executor.BaseExecutor):
     given = StageInputs.of(input_dict, exec_properties)
     stage, previous = given.stage, given.previous
     start, _ = given.start()
-    needs = refinement_needs(stage.spec, stage.settings.distill, start.slots)
-    logging.info("Span %d: %s", stage.span, needs)
-    if not trains_on_gpu(exec_properties["strategy"]):
-      require_memory_for_proxies(needs, machine_memory_bytes())
     artifact = inputs.single(output_dict, "memory")
     checkpoints = _checkpoints(stage, exec_properties.get("store_uri") or files.parent(artifact.uri))
-    refined = refine_start(stage, start, previous, given.rows(), given.teacher(), strategy=strategy, progress=report,
-                           checkpoints=checkpoints)
+    if start.growth.light is None:
+      _require_memory(stage, start, exec_properties["strategy"])
+      refined = refine_start(stage, start, previous, given.carried(), given.teacher(), strategy=strategy,
+                             progress=report, checkpoints=checkpoints)
+    else:
+      refined = unrefined(start)
     files.make_folders(artifact.uri)
     memory = save_stage_memory(artifact.uri, stage, refined, previous, start.num_examples_seen,
-                               start.scored_sample)
+                               start.scored_sample, refinement_of(REFINED, start, previous))
     write_refinement(artifact.uri, refined)
     if checkpoints is not None:
       checkpoints.remove()
@@ -60,6 +62,14 @@ class Executor(base_executor.BaseExecutor):
     if len(refined.losses):
       logging.info("Span %d: the outer loss went from %.4f to %.4f in %d steps.", stage.span, refined.losses[0],
                    refined.losses[-1], len(refined.losses))
+
+
+def _require_memory(stage: Stage, start: Start, strategy: str) -> None:
+  """Says what the refinement will take, and raises ConfigError where that is more than there is."""
+  needs = refinement_needs(stage.spec, stage.settings.distill, start.slots)
+  logging.info("Span %d: %s", stage.span, needs)
+  if not trains_on_gpu(strategy):
+    require_memory_for_proxies(needs, machine_memory_bytes())
 
 
 def _checkpoints(stage: Stage, folder: str) -> Checkpoints | None:

@@ -10,11 +10,12 @@ from absl import logging
 from tfx import types
 from tfx.dsl.components.base import base_executor
 
+from diet_tf.distillation.carried_rows import num_carried
 from diet_tf.distillation.cost import StageWork, stage_flops
 from diet_tf.distillation.gate import PREVIOUS, REFINED, START
 from diet_tf.distillation.held_back import sample_held_back, teacher_loss
 from diet_tf.distillation.scoring import score_file
-from diet_tf.distillation.stage import judge_stage, slot_passes
+from diet_tf.distillation.stage import NO_GATE, judge_stage, slot_passes
 from diet_tf.distillation.start import num_weighed
 from diet_tf.io import files
 from diet_tf.log.encoded_rows import EncodedRows
@@ -46,7 +47,7 @@ class Executor(base_executor.BaseExecutor):
 
   def Do(self, input_dict: dict[str, list[types.Artifact]], output_dict: dict[str, list[types.Artifact]],
          exec_properties: dict[str, Any]) -> None:
-    """Writes the gate's verdict and the report of a stage.
+    """Writes the gate's verdict and the report of a stage; a light stage has no gate, and keeps its start.
 
     Args:
       input_dict: `examples`; `memory`, a DistilledMemory; `start`, an Addressing; `parent`, a StoreCommit; optionally
@@ -64,7 +65,9 @@ class Executor(base_executor.BaseExecutor):
       memories[PREVIOUS] = previous
     held_back = sample_held_back(shards, stage.spec, stage.settings.influence.holdback_fraction,
                                  stage.settings.gate.max_examples, seed=stage.stage_seed, scores_dir=scores_dir)
-    verdict = judge_stage(stage, memories[REFINED], memories[START], previous, held_back, report)
+    light = start.growth.light
+    verdict = (NO_GATE if light is not None else
+               judge_stage(stage, memories[REFINED], memories[START], previous, held_back, report))
     artifact = inputs.single(output_dict, "verdict")
     files.make_folders(artifact.uri)
     write_verdict(artifact.uri, verdict, stage.span, len(held_back))
@@ -74,12 +77,14 @@ class Executor(base_executor.BaseExecutor):
     num_old = 0 if previous is None else len(previous)
     work = StageWork(num_rows=num_examples, num_held_back=num_held_back(given, num_examples), num_scored=num_examples,
                      num_old_slots=num_old, num_added=start.counts["add"], slots=start.slots,
-                     proxies=refinement["proxies"], slot_passes=slot_passes(memories.values()),
-                     num_judged=len(held_back), num_influences=influences[0].num_scored if influences else 0,
+                     proxies=refinement["proxies"],
+                     slot_passes=() if light is not None else slot_passes(memories.values()),
+                     num_judged=len(held_back), num_carried=num_carried(given.carried_folder),
+                     num_influences=influences[0].num_scored if influences else 0,
                      num_weighed=num_weighed(stage.settings, num_old, start))
     summary = StageSummary(stage.span, num_examples, len(memories[verdict.chosen]), start.counts,
-                           refinement["losses"], dataclasses.asdict(verdict),
-                           flops=stage_flops(work, stage.spec, stage.settings))
+                           refinement["losses"], None if light is not None else dataclasses.asdict(verdict),
+                           flops=stage_flops(work, stage.spec, stage.settings), light=light)
     page = write_reports(artifact.uri, summary, memories[verdict.chosen], held_back,
                          influences, rows_of(given.uri("examples")))
     inputs.single(output_dict, "report").value = page
@@ -88,6 +93,9 @@ class Executor(base_executor.BaseExecutor):
     for name, loss in verdict.losses.items():
       if math.isfinite(loss):  # ML Metadata has no place for NaN; the report says of it what it is.
         artifact.set_float_custom_property(f"loss_{name}", loss)
+    if light is not None:
+      logging.info("Span %d: no gate in a light stage.", stage.span)
+      return
     logging.info("Span %d: the gate chose %s; losses on %d held-back examples: %s.", stage.span, verdict.chosen,
                  len(held_back), ", ".join(f"{name} {measured_text(loss)}" for name, loss in verdict.losses.items()))
 

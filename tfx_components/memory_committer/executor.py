@@ -8,8 +8,10 @@ from absl import logging
 from tfx import types
 from tfx.dsl.components.base import base_executor
 
+from diet_tf.distillation.carried_rows import CARRIED_PART
 from diet_tf.distillation.gate import PREVIOUS, REFINED
 from diet_tf.distillation.settings import Stage
+from diet_tf.distillation.stage import refinement_of
 from diet_tf.errors import DataError, StoreError
 from diet_tf.io import files
 from diet_tf.io.json_files import write_json
@@ -111,6 +113,8 @@ def collect_parts(given: StageInputs, chosen: str, folder: str) -> dict[str, str
   validate.write_statistics(carried, validate.carried_statistics(statistics, given.stage.spec))
   parts = {MEMORY_PART: memory_folder(given, chosen, folder), inputs.TEACHER_PART: given.uri("teacher"),
            inputs.SCHEMA_PART: given.uri("schema"), inputs.STATISTICS_PART: carried}
+  if not given.stage.settings.privacy.counts_users:
+    parts[CARRIED_PART] = files.join(given.uri("start"), CARRIED_PART)
   vocabularies = files.join(given.uri("examples"), VOCABULARIES_NAME)
   if files.exists(vocabularies):
     parts[inputs.VOCABULARIES_PART] = vocabularies
@@ -129,7 +133,8 @@ def memory_folder(given: StageInputs, chosen: str, folder: str) -> str:
     raise DataError("verdict", rule=f"{PREVIOUS!r} is chosen only where a memory was committed before.",
                     received="no commit before the span.", remedy="connect the artifacts of one run.")
   start, _ = given.start()
-  save_stage_memory(folder, given.stage, previous, previous, start.num_examples_seen, start.scored_sample)
+  save_stage_memory(folder, given.stage, previous, previous, start.num_examples_seen,
+                    start.scored_sample, refinement_of(PREVIOUS, start, previous))
   return files.join(folder, MEMORY_FOLDER)
 
 

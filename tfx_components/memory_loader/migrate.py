@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 
+import numpy as np
 from tensorflow_metadata.proto.v0 import schema_pb2, statistics_pb2
 
 from diet_tf.config.changes import Change, feature_changes, listed, require_acceptable, settings_changes
+from diet_tf.distillation.carried_rows import CARRIED_PART, CarriedRows
 from diet_tf.distillation.settings import Stage, StageSettings
 from diet_tf.errors import ConfigError
 from diet_tf.io import files
 from diet_tf.log import encoding
+from diet_tf.log.encoded_rows import EncodedRows
 from diet_tf.log.features import FeatureSpec, features_from_json
+from diet_tf.log.hashing import mix
 from diet_tf.memory.manifest import MANIFEST_NAME, read_manifest
 from diet_tf.memory.memory import save_memory
 from diet_tf.migration.memory import Migration, migrate_memory, plan_migration
@@ -112,6 +117,9 @@ def migrate_copy(store: Store, commit: Commit, spec: FeatureSpec | None, stage: 
   with files.writing(target):
     files.remove_if_there(files.join(target, MEMORY_PART))
   save_memory(files.join(target, MEMORY_PART), migrate_memory(memory, migration))
+  if CARRIED_PART in parts:
+    carried = files.join(target, CARRIED_PART)
+    migrated_rows(CarriedRows.read(carried, spec), migration).write(carried, migration.new)
   _migrate_checks(parts, migration, target)
 
 
@@ -126,6 +134,13 @@ def _migrate_checks(parts: set[str], migration: Migration, target: str) -> None:
   if inputs.VOCABULARIES_PART in parts:
     known = encoding.read_vocabularies(vocabularies)
     encoding.write_vocabularies(vocabularies, encoding.check_vocabularies(migration.new, known))
+
+
+def migrated_rows(carried: CarriedRows, migration: Migration) -> CarriedRows:
+  """The carried rows with ids of the new spec: of those that one id becomes, a row has one, by its example id."""
+  copies = (mix(carried.rows.example_ids, 0) >> np.uint64(1)).astype(np.int64)
+  return dataclasses.replace(carried, rows=EncodedRows(migration.ids(carried.rows.ids, copies),
+                                                       example_ids=carried.rows.example_ids))
 
 
 def migrated_schema(schema: schema_pb2.Schema, migration: Migration) -> schema_pb2.Schema:

@@ -52,6 +52,15 @@ def test_a_memory_at_its_cap_kept_its_slots_before_there_was_a_rule():
   assert settings_changes({**COMMITTED, **capped}, {**COMMITTED, **capped}, DEFAULTS) == []
 
 
+def test_a_commit_of_the_first_release_was_refined_at_every_span():
+  """It does not say so: the key, whose default is another, came later."""
+  now = {**DEFAULTS["distill"]}
+  committed = {**COMMITTED, "distill": {key: value for key, value in now.items() if key != "refine_growth"}}
+  assert texts(settings_changes(committed, COMMITTED, DEFAULTS)) == ["distill.refine_growth: 0.0 committed, 0.5 now"]
+  assert settings_changes(committed, committed, DEFAULTS) == []
+  assert texts(settings_changes(COMMITTED, committed, DEFAULTS)) == ["distill.refine_growth: 0.5 committed, 0.0 now"]
+
+
 def test_a_key_that_is_no_longer_known_is_named():
   committed = changed("gate", patience=3)
   assert texts(settings_changes(committed, COMMITTED, DEFAULTS)) == ["gate.patience: 3 committed, not set now"]

@@ -5,6 +5,7 @@ import pytest
 from diet_tf.config.config import build_config
 from diet_tf.config.validation import ValidationSettings
 from diet_tf.distillation.budget import BudgetSettings
+from diet_tf.distillation.effort import EFFORTS, Effort
 from diet_tf.distillation.gate import GateSettings
 from diet_tf.distillation.refinement import DistillSettings
 from diet_tf.distillation.settings import StageSettings
@@ -15,12 +16,17 @@ from diet_tf.settings import from_json, to_json
 from diet_tf.training.inner_settings import InnerSettings
 from tests.diet_tf.small_log import SPEC as SMALL_SPEC
 
+# What DistillSettings were by default.
+FIRST_RELEASE = DistillSettings(inner=InnerSettings(batch_size=32), outer_steps=400, refine_growth=0.0,
+                                rate_learning_rate=0.01, max_pool_rows=1 << 18)
 SPEC = FeatureSpec((Field("user", "user", hash_ids=10),), Label("click"))
 
 
 def test_json_round_trip():
   settings = StageSettings(budget=BudgetSettings(0.02, 100), gate=GateSettings(members=("lr",)))
-  assert StageSettings.from_json(settings.to_json()) == settings
+  read = StageSettings.from_json(settings.to_json())
+  assert read.to_json() == settings.to_json() and read.distill.by_effort == settings.distill.by_effort
+  assert StageSettings.from_json(read.to_json()) == read
   assert StageSettings.from_json("") == StageSettings() == StageSettings.from_json("{}")
   validation = ValidationSettings(drift_thresholds={"user": 0.5})
   assert from_json(ValidationSettings, to_json(validation), "validation") == validation
@@ -59,15 +65,30 @@ def test_features_from_json():
       features_from_json(text)
 
 
-def test_settings_without_privacy_are_what_they_were_before_it():
-  assert "privacy" not in json.loads(StageSettings().to_json())
-  # The digest of the release before: memories made without these settings must not change by a byte.
-  before = StageSettings(distill=DistillSettings(inner=InnerSettings(batch_size=32)))
-  assert before.digest(SMALL_SPEC, 0) == "42704b73d2aa6bc022d1ee5479a8b867060e2c91f487b6664d9c28db9390a28d"
+def test_what_the_first_release_computed_has_its_digest():
+  settings = StageSettings(distill=FIRST_RELEASE)
+  assert "privacy" not in json.loads(settings.to_json())
+  # Memories made without what came later must not change by a byte.
+  assert settings.digest(SMALL_SPEC, 0) == "42704b73d2aa6bc022d1ee5479a8b867060e2c91f487b6664d9c28db9390a28d"
   assert SMALL_SPEC.digest() == "b8c8dc3ec5f72aaec4b47321ae89b0d0231dbb94abd3fed11391c9bc3109fb95"
 
 
 def test_privacy_travels_with_the_settings():
   settings = StageSettings(privacy=PrivacySettings("user", 5))
-  assert StageSettings.from_json(settings.to_json()) == settings
+  assert StageSettings.from_json(settings.to_json()).privacy == settings.privacy
   assert settings.digest(SPEC, 0) != StageSettings().digest(SPEC, 0)
+
+
+def test_a_text_says_what_is_computed_and_not_by_which_effort():
+  written = json.loads(StageSettings(distill=DistillSettings(effort="fidelity", outer_steps=9)).to_json())["distill"]
+  assert "effort" not in written
+  assert (written["outer_steps"], written["refine_growth"]) == (9, EFFORTS["fidelity"].refine_growth)
+
+
+def test_a_text_of_the_first_release_refines_at_every_span_as_it_did():
+  text = StageSettings(distill=FIRST_RELEASE).to_json()
+  assert "refine_growth" not in json.loads(text)["distill"]
+  assert StageSettings.from_json(text).distill == FIRST_RELEASE
+  # By hand, what is left out is the default.
+  by_hand = StageSettings.from_json('{"distill": {"outer_steps": 9}}').distill.by_effort
+  assert by_hand == Effort(9, EFFORTS["ranking"].refine_growth, EFFORTS["ranking"].rate_learning_rate)

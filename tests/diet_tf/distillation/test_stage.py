@@ -10,17 +10,18 @@ from diet_tf.distillation.addressing import Action, AddressingSettings
 from diet_tf.distillation.budget import BudgetSettings
 from diet_tf.distillation.gate import GateSettings
 from diet_tf.distillation.influence import InfluenceSettings
-from diet_tf.distillation.refinement import DistillSettings, Refined
+from diet_tf.distillation.refinement import DistillSettings, Refined, replay
 from diet_tf.distillation.scoring import SpanScorer, score_shards, scored_stream
 from diet_tf.distillation.settings import Stage, StageSettings, stage_seed
 from diet_tf.distillation.span import ScoredSpan, Span
 from diet_tf.distillation.squash import SquashSettings
-from diet_tf.distillation.stage import learning_curve, refine_start, replayed_examples, run_stage
-from diet_tf.distillation.start import Start, begin, new_slots, num_slots_within, outer_examples
+from diet_tf.distillation.stage import carry, labelled, learning_curve, refine_start, replayed_examples, run_stage
+from diet_tf.distillation.start import Start, begin, new_slots, num_slots_within
 from diet_tf.distillation.teacher import Teacher
 from diet_tf.errors import ConfigError, DataError
 from diet_tf.log.examples import example_dataset, is_held_back
 from diet_tf.log.hashing import mix
+from diet_tf.memory.last_refinement import LastRefinement
 from diet_tf.memory.memory import Memory, save_memory
 from diet_tf.memory.privacy import PrivacySettings
 from diet_tf.memory.slots import Slots
@@ -33,7 +34,8 @@ BUDGET = BudgetSettings(fraction=0.06)  # 36 slots after one span, 72 after two:
 ADDRESSING = AddressingSettings(update_fraction=0.5, replace_fraction=0.25, at_cap="keep")
 SQUASH = SquashSettings(ids_per_slot=3, num_components=3, num_iterations=4, sample_rows_per_slot=8)
 DISTILL = DistillSettings(inner=InnerSettings(batch_size=BATCH, epochs=1), proxies=("lr",), outer_steps=3,
-                          outer_batch_size=32, num_initialisations=1, replay_rows=64, max_pool_rows=256)
+                          outer_batch_size=32, num_initialisations=1, replay_rows=64, max_pool_rows=256,
+                          refine_growth=0.0)
 SETTINGS = StageSettings(budget=BUDGET, addressing=ADDRESSING, squash=SQUASH, distill=DISTILL)
 
 
@@ -67,7 +69,7 @@ def run_span(folder, span, teacher_from, memory):
   rows = scored_stream(shards, str(folder / "scores"), SPEC, HOLDBACK)
   stage = Stage(SPEC, SETTINGS, 0, span)
   start = begin(stage, memory, ScoredSpan(rows, influences, NUM_ROWS), teacher)
-  refined = refine_start(stage, start, memory, rows, teacher)
+  refined = refine_start(stage, start, memory, carry(stage, memory, None, rows), teacher)
   teacher.save(str(folder / "teacher"))
   made = Memory.create(refined.slots, SPEC, refined.recipe, span=span, num_examples_seen=start.num_examples_seen,
                        budget=dataclasses.asdict(BUDGET))
@@ -138,11 +140,11 @@ def test_without_replay_the_outer_loss_is_of_the_new_span_alone(first, second, t
   given = {}
   monkeypatch.setattr("diet_tf.distillation.stage.refine",
                       lambda *args, **kwargs: given.update(old=args[3], old_share=args[4]))
-  rows = in_one_pass(scored(50))
+  carried = carry(Stage(SPEC, SETTINGS, 0, 2), first.memory, None, in_one_pass(scored(50)))
   without = dataclasses.replace(SETTINGS, distill=dataclasses.replace(DISTILL, replay_rows=0))
-  refine_start(Stage(SPEC, without, 0, 2), second.start, first.memory, rows, teacher)
+  refine_start(Stage(SPEC, without, 0, 2), second.start, first.memory, carried, teacher)
   assert given == {"old": None, "old_share": 0.0}
-  refine_start(Stage(SPEC, SETTINGS, 0, 2), second.start, first.memory, rows, teacher)
+  refine_start(Stage(SPEC, SETTINGS, 0, 2), second.start, first.memory, carried, teacher)
   assert len(given["old"]) == DISTILL.replay_rows and given["old_share"] == 0.5
 
 
@@ -304,20 +306,26 @@ def test_old_slots_that_fill_no_larger_batch_give_way_by_influence(teacher):
   assert start.slots.slot_ids.tolist() == list(range(128))
 
 
-def test_outer_examples_are_a_bounded_sample_with_the_teachers_probabilities():
-  examples = scored(200)
-  rows = outer_examples(lambda: iter([examples]), 50, 1)
-  assert len(rows) == 50
-  expected = {tuple(ids): 1 / (1 + np.exp(-logit)) for ids, logit in
-              zip(examples.ids.tolist(), examples.teacher_logits, strict=True)}
-  np.testing.assert_allclose(rows.labels, [expected[tuple(ids)] for ids in rows.ids.tolist()], rtol=1e-5)
+def test_outer_examples_are_a_bounded_sample_with_the_teachers_probabilities(teacher):
+  examples = scored(400)
+  carried = carry(Stage(SPEC, SETTINGS, 0, 1), None, None, in_one_pass(examples))
+  assert len(carried) == DISTILL.max_pool_rows == 256 and carried.num_rows == 400
+  rows = labelled(carried.rows.ids, teacher)
+  np.testing.assert_allclose(rows.labels, 1 / (1 + np.exp(-teacher.logits(carried.rows.ids).numpy())), rtol=1e-5)
 
 
 def test_replayed_rows_are_made_of_the_slots_ids_and_labelled_by_the_teacher(first, teacher):
-  rows = replayed_examples(first.memory, teacher, 40, seed=2)
+  rows = replayed_examples(first.memory, teacher, 40, seed=2, up_to_span=1)
   for field in range(3):
     assert set(rows.ids[:, field]) <= set(first.memory.slots.ids[:, field][first.memory.slots.weights[:, field] > 0])
   np.testing.assert_allclose(rows.labels, 1 / (1 + np.exp(-teacher.logits(rows.ids).numpy())), rtol=1e-5)
+
+
+def test_replayed_rows_are_of_the_slots_up_to_the_last_refinement_alone(second, teacher):
+  old = second.memory.slots.take(np.flatnonzero(second.memory.slots.born_spans == 1))
+  rows = replayed_examples(second.memory, teacher, 40, seed=2, up_to_span=1)
+  np.testing.assert_array_equal(rows.ids, replay(old, 40, 2))
+  assert replayed_examples(second.memory, teacher, 40, seed=2, up_to_span=0) is None
 
 
 def test_old_slots_keep_the_rule_that_they_were_made_under(first, teacher):
@@ -389,6 +397,89 @@ def test_a_whole_stage_goes_on_from_the_one_before():
   assert memories[2].manifest.lineage == ()
   with pytest.raises(DataError, match="span 2.*has seen span 2"):
     run_stage(memories[2], Span.of_arrays(2, SPEC, *draw(NUM_ROWS, seed=3)), teacher, settings)
+
+
+@pytest.fixture(scope="module")
+def grown():
+  """The outcomes of five spans whose memory is refined once it has grown by three quarters."""
+  settings = dataclasses.replace(
+      SETTINGS, teacher=TEACHER, influence=InfluenceSettings(64, HOLDBACK), addressing=AddressingSettings(),
+      gate=GateSettings(members=("lr",), num_seeds=1, z=1000.0),
+      distill=dataclasses.replace(DISTILL, refine_growth=0.75))
+  teacher, outcomes = Teacher(SPEC, TEACHER, seed=1), []
+  for number in range(1, 6):
+    span = Span.of_arrays(number, SPEC, *draw(NUM_ROWS, seed=number))
+    before = (outcomes[-1].memory, outcomes[-1].carried) if outcomes else (None, None)
+    outcomes.append(run_stage(before[0], span, teacher, settings, carried=before[1]))
+  return outcomes
+
+
+def test_a_memory_is_refined_once_it_has_grown_by_the_share(grown):
+  # 40 slots are 1.25 of 32; 32 and then 40 more are 0.44 and 1 of 72; 32 are 0.22 of 144.
+  assert [len(outcome.memory) for outcome in grown] == [32, 72, 104, 144, 176]
+  assert [outcome.light is None for outcome in grown] == [True, True, False, True, False]
+  assert grown[2].light == ("32 slots were added to the 72 that the memory had when it was last refined, at span 2: "
+                            "44%, less than 75%.")
+  notes = [outcome.memory.manifest.last_refinement for outcome in grown]
+  assert notes[:2] == [None, None] and notes[3] is None
+  assert notes[2] == {"span": 2, "num_slots": 72, "num_examples_seen": 2 * NUM_ROWS, "num_added": 32}
+  assert notes[4]["span"] == 4
+
+
+def test_a_light_stage_takes_in_its_slots_as_they_were_squashed_and_moves_none(grown):
+  before, light = grown[1].memory, grown[2]
+  assert light.actions == {"freeze": 72, "update": 0, "replace": 0, "add": 32}
+  assert light.chosen == "start" and not light.verdict.losses
+  kept = light.memory.slots.take(np.arange(72))
+  for name in ("slot_ids", "ids", "weights", "labels", "updated_spans"):
+    np.testing.assert_array_equal(getattr(kept, name), getattr(before.slots, name), err_msg=name)
+  assert light.memory.recipe.learning_rates == before.recipe.learning_rates
+
+
+def test_rows_are_carried_up_to_a_refinement(grown):
+  held = [int(is_held_back(draw(NUM_ROWS, seed=number)[2], HOLDBACK).sum()) for number in range(1, 6)]
+  rows = [NUM_ROWS - count for count in held]
+  assert [(outcome.carried.after_span, outcome.carried.num_examples_before, outcome.carried.num_rows)
+          for outcome in grown] == [
+      (None, 0, rows[0]), (1, 600, rows[1]), (2, 1200, rows[2]), (2, 1200, rows[2] + rows[3]), (4, 2400, rows[4])]
+  # Of the third and fourth span together, that refinement drew from rows of both.
+  ids = set(grown[3].carried.rows.example_ids.tolist())
+  for number in (3, 4):
+    assert ids & set(draw(NUM_ROWS, seed=number)[2].tolist())
+
+
+def test_a_refinement_moves_what_light_stages_brought_also_where_addressing_freezes(first, second, teacher):
+  """Slots of the second span, which no stage has moved, are updated; by the rule alone all would be frozen."""
+  note = LastRefinement(1, 32, NUM_ROWS, 40)
+  memory = Memory.create(second.start.slots, SPEC, second.start.recipe, span=2, num_examples_seen=2 * NUM_ROWS,
+                         budget={}, last_refinement=note)
+  settings = dataclasses.replace(SETTINGS, addressing=AddressingSettings(update_fraction=0.0),
+                                 distill=dataclasses.replace(DISTILL, refine_growth=.5))
+  start = begin(Stage(SPEC, settings, 0, 3), memory,
+                ScoredSpan(in_one_pass(scored(NUM_ROWS, seed=9)), np.zeros(72, np.float32), NUM_ROWS), teacher)
+  old = start.slots.born_spans < 3
+  assert start.growth.light is None and old.sum() == 72
+  assert ((start.actions[old] == Action.UPDATE) == (start.slots.born_spans[old] == 2)).all()
+
+
+@pytest.mark.parametrize(("num_rows", "light"), [(255, True), (270, False)])
+def test_at_the_cap_a_memory_is_refined_once_its_rows_are_worth_the_share(first, teacher, num_rows, light):
+  """Nothing is replaced, so that no slot is added: 16 of the 32 would be, of 270 rows at 6 %."""
+  settings = dataclasses.replace(SETTINGS, budget=BudgetSettings(fraction=0.06, max_slots=32),
+                                 addressing=AddressingSettings(at_cap="keep"),
+                                 distill=dataclasses.replace(DISTILL, refine_growth=0.5))
+  rows = in_one_pass(scored(num_rows, seed=9))
+  start = begin(Stage(SPEC, settings, 0, 2), first.memory, ScoredSpan(rows, np.zeros(32, np.float32), num_rows),
+                teacher)
+  assert start.counts["add"] == 0 and (start.growth.light is not None) is light
+  assert start.growth.unrefined.num_added == round(0.06 * num_rows)
+  assert start.counts["update"] == (0 if light else 32)
+
+
+def test_no_rows_are_carried_from_span_to_span_under_a_rule_on_users(grown):
+  ruled = dataclasses.replace(SETTINGS, privacy=PrivacySettings("user", 3))
+  carried = carry(Stage(SPEC, ruled, 0, 4), grown[2].memory, grown[2].carried, in_one_pass(scored(50)))
+  assert (len(carried), carried.num_rows, carried.after_span) == (50, 50, 3)
 
 
 @pytest.mark.parametrize("key", ["distill.proxies", "gate.members"])

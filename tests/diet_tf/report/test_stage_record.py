@@ -34,15 +34,15 @@ def test_a_record_of_version_1_is_read(tmp_path):
   path = tmp_path / "stage.json"
   make_stages()[2].write(str(path))
   document = json.loads(path.read_text())
-  summary = {key: value for key, value in document["summary"].items() if key != "flops"}
+  summary = {key: value for key, value in document["summary"].items() if key not in ("flops", "light")}
   path.write_text(json.dumps({**{key: value for key, value in document.items() if key not in (
-      "coverage", "influences", "rows")}, "summary": summary, "format_version": 1}))
+      "coverage", "influences", "rows", "diagnosis")}, "summary": summary, "format_version": 1}))
   record = StageRecord.read(str(path))
   assert record.summary.flops == {}
   assert record.summary.span == 3 and record.coverage is record.influences is record.rows is None
   # The keys of another version are none of its own.
   path.write_text(json.dumps({**document, "format_version": 1}))
-  with pytest.raises(FormatError, match="unknown: .'coverage', 'influences', 'rows'"):
+  with pytest.raises(FormatError, match="unknown: .'coverage', 'diagnosis', 'influences', 'rows'"):
     StageRecord.read(str(path))
 
 
@@ -50,15 +50,21 @@ def test_a_record_before_operations_were_counted_is_read(tmp_path):
   path = tmp_path / "stage.json"
   make_stages()[2].write(str(path))
   document = json.loads(path.read_text())
-  assert document["summary"].pop("flops") == {"refinement": 6e9, "gate": 1e9}
+  assert document["summary"].pop("light") is None
+  path.write_text(json.dumps({**document, "format_version": 5}))
+  assert StageRecord.read(str(path)).summary.light is None
+  assert document.pop("diagnosis") is None
+  path.write_text(json.dumps({**document, "format_version": 4}))
+  assert StageRecord.read(str(path)).summary.flops == {"refinement": 6e9, "gate": 1e9}
+  del document["summary"]["flops"]
   path.write_text(json.dumps({**document, "format_version": 3}))
   record = StageRecord.read(str(path))
   assert record.summary.flops == {} and record.rows is not None
 
 
 def test_a_newer_record_is_refused(tmp_path):
-  (tmp_path / "stage.json").write_text('{"format_name": "diet_tf.stage", "format_version": 5}')
-  with pytest.raises(FormatError, match="format version 5"):
+  (tmp_path / "stage.json").write_text('{"format_name": "diet_tf.stage", "format_version": 7}')
+  with pytest.raises(FormatError, match="format version 7"):
     StageRecord.read(str(tmp_path / "stage.json"))
 
 

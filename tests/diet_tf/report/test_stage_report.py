@@ -29,6 +29,12 @@ def test_what_is_not_known_is_said_to_be_so():
   assert page.count("Not known") == 6  # All but slots by age.
 
 
+def test_a_light_stage_says_why_it_was_one():
+  light = "3 slots were added."
+  page = render_stage_report(StageRecord(StageSummary(1, 10, 8, light=light), {1: {"changed": 8, "kept": 0}}))
+  assert "there was no gate, since 3 slots were added." in page and "This stage had no gate." not in page
+
+
 def test_it_looks_like_the_report_of_a_run():
   from tests.diet_tf.small_report import render
 
