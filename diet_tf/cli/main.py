@@ -41,6 +41,7 @@ SUMMARIES = {
     "doctor": "check versions, devices, folders and the store, and say what mends what is wrong",
     "init": "write a first config from a sample of a log",
     "kubeflow": "compile, submit and schedule the pipeline on Kubeflow Pipelines",
+    "refine": "refine the newest memory once more, before a search",
     "report": "judge the newest memory, and write the report and the results",
     "run": "distil the spans of a log, one pipeline run per span",
     "memory": "show what is known of a distilled memory, or write it in another format",
@@ -52,6 +53,7 @@ BUILT_IN = {
     "completion": ("diet_tf.cli.completion", "completion"),
     "doctor": ("diet_tf.cli.doctor", "doctor"),
     "memory": ("diet_tf.cli.memory", "memory"),
+    "refine": ("diet_tf.cli.refine", "refine"),
     "store": ("diet_tf.cli.store", "store"),
 }
 

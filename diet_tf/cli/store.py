@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import dataclasses
 import json
 from collections.abc import Sequence
@@ -99,7 +100,10 @@ class LogLine:
 
   Attributes:
     span: number of the commit's span.
-    replaced: whether another commit of the span has replaced it.
+    replaced: whether another commit of the span has taken its place.
+    revises: digest of the content of the commit of the span that it is a revision of; None where it is none.
+    revised: whether what took its place is a revision of it.
+    refined_span: span in whose stage, or in a revision of whose commit, the memory was last refined; None if in none.
     parent: the span that it grew from; None for the first.
     parent_removed: whether a garbage collection has removed the commit that it grew from.
     created: UTC time in ISO 8601.
@@ -112,6 +116,9 @@ class LogLine:
 
   span: int
   replaced: bool
+  revises: str | None
+  revised: bool
+  refined_span: int | None
   parent: int | None
   parent_removed: bool
   created: str
@@ -132,8 +139,10 @@ def log_lines(store: Store) -> list[LogLine]:
   store.require_commits()
   commits = {name: store.read_named(name) for name in reversed(store.names())}
   there = {(commit.span, commit.data) for commit in commits.values()}
+  revised = {(commit.span, commit.revises) for commit in commits.values()}
   notes = {(pin.span, pin.data): pin.note for pin in store.pins()}
-  return [_log_line(store, name, commit, there, notes.get((commit.span, commit.data)))
+  return [_log_line(store, name, commit, there, notes.get((commit.span, commit.data)),
+                    revised=(commit.span, commit.data) in revised)
           for name, commit in commits.items()]
 
 
@@ -147,9 +156,9 @@ def show_log(store: Store, *, as_json: bool) -> int:
   # A program may look for the folder that the digest names.
   num_characters = 12 if is_terminal() else None
   print_columns(
-      ["span", "parent", "created", "slots", "data", "run", "bytes", "pinned"],
-      [[f"{line.span} (replaced)" if line.replaced else str(line.span), _parent_text(line), line.created,
-        "-" if line.num_slots is None else f"{line.num_slots:,}", line.data[:num_characters], line.run_id,
+      ["span", "parent", "created", "slots", "refined", "data", "run", "bytes", "pinned"],
+      [[_span_text(line), _parent_text(line), line.created, "-" if line.num_slots is None else f"{line.num_slots:,}",
+        "-" if line.refined_span is None else str(line.refined_span), line.data[:num_characters], line.run_id,
         f"{line.num_bytes:,}", "-" if line.pinned is None else line.pinned or "yes"]
        for line in lines])
   return 0
@@ -185,15 +194,21 @@ def show_pins(uri: str, pins: Sequence[Pin], *, as_json: bool, removed: bool = F
 
 
 def _log_line(store: Store, name: CommitName, commit: Commit, there: set[tuple[int, str]],
-              note: str | None) -> LogLine:
-  try:
-    num_slots = read_manifest(store.path(commit, MEMORY_PART)).num_slots
-  except DietError:
-    # What is wrong with it, `diet store verify` tells.
-    num_slots = None
+              note: str | None, *, revised: bool) -> LogLine:
+  num_slots, refined_span = None, None
+  # What is wrong with a memory that cannot be read, `diet store verify` tells.
+  with contextlib.suppress(DietError):
+    manifest = read_manifest(store.path(commit, MEMORY_PART))
+    num_slots, refined_span = manifest.num_slots, manifest.refinement().span
   removed = commit.parent is not None and (commit.parent, commit.parent_data) not in there
-  return LogLine(commit.span, not name.is_current, commit.parent, removed, commit.created, num_slots, commit.data,
-                 commit.run_id, commit.num_bytes, note)
+  return LogLine(commit.span, not name.is_current, commit.revises, revised, refined_span, commit.parent, removed,
+                 commit.created, num_slots, commit.data, commit.run_id, commit.num_bytes, note)
+
+
+def _span_text(line: LogLine) -> str:
+  if line.replaced:
+    return f"{line.span} ({'revised' if line.revised else 'replaced'})"
+  return str(line.span) if line.revises is None else f"{line.span} (revision)"
 
 
 def _parent_text(line: LogLine) -> str:

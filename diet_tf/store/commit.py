@@ -33,6 +33,11 @@ _COMMIT = {"span": int, "parent": int | None, "parent_data": str | None, "data":
 COMMIT = DocumentFormat("diet_tf.commit", {1: _COMMIT, 2: {**_COMMIT, "digest": str}}, _REMEDY)
 
 
+# Key of the settings of a commit that revises another one of its span: `of`, the digest of that one's data, and
+# `distill`, the settings that it was refined by.
+REVISION_KEY = "revision"
+
+
 @dataclasses.dataclass(frozen=True)
 class Commit:
   """What one span left in the store.
@@ -69,6 +74,12 @@ class Commit:
   def num_bytes(self) -> int:
     """Size of all files of the commit together."""
     return sum(info.num_bytes for info in self.files.values())
+
+  @property
+  def revises(self) -> str | None:
+    """The digest of the data of the commit of the same span that this one revises; None where it revises none."""
+    revision = self.settings.get(REVISION_KEY)
+    return str(revision["of"]) if isinstance(revision, Mapping) and "of" in revision else None
 
   def to_dict(self) -> dict[str, Any]:
     """The commit as JSON values, with the digest of all of them."""

@@ -9,7 +9,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 from diet_tf.errors import ConfigError, DietError, FormatError
 from diet_tf.io import files
@@ -18,6 +18,7 @@ from diet_tf.io.files import is_remote, writing
 from diet_tf.memory.manifest import read_manifest
 from diet_tf.store.commit import Commit, ForgottenCommit
 from diet_tf.store.locks import store_lock
+from diet_tf.store.paths import CommitName
 from diet_tf.store.pins import write_forgotten
 from diet_tf.store.reader import MEMORY_PART, StoreReader
 from diet_tf.store.writers import clear_dead_writers, dead_writers
@@ -76,6 +77,8 @@ def collect_garbage(store: StoreReader, keep: int, *, keep_replaced: bool = Fals
                     on_step: Callable[[str], None] | None = None) -> Garbage:
   """Removes all commits but the newest and the pinned ones, the data that only they needed, and what dead writers left.
 
+  With a revision stays what it is a revision of.
+
   What later commits say of the removed ones is kept, so that a verification still knows their parents, and a span that
   grew from a removed commit is not run from another one. In an object store no writer may be at work meanwhile.
 
@@ -114,8 +117,9 @@ def _find_garbage(store: StoreReader, keep: int, keep_replaced: bool,
   commits = {name: store.read_named(name) for name in store.names()}
   pinned = {pin.data for pin in store.pins()}
   newest = {name.span for name in [name for name in commits if name.is_current][-keep:]}
+  revised = _revised(commits)
   kept = [name for name, commit in commits.items() if commit.data in pinned
-          or (name.span in newest and (name.is_current or keep_replaced))]
+          or (name.span in newest and (name.is_current or keep_replaced or (name.span, commit.data) in revised))]
   # The oldest first: a current commit always has all that came after it.
   going = sorted(set(commits) - set(kept), key=lambda name: (name.is_current, name))
   problems = [problem for name in kept for problem in store.data_problems(commits[name])]
@@ -134,6 +138,18 @@ def _find_garbage(store: StoreReader, keep: int, keep_replaced: bool,
       kept, [name for name in kept if commits[name].data in pinned]))
   return Garbage(tuple(spans), tuple(pinned_spans), tuple(paths), tuple(data), tuple(leftovers),
                  sum(map(files.num_bytes_below, [*paths, *data, *leftovers]))), forgotten
+
+
+def _revised(commits: Mapping[CommitName, Commit]) -> set[tuple[int, str]]:
+  """Spans and data of the commits that current ones are revisions of, at first or second hand."""
+  revises = {(name.span, commit.data): commit.revises for name, commit in commits.items()}
+  found: set[tuple[int, str]] = set()
+  for name, commit in commits.items():
+    earlier = commit.revises if name.is_current else None
+    while earlier is not None and (name.span, earlier) not in found:
+      found.add((name.span, earlier))
+      earlier = revises.get((name.span, earlier))
+  return found
 
 
 def _forgotten(store: StoreReader, commit: Commit) -> ForgottenCommit:

@@ -8,6 +8,7 @@ import fcntl
 import os
 from collections.abc import Iterator
 
+from diet_tf.errors import StoreError
 from diet_tf.io import files
 from diet_tf.io.files import is_remote
 from diet_tf.store.paths import StorePaths
@@ -35,6 +36,32 @@ def store_lock(paths: StorePaths) -> Iterator[None]:
   finally:
     if lock is not None:
       os.close(lock)
+
+
+@contextlib.contextmanager
+def refining_lock(paths: StorePaths) -> Iterator[None]:
+  """Keeps other processes from refining the newest memory of a local store within the block; other writers may work.
+
+  Does nothing for a remote store, or on a file system without locks.
+
+  Raises:
+    StoreError: another process is at it.
+  """
+  if is_remote(paths.root):
+    yield
+    return
+  descriptor = _opened(paths.refining_lock, create=True)
+  try:
+    try:
+      fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as error:
+      if error.errno not in _NO_LOCKS_ERRNOS:
+        raise StoreError(paths.root, rule="one process at a time refines the newest memory of a store.",
+                         received="another one at work.",
+                         remedy="wait for its end, or end it; nothing is lost.") from error
+    yield
+  finally:
+    os.close(descriptor)
 
 
 def lock_file(path: str, *, wait: bool, create: bool = False) -> int | None:

@@ -84,6 +84,11 @@ class StorePaths:
     """The file that a process locks while it changes a local store."""
     return files.join(self.root, ".lock")
 
+  @property
+  def refining_lock(self) -> str:
+    """The file that a process locks while it refines the newest memory of a local store."""
+    return files.join(self.root, ".refining")
+
   def commit(self, name: CommitName) -> str:
     """The file of a commit."""
     return files.join(self.commits, str(name))

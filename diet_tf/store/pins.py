@@ -14,7 +14,7 @@ from diet_tf.io import files
 from diet_tf.io.documents import document_bytes
 from diet_tf.io.files import writing
 from diet_tf.store import commit as commits_lib
-from diet_tf.store.commit import MAX_NOTE_CHARACTERS, Commit, Pin
+from diet_tf.store.commit import MAX_NOTE_CHARACTERS, Pin
 from diet_tf.store.locks import store_lock
 from diet_tf.store.reader import StoreReader
 
@@ -37,7 +37,7 @@ def pin_commit(store: StoreReader, span: int, note: str = "", *, data: str | Non
                      received=f"{len(note):,}.", remedy="shorten it.")
   store.require_commits()
   with writing(store.uri), store_lock(store.paths):
-    commit = _commit_of(store, span, data)
+    commit = store.find(span, data)
     created = datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds")
     pin = Pin(commit.span, commit.data, note, created)
     files.make_folders(store.paths.pins)
@@ -88,18 +88,6 @@ def write_forgotten(store: StoreReader, removed: list[commits_lib.ForgottenCommi
   if recorded or has_pins or files.exists(store.paths.forgotten):
     content = document_bytes(commits_lib.forgotten_to_dict(recorded, has_pins=has_pins))
     files.write_atomically(store.paths.forgotten, content)
-
-
-def _commit_of(store: StoreReader, span: int, data: str | None) -> Commit:
-  if data is None:
-    return store.read(span)
-  commits = [store.read_named(name) for name in store.names() if name.span == span]
-  found = {commit.data: commit for commit in commits if commit.data.startswith(data)}
-  if len(found) != 1:
-    raise StoreError(f"span {span} in {store.uri}", rule=f"one commit of the span has content whose digest begins with "
-                     f"{data!r}.", received=f"{', '.join(commit.data[:12] for commit in commits) or 'no commit'}.",
-                     remedy="see diet store log.")
-  return next(iter(found.values()))
 
 
 def _listed(pins: list[Pin]) -> str:

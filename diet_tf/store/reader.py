@@ -122,6 +122,26 @@ class StoreReader:
       raise commits_lib.damaged(path, f"a commit of span {commit.span}.")
     return commit
 
+  def find(self, span: int, data: str | None = None) -> Commit:
+    """A commit of a span, also one that was revised or replaced.
+
+    Args:
+      span: number of the span.
+      data: digest of the commit's content, or how it begins; None takes the span's current one.
+
+    Raises:
+      StoreError: there is none, or several.
+    """
+    if data is None:
+      return self.read(span)
+    commits = [self.read_named(name) for name in self.names() if name.span == span]
+    found = {commit.data: commit for commit in commits if commit.data.startswith(data)}
+    if len(found) != 1:
+      raise StoreError(f"span {span} in {self.uri}", rule="one commit of the span has content whose digest begins with "
+                       f"{data!r}.", received=f"{', '.join(commit.data[:12] for commit in commits) or 'no commit'}.",
+                       remedy="see diet store log.")
+    return next(iter(found.values()))
+
   def commits(self) -> list[Commit]:
     """The current commits in the order of their spans."""
     return [self.read(span) for span in self.spans()]

@@ -17,6 +17,7 @@ Nothing here imports TensorFlow for a local store.
 
 from __future__ import annotations
 
+import dataclasses
 import datetime
 import json
 from collections.abc import Callable, Mapping
@@ -29,7 +30,7 @@ from diet_tf.io.files import is_remote, writing
 from diet_tf.io.write_access import require_writable_folder
 from diet_tf.memory.manifest import MANIFEST_NAME
 from diet_tf.store import commit as commits_lib
-from diet_tf.store.commit import Commit
+from diet_tf.store.commit import REVISION_KEY, Commit
 from diet_tf.store.locks import store_lock
 from diet_tf.store.parts import SourceFile, copy_parts, feature_spec_digest, measure_parts
 from diet_tf.store.paths import CommitName
@@ -83,7 +84,34 @@ class Store(StoreReader):
         source is missing, empty or changes meanwhile; the disk is full or not writable. The store is then as it was.
     """
     sources = measure_parts(files)
-    draft = self._draft(span, sources, parent, settings, run_id)
+    return self._write(self._draft(span, sources, parent, settings, run_id), sources, replace)
+
+  def revise(self, revised: Commit, files: Mapping[str, str], *, revision: Mapping[str, Any], run_id: str) -> Commit:
+    """Commits other content as a revision of the newest commit, which is kept aside; returns the revision.
+
+    It has the parent and the settings of what it revises, so that the next span goes on from it as from that.
+
+    Args:
+      revised: the newest commit.
+      files: local path or URI of each part's file or folder, by the part's name.
+      revision: what is noted of the revision, as JSON values; `of` is added to it, the digest of the revised content.
+      run_id: name of the run.
+
+    Raises:
+      StoreError: `revised` is no longer the newest commit; a source is missing, empty or changes meanwhile; the disk is
+        full or not writable. The store is then as it was.
+    """
+    sources = measure_parts(files)
+    noted = {**revised.settings, REVISION_KEY: {**revision, "of": revised.data}}
+    settings = json.loads(json.dumps(noted, default=dict))
+    infos = {path: source.info for path, source in sorted(sources.items())}
+    draft = dataclasses.replace(
+        revised, data=commits_lib.data_digest(infos), files=infos, settings=settings, run_id=run_id,
+        feature_spec_digest=feature_spec_digest(sources, settings), settings_digest=canonical_digest(settings),
+        created=_now(), format_version=commits_lib.COMMIT.newest)
+    return self._write(draft, sources, replace=False)
+
+  def _write(self, draft: Commit, sources: Mapping[str, SourceFile], replace: bool) -> Commit:
     with writing(self.uri):
       self._clear_dead_writers()
     sufficient = self._sufficient_commit(draft, replace)
@@ -118,7 +146,7 @@ class Store(StoreReader):
         span=span, parent=None if parent is None else parent.span, parent_data=None if parent is None else parent.data,
         data=commits_lib.data_digest(infos), files=infos, feature_spec_digest=spec_digest, settings=settings,
         settings_digest=canonical_digest(settings), run_id=str(run_id),
-        created=datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds"))
+        created=_now())
 
   def _sufficient_commit(self, draft: Commit, replace: bool) -> Commit | None:
     """The current commit of the draft's span if it makes the draft needless; None if the draft is to be committed.
@@ -127,6 +155,9 @@ class Store(StoreReader):
       StoreError: other content is committed and is not to be replaced.
     """
     current = self.read_if_there(draft.span)
+    if draft.revises is not None and (current is None or current.data != draft.data):
+      self._require_revised(draft, current)
+      return None
     if current is None or (current.data != draft.data and replace):
       return None
     if current.data == draft.data:
@@ -136,6 +167,15 @@ class Store(StoreReader):
                      received=f"data {draft.data[:12]} where {current.data[:12]} of run {current.run_id!r} is "
                      f"committed; {_settings_difference(current.settings, draft.settings)}.",
                      remedy="keep what is committed, or replace it by name (--replace, replace=True).")
+
+  def _require_revised(self, draft: Commit, current: Commit | None) -> None:
+    """Raises StoreError unless the draft revises the newest commit of the store."""
+    newest = max(self.spans(), default=None)
+    if current is None or current.data != draft.revises or newest != draft.span:
+      found = "no commit" if current is None else f"data {current.data[:12]}, and newest span {newest}"
+      raise StoreError(f"span {draft.span} in {self.uri}", rule="a revision takes the place of the newest commit, data "
+                       f"{str(draft.revises)[:12]}, which it was begun from.", received=f"{found}.",
+                       remedy="another process has committed meanwhile; refine what is newest now (diet refine).")
 
   def _commit_locally(self, draft: Commit, sources: Mapping[str, SourceFile], replace: bool) -> Commit:
     """Commits through a staging folder, whose content is renamed into its place under the store's lock."""
@@ -219,13 +259,29 @@ class Store(StoreReader):
         clear_dead_writers(self)
 
 
-def memory_folder(uri: str) -> str:
+def _now() -> str:
+  return datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds")
+
+
+def memory_folder(uri: str, *, span: int | None = None, data: str | None = None) -> str:
   """The folder of the memory at `uri`: itself, or the memory of the newest commit if `uri` is the root of a store.
 
+  Args:
+    uri: folder of a memory, or root of a store.
+    span: of a store, number of the span whose commit is meant; None takes the newest.
+    data: digest of that commit's content, or how it begins, for one that was revised or replaced; None takes the
+      span's current one.
+
   Raises:
-    StoreError: there is neither.
+    StoreError: there is neither, or no such commit.
   """
   uri = str(uri)
+  if span is not None:
+    store = Store(uri)
+    return store.path(store.find(span, data), MEMORY_PART)
+  if data is not None:
+    raise StoreError(uri, rule="a digest names a commit of a span.", received=f"data {data!r} without a span.",
+                     remedy="name the span too.")
   if files.exists(files.join(uri, MANIFEST_NAME)) or uri.endswith(".json"):
     return uri
   if files.exists(files.join(uri, MEMORY_PART, MANIFEST_NAME)):

@@ -49,3 +49,12 @@ class SmallStore:
     self.memories[span] = save_memory(str(path), memory)
     return self.store.commit(span, {"memory": str(path)}, parent=parent, settings={"feature_spec": SPEC.to_dict()},
                              run_id=run_id or f"run-{span}", replace=replace)
+
+  def revise(self, num_slots: int = 3) -> Commit:
+    """A revision of the newest commit, with as many slots; it grew from the same memory."""
+    newest = self.store.newest()
+    assert newest is not None
+    memory = make_memory(newest.span, self.memories.get(newest.parent if newest.parent is not None else -1), num_slots)
+    path = self.folder / f"revision-{len(list(self.folder.iterdir()))}"
+    self.memories[newest.span] = save_memory(str(path), memory)
+    return self.store.revise(newest, {"memory": str(path)}, revision={"distill": {"outer_steps": 9}}, run_id="refine")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import pathlib
+import re
 import subprocess
 import sys
 
@@ -57,7 +58,8 @@ def test_verify_of_a_broken_store_names_it_and_fails(small: SmallStore, capsys: 
 def test_log_lists_the_newest_first(small: SmallStore, capsys: pytest.CaptureFixture[str]):
   text = printed(capsys, "log", small.store.uri)
   lines = text.splitlines()
-  assert lines[0].split() == ["span", "parent", "created", "slots", "data", "run", "bytes", "pinned"]
+  assert lines[0].split() == ["span", "parent", "created", "slots", "refined", "data", "run", "bytes",
+                              "pinned"]
   assert [line.split()[0] for line in lines[1:]] == ["3", "3", "2", "1"]
   newest = small.store.read(3)
   for part in (newest.data[:12], "1,234", f"{newest.num_bytes:,}", newest.created, "nightly \\x1b[31m[bold]run"):
@@ -74,6 +76,17 @@ def test_log_as_json(small: SmallStore, capsys: pytest.CaptureFixture[str]):
   assert [tuple(one[key] for key in keys) for one in commits] == [(3, 2, False, False, 1234), (2, 1, True, False, 2)]
   assert commits[0]["data"] == small.store.read(3).data and commits[0]["num_bytes"] == small.store.read(3).num_bytes
   assert "1 (removed)" in printed(capsys, "log", small.store.uri)
+
+
+def test_log_tells_a_revision_from_what_was_replaced(small: SmallStore, capsys: pytest.CaptureFixture[str]):
+  before = small.store.read(3)
+  revision = small.revise()
+  lines = printed(capsys, "log", small.store.uri).splitlines()
+  assert [re.split(r"\t|  ", line)[0] for line in lines[1:4]] == ["3 (revision)", "3 (revised)", "3 (replaced)"]
+  commits = json.loads(printed(capsys, "log", small.store.uri, "--json"))["commits"]
+  assert [(one["replaced"], one["revised"], one["revises"]) for one in commits[:3]] == [
+      (False, False, before.data), (True, True, None), (True, False, None)]
+  assert commits[0]["data"] == revision.data and commits[0]["refined_span"] == 3
 
 
 def test_log_of_a_damaged_memory_leaves_its_slots_out(small: SmallStore, capsys: pytest.CaptureFixture[str]):

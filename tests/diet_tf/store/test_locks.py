@@ -10,8 +10,9 @@ import sys
 
 import pytest
 
+from diet_tf.errors import StoreError
 from diet_tf.store import locks
-from diet_tf.store.locks import lock_file, store_lock
+from diet_tf.store.locks import lock_file, refining_lock, store_lock
 from diet_tf.store.paths import StorePaths
 
 # Locks a store, says so, and waits to be killed.
@@ -86,3 +87,23 @@ def test_another_failure_to_lock_is_no_lock_held(tmp_path: pathlib.Path, monkeyp
   monkeypatch.setattr(locks.fcntl, "flock", fail)
   with pytest.raises(OSError, match="Input/output"), store_lock(StorePaths(str(tmp_path))):
     pytest.fail("the block runs only where the lock is held")
+
+
+def test_one_process_at_a_time_refines_while_others_write(tmp_path: pathlib.Path):
+  paths = StorePaths(str(tmp_path))
+  with refining_lock(paths):
+    with pytest.raises(StoreError, match="one process at a time refines"), refining_lock(paths):
+      pass
+    with store_lock(paths):
+      pass
+  with refining_lock(paths):
+    pass
+
+
+def test_where_nothing_can_be_locked_the_scheduler_keeps_refinements_apart(tmp_path: pathlib.Path, monkeypatch):
+  def flock(descriptor: int, how: int) -> None:
+    raise OSError(locks._NO_LOCKS_ERRNOS[0], "no locks")
+
+  monkeypatch.setattr(locks.fcntl, "flock", flock)
+  with refining_lock(StorePaths(str(tmp_path))), refining_lock(StorePaths("s3://bucket/store")):
+    pass

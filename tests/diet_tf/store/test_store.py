@@ -29,6 +29,8 @@ from diet_tf.store.memories import load_memory
 from diet_tf.store.store import STEPS, Store, memory_folder
 from diet_tf.store.verification import check_store
 from tests.diet_tf.small_slots import small_slots
+from tests.diet_tf.small_store import SmallStore
+from tests.diet_tf.small_store import make_memory as small_memory
 
 # Imports neither TensorFlow nor NumPy, so that a process costs a fraction of a second.
 WRITER = """
@@ -515,3 +517,86 @@ class TestDamage:
     os.remove(f"{store.uri}/commits/1.json")
     with pytest.raises(FormatError, match="its parent, span 1, is not there"):
       check_store(store).require_sound()
+
+
+class TestRevisions:
+
+  @pytest.fixture(params=["local", "ram"])
+  def small(self, request: pytest.FixtureRequest, tmp_path: pathlib.Path) -> SmallStore:
+    (tmp_path / "memories").mkdir()
+    root = str(tmp_path / "store") if request.param == "local" else f"ram://{tmp_path.name}/revised"
+    return SmallStore(root, tmp_path / "memories", range(1, 3))
+
+  def test_a_revision_takes_the_place_of_the_newest_commit_which_is_kept(self, small: SmallStore):
+    before = small.store.read(2)
+    revision = small.revise(num_slots=3)
+    assert small.store.newest() == revision and revision.revises == before.data
+    assert (revision.parent, revision.parent_data) == (before.parent, before.parent_data)
+    assert revision.settings["revision"] == {"of": before.data, "distill": {"outer_steps": 9}}
+    assert {key: value for key, value in revision.settings.items() if key != "revision"} == before.settings
+    assert small.store.find(2, before.data[:9]) == before and not small.store.data_problems(before)
+    # By its content, by span, and by a digest.
+    uri = small.store.uri
+    assert [len(load_memory(uri, **which)) for which in (
+        {}, {"span": 2}, {"span": 2, "data": before.data[:12]}, {"span": 1})] == [3, 3, 2, 2]
+    check_store(small.store).require_sound()
+
+  def test_the_next_span_grows_from_the_revision(self, small: SmallStore):
+    revision = small.revise()
+    following = small.commit(3)
+    assert (following.parent, following.parent_data) == (2, revision.data) and following.revises is None
+    check_store(small.store).require_sound()
+
+  def test_a_revision_can_be_revised_and_all_before_it_stay(self, small: SmallStore):
+    first = small.store.read(2)
+    second, third = small.revise(num_slots=3), small.revise(num_slots=4)
+    assert (third.revises, second.revises, first.revises) == (second.data, first.data, None)
+    collect_garbage(small.store, 1)
+    assert {small.store.read_named(name).data for name in small.store.names()} == {
+        first.data, second.data, third.data}
+    check_store(small.store).require_sound()
+    assert small.revise(num_slots=4) == third, "the same content again changes nothing"
+
+  def test_what_a_run_has_replaced_is_removed_with_its_revisions(self, small: SmallStore):
+    small.revise()
+    replaced = small.commit(2, num_slots=7, replace=True, previous=small.memories[1])
+    collect_garbage(small.store, 1)
+    assert [small.store.read_named(name) for name in small.store.names()] == [replaced]
+
+  @pytest.mark.parametrize("meanwhile", ["a later span", "the span again", "a revision"])
+  def test_a_revision_of_what_is_no_longer_the_newest_is_refused(self, small: SmallStore, meanwhile: str):
+    begun = small.store.read(2)
+    if meanwhile == "a revision":
+      small.revise(num_slots=5)
+    elif meanwhile == "a later span":
+      small.commit(3)
+    else:
+      small.commit(2, num_slots=6, replace=True, previous=small.memories[1])
+    names = small.store.names()
+    path = small.folder / "late"
+    save_memory(str(path), small_memory(2, small.memories[1], 9))
+    with pytest.raises(StoreError, match="begun from.*another process has committed meanwhile"):
+      small.store.revise(begun, {"memory": str(path)}, revision={}, run_id="late")
+    assert small.store.names() == names
+    check_store(small.store).require_sound()
+
+  @pytest.mark.parametrize("step", STEPS)
+  def test_a_revision_that_dies_is_whole_or_not_there(self, tmp_path: pathlib.Path, step: str):
+    class Death(BaseException):
+      pass
+
+    def die(name: str) -> None:
+      if name == step:
+        raise Death
+
+    (tmp_path / "memories").mkdir()
+    small = SmallStore(str(tmp_path / "store"), tmp_path / "memories", range(1, 3))
+    before = small.store.read(2)
+    small.store = Store(small.store.uri, on_step=die)
+    with pytest.raises(Death):
+      small.revise(num_slots=3)
+    store = Store(small.store.uri)
+    assert store.read(2).revises == (before.data if STEPS.index(step) >= STEPS.index("committed") else None)
+    check_store(store).require_sound()
+    small.store = store
+    assert small.revise(num_slots=4).revises == store.find(2, store.read(2).revises).data
