@@ -94,6 +94,11 @@ class GroupedAdam(tf.keras.optimizers.Optimizer):
     self._rates = self._no_dependency([self._learning_rates[group] for group in self._group_names])
     self._momentums = [self.add_variable_from_reference(variable, "m") for variable in variables]
     self._velocities = [self.add_variable_from_reference(variable, "v") for variable in variables]
+    if not self._lazy and not self._all_rows and not tf.distribute.has_strategy():
+      # A variable that is made while a step is traced has that step traced twice.
+      for variable, group in zip(variables, self._group_names):
+        if group != "dense":
+          self._seen_rows(variable)
 
   def _seen_rows(self, variable: tf.Variable) -> tuple[tf.Variable, tf.Variable]:
     """The rows of a table that occurred in the period before the present one, and in the present one."""
