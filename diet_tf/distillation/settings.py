@@ -112,6 +112,9 @@ class StageSettings:
     """The SHA-256 of all that a memory depends on beside the data."""
     neutral = dataclasses.replace(self.distill, checkpoint_seconds=DEFAULT_CHECKPOINT_SECONDS)
     settings = json.loads(dataclasses.replace(self, distill=neutral).to_json())
+    if self.budget.max_slots is None:
+      # Without a cap it decides nothing, and memories of before there was a rule keep their digest.
+      del settings["addressing"]["at_cap"]
     return canonical_digest({"settings": settings, "feature_spec": spec.to_dict(), "seed": seed})
 
 
