@@ -39,10 +39,12 @@ _COVERAGE_BATCH = 1 << 14
 
 
 def _identity(panel: PanelSettings) -> dict[str, Any]:
-  """The settings that figures depend on; one pass over the log, which was the rule once, goes without saying."""
+  """The settings that figures depend on; what was the rule once, one pass and one recipe, goes without saying."""
   settings = panel.to_dict()
   if settings["log_epochs"] == [1]:
     del settings["log_epochs"]
+  if not settings["tune"]:
+    del settings["tune"]
   return settings
 
 
