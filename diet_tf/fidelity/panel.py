@@ -25,8 +25,9 @@ from diet_tf import metrics
 from diet_tf.errors import ConfigError, DataError
 from diet_tf.fidelity import scores
 from diet_tf.fidelity.agreement_interval import agreement_interval
+from diet_tf.fidelity.member_fidelity import MemberFidelity, Training
 from diet_tf.fidelity.own_rates import OwnRates
-from diet_tf.fidelity.result import LOG, MEMORY, Cost, FidelityResult, MemberFidelity, Training
+from diet_tf.fidelity.result import LOG, MEMORY, Cost, FidelityResult
 from diet_tf.fidelity.trainings import (
   AfterEpoch,
   Choice,

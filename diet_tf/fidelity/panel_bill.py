@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
 
 from diet_tf import metrics
 from diet_tf.fidelity.bill import UNITS, Bill, Cost, Rival, mean_cost
+from diet_tf.fidelity.member_fidelity import MemberFidelity, Training
 from diet_tf.fidelity.result_format import LOG, MEMORY
 from diet_tf.fidelity.verdict import RANDOM_HARD, RANDOM_SOFT
-
-if TYPE_CHECKING:
-  from diet_tf.fidelity.result import MemberFidelity, Training
 
 
 def mean_aucs(members: Sequence[MemberFidelity], kind: str) -> list[float]:

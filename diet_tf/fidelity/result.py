@@ -10,114 +10,14 @@ from typing import Any
 from diet_tf import metrics
 from diet_tf.fidelity import bill as bills
 from diet_tf.fidelity.bill import UNKNOWN, Bill
-from diet_tf.fidelity.own_rates import OwnRates, rates_text
+from diet_tf.fidelity.member_fidelity import MemberFidelity, differences_of, member_of, with_resolved
+from diet_tf.fidelity.own_rates import rates_text
 from diet_tf.fidelity.panel_bill import baselines_of, bill_of, mean_aucs
 from diet_tf.fidelity.result_format import KINDS, LOG, MEMORY, RESULT
 from diet_tf.fidelity.verdict import RANDOM_HARD, RANDOM_SOFT, Verdict, judge
 from diet_tf.io.json_files import parse_json, without_nan
 from diet_tf.log.row_counts import RowCounts
-from diet_tf.metrics import Agreement, Estimate, PairedDifference
-
-
-@dataclasses.dataclass(frozen=True)
-class Training:
-  """One member's trainings on one kind of data, one per seed.
-
-  Attributes:
-    aucs: AUC on the test examples, one per seed.
-    log_losses: log loss on the test examples in nats, one per seed.
-    calibrations: predicted over actual clicks on the test examples, one per seed.
-    learning_rate: rate that was selected; None where the memory's recipe sets rates per parameter group.
-    epochs: number of passes over the data.
-    examples: number of records processed in one training.
-    flops: floating-point operations of one training, estimated.
-    seconds: wall time of the fastest of the trainings, tracing and evaluation left out.
-    rates: factors of a recipe's rates that were chosen before, and what that took; None where nothing was chosen so.
-  """
-
-  aucs: tuple[float, ...]
-  log_losses: tuple[float, ...]
-  calibrations: tuple[float, ...]
-  learning_rate: float | None
-  epochs: int
-  examples: int
-  flops: float
-  seconds: float
-  rates: OwnRates | None = None
-
-  def whole(self, unit: str) -> float:
-    """What one training costs with its share of choosing rates, which all seeds have in common.
-
-    Args:
-      unit: "examples", "flops" or "seconds".
-    """
-    chosen = 0.0 if self.rates is None else getattr(self.rates, unit) / len(self.aucs)
-    return getattr(self, unit) + chosen
-
-  @property
-  def auc(self) -> Estimate:
-    """Mean and standard error over seeds."""
-    return metrics.estimate(self.aucs)
-
-  @property
-  def log_loss(self) -> Estimate:
-    """Mean and standard error over seeds."""
-    return metrics.estimate(self.log_losses)
-
-  @property
-  def calibration(self) -> Estimate:
-    """Mean and standard error over seeds."""
-    return metrics.estimate(self.calibrations)
-
-
-@dataclasses.dataclass(frozen=True)
-class MemberFidelity:
-  """The figures of one member of the panel.
-
-  Attributes:
-    name: name of the member.
-    trainings: trainings by what they were on; `random_soft` is absent where there was no teacher.
-    differences: AUC on the memory less that on each other kind, paired over seeds and test examples.
-    lift: AUC on the log less 1/2, with its noise over seeds and test examples; None in the figures of a release that
-      did not write it down.
-  """
-
-  name: str
-  trainings: Mapping[str, Training]
-  differences: Mapping[str, PairedDifference]
-  lift: PairedDifference | None = None
-
-  @property
-  def is_lifted(self) -> bool:
-    """Whether training on the log is better than chance beyond noise, as far as the noise is known."""
-    if self.lift is not None:
-      return self.lift.resolved and self.lift.mean > 0
-    aucs = self.trainings[LOG].aucs
-    over_seeds = metrics.paired_difference(aucs, [0.5] * len(aucs))
-    return over_seeds.mean > (over_seeds.margin if len(aucs) > 1 else 0.0)
-
-  @property
-  def recovery(self) -> float:
-    """The share of the log's lift over chance that the memory keeps, of the mean AUCs; NaN where it is not lifted."""
-    return metrics.recovery(self.trainings[MEMORY].auc.mean, self.trainings[LOG].auc.mean if self.is_lifted else 0.5)
-
-  def to_dict(self) -> dict[str, Any]:
-    """The figures as JSON values; the means first, under the names of the machine-readable results."""
-    value: dict[str, Any] = {"name": self.name}
-    for kind in KINDS:
-      value[f"{kind}_auc"] = self._mean(kind, "auc")
-    for kind in KINDS:
-      value[f"{kind}_logloss"] = self._mean(kind, "log_loss")
-    for kind in KINDS:
-      value[f"{kind}_auc_se"] = self.trainings[kind].auc.standard_error if kind in self.trainings else None
-    value["recovery"] = self.recovery
-    value["trainings"] = {kind: dataclasses.asdict(training) for kind, training in self.trainings.items()}
-    value["differences"] = _with_resolved(self.differences)
-    value["lift"] = None if self.lift is None else _with_resolved({"": self.lift})[""]
-    return value
-
-  def _mean(self, kind: str, figure: str) -> float | None:
-    return getattr(self.trainings[kind], figure).mean if kind in self.trainings else None
+from diet_tf.metrics import Agreement, PairedDifference
 
 
 @dataclasses.dataclass(frozen=True)
@@ -251,7 +151,7 @@ class FidelityResult:
         "seconds": dict(self.cost.seconds),
         "recovery": self.recovery,
         "agreement": dataclasses.asdict(self.agreement),
-        "differences": _with_resolved(self.differences),
+        "differences": with_resolved(self.differences),
         "regret": self.regret,
         "rows": {str(span): counts.to_dict() for span, counts in sorted(self.rows.items())},
         "bayes_auc": self.bayes_auc,
@@ -284,10 +184,10 @@ class FidelityResult:
     return cls(
         resolved_pairs=None if pairs is None else tuple((first, second) for first, second in pairs),
         distillation=bills.Cost(**content["distillation"]) if "distillation" in content else UNKNOWN,
-        differences=_differences(content.get("differences", {})),
+        differences=differences_of(content.get("differences", {})),
         rows={int(span): RowCounts.from_dict(counts) for span, counts in content.get("rows", {}).items()},
         num_test_clicks=content["verdict"]["test_clicks"] if "verdict" in content else None,
-        members=tuple(map(_member, content["members"])), agreement=Agreement(**content["agreement"]),
+        members=tuple(map(member_of, content["members"])), agreement=Agreement(**content["agreement"]),
         cost=Cost(content["records"], content["bytes"], content["examples_processed"], content["flops"],
                   content["seconds"]),
         **{key: content[key] for key in ("seeds", "spans", "bayes_auc", "memory_uri", "report_uri", "settings")})
@@ -383,26 +283,3 @@ def _ratio(values: Mapping[str, Any], suffix: str) -> str:
 
 def _text(value: float, form: str, missing: str) -> str:
   return missing if math.isnan(value) else format(value, form)
-
-
-def _with_resolved(differences: Mapping[str, PairedDifference]) -> dict[str, dict[str, Any]]:
-  return {kind: {**dataclasses.asdict(difference), "resolved": difference.resolved}
-          for kind, difference in differences.items()}
-
-
-def _differences(content: Mapping[str, Mapping[str, Any]]) -> dict[str, PairedDifference]:
-  """Differences in the content of a document; a margin without an end, too, is NaN there, which resolves nothing."""
-  return {kind: PairedDifference(**{key: value for key, value in difference.items() if key != "resolved"})
-          for kind, difference in content.items()}
-
-
-def _training(content: Mapping[str, Any]) -> Training:
-  rates = content.get("rates")
-  return Training(**{**content, "rates": None if rates is None else OwnRates(**rates)})
-
-
-def _member(content: Mapping[str, Any]) -> MemberFidelity:
-  lift = content.get("lift")
-  return MemberFidelity(
-      content["name"], {kind: _training(training) for kind, training in content["trainings"].items()},
-      _differences(content["differences"]), None if lift is None else _differences({"": lift})[""])

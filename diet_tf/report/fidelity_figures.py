@@ -7,7 +7,8 @@ from collections.abc import Iterable, Mapping, Sequence
 
 from diet_tf.fidelity.bill import Bill
 from diet_tf.fidelity.break_even import BreakEven, duration, unit_of
-from diet_tf.fidelity.result import KINDS, LOG, MEMORY, FidelityResult, Training
+from diet_tf.fidelity.member_fidelity import Training
+from diet_tf.fidelity.result import KINDS, LOG, MEMORY, FidelityResult
 from diet_tf.metrics import Estimate, PairedDifference
 from diet_tf.report import bar_charts, line_charts, point_charts
 from diet_tf.report.axes import Measured, round_count

@@ -8,7 +8,8 @@ from typing import Any
 import numpy as np
 
 from diet_tf.fidelity.bill import Cost as BothUnits
-from diet_tf.fidelity.result import Cost, FidelityResult, MemberFidelity, Training
+from diet_tf.fidelity.member_fidelity import MemberFidelity, Training
+from diet_tf.fidelity.result import Cost, FidelityResult
 from diet_tf.log.features import FeatureSpec, Field, Label
 from diet_tf.log.row_counts import EQUAL_ROWS, RowCounts, RowTally
 from diet_tf.memory.manifest import Manifest
