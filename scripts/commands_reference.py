@@ -40,7 +40,8 @@ def exit_codes() -> str:
   from diet_tf.cli import main as cli
 
   rows = [(0, "It did what it was asked for.")]
-  kinds = sorted(errors.DietError.__subclasses__(), key=lambda kind: kind.exit_code)
+  kinds = sorted((kind for kind in errors.DietError.__subclasses__() if kind.__module__ == errors.__name__),
+                 key=lambda kind: kind.exit_code)
   rows += [(kind.exit_code, f"{(kind.__doc__ or '').strip()} (`{kind.__name__}`)") for kind in kinds]
   rows += [(cli.EXIT_UNEXPECTED, "An error that nobody foresaw: run it again with `--debug`, and report it."),
            (cli.EXIT_INTERRUPTED, "Interrupted (Ctrl-C); what is committed is whole. The last line says how to go on."),
