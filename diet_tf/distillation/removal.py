@@ -69,5 +69,5 @@ def removal_costs(slots: Slots, rows: EncodedRows, recipe: Recipe, spec: Feature
   if not np.isfinite(total).all():
     raise NumericsError("cost of removal", rule="it is finite for every slot.",
                         received=f"slots {slots.slot_ids[~np.isfinite(total)][:5].tolist()} are not.",
-                        remedy="lower distill.learning_rate_*, or set addressing.rule to oldest.")
+                        remedy="lower distill.learning_rate_*, or set addressing.at_cap to oldest.")
   return total / len(members)
