@@ -121,7 +121,8 @@ def exported() -> list[tuple[str, str]]:
   """Page and full name of everything that the packages export, and of every kind of error."""
   tree = ast.parse((ROOT / "diet_tf" / "models" / "__init__.py").read_text())
   models = next(ast.literal_eval(node.value) for node in tree.body if isinstance(node, ast.Assign))
-  kinds = [errors.DietError, *errors.DietError.__subclasses__()]
+  kinds = [errors.DietError, *(kind for kind in errors.DietError.__subclasses__()
+                               if kind.__module__ == errors.__name__)]
   # What both packages export is on the page of the one that defines it.
   return [*(("diet_tf", f"diet_tf.{name}") for name in diet_tf.__all__ if name not in models),
           *(("models", f"diet_tf.models.{name}") for name in models),

@@ -10,8 +10,6 @@ from collections.abc import Iterable, Mapping
 
 import numpy as np
 
-from diet_tf.distillation.scoring import read_scores
-from diet_tf.log.examples import is_held_back
 from diet_tf.memory.slots import Slots
 from diet_tf.report.histogram import INFLUENCE_EDGES, Histogram
 
@@ -82,6 +80,10 @@ def diagnose(score_files: Iterable[str], holdback_fraction: float, slots: Slots 
     slot_influences: `[num_slots]` their influences.
     withheld: whether no single example may be shown.
   """
+  # They bring TensorFlow along, which a report that is read does without.
+  from diet_tf.distillation.scoring import read_scores
+  from diet_tf.log.examples import is_held_back
+
   histogram, num_examples, num_scored = Histogram.of(np.zeros(0), INFLUENCE_EDGES), 0, 0
   least: list[HarmfulExample] = []
   labels_known = True

@@ -73,7 +73,7 @@ def benchmark(monkeypatch):
                                 memory=lambda benchmark: types.SimpleNamespace(manifest=manifest))
   monkeypatch.setattr(results, "all_scores", all_scores)
   monkeypatch.setattr(results, "Distillation", lambda variant, seed: piece)
-  distill = types.SimpleNamespace(proxies=("fm",), outer_steps=2, outer_batch_size=10,
+  distill = types.SimpleNamespace(proxies=("fm",), by_effort=types.SimpleNamespace(outer_steps=2), outer_batch_size=10,
                                   inner=types.SimpleNamespace(epochs=1))
   from benchmarks.fidelity.benchmark import Benchmark
 

@@ -113,9 +113,9 @@ def test_a_memory_in_a_pipe_has_each_path_whole_on_a_line(small: SmallStore):
 def test_a_table_in_a_pipe_has_a_line_for_each_row(small: SmallStore):
   lines = printed("store", "log", small.store.uri)
   rows = [line.split("\t") for line in lines]
-  assert rows[0] == ["span", "parent", "created", "slots", "data", "run", "bytes", "pinned"]
+  assert rows[0] == ["span", "parent", "created", "slots", "refined", "data", "run", "bytes", "pinned"]
   assert [row[0] for row in rows[1:]] == ["3", "2", "1"]
-  assert [row[4] for row in rows[1:]] == [small.store.read(span).data for span in (3, 2, 1)]
+  assert [row[5] for row in rows[1:]] == [small.store.read(span).data for span in (3, 2, 1)]
 
 
 def test_a_table_in_a_terminal_fits_it(small: SmallStore):
@@ -134,6 +134,6 @@ def test_a_table_in_a_terminal_fits_it(small: SmallStore):
       shown += part
   os.close(ours)
   lines = shown.decode().splitlines()
-  assert process.returncode == 0 and lines[0].split()[:5] == ["span", "parent", "created", "slots", "data"]
+  assert process.returncode == 0 and lines[0].split()[:6] == ["span", "parent", "created", "slots", "refined", "data"]
   assert "\t" not in shown.decode() and max(map(len, lines)) <= 100
   assert small.store.read(3).data[:12] in lines[1] and small.store.read(3).data not in shown.decode()

@@ -89,7 +89,7 @@ def test_none_where_the_settings_keep_none(teacher):
 
 
 def test_the_settings_of_a_sample_change_no_digest_by_default():
-  plain = StageSettings()
+  plain = StageSettings.from_json(StageSettings().to_json())  # With what the effort decides written out.
   ruled = dataclasses.replace(plain, privacy=PrivacySettings("user", 3))
   assert "scored_rows" not in plain.to_json() and "scored_rows" not in ruled.to_json()
   fewer = dataclasses.replace(plain, privacy=PrivacySettings(scored_rows=5))
