@@ -145,11 +145,13 @@ def test_blocks_are_of_languages_that_are_looked_at(path):
 
 @pytest.mark.parametrize("path", [*DOCUMENTS, KUBEFLOW], ids=name_of)
 def test_commands_are_understood(path, monkeypatch):
+  from benchmarks.curve import parse as curve
   from benchmarks.fidelity.__main__ import parse as fidelity
   from benchmarks.scale.__main__ import parse as scale
   from benchmarks.streams.__main__ import parse as streams
 
-  benchmarks = {"benchmarks.fidelity": fidelity, "benchmarks.scale": scale, "benchmarks.streams": streams}
+  benchmarks = {"benchmarks.curve": curve, "benchmarks.fidelity": fidelity, "benchmarks.scale": scale,
+                "benchmarks.streams": streams}
   monkeypatch.chdir(ROOT)
   parsers = _script("commands_reference").parsers()
   for words in (words for block in blocks(path, "sh") for words in commands(block)):
@@ -311,13 +313,14 @@ def test_keys_that_are_named_exist(path):
 
 @pytest.mark.parametrize("path", DOCUMENTS, ids=name_of)
 def test_options_and_targets_that_are_named_exist(path, capsys):
+  from benchmarks.curve import parse as curve
   from benchmarks.fidelity.__main__ import parse as fidelity
   from benchmarks.scale.__main__ import parse as scale
   from benchmarks.streams.__main__ import parse as streams
   from diet_tf.cli import main as cli
 
   helps = [parser.format_help() for parser in _script("commands_reference").parsers().values()]
-  for command in (cli.main, fidelity, scale, streams):
+  for command in (cli.main, curve, fidelity, scale, streams):
     with pytest.raises(SystemExit):
       command(["--help"])
     helps.append(capsys.readouterr().out)
