@@ -71,9 +71,6 @@ class SquashSettings:
       raise ConfigError("squash.ids_per_slot", rule=f"is at most {MAX_IDS_PER_SLOT:,}.",
                         received=str(self.ids_per_slot),
                         remedy="lower it; a field may have an ids_per_slot of its own.")
-    if self.ids_per_slot > MAX_IDS_PER_SLOT:
-      raise ConfigError("squash.ids_per_slot", rule=f"is at most {MAX_IDS_PER_SLOT:,}.",
-                        received=str(self.ids_per_slot), remedy="lower it.")
     if not 0 <= self.influence_exponent <= 2:
       raise ConfigError("squash.influence_exponent", rule="lies in [0, 2].", received=str(self.influence_exponent),
                         remedy="use 0 to ignore influence, or 0.5.")

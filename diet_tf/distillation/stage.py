@@ -272,8 +272,7 @@ def unrefined(start: Start) -> Refined:
 
 def labelled(ids: np.ndarray, teacher: Teacher) -> EncodedRows:
   """Rows of `[num_rows, num_fields]` ids, labelled with the teacher's probabilities."""
-  parts = [tf.sigmoid(teacher.logits(ids[start:start + 8192])).numpy() for start in range(0, len(ids), 8192)]
-  return EncodedRows(ids, np.concatenate(parts))
+  return EncodedRows(ids, teacher.probabilities(ids))
 
 
 def replayed_examples(previous: Memory, teacher: Teacher, num_rows: int, seed: int, *,

@@ -5,16 +5,12 @@ from __future__ import annotations
 import functools
 from collections.abc import Iterator
 
-import numpy as np
-import tensorflow as tf
-
 from diet_tf.distillation.settings import Stage
 from diet_tf.distillation.teacher import Teacher
 from diet_tf.log.encoded_rows import BoundedSample, EncodedRows, RowStream
 from diet_tf.log.hashing import salted_mix
 from diet_tf.memory.memory import Memory
 from diet_tf.memory.scored_sample import ScoredSample, merge
-from diet_tf.training.blocks import in_blocks
 
 
 class StageSample:
@@ -60,9 +56,5 @@ class StageSample:
     if self._drawn is None:
       return None
     rows, count = self._drawn
-
-    def probabilities(ids: np.ndarray) -> np.ndarray:
-      return in_blocks(lambda block: tf.sigmoid(teacher.logits(block)), ids)
-
     return merge(None if previous is None else previous.scored_sample, rows, count, self._num_rows,
-                 seed=self._stage.stage_seed, probabilities_of=probabilities)
+                 seed=self._stage.stage_seed, probabilities_of=teacher.probabilities)

@@ -23,6 +23,7 @@ from diet_tf.models import RankingModel, build_model, parameter_group
 from diet_tf.models.draws import LayerDraws
 from diet_tf.models.optimizers import GroupedAdam
 from diet_tf.progress import Progress, silent
+from diet_tf.training.blocks import in_blocks
 
 # Weights of one member, by the keys of `keyed_variables` and `keyed_state`.
 Weights = dict[str, np.ndarray]
@@ -169,6 +170,10 @@ class Teacher:
   def logits(self, ids: np.ndarray | tf.Tensor) -> tf.Tensor:
     """`[batch_size]` mean logits of `[batch_size, num_fields]` ids."""
     return self._predict(tf.cast(ids, tf.int32))
+
+  def probabilities(self, ids: np.ndarray) -> np.ndarray:
+    """`[num_rows]` float32 probabilities of a click, of `[num_rows, num_fields]` ids."""
+    return in_blocks(lambda block: tf.sigmoid(self.logits(block)), ids)
 
   def _weights(self, member: RankingModel) -> Weights:
     return {key: variable.numpy() for key, variable in (*keyed_variables(member), *keyed_state(member))}

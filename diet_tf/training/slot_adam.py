@@ -29,7 +29,6 @@ class SlotAdam:
   def __init__(self, variables: Sequence[tf.Variable], tables: Sequence[tf.Variable], recipe: Recipe) -> None:
     self._variables = list(variables)
     self._constants = constants(recipe, ADAM_CONSTANTS)
-    self._recipe = recipe
     self._rates = tf.Variable(group_rates(recipe), trainable=False)
     self._multipliers = tf.Variable(step_multipliers(recipe), trainable=False, shape=[None])
     self._groups = [PARAMETER_GROUPS.index(parameter_group(variable)) for variable in self._variables]
