@@ -23,11 +23,11 @@ os.environ.setdefault("TF_USE_LEGACY_KERAS", "1")
 import numpy as np
 
 from benchmarks.fidelity.benchmark import Benchmark
-from benchmarks.fidelity.distillations import Distillation
+from benchmarks.fidelity.distillations import Distillation, held_back
 from benchmarks.fidelity.encoded_log import EncodedLog, encode_log
 from benchmarks.fidelity.figures import seed_aucs, seed_recoveries
 from benchmarks.fidelity.folds import Targets
-from benchmarks.fidelity.member_work import MemberScores
+from benchmarks.fidelity.member_work import MemberScores, selection_rows
 from benchmarks.fidelity.sources import LOG
 from benchmarks.fidelity.tables import Table
 from benchmarks.fidelity.trained import Trained
@@ -35,10 +35,8 @@ from benchmarks.fidelity.trainings import MemberTrainer
 from benchmarks.fidelity.variants import Stages, Variant
 from diet_tf import metrics
 from diet_tf.fidelity.scores import components_of_seeds
-from diet_tf.log.examples import is_held_back
 from diet_tf.memory.tuning import DEFAULT_TUNING
 
-SELECTION_SPANS = 3
 STAGES: tuple[Stages, ...] = ("stream", "whole")
 TARGETS: tuple[Targets, ...] = ("out_of_fold", "in_fold")
 
@@ -109,14 +107,12 @@ class PointScores:
   def run(self, benchmark: Benchmark) -> None:
     """Trains on the log, then on what is missing, and writes each source when it is done."""
     log = benchmark.log()
-    held_back = np.asarray(is_held_back(log.train.example_ids, benchmark.settings.influence.holdback_fraction))
-    newest = np.isin(log.train.spans, log.train_spans[-SELECTION_SPANS:])
-    selection, missing = log.train.take(held_back & newest), self.missing(benchmark)
+    missing = self.missing(benchmark)
     recipe = Distillation(missing[0][0] if missing else self.variants[0], benchmark.seeds[0]).memory(benchmark).recipe
-    trainer = MemberTrainer(self.member, log.spec, recipe, selection, log.test)
+    trainer = MemberTrainer(self.member, log.spec, recipe, selection_rows(benchmark, log), log.test)
     reference = MemberScores(self.member, LOG)
     if not reference.done(benchmark):
-      reference.write(benchmark, {LOG: trainer.on_log(log.train, held_back, benchmark.seeds)})
+      reference.write(benchmark, {LOG: trainer.on_log(log.train, held_back(benchmark, log.train), benchmark.seeds)})
     for variant, by_recipe in missing:
       memories = [Distillation(variant, seed).memory(benchmark) for seed in benchmark.seeds]
       source = source_of(variant, by_recipe)

@@ -28,6 +28,12 @@ from diet_tf.memory.recipe import Recipe
 SELECTION_SPANS = 3
 
 
+def selection_rows(benchmark: Benchmark, log: EncodedLog) -> EncodedRows:
+  """The rows that the settings of trainings on the log and on real rows are chosen on."""
+  newest = log.train.of_spans(log.train_spans[-SELECTION_SPANS:])
+  return newest.take(held_back(benchmark, newest))
+
+
 @dataclasses.dataclass(frozen=True)
 class MemberScores:
   """All trainings of a member on one group of sources, see `MemberWork.groups`."""
@@ -94,8 +100,7 @@ class MemberWork:
     """Trains the member on what is missing, group by group."""
     log = benchmark.log()
     train = log.train
-    newest = train.of_spans(log.train_spans[-SELECTION_SPANS:])
-    selection = newest.take(held_back(benchmark, newest))
+    selection = selection_rows(benchmark, log)
     recipe = Distillation(MEMORY_VARIANT, benchmark.seeds[0]).memory(benchmark).recipe
     trainer = MemberTrainer(self.member, log.spec, recipe, selection, log.test)
     ablations = {variant.name: variant for variant in benchmark.ablations()}

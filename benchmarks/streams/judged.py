@@ -10,14 +10,14 @@ import numpy as np
 
 from benchmarks.curve import point_figures
 from benchmarks.fidelity.benchmark import Benchmark
+from benchmarks.fidelity.distillations import held_back
 from benchmarks.fidelity.encoded_log import EncodedLog, read_log
-from benchmarks.fidelity.member_work import SELECTION_SPANS, MemberScores
+from benchmarks.fidelity.member_work import MemberScores, selection_rows
 from benchmarks.fidelity.sources import LOG, MEMORY
 from benchmarks.fidelity.trained import PanelMember
 from benchmarks.fidelity.trainings import MemberTrainer
 from diet_tf.config.config import Config
 from diet_tf.io import files
-from diet_tf.log.examples import is_held_back
 from diet_tf.memory.memory import Memory
 from diet_tf.models import parse_member
 from diet_tf.store.memories import load_memory
@@ -97,13 +97,12 @@ class MemberOnSpan:
     """Trains the member, and writes what was not there."""
     assert isinstance(benchmark, JudgedSpan)
     log, memories = benchmark.log(), benchmark.memories()
-    held_back = np.asarray(is_held_back(log.train.example_ids, benchmark.settings.influence.holdback_fraction))
-    newest = np.isin(log.train.spans, log.train_spans[-SELECTION_SPANS:])
-    trainer = MemberTrainer(self.member, log.spec, memories[0].recipe, log.train.take(held_back & newest), log.test)
+    trainer = MemberTrainer(self.member, log.spec, memories[0].recipe, selection_rows(benchmark, log), log.test)
     if not MemberScores(self.member, MEMORY).done(benchmark):
       MemberScores(self.member, MEMORY).write(benchmark, {MEMORY: trainer.on_memories(memories, benchmark.seeds)})
     if not MemberScores(self.member, LOG).done(benchmark):
-      MemberScores(self.member, LOG).write(benchmark, {LOG: trainer.on_log(log.train, held_back, benchmark.seeds)})
+      MemberScores(self.member, LOG).write(benchmark, {
+          LOG: trainer.on_log(log.train, held_back(benchmark, log.train), benchmark.seeds)})
 
 
 def folder_of(work: str, span: int, num_seeds: int) -> str:
