@@ -41,12 +41,11 @@ _LEAST = {"name": "NAME", "log": {"pattern": "{SPAN}.csv"},
 def places() -> dict[str, type]:
   """Per place in a config, as its keys begin ("" for the top), the dataclass that is read there."""
   from diet_tf.config import config
-  from diet_tf.log import features
   from diet_tf.log import settings as log_settings
   from diet_tf.training.inner_settings import InnerSettings
 
   found: dict[str, type] = {"": config.Config, "features": config.FeaturesForm,
-                            "features.label": features.Label, "features.fields[]": config.FieldForm,
+                            "features.label": config.LabelForm, "features.fields[]": config.FieldForm,
                             "budget": config.BudgetSettings, "validation": config.ValidationSettings,
                             "retention": config.RetentionSettings, "privacy": config.PrivacySettings,
                             "log.joins[]": log_settings.Join, "distill.inner": InnerSettings}

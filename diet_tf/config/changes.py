@@ -128,8 +128,8 @@ def _spec_keys(spec: FeatureSpec) -> dict[str, Any]:
   for field in spec.fields:
     keys.update({f"features.fields.{field.name}.{name}": value for name, value in configured(field).items()})
   keys["features.label"] = spec.label.column
-  if spec.label.positive_from is not None:
-    keys["features.label.positive_from"] = spec.label.positive_from
+  rules = {name: value for name, value in spec.label.to_dict().items() if name != "column" and value is not None}
+  keys.update({f"features.label.{name}": value for name, value in rules.items()})
   if spec.time_column is not None:
     keys["features.time"] = spec.time_column
   if spec.salt is not None:

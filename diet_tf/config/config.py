@@ -24,7 +24,7 @@ from diet_tf.io import files
 from diet_tf.log.canonical import listed_text
 from diet_tf.log.features import NUM_RESERVED_VOCABULARY_IDS, FeatureSpec, Field, Label
 from diet_tf.memory.privacy import PrivacySettings
-from diet_tf.settings import Spelled, Where, build, check_keys, convert, located, refuse
+from diet_tf.settings import OTHER_NAME, Spelled, Where, build, check_keys, convert, located, refuse
 
 if TYPE_CHECKING:
   from diet_tf.distillation.addressing import AddressingSettings
@@ -147,7 +147,7 @@ class FieldForm:
     closed: tuple[str, ...] = ()
     vocabulary_ids = self.vocabulary
     if isinstance(self.vocabulary, tuple):
-      closed = tuple(listed_text(entry.value, entry.text) for entry in self.vocabulary)
+      closed = _listed(self.vocabulary)
       vocabulary_ids = len(closed) + NUM_RESERVED_VOCABULARY_IDS
     return Field(name=self.name, column=self.column or self.name, hash_ids=self.hash,
                  vocabulary_ids=typing.cast("int | None", vocabulary_ids), vocabulary=closed,
@@ -155,16 +155,43 @@ class FieldForm:
 
 
 @dataclasses.dataclass(frozen=True)
+class LabelForm:
+  """The label as a config writes it.
+
+  Attributes:
+    column: the column of the log.
+    positive_from: the least number that counts as 1, all below it count as 0. A config may name it `at_least` too.
+    positive: the values that count as 1, such as names of events.
+    negative: the values that count as 0, so that a row with any other is set aside; empty takes all but those that
+      count as 1. A missing label is none in any case.
+  """
+
+  column: str
+  positive_from: float | None = dataclasses.field(default=None, metadata={OTHER_NAME: "at_least"})
+  positive: tuple[Spelled, ...] = ()
+  negative: tuple[Spelled, ...] = ()
+
+  def to_label(self) -> Label:
+    """The label of the feature spec."""
+    return Label(self.column, self.positive_from, _listed(self.positive), _listed(self.negative))
+
+
+def _listed(values: tuple[Spelled, ...]) -> tuple[str, ...]:
+  """Values of a config as columns have them."""
+  return tuple(listed_text(entry.value, entry.text) for entry in values)
+
+
+@dataclasses.dataclass(frozen=True)
 class FeaturesForm:
   """The section `features` as a config writes it.
 
   Attributes:
-    label: the label's column, alone or with `positive_from`.
+    label: the label's column, alone or with what counts as 1.
     fields: the fields, in order.
     time: the column that orders the examples of a span: numbers, dates, or texts in ISO 8601.
   """
 
-  label: str | Label
+  label: str | LabelForm
   fields: tuple[FieldForm, ...]
   time: str | None = None
 
@@ -244,7 +271,8 @@ def build_features(values: Mapping[str, Any], where: Where | str = "features") -
   """The feature spec of a config's compact form (`FeaturesForm`)."""
   where = Where(where) if isinstance(where, str) else where
   form = build(FeaturesForm, values, where)
-  label = form.label if isinstance(form.label, Label) else Label(form.label)
+  with located(where.child("label")):
+    label = form.label.to_label() if isinstance(form.label, LabelForm) else Label(form.label)
   fields = []
   for index, field in enumerate(form.fields):
     with located(where.child("fields").child(index)):

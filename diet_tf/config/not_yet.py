@@ -29,9 +29,8 @@ LABELS = Need(("labels", "outcomes", "tasks", "targets"), "a memory has one labe
 WEIGHTS = Need(("weight", "weights", "sample_weight", "row_weight", "weight_column", "propensity"),
                "every row counts once; weights of rows are not there yet.",
                "leave it out; where rows were sampled, sample the others alike before.")
-EVENTS = Need(("positive", "positives", "positive_values", "values", "events"),
-              "a label is a column of 0 and 1, of truth values, or of numbers with positive_from; names of events are "
-              "not there yet.", "write a column that is 1 where the event is one of these, and 0 elsewhere.")
+EVENTS = Need(("positives", "positive_values", "values", "events"),
+              "the values of a label that count as 1 are listed in features.label.positive.", "name the key so.")
 NEGATIVES = Need(("negatives", "negative_sampling", "num_negatives"),
                  "a log has rows of both labels; negatives are not drawn yet.",
                  "write rows with label 0 into the log, for example four for each positive, with items drawn from it.")

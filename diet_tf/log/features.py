@@ -18,6 +18,7 @@ from typing import Any
 from diet_tf.errors import ConfigError
 from diet_tf.io.shapes import Absentable, ListOf, fields_of
 from diet_tf.log.salt import Salt
+from diet_tf.settings import OTHER_NAME
 
 MISSING_ID = 0
 OUT_OF_VOCABULARY_ID = 1
@@ -115,13 +116,38 @@ class Field:
 class Label:
   """How the 0/1 label is read.
 
+  Without a rule the column is 0 or 1, true or false, yes or no, or 1 and -1 in a span where none is 0.
+
   Attributes:
     column: the column of the log.
-    positive_from: if set, the label is 1 where the column is at least this value; otherwise the column must be 0 or 1.
+    positive_from: the least number that counts as 1, all below it count as 0. A config may name it `at_least` too.
+    positive: the values that count as 1, such as names of events, in canonical form.
+    negative: the values that count as 0; empty takes all but those that count as 1.
   """
 
   column: str
-  positive_from: float | None = None
+  positive_from: float | None = dataclasses.field(default=None, metadata={OTHER_NAME: "at_least"})
+  positive: tuple[str, ...] = ()
+  negative: tuple[str, ...] = ()
+
+  def __post_init__(self) -> None:
+    if self.positive_from is not None and self.positive:
+      raise ConfigError("features.label", rule="positive_from (at_least) or positive says what counts as 1.",
+                        received="both.", remedy="keep one of them.")
+    if self.negative and not self.positive:
+      raise ConfigError("features.label.negative", rule="it stands beside positive, the values that count as 1.",
+                        received=f"{list(self.negative)} alone.", remedy="list those in features.label.positive.")
+    listed = [*self.positive, *self.negative]
+    if len(set(listed)) != len(listed) or "" in listed:
+      raise ConfigError("features.label.positive", rule="its values, and those of negative, are there and distinct.",
+                        received=f"{list(self.positive)} and {list(self.negative)}.",
+                        remedy="list each value once; a missing label cannot be one.")
+
+  def to_dict(self) -> dict[str, Any]:
+    """The label as JSON types, without what release 0.1 did not have, unless it is set."""
+    value = {"column": self.column, "positive_from": self.positive_from}
+    lists = {"positive": list(self.positive), "negative": list(self.negative)}
+    return value | {name: values for name, values in lists.items() if values}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -186,7 +212,7 @@ class FeatureSpec:
 
   def to_dict(self) -> dict[str, Any]:
     """The spec as a dict, which `from_dict` reads; the salt, which all hashed fields share, stands in it once."""
-    value = dataclasses.asdict(self)
+    value = {**dataclasses.asdict(self), "label": self.label.to_dict()}
     for field in value["fields"]:
       del field["salt"]
     return value if self.salt is None else {**value, "salt": dataclasses.asdict(self.salt)}
@@ -197,7 +223,8 @@ class FeatureSpec:
     fields = tuple(
         Field(**{**field, "vocabulary": tuple(field.get("vocabulary", ())),
                  "boundaries": tuple(field.get("boundaries", ()))}) for field in value["fields"])
-    spec = cls(fields=fields, label=Label(**value["label"]), time_column=value.get("time_column"))
+    lists = {name: tuple(value["label"].get(name, ())) for name in ("positive", "negative")}
+    spec = cls(fields=fields, label=Label(**{**value["label"], **lists}), time_column=value.get("time_column"))
     return spec.with_salt(Salt(**value["salt"])) if value.get("salt") else spec
 
   def digest(self) -> str:
@@ -215,7 +242,8 @@ class FeatureSpec:
 FEATURE_SPEC_SHAPE = {
     "fields": ListOf({"name": str, "column": str, "hash_ids": int | None, "vocabulary_ids": int | None,
                       "vocabulary": list[str], "boundaries": list[float], "ids_per_slot": int | None}),
-    "label": fields_of(Label), "time_column": str | None, "salt": Absentable(fields_of(Salt))}
+    "label": {"column": str, "positive_from": float | None, "positive": Absentable(list[str]),
+              "negative": Absentable(list[str])}, "time_column": str | None, "salt": Absentable(fields_of(Salt))}
 
 
 def features_from_json(text: str) -> FeatureSpec:

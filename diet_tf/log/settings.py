@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from diet_tf.errors import ConfigError
@@ -102,7 +102,7 @@ class LogSettings:
     encoding: encoding of the log's texts, by its name in Python.
     columns: names of all columns of CSV files that do not begin with a line of names, in order.
     missing_values: texts that stand for a missing value, in the log and in side tables; None takes the usual ones, but
-      for those that a closed vocabulary lists. The empty text is missing in any case.
+      for those that a closed vocabulary or the label lists. The empty text is missing in any case.
     thousands: separator of thousands in the numbers of the log and of side tables: a comma, a space or an apostrophe;
       None refuses numbers with separators.
     newlines_in_values: whether quoted CSV values may hold line breaks; such files are not split between workers.
@@ -208,19 +208,18 @@ class LogSettings:
     return self if values is None else dataclasses.replace(self, missing_values=tuple(values))
 
   def listed_texts(self, spec: FeatureSpec) -> dict[str, frozenset[str]]:
-    """Per column the texts that are missing by default, and are values since a closed vocabulary lists them."""
+    """Per column the texts that are missing by default, and are values since a field or the label lists them."""
     listed: dict[str, frozenset[str]] = {}
-    for field in spec.fields if self.missing_values is None else ():
-      if texts := self.missing_texts & set(field.vocabulary):
-        listed[field.column] = listed.get(field.column, frozenset()) | texts
+    for _, column, values in _value_lists(spec) if self.missing_values is None else ():
+      if texts := self.missing_texts & set(values):
+        listed[column] = listed.get(column, frozenset()) | texts
     return listed
 
   def check_listed_texts(self, spec: FeatureSpec) -> None:
-    """Raises ConfigError where a text is declared to be missing, and a closed vocabulary lists it."""
-    for field in spec.fields if self.missing_values is not None else ():
-      texts = self.missing_texts & set(field.vocabulary)
-      _require(not texts, "log.missing_values", f"it has none of the values that field {field.name!r} lists.",
-               sorted(texts))
+    """Raises ConfigError where a text is declared to be missing, and a field or the label lists it as a value."""
+    for place, _, values in _value_lists(spec) if self.missing_values is not None else ():
+      texts = self.missing_texts & set(values)
+      _require(not texts, "log.missing_values", f"it has none of the values that {place} lists.", sorted(texts))
 
   def to_dict(self) -> dict[str, Any]:
     """The settings as JSON types; keys that release 0.1 did not have are left out at their default."""
@@ -244,6 +243,13 @@ class LogSettings:
       ConfigError: a key is not known or missing, or a value is not usable.
     """
     return from_json(cls, text, "log")
+
+
+def _value_lists(spec: FeatureSpec) -> Iterator[tuple[str, str, tuple[str, ...]]]:
+  """Where a spec lists values of the log: the place in words, the column, and the values."""
+  for field in spec.fields:
+    yield f"field {field.name!r}", field.column, field.vocabulary
+  yield "the label", spec.label.column, (*spec.label.positive, *spec.label.negative)
 
 
 def _without_new_defaults(settings: LogSettings | Join, first: tuple[str, ...]) -> dict[str, Any]:

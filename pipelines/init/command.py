@@ -46,6 +46,10 @@ def init_parser() -> argparse.ArgumentParser:
   parser.add_argument("--replace", action="store_true", help="replace a file that lies there")
   parser.add_argument("--name", help="name of the run (default: the config's file name)")
   parser.add_argument("--label", metavar="COLUMN", help="what models predict (default: a telling column of 0 and 1)")
+  parser.add_argument("--positive", metavar="VALUES", help="values of the label's column that count as 1, with commas "
+                      "between them, such as cart,buy; all others count as 0")
+  parser.add_argument("--at-least", type=float, metavar="NUMBER", help="least number of the label's column that counts "
+                      "as 1, such as 4 of a rating")
   parser.add_argument("--time", metavar="COLUMN", help="what orders the rows (default: a column of times since 1970)")
   parser.add_argument("--format", choices=FORMATS, help="format of the files (default: by the suffix)")
   parser.add_argument("--delimiter", metavar="CHARACTER",
@@ -124,7 +128,8 @@ def _require_accepted(text: str, path: str, draft: ConfigDraft, sample: LogSampl
 def _described(draft: ConfigDraft, path: str) -> dict[str, object]:
   return {
       "config": path, "pattern": draft.spans.pattern, "spans": draft.spans.reason, "label": draft.label.column,
-      "positive_from": draft.label.positive_from, "time": None if draft.time is None else draft.time.column,
+      "positive_from": draft.label.positive_from, "positive": list(draft.label.positive),
+      "time": None if draft.time is None else draft.time.column,
       "budget_fraction": draft.budget_fraction, "sampled": draft.sampled, "checks": _checks(draft),
       "fields": [{"column": field.column, "kept": field.kept, "reason": field.reason, "auc": field.auc,
                   "hash": None if field.boundaries else field.hash_ids, "vocabulary": field.vocabulary_ids,

@@ -12,6 +12,7 @@ from typing import Any
 from diet_tf.printable import printable, printable_json
 from pipelines.init.draft import TEST_SPANS, ConfigDraft
 from pipelines.init.field_guess import FieldGuess
+from pipelines.init.label_guess import LabelGuess
 
 _PLAIN = re.compile(r"[A-Za-z_][A-Za-z0-9_.-]*")
 _RESERVED_WORDS = ("null", "true", "false", "inf", "nan")
@@ -63,10 +64,7 @@ def _log_section(draft: ConfigDraft) -> Iterator[str]:
 def _features_section(draft: ConfigDraft) -> Iterator[str]:
   yield "features:"
   yield from _comment(f"{draft.label.column}: {draft.label.reason}", 2)
-  if draft.label.positive_from is None:
-    yield f"  label: {_yaml_text(draft.label.column)}"
-  else:
-    yield f"  label: {{column: {_yaml_text(draft.label.column)}, positive_from: {draft.label.positive_from:g}}}"
+  yield f"  label: {_label_entry(draft.label)}"
   if draft.time is not None:
     yield from _comment(f"{draft.time.column}: {draft.time.reason} It orders the rows of a span, and is no field.", 2)
     yield f"  time: {_yaml_text(draft.time.column)}"
@@ -98,6 +96,16 @@ class _FieldNames:
       name = f"{name}_column"
     self._taken.add(name)
     return name
+
+
+def _label_entry(label: LabelGuess) -> str:
+  """The label as a config writes it."""
+  form: dict[str, Any] = {"column": label.column}
+  if label.positive_from is not None:
+    form["positive_from"] = label.positive_from
+  if label.positive:
+    form["positive"] = list(label.positive)
+  return _yaml_text(label.column) if len(form) == 1 else _flow_mapping(form)
 
 
 def _field_entry(field: FieldGuess, names: _FieldNames) -> dict[str, Any]:

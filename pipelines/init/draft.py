@@ -79,7 +79,8 @@ def make_draft(options: argparse.Namespace) -> tuple[ConfigDraft, LogSample]:
   log_files, sample, notes, checks = reading.read_log(options)
   unusable = reading.unusable_columns(sample)
   texts = {name: values for name, values in sample.texts.items() if name not in unusable}
-  label = label_guess.guess_label(texts, options.label, nested=reading.nested_columns(sample))
+  label = label_guess.guess_label(texts, options.label, nested=reading.nested_columns(sample),
+                                  positive=_listed(options.positive), at_least=options.at_least)
   labels = label_guess.label_values(texts[label.column], label)
   times = time_guess.guess_times(sample, texts, label.column, options.time)
   choice = span_guess.SpanChoice(log_files, sample, labels, DistillSettings().inner.least_batch_size, TEST_SPANS)
@@ -148,6 +149,10 @@ def _require_any(fields: tuple[FieldGuess, ...]) -> None:
     raise ConfigError("fields", rule="at least one column can be an input of models.",
                       received="; ".join(f"{field.column}: {field.reason}" for field in fields) or "no other column.",
                       remedy="check the log, and --label.")
+
+
+def _listed(flag: str | None) -> tuple[str, ...]:
+  return tuple(value.strip() for value in flag.split(",")) if flag else ()
 
 
 def _run_name(options: argparse.Namespace) -> str:

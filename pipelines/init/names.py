@@ -60,6 +60,10 @@ _EVENT_NAMES = frozenset("event events action behavior behaviour interaction act
 # Values of a column of events.
 EVENT_VALUES = frozenset("view click clicked addtocart add_to_cart cart transaction purchase buy impression order like "
                          "fav favorite share pv play skip remove_from_cart removefromcart detail checkout".split())
+# Those of them that say what was shown or undone, and not that somebody acted on it.
+SHOWN_EVENTS = frozenset("view pv impression detail skip remove_from_cart removefromcart".split())
+# Those that people predict first, where none says what was shown alone.
+STRONGEST_EVENTS = ("purchase", "buy", "order", "transaction", "checkout", "addtocart", "add_to_cart", "cart")
 _KNOWN = (ID_WORDS | _THINGS | _TIME_WORDS | _OUTCOMES | _SPENT | _MEASURES | _WEIGHTS | _HISTORY | _QUANTITIES |
           _PROPERTIES | _EVENT_NAMES | _FILLERS | (_UNITS - {"local"}) |
           frozenset("type name long enter sample sampling prob row index unnamed start end created updated event first "

@@ -52,6 +52,7 @@ class ReadCounts:
     num_matched: per join the rows whose key is listed.
     time_kinds: per setting that names a column of times, how that column writes them.
     contents: per piece its sound rows.
+    label_values: per value that the rule of the label names, the rows that have it.
   """
 
   read: RowTally = RowTally()
@@ -61,6 +62,7 @@ class ReadCounts:
   num_matched: Mapping[int, int] = dataclasses.field(default_factory=dict)
   time_kinds: Mapping[str, KindCounts] = dataclasses.field(default_factory=dict)
   contents: Mapping[int, Content] = dataclasses.field(default_factory=dict)
+  label_values: Mapping[str, int] = dataclasses.field(default_factory=dict)
 
   @classmethod
   def of(cls, block: Block, piece: int, read: RowTally, content: Content = Content()) -> ReadCounts:
@@ -85,7 +87,8 @@ class ReadCounts:
                       Counter(self.num_keyed) + Counter(other.num_keyed),
                       Counter(self.num_matched) + Counter(other.num_matched),
                       _sums(self.time_kinds, other.time_kinds, KindCounts()),
-                      _sums(self.contents, other.contents, Content()))
+                      _sums(self.contents, other.contents, Content()),
+                      Counter(self.label_values) + Counter(other.label_values))
 
 
 def _sums(one: Mapping[Any, Any], other: Mapping[Any, Any], nothing: Any) -> dict[Any, Any]:

@@ -25,10 +25,10 @@ from diet_tf.log.times import KindCounts
 from diet_tf.progress import Progress, silent
 from tfx_components.beam_graph import GraphRunner, MakePipeline
 from tfx_components.log_gen import graph as graph_lib
+from tfx_components.log_gen import labels, reasons, steps
 from tfx_components.log_gen import plan as plan_lib
 from tfx_components.log_gen import quarantine as quarantine_lib
 from tfx_components.log_gen import ranges as ranges_lib
-from tfx_components.log_gen import reasons, steps
 from tfx_components.log_gen import shards as shards_lib
 from tfx_components.log_gen.copies import check_copies
 from tfx_components.log_gen.counts import ReadCounts, SortedRows
@@ -126,7 +126,7 @@ class _Generation:
     paths = plan_lib.span_paths(self.settings.pattern, self.span)
     pieces = plan_lib.log_pieces(self.settings, paths, self.span, self.listed)
     joins = self._joins(pieces)
-    totals = self.runner.run("read", self._read_span(pieces, joins).build)
+    totals = self._read(pieces, joins)
     counts: ReadCounts = totals.get(steps.COUNTS, ReadCounts())
     # All before the rows are sorted. Columns before counts: a renamed label would otherwise be reported as a flood of
     # broken rows.
@@ -143,7 +143,7 @@ class _Generation:
       self.check_size(self.subject, counts.read.num_rows - quarantine.num_rows - total(by_key.dropped).num_rows)
     rows, seen, new_values = self._sorted(totals)
     became = by_key + RowCounts(counts.read, rows.kept, quarantine.tallies, rows.dropped, rows.duplicates,
-                                seen.remarks(self.spec))
+                                (*seen.remarks(self.spec), *labels.remarks(self.spec.label, counts.label_values)))
     self._check_dropped(became)
     check_both_labels(rows.kept, self.subject, self.spec.label.column)
     vocabularies = self._grow_vocabularies(new_values)
@@ -157,6 +157,14 @@ class _Generation:
         missing_values=self.settings.missing_values)
     summary.write(files.join(self.output_dir, SUMMARY_NAME))
     return summary
+
+  def _read(self, pieces: list[Piece], joins: list[JoinPlan]) -> dict[str, Any]:
+    """The totals of reading the span."""
+    totals = self.runner.run("read", self._read_span(pieces, joins).build)
+    if labels.mixes_minus_one(self.spec.label, totals.get(steps.COUNTS, ReadCounts()).label_values):
+      # What -1 means hangs on the whole span: beside 0 it is no label, and its rows are set aside.
+      totals = self.runner.run("read again", self._read_span(pieces, joins, takes_minus_one=False).build)
+    return totals
 
   def _sorted(self, totals: Mapping[str, Any]) -> tuple[SortedRows, SeenValues, NewValues | None]:
     """The span's rows in order, the values that occur in them, and those that may enter the vocabularies."""
@@ -184,11 +192,11 @@ class _Generation:
                       remedy="name the column that tells rows apart in log.unique, drop equal rows with "
                       "log.drop_duplicates: true, or raise the fraction.")
 
-  def _read_span(self, pieces: list[Piece], joins: list[JoinPlan]) -> ReadSpan:
+  def _read_span(self, pieces: list[Piece], joins: list[JoinPlan], *, takes_minus_one: bool = True) -> ReadSpan:
     settings = self.settings
     plan = RowPlan(self.spec, self.span, SpanWindow.of(settings), tuple(joins), settings.max_quarantine_rows,
                    frozenset(read_columns(self.spec, settings, joins, self.rule)), settings.thousands, self.rule,
-                   plan_lib.num_key_partitions(pieces) if self.rule.unique else 1)
+                   plan_lib.num_key_partitions(pieces) if self.rule.unique else 1, takes_minus_one)
     sides = {join.index: plan_lib.side_pieces(settings, settings.joins[join.index], self.span,
                                               self._listed_in(join)) for join in joins}
     return ReadSpan(pieces, sides, plan, self.folder)
@@ -283,7 +291,7 @@ def check_both_labels(rows: RowTally, subject: str, column: str) -> None:
     return
   raise DataError(subject, rule="a span has examples of both labels, or there is nothing to learn.",
                   received=f"{rows.num_rows} examples, all with {column!r} = {int(rows.num_positives > 0)}.",
-                  remedy="check the label (column, positive_from), or join spans into longer ones"
+                  remedy="check the label (column, at_least, positive), or join spans into longer ones"
                   f"{f'; {reasons.POSITIVES_ALONE}' if rows.num_positives else ''}.")
 
 

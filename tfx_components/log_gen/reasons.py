@@ -21,6 +21,7 @@ NOT_A_NUMBER = "is not a number"
 THOUSANDS = "is a number with separators of thousands or a decimal comma"
 MISSING = "is missing"
 NOT_BINARY = "is not 0 or 1"
+NOT_LISTED = "is none of the values that count as 0 or 1"
 REPEATED = "is given twice"
 
 POSITIVES_ALONE = ("a log of positives alone needs rows with label 0, for example four for each positive with items "
@@ -34,8 +35,9 @@ REMEDIES = {
     OBJECT: "values inside objects are not read yet: write them as columns of their own",
     ROUNDED: EXACT_IDS,
     THOUSANDS: "set log.thousands to the separator, or write plain numbers with a decimal point",
-    NOT_BINARY: "write 0 and 1 (of names of events: 1 where it is one of those that count), or set "
-                "features.label.positive_from for a number such as a rating or -1 and 1",
+    NOT_BINARY: "say in features.label what counts as 1: positive, a list of values such as names of events, or "
+                "at_least, the least number; or write 0 and 1",
+    NOT_LISTED: "list it in features.label.positive or features.label.negative, or leave negative out",
     DESCRIPTIONS[TimeKind.UNTOLD]: "set log.span_time_unit to s, ms, us or ns",
     REPEATED: "write each name once in a row",
 }

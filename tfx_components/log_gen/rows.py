@@ -11,7 +11,7 @@ import pyarrow as pa
 
 from diet_tf.log import encoding
 from diet_tf.log.duplicates import DuplicateRule
-from diet_tf.log.features import FeatureSpec, Label
+from diet_tf.log.features import FeatureSpec
 from diet_tf.log.row_counts import Reasons, RowTally, added
 from diet_tf.log.salt import Salt
 from diet_tf.log.times import DESCRIPTIONS, KindCounts, TimeKind, Times, read_times
@@ -21,6 +21,7 @@ from tfx_components.log_gen import reasons, value_rules
 from tfx_components.log_gen.columns import Column
 from tfx_components.log_gen.counts import Content, ReadCounts
 from tfx_components.log_gen.join import JoinPlan
+from tfx_components.log_gen.labels import read_labels
 from tfx_components.log_gen.quarantine import Quarantine, QuarantinedRow
 from tfx_components.log_gen.sources import Block, Piece
 from tfx_components.log_gen.span_window import SpanWindow
@@ -28,8 +29,6 @@ from tfx_components.log_gen.spill import Claim
 
 # The spill column of a row's declared key.
 UNIQUE_KEY = "unique key"
-# A label may be written as a truth value.
-_TRUTH_VALUES = {"true": "1", "t": "1", "yes": "1", "y": "1", "false": "0", "f": "0", "no": "0", "n": "0"}
 
 # Settings that name a column of times.
 SPAN_COLUMN, TIME_COLUMN = "log.span_column", "features.time"
@@ -49,6 +48,7 @@ class RowPlan:
     thousands: separator of thousands in numbers; None for none.
     rule: which rows stand for each other; it says whether the other columns are read too, for example ids alone.
     num_key_partitions: number of partitions in which the rows of equal keys meet where the rule has a key.
+    takes_minus_one: whether a label without a rule of its own may be -1, which counts as 0.
   """
 
   spec: FeatureSpec
@@ -60,6 +60,7 @@ class RowPlan:
   thousands: str | None = None
   rule: DuplicateRule = DuplicateRule()
   num_key_partitions: int = 1
+  takes_minus_one: bool = True
 
   @property
   def keyed_joins(self) -> tuple[JoinPlan, ...]:
@@ -191,7 +192,7 @@ class RowEncoder:
     spec = self._plan.spec
     identity = {name: column for name, column in columns.items() if self._plan.identifies(name)}
     arrays: dict[str, Any] = {"example_id": pa.array(example_ids(identity, num_rows, spec.salt))}
-    labels, labelled = _labels(spec.label, _column(columns, spec.label.column, num_rows), self._plan.thousands, faults)
+    labels, labelled = self._labels(_column(columns, spec.label.column, num_rows), faults)
     arrays["label"] = pa.array(labels)
     arrays["time"] = pa.array(self._times(columns, num_rows, faults))
     if self._plan.rule.unique:
@@ -209,6 +210,15 @@ class RowEncoder:
     for plan in self._plan.joins:
       self._join(plan, _column(columns, plan.on, num_rows), arrays, faults)
     return arrays, labelled
+
+  def _labels(self, column: Column, faults: Faults) -> tuple[np.ndarray, np.ndarray]:
+    """The 0/1 labels, `[n]` float32, and which of them could be read, `[n]` bool; faults where they could not."""
+    label = self._plan.spec.label
+    read = read_labels(label, column, self._plan.thousands, takes_minus_one=self._plan.takes_minus_one)
+    for broken, words in read.wrong:
+      faults.mark_values(broken, column, f"label {label.column!r} {words}")
+    self.counts += ReadCounts(label_values=read.rows_by_value(column.codes))
+    return read.values[column.codes], read.known[column.codes]
 
   def _keys(self, columns: dict[str, Column], num_rows: int, faults: Faults) -> np.ndarray:
     """The fingerprint of each row's declared key; a row that has no value in any of its columns has no key."""
@@ -288,23 +298,6 @@ def example_ids(columns: dict[str, Column], num_rows: int, salt: Salt | None = N
 
 def _column(columns: dict[str, Column], name: str, num_rows: int) -> Column:
   return columns[name] if name in columns else columns_lib.all_missing(num_rows)
-
-
-def _labels(label: Label, column: Column, thousands: str | None, faults: Faults) -> tuple[np.ndarray, np.ndarray]:
-  """The 0/1 labels, `[n]` float32, and which of them could be read, `[n]` bool; faults where they could not."""
-  place = f"label {label.column!r}"
-  texts = np.array([_TRUTH_VALUES.get(text.lower(), text) for text in column.texts], object)
-  values, wrong = value_rules.read_numbers(dataclasses.replace(column, texts=texts), thousands)
-  unreadable = np.any([broken for broken, _ in wrong], axis=0)
-  faults.mark_values(np.isnan(values) & ~unreadable, column, f"{place} {reasons.MISSING}")
-  if label.positive_from is not None:
-    for broken, words in wrong:
-      faults.mark_values(broken, column, f"{place} {words}")
-    known = ~(unreadable | np.isnan(values))
-    return (values >= label.positive_from).astype(np.float32)[column.codes], known[column.codes]
-  known = ~unreadable & np.isin(values, (0, 1))
-  faults.mark_values(~known, column, f"{place} {reasons.NOT_BINARY}")
-  return np.nan_to_num(values).astype(np.float32)[column.codes], known[column.codes]
 
 
 def _mark_times(times: Times, faulty: np.ndarray, column: Column, subject: str, faults: Faults) -> None:

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 import pathlib
 import typing
 from collections.abc import Mapping, Sequence
@@ -126,6 +127,35 @@ def test_features_label_with_threshold_and_closed_vocabulary():
   # Two ids are reserved; the values are in the form that the encoder compares.
   assert spec.fields[0].vocabulary_ids == len(values) + 2
   assert spec.fields[0].vocabulary == tuple(canonical_text(value) for value in values)
+
+
+@pytest.mark.parametrize(("label", "expected"), [
+    ("{column: watch_ratio, at_least: 0.7}", Label("watch_ratio", 0.7)),
+    ("{column: event, positive: [cart, buy]}", Label("event", positive=("cart", "buy"))),
+    # As columns have them: a truth value is 1 or 0, and what was written is a text.
+    ("{column: y, positive: [true, 1.10], negative: [-1, n]}", Label("y", positive=("1", "1.10"), negative=("-1", "n")))
+])
+def test_labels_that_say_what_counts(label, expected):
+  values, where = parse_config(f"label: {label}\nfields: [{{name: a, hash: 10}}]\n", "c.yaml")
+  spec = build_features(values, where)
+  assert spec.label == expected
+  assert FeatureSpec.from_dict(json.loads(json.dumps(spec.to_dict()))) == spec
+
+
+@pytest.mark.parametrize(("label", "message"), [
+    ("{column: r, at_least: 4, positive_from: 4}", "is the same key"),
+    ("{column: r, at_least: 4, positive: [a]}", "keep one of them"), ("{column: r, negative: [a]}", "beside positive"),
+    ("{column: r, positive: [a, a]}", "distinct"), ("{column: r, positive: [a], negative: [a]}", "distinct"),
+    ("{column: r, positive: [null, '']}", "list each value once"), ("{column: r, positive: buy}", "it is a list")])
+def test_labels_that_say_nothing_clear_are_refused_with_the_line(label, message):
+  values, where = parse_config(f"label: {label}\nfields: [{{name: a, hash: 10}}]\n", "c.yaml")
+  with pytest.raises(ConfigError, match=message) as caught:
+    build_features(values, where)
+  assert caught.value.subject.startswith("c.yaml:1")
+
+
+def test_a_label_of_before_has_the_keys_of_before():
+  assert Label("click").to_dict() == {"column": "click", "positive_from": None}
 
 
 @pytest.mark.parametrize(("fields", "message"), [

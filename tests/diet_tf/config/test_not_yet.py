@@ -14,7 +14,7 @@ def config(**features):
 @pytest.mark.parametrize(("values", "key", "need"), [
     (config(label=["click", "like"]), "features.label", LABELS), (config(labels=["like"]), "features.labels", LABELS),
     (config(weight="propensity"), "features.weight", WEIGHTS),
-    (config(label={"column": "event", "positive": ["cart", "buy"]}), "features.label.positive", EVENTS),
+    (config(label={"column": "event", "positives": ["cart", "buy"]}), "features.label.positives", EVENTS),
     (config(negatives={"per_positive": 4, "from": "item_id"}), "features.negatives", NEGATIVES),
     ({**config(), "negatives": {"per_positive": 4}}, "negatives", NEGATIVES),
     (config(fields=[FIELD, {"name": "genres", "hash": 16, "separator": "|"}]), "features.fields.1.separator", LISTS)])

@@ -264,7 +264,8 @@ def test_figures_of_the_past_are_kept_and_asked_about(tmp_path, guess):
 
 
 @pytest.mark.parametrize(("one", "zero", "positive_from"), [
-    ("1", "0", None), ("1.0", "0.0", None), ("true", "false", None), ("True", "False", None), ("1", "-1", 1.0)])
+    ("1", "0", None), ("1.0", "0.0", None), ("true", "false", None), ("True", "False", None), ("1", "-1", 1.0),
+    ("Y", "N", None), ("yes", "no", None)])
 def test_labels_of_two_values_that_a_run_reads(one, zero, positive_from, tmp_path, guess):
   rows = clicks()
   write_csv(tmp_path / "log.csv", {"user": rows["user"], "clicked": np.where(rows["click"], one, zero),
@@ -274,9 +275,8 @@ def test_labels_of_two_values_that_a_run_reads(one, zero, positive_from, tmp_pat
 
 
 @pytest.mark.parametrize(("one", "zero", "message"), [
-    ("Y", "N", "values N, Y.*write 1 in the place"), ("yes", "no", "values no, yes"), ("click", "skip", "click, skip"),
-    ("addtocart", "view", "addtocart, view"), ("1", "1", "in every row: positives only.*negatives are not sampled"),
-    ("0", "0", "0 in every row")])
+    ("more", "less", "values less, more.*--positive"),
+    ("1", "1", "in every row: positives only.*negatives are not sampled"), ("0", "0", "0 in every row")])
 def test_labels_that_a_run_does_not_read_are_named_with_what_is_missing(one, zero, message, tmp_path):
   rows = clicks()
   write_csv(tmp_path / "log.csv", {"user": rows["user"], "clicked": np.where(rows["click"], one, zero),
@@ -286,10 +286,40 @@ def test_labels_that_a_run_does_not_read_are_named_with_what_is_missing(one, zer
   assert "--label" in str(error.value) or "negatives" in str(error.value)
 
 
+@pytest.mark.parametrize(("name", "values", "positive"), [
+    ("event", ["view", "cart", "view", "purchase"], ["cart", "purchase"]),
+    ("event_type", ["view", "click", "view", "view"], ["click"]), ("behavior", ["pv", "buy", "fav", "cart"],
+                                                                   ["buy", "cart", "fav"]),
+    # Where none is shown alone, the strongest counts.
+    ("action", ["cart", "buy", "fav", "fav"], ["buy"]), ("clicked", ["click", "skip", "skip"], ["click"])])
+def test_events_are_recognised_and_asked_about(name, values, positive, tmp_path, guess):
+  rows = clicks()
+  write_csv(tmp_path / "log.csv", {"user": rows["user"], "ts": rows["seconds"], name: np.resize(values, 1_500),
+                                   "is_mobile": rows["click"]})
+  told, config = guess(tmp_path / "log.csv")
+  assert (told["label"], sorted(told["positive"])) == (name, positive) and "--positive" in checks_of(told, "label")
+  assert sorted(config.features.label.positive) == positive and name not in kept(told)
+  told, config = guess(tmp_path / "log.csv", "--label", name, "--positive", values[1])
+  assert config.features.label.positive == (values[1],) and not checks_of(told, "label")
+  with pytest.raises(ConfigError, match="--positive: it names values of.*never"):
+    init([str(tmp_path / "log.csv"), "--output", str(tmp_path / "c.yaml"), "--label", name, "--positive", "never"])
+
+
+def test_a_share_of_what_was_watched_is_a_label_from_a_number_on(tmp_path, guess):
+  rows = clicks()
+  write_csv(tmp_path / "log.csv", {"user": rows["user"], "ts": rows["seconds"],
+                                   "watch_ratio": np.random.default_rng(6).random(1_500).round(2)})
+  told, config = guess(tmp_path / "log.csv")
+  assert told["label"] == "watch_ratio" and abs(config.features.label.positive_from - 0.5) < 0.05
+  assert "set what fits your purpose" in checks_of(told, "label")
+  told, config = guess(tmp_path / "log.csv", "--label", "watch_ratio", "--at-least", "0.7")
+  assert config.features.label.positive_from == 0.7 and not checks_of(told, "label")
+  with pytest.raises(ConfigError, match="^--at-least: it says what of a column counts as 1.*--label"):
+    init([str(tmp_path / "log.csv"), "--output", str(tmp_path / "c.yaml"), "--at-least", "0.7"])
+
+
 @pytest.mark.parametrize(("columns", "message"), [
-    ({"event": ["view", "cart", "view", "purchase"]}, "holds events: cart, purchase, view.*made of events"),
-    ({"event_type": ["view", "click", "view", "view"]}, "holds events: click, view"),
-    ({"behavior": ["pv", "buy", "fav", "cart"]}, "holds events: buy, cart, fav, pv"),
+    ({"event": ["a", "b", "c", "d"]}, "'event' holds events: a, b, c, d.*--positive"),
     ({}, "each row is a positive: .*negatives are not sampled yet.*drawn at random"),
     ({"gender": [0, 1, 1, 0], "is_mobile": [1, 0, 1, 0]}, "columns of 0 and 1: gender, is_mobile.*--label"),
     ({"a": [0, 1, 1, 0], "b": [1, 0, 1, 0]}, "--label: a or b")])
