@@ -20,6 +20,7 @@ from diet_tf.io.documents import canonical_digest
 from diet_tf.log import encoding
 from diet_tf.log.examples import read_examples
 from diet_tf.log.row_counts import RowCounts
+from diet_tf.log.row_layout import RowLayout
 from diet_tf.memory.composition import coverage
 from diet_tf.memory.memory import Memory
 from diet_tf.progress import Progress, silent
@@ -165,7 +166,7 @@ class Evaluation:
   def _coverage(self, memory: Memory, shards: Sequence[str]) -> dict[str, float]:
     """Per field, the share of the examples whose id the memory holds."""
     batches = (ids for ids, _, _ in read_examples(shards, memory.spec, _COVERAGE_BATCH))
-    shares = coverage(memory.slots, batches)
+    shares = coverage(memory.slots, batches, RowLayout.of(memory.spec))
     return {} if shares is None else dict(zip(memory.spec.names, shares, strict=True))
 
 

@@ -25,7 +25,6 @@ TESTED_ELSEWHERE = {
     "io/files.py": "../s3/test_files.py",
     "io/remote_file.py": "../s3/test_files.py",
     "io/s3.py": "test_file_systems.py",
-    "log/features.py": "log/test_encoding.py",
     "memory/export_readme.py": "memory/test_export.py",
     "memory/manifest.py": "memory/test_memory.py",
     "memory/torch_layout.py": "memory/test_export.py",

@@ -142,7 +142,8 @@ def configured(field: Field) -> dict[str, Any]:
   """A field as a config writes it, without its name and what is not set."""
   form: dict[str, Any] = {
       "column": field.column, "hash": field.hash_ids, "vocabulary": list(field.vocabulary) or field.vocabulary_ids,
-      "boundaries": list(field.boundaries) or None, "ids_per_slot": field.ids_per_slot}
+      "boundaries": list(field.boundaries) or None, "ids_per_slot": field.ids_per_slot,
+      "max_values": field.max_values, "separator": field.separator, "weights": field.weights}
   if field.vocabulary and field.vocabulary_ids != len(field.vocabulary) + NUM_RESERVED_VOCABULARY_IDS:
     form["vocabulary_ids"] = field.vocabulary_ids  # A config cannot say this, but a spec can.
   return {name: value for name, value in form.items() if value is not None}

@@ -26,6 +26,7 @@ import numpy as np
 
 from diet_tf.errors import ConfigError
 from diet_tf.log.features import MISSING_ID
+from diet_tf.log.row_layout import PADDING_ID, RowLayout
 from diet_tf.memory.slots import Slots
 
 
@@ -106,13 +107,15 @@ class Addressing:
 class IdCounts:
   """How often each id occurs in a span, gathered batch by batch; its size depends on the id spaces alone."""
 
-  def __init__(self, num_ids: tuple[int, ...]) -> None:
+  def __init__(self, num_ids: tuple[int, ...], layout: RowLayout | None = None) -> None:
     self._counts = [np.zeros(count, np.int64) for count in num_ids]
+    self._layout = layout
 
   def add(self, ids: np.ndarray) -> None:
-    """Counts the ids of a `[batch_size, num_fields]` batch."""
+    """Counts the ids of `[batch_size, num_places]` encoded rows."""
     for field, counts in enumerate(self._counts):
-      counts += np.bincount(ids[:, field], minlength=len(counts))
+      own = ids[:, field] if self._layout is None else ids[:, self._layout.ids_at(field)].ravel()
+      counts += np.bincount(own[own != PADDING_ID], minlength=len(counts))
 
   def field_weights(self) -> np.ndarray:
     """`[num_fields]`, summing to 1: the entropy of each field, so that fields that tell examples apart count more."""
@@ -133,9 +136,15 @@ def _entropy(counts: np.ndarray) -> float:
   return float(-(shares * np.log(shares)).sum())
 
 
-def count_ids(num_ids: tuple[int, ...], batches: Iterable[np.ndarray]) -> IdCounts:
-  """The id counts of `[batch_size, num_fields]` batches."""
-  counts = IdCounts(num_ids)
+def count_ids(num_ids: tuple[int, ...], batches: Iterable[np.ndarray], layout: RowLayout | None = None) -> IdCounts:
+  """The id counts of batches of `[batch_size, num_places]` encoded rows.
+
+  Args:
+    num_ids: per field, the size of its id space.
+    batches: the batches.
+    layout: layout of the rows; None, the default, is one id for each field.
+  """
+  counts = IdCounts(num_ids, layout)
   for ids in batches:
     counts.add(ids)
   return counts

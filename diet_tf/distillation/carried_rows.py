@@ -10,17 +10,18 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 import numpy as np
 
-from diet_tf.errors import FormatError
+from diet_tf.errors import DataError, FormatError
 from diet_tf.io import files
 from diet_tf.io.arrays import read_arrays, write_arrays
 from diet_tf.io.documents import REMEDY, DocumentFormat, is_count
 from diet_tf.log.encoded_rows import BoundedSample, EncodedRows
 from diet_tf.log.features import FeatureSpec
 from diet_tf.log.hashing import mix
+from diet_tf.log.row_layout import PADDING_ID, RowLayout, missing_rows
 from diet_tf.memory.memory import Memory
 
 # The part of a commit that holds them.
@@ -57,8 +58,7 @@ class CarriedRows:
     """Writes the sample into a folder, which is made; the same sample gives the same bytes."""
     with files.writing(folder):
       files.make_folders(folder)
-    columns = {_column(name): self.rows.ids[:, index].astype(np.min_scalar_type(num_ids - 1))
-               for index, (name, num_ids) in enumerate(zip(spec.names, spec.num_ids, strict=True))}
+    columns = _columns(self.rows.ids, spec)
     write_arrays(files.join(folder, _ROWS_NAME), {**columns, _EXAMPLE_IDS: self.rows.example_ids})
     CARRIED.write(files.join(folder, _SUMMARY_NAME), CARRIED.document({
         "after_span": self.after_span, "num_examples_before": self.num_examples_before, "num_rows": self.num_rows,
@@ -78,16 +78,22 @@ class CarriedRows:
                         received=summary["feature_spec_digest"][:12], remedy="use the config that made them.")
     path = files.join(folder, _ROWS_NAME)
     arrays = read_arrays(path)
-    sound = set(arrays) == {_EXAMPLE_IDS, *map(_column, spec.names)} and all(
-        array.shape == (summary["num_kept"],) and array.dtype.kind in "iu" for array in arrays.values())
+    expected = _columns(missing_rows(spec, summary["num_kept"]), spec)
+    expected[_EXAMPLE_IDS] = np.zeros(summary["num_kept"], np.uint64)
+    sound = set(arrays) == set(expected) and all(
+        arrays[name].shape == one.shape and arrays[name].dtype.kind in ("f" if one.dtype.kind == "f" else "iu")
+        for name, one in expected.items())
     sound = sound and all(is_count(summary[key]) for key in ("num_rows", "num_examples_before"))
-    sound = sound and summary["num_kept"] <= summary["num_rows"] and all(
-        bool((arrays[_column(name)] < num_ids).all()) for name, num_ids in zip(spec.names, spec.num_ids, strict=True))
+    sound = sound and summary["num_kept"] <= summary["num_rows"]
     if not sound:
       raise FormatError(path, rule="it has an id within its field for each field of each row, and example ids.",
                         received=", ".join(f"{name} {array.dtype} {array.shape}" for name, array in arrays.items()),
                         remedy=REMEDY)
-    ids = np.stack([arrays[_column(name)].astype(np.int32) for name in spec.names], axis=1)
+    ids = _rows_of(arrays, spec)
+    try:
+      RowLayout.of(spec).check(ids, spec, path)
+    except DataError as error:
+      raise FormatError(error.subject, rule=error.rule, received=error.received, remedy=REMEDY) from error
     return cls(EncodedRows(ids, example_ids=arrays[_EXAMPLE_IDS]), summary["num_rows"], summary["after_span"],
                summary["num_examples_before"])
 
@@ -127,5 +133,34 @@ def carried_on(previous: Memory | None, carried: CarriedRows | None, batches: It
   return CarriedRows(sample.shuffled(), num_rows, after, before)
 
 
+def _columns(rows: np.ndarray, spec: FeatureSpec) -> dict[str, np.ndarray]:
+  """The arrays of encoded rows: ids in the smallest unsigned type, in which the size of the id space is padding."""
+  layout, columns = RowLayout.of(spec), {}
+  for number, (field, num_ids) in enumerate(zip(spec.fields, spec.num_ids, strict=True)):
+    ids = rows[:, layout.ids_at(number)]
+    if not field.is_multi_valued:
+      columns[_column(field.name)] = ids[:, 0].astype(np.min_scalar_type(num_ids - 1))
+      continue
+    columns[_column(field.name)] = np.where(ids == PADDING_ID, num_ids, ids).astype(np.min_scalar_type(num_ids))
+    if field.weights is not None:
+      columns[_weights_column(field.name)] = layout.weights(rows, number)
+  return columns
+
+
+def _rows_of(arrays: Mapping[str, np.ndarray], spec: FeatureSpec) -> np.ndarray:
+  """The encoded rows of arrays that `_columns` made; what is no id of a field stays none."""
+  most, ids = np.iinfo(np.int32).max, []
+  for field, num_ids in zip(spec.fields, spec.num_ids, strict=True):
+    own = np.minimum(arrays[_column(field.name)].astype(np.int64), most)
+    ids.append(np.where(own == num_ids, PADDING_ID, own) if field.is_multi_valued else own[:, None])
+  weights = {number: arrays[_weights_column(field.name)] for number, field in enumerate(spec.fields)
+             if field.weights is not None}
+  return RowLayout.of(spec).packed(ids, weights)
+
+
 def _column(name: str) -> str:
   return f"ids/{name}"
+
+
+def _weights_column(name: str) -> str:
+  return f"weights/{name}"

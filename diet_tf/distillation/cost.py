@@ -31,11 +31,12 @@ from diet_tf.distillation.influence import MAX_REFERENCE_EXAMPLES
 from diet_tf.distillation.settings import StageSettings
 from diet_tf.distillation.squash import SquashSettings
 from diet_tf.log.features import FeatureSpec
+from diet_tf.log.row_layout import RowLayout
 from diet_tf.memory.slots import Slots
 from diet_tf.models.member_checks import num_weights
 from diet_tf.training.bilevel import KEPT_BYTES
 from diet_tf.training.compact import CompactIds
-from diet_tf.training.flops import INPUT_GRADIENT_FACTOR, TRAINING_FACTOR, ForwardFlops, forward_flops
+from diet_tf.training.flops import INPUT_GRADIENT_FACTOR, TRAINING_FACTOR, forward_flops
 from diet_tf.training.inner_settings import InnerSettings
 from diet_tf.training.memory_needs import BYTES_PER_NUMBER
 
@@ -131,19 +132,19 @@ def num_distances(num_centres: int, sample: int, num_rows: int, num_iterations: 
   return coarse + within + (NUM_JOINT_ITERATIONS * sample + num_rows) * looked_for
 
 
-def outer_step_flops(proxy: ForwardFlops, slot: float, num_slot_passes: int, outer_batch_size: int, *,
+def outer_step_flops(row: float, slot: float, num_slot_passes: int, outer_batch_size: int, *,
                      made_again: bool = False) -> float:
   """Operations of one outer step with one proxy: an inner training, the outer batch, and the way back through both.
 
   Args:
-    proxy: operations of the proxy forwards.
+    row: operations of the proxy on a row forwards.
     slot: those on a slot.
     num_slot_passes: number of slots times epochs: the slots of all inner steps together.
     outer_batch_size: examples of the outer batch.
     made_again: whether steps are made again on the way back, see `diet_tf.training.bilevel`.
   """
   per_slot = INNER_STEP_FACTOR + (TRAINING_FACTOR if made_again else 0.0)
-  return per_slot * slot * num_slot_passes + training_flops(proxy.row, outer_batch_size)
+  return per_slot * slot * num_slot_passes + training_flops(row, outer_batch_size)
 
 
 def gate_flops(members: Iterable[tuple[float, float]], num_seeds: int, slot_passes: Iterable[int],
@@ -206,7 +207,8 @@ def stage_flops(work: StageWork, spec: FeatureSpec, settings: StageSettings) -> 
   """
   shape = (work.slots.max_ids_per_field, work.slots.max_ids)
   teacher = [forward_flops(name, spec.names) for name in settings.teacher.members]
-  rows = [member.row for member in teacher]
+  layout = RowLayout.of(spec)
+  rows = [member.of_rows(layout) for member in teacher]
   reference = teacher[0]
   # What is scored and squashed is padded; only refinement and gate cut the padding away.
   padded_slot = reference.bag + reference.place * (work.slots.max_ids - 1)
@@ -214,7 +216,7 @@ def stage_flops(work: StageWork, spec: FeatureSpec, settings: StageSettings) -> 
       rows, padded_slot, settings.teacher.num_checkpoints, num_rows=work.num_scored,
       num_influences=work.num_influences, num_reference_rows=min(work.num_held_back, MAX_REFERENCE_EXAMPLES),
       num_slots=work.num_old_slots)
-  addressing = squash_flops(reference.row, reference.num_coordinates, settings.squash,
+  addressing = squash_flops(reference.of_rows(layout), reference.num_coordinates, settings.squash,
                             num_rows=work.num_rows - work.num_held_back, num_clusters=work.num_added)
   distill = settings.distill
   # Replayed and carried rows are labelled by the teacher.
@@ -223,15 +225,14 @@ def stage_flops(work: StageWork, spec: FeatureSpec, settings: StageSettings) -> 
   for name, count in collections.Counter(work.proxies).items():
     proxy = forward_flops(name, spec.names)
     refinement += count * work.num_devices * outer_step_flops(
-        proxy, proxy.slot(*shape), len(work.slots) * distill.inner.epochs, distill.outer_batch_size,
+        proxy.of_rows(layout), proxy.slot(*shape), len(work.slots) * distill.inner.epochs, distill.outer_batch_size,
         made_again=_are_steps_made_again(name, spec, work.slots, distill.inner))
   judges = [forward_flops(name, spec.names) for name in settings.gate.members]
-  gate = gate_flops([(judge.slot(*shape), judge.row) for judge in judges], settings.gate.num_seeds, work.slot_passes,
-                    work.num_judged)
+  on_judges = [(judge.slot(*shape), judge.of_rows(layout)) for judge in judges]
+  gate = gate_flops(on_judges, settings.gate.num_seeds, work.slot_passes, work.num_judged)
   if work.num_weighed:
     num_slot_passes = work.num_weighed * distill.inner.epochs
-    addressing += sum(outer_step_flops(judge, judge.slot(*shape), num_slot_passes, distill.outer_batch_size)
-                      for judge in judges)
+    addressing += sum(outer_step_flops(row, slot, num_slot_passes, distill.outer_batch_size) for slot, row in on_judges)
   return {SCORES_PART: scores, ADDRESSING_PART: addressing, REFINEMENT_PART: refinement, GATE_PART: gate}
 
 

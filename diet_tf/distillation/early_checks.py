@@ -16,6 +16,7 @@ from diet_tf.distillation.settings import StageSettings
 from diet_tf.distillation.teacher import TeacherSettings
 from diet_tf.errors import ConfigError
 from diet_tf.log.features import FeatureSpec
+from diet_tf.log.row_layout import missing_rows
 from diet_tf.models import RankingModel, build_model
 from diet_tf.models.member_checks import check_member, num_weights
 from diet_tf.models.registry import parse_member
@@ -66,7 +67,7 @@ def check_teacher(spec: FeatureSpec, settings: TeacherSettings) -> None:
       if isinstance(model, RankingModel):
         continue
       if number:
-        shape = model({"ids": tf.zeros([2, len(spec.fields)], tf.int32)}, training=True).shape
+        shape = model({"ids": tf.constant(missing_rows(spec, 2))}, training=True).shape
         if tuple(shape) == (2,):
           continue
     raise ConfigError("teacher.members", rule="a teacher is made of families of the panel, or of subclasses of "

@@ -11,6 +11,8 @@ inputs `h` of the last layer, the Jacobian `J_f = d logit / d e_f` and id weight
 
     d l / d kernel = r h,    d l / d bias = r,    d l / d E[id] = r a J_f,    d l / d linear[id] = r a J_linear.
 
+An example has one id of weight 1 in a field, or those of its set of values where the field is multi-valued.
+
 Sign: positive where training on the example lowers the reference loss. Scale: learning rate times squared gradient, so
 that scores compare within one stage, and never across stages.
 
@@ -32,6 +34,7 @@ from diet_tf.errors import ConfigError, NumericsError
 from diet_tf.log.hashing import mix
 from diet_tf.memory.slots import Slots
 from diet_tf.models import RankingModel
+from diet_tf.models.ranking_model import TableReads
 
 # About so many examples of a span have their influence computed for the report alone.
 NUM_DIAGNOSED_EXAMPLES = 4096
@@ -89,6 +92,11 @@ def factors(model: RankingModel, features: dict[str, tf.Tensor], targets: tf.Ten
   jacobians = tape.gradient(total, [embeddings, linear], unconnected_gradients=tf.UnconnectedGradients.ZERO)
   # A column of fixed weight (a linear or pair term) has no gradient by the head: only through the tables behind it.
   return Factors(tf.sigmoid(logits) - targets, hidden[:, :model.head.num_free], jacobians[0], jacobians[1])
+
+
+def _jacobians(one: Factors, reads: TableReads) -> tf.Tensor:
+  """`d logit / d e_f` of the field that each entry of axis 1 of the reads is of."""
+  return one.embedding_jacobians if reads.fields is None else tf.gather(one.embedding_jacobians, reads.fields, axis=1)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -178,10 +186,11 @@ class InfluenceScorer:
                        sample_weights: tf.Tensor) -> ReferenceGradient:
     one = factors(self.model, features, targets)
     residuals = one.residuals * sample_weights
-    table_rows, shares = self.model.rows_and_weights(features)
-    rows, places = np.unique(table_rows.numpy().ravel(), return_inverse=True)
+    reads = self.model.table_reads(features)
+    shares = reads.weights
+    rows, places = np.unique(reads.rows.numpy().ravel(), return_inverse=True)
     # [batch_size, num_fields, max_ids, embedding_dim]
-    updates = residuals[:, None, None, None] * shares[..., None] * one.embedding_jacobians[:, :, None, :]
+    updates = residuals[:, None, None, None] * shares[..., None] * _jacobians(one, reads)[:, :, None, :]
     linear = (residuals * one.linear_jacobians)[:, None, None] * shares
     return ReferenceGradient(
         tf.linalg.matvec(one.hidden, residuals, transpose_a=True), tf.reduce_sum(residuals), tf.constant(rows),
@@ -191,13 +200,14 @@ class InfluenceScorer:
   def _score(self, reference: ReferenceGradient, features: dict[str, tf.Tensor],
              targets: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
     one = factors(self.model, features, targets)
-    rows, shares = self.model.rows_and_weights(features)
-    of_embedding, of_linear = reference.of_rows(rows)
-    pulled = tf.einsum("bfkd,bfk,bfd->b", of_embedding, shares, one.embedding_jacobians)
+    reads = self.model.table_reads(features)
+    shares, jacobians = reads.weights, _jacobians(one, reads)
+    of_embedding, of_linear = reference.of_rows(reads.rows)
+    pulled = tf.einsum("bfkd,bfk,bfd->b", of_embedding, shares, jacobians)
     linear = one.linear_jacobians * tf.reduce_sum(of_linear * shares, axis=[1, 2])
     product = tf.linalg.matvec(one.hidden, reference.kernel) + reference.bias + pulled + linear
     squares = (1 + tf.reduce_sum(tf.square(one.hidden), 1)
-               + tf.einsum("bfk,bfd->b", tf.square(shares), tf.square(one.embedding_jacobians))
+               + tf.einsum("bfk,bfd->b", tf.square(shares), tf.square(jacobians))
                + tf.square(one.linear_jacobians) * tf.reduce_sum(tf.square(shares), axis=[1, 2]))
     return self.learning_rate * one.residuals * product, tf.abs(one.residuals) * tf.sqrt(squares)
 

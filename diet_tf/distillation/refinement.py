@@ -173,7 +173,11 @@ class Refined:
 
 
 def replay(slots: Slots, num_rows: int, seed: int) -> np.ndarray:
-  """`[num_rows, num_fields]` int32 rows drawn from slots by sample weight, each field's id by its weight."""
+  """`[num_rows, num_fields]` int32 ids drawn from slots by sample weight, each field's id by its weight.
+
+  A slot does not say which of a multi-valued field's ids a row had together: a replayed row has one of them, so that
+  the embeddings of such rows have the slot's as their mean.
+  """
   random = np.random.default_rng(seed)
   chances = slots.sample_weights.astype(np.float64)
   rows = random.choice(len(slots), num_rows, p=chances / chances.sum())

@@ -28,6 +28,7 @@ from diet_tf.log.encoded_rows import EncodedRows, RowStream, sample_of
 from diet_tf.log.examples import is_held_back, read_examples
 from diet_tf.log.features import FeatureSpec
 from diet_tf.log.hashing import mix
+from diet_tf.log.row_layout import RowLayout, missing_rows
 from diet_tf.memory.slots import Slots
 from diet_tf.progress import Progress, silent
 
@@ -69,8 +70,7 @@ class SpanScorer:
 
     def batches() -> Iterator[tuple[dict[str, tf.Tensor], tf.Tensor, tf.Tensor]]:
       for rows in () if drawn is None else drawn.batches(self._settings.batch_size):
-        ids = tf.constant(rows.ids)[..., None]
-        yield {"ids": ids, "weights": tf.ones_like(ids, tf.float32)}, tf.constant(rows.labels), tf.ones(len(rows))
+        yield self._reference_features(rows.ids), tf.constant(rows.labels), tf.ones(len(rows))
       if slots is not None and len(slots):
         total = len(slots) if drawn is None else len(drawn)
         share = slots.sample_weights * (total / slots.sample_weights.sum())
@@ -82,6 +82,13 @@ class SpanScorer:
 
     self._references = [[] for _ in self._teacher.checkpoints]
     self._references = self._at_checkpoints(fitted)
+
+  def _reference_features(self, rows: np.ndarray) -> dict[str, tf.Tensor]:
+    """Encoded rows as a model takes them, as bags of one id where that is all that they have."""
+    ids = tf.constant(rows)
+    if not RowLayout.of(self._teacher.spec).is_plain:
+      return {"ids": ids}
+    return {"ids": ids[..., None], "weights": tf.ones([*ids.shape, 1], tf.float32)}
 
   def save(self, directory: str) -> None:
     """Writes the reference gradients, for scorers elsewhere."""
@@ -145,7 +152,7 @@ class SpanScorer:
 
   def score_shard(self, shard: str, spec: FeatureSpec, output: str) -> int:
     """Scores the examples of a shard into a file; returns their number."""
-    parts = [(np.zeros((0, len(spec.fields)), np.int32), np.zeros(0, np.float32), np.zeros(0, np.int64)),
+    parts = [(missing_rows(spec, 0), np.zeros(0, np.float32), np.zeros(0, np.int64)),
              *read_examples([shard], spec, self._settings.batch_size)]
     # A shard may be empty: its file has empty columns.
     rows = EncodedRows(*(np.concatenate(column) for column in zip(*parts, strict=True)))

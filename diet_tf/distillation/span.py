@@ -17,6 +17,7 @@ from diet_tf.errors import DataError
 from diet_tf.log.encoded_rows import EncodedRows, RowStream
 from diet_tf.log.examples import Holdback, is_held_back, rows_dataset
 from diet_tf.log.features import FeatureSpec
+from diet_tf.log.row_layout import RowLayout, rows_of_fields
 from diet_tf.memory.slots import Slots
 from diet_tf.progress import Progress, silent
 
@@ -31,7 +32,7 @@ class SpanExamples(Protocol):
     """The number of examples of a part: "without" those held back, or "only" them."""
 
   def dataset(self, batch_size: int, part: Holdback) -> tf.data.Dataset:
-    """Batches of `(ids [B, num_fields] int32, labels [B] float32, example_ids [B] int64)` of a part, in order."""
+    """Batches of `(rows [B, num_places] int32, labels [B] float32, example_ids [B] int64)` of a part, in order."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -54,7 +55,8 @@ class Span:
     Args:
       number: number of the span, at least 0.
       spec: feature spec that the ids are of.
-      ids: `[num_rows, num_fields]` integers, the id of each field, in the order of time.
+      ids: `[num_rows, num_places]` integers in the order of time: the id of each field or, where some have several
+        values a row, encoded rows (`diet_tf.log.row_layout`).
       labels: `[num_rows]` clicks, 0 or 1.
       example_ids: `[num_rows]` distinct integers that the rows are known by, in all spans; None numbers them by span
         and row, which serves spans of up to 2^32 rows.
@@ -84,7 +86,8 @@ class Span:
       number: number of the span, at least 0.
       spec: feature spec that the ids are of.
       dataset: batches of `(ids, labels)` or `(ids, labels, example_ids)`, as `of_arrays` takes them, in the order of
-        time; ids may also come as `{field: [B] ids}`.
+        time; ids may also come as `{field: [B] ids}`, of a multi-valued field as `{field: [B, n] ids}` that ascend in
+        each row before padding of -1, with `{field + "/weights": [B, n]}` where its values have weights.
 
     Raises:
       DataError: the dataset is empty, or its rows do not fit the spec.
@@ -93,8 +96,7 @@ class Span:
     if not batches:
       raise DataError(f"span {number}", rule="its dataset has rows.", received="no batch.",
                       remedy="check the dataset's source; a generator can be read once only.")
-    ids = [np.stack([part[name] for name in spec.names], axis=1) if isinstance(part, dict) else part
-           for part, *_ in batches]
+    ids = [rows_of_fields(part, spec) if isinstance(part, dict) else part for part, *_ in batches]
     columns = [np.concatenate(parts) for parts in zip(*(batch[1:] for batch in batches), strict=True)]
     return cls.of_arrays(number, spec, np.concatenate(ids), *columns)
 
@@ -109,15 +111,7 @@ def _check_rows(number: int, rows: EncodedRows, ids: np.ndarray, spec: FeatureSp
   if number < 0:
     raise DataError(subject, rule="a span's number is at least 0.", received=str(number),
                     remedy="number spans from 0 upwards.")
-  if rows.ids.shape[1] != len(spec.names):
-    raise DataError(subject, rule=f"its ids have a column for each of the {len(spec.names)} fields.",
-                    received=f"{rows.ids.shape[1]} columns.", remedy="give them in the order of the feature spec.")
-  outside = ((ids < 0) | (ids >= np.asarray(spec.num_ids))).any(axis=0)
-  if outside.any():
-    field = int(np.argmax(outside))
-    raise DataError(f"{subject}, field {spec.names[field]!r}", rule=f"its ids lie in [0, {spec.num_ids[field]}).",
-                    received=f"ids from {ids[:, field].min()} to {ids[:, field].max()}.",
-                    remedy="encode the rows with this feature spec, see diet_tf.log.encoding.encode.")
+  RowLayout.of(spec).check(ids, spec, subject)
   labels = rows.labels
   if not np.isin(labels, (0, 1)).all():
     raise DataError(subject, rule="a label is 0 or 1.", received=f"{labels[~np.isin(labels, (0, 1))][0]:g}.",

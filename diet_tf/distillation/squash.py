@@ -6,8 +6,9 @@ k-means on a bounded sample, in which an example counts by `|influence|^exponent
 influence lies (`diet_tf.distillation.centres`). Every example of the span is then assigned to its nearest centre, one
 batch at a time.
 
-With n rows of F fields and k clusters, assigning takes time of the order of `n sqrt(k)` (`n k` up to 1,024 clusters),
-and counting ids that of sorting n rows, F times. Kept are at most `2 k kept_rows_per_slot` rows of F ids, and a batch.
+With n rows of F values and k clusters, assigning takes time of the order of `n sqrt(k)` (`n k` up to 1,024 clusters),
+and counting ids that of sorting n rows, F times. Kept are at most `2 k kept_rows_per_slot` rows of F values, and a
+batch.
 
 Where users are counted (`UserRule`), a cluster of too few of them joins the one with the nearest centre, again until
 none is left, and an id that too few users of its cluster had gets no weight. Users are counted on the very rows that id
@@ -25,6 +26,7 @@ from diet_tf.errors import ConfigError, DataError
 from diet_tf.log.encoded_rows import EncodedRows, RowStream
 from diet_tf.log.features import MAX_IDS_PER_SLOT, MISSING_ID
 from diet_tf.log.hashing import mix
+from diet_tf.log.row_layout import RowLayout
 from diet_tf.memory.slots import Slots
 from diet_tf.progress import Progress, silent
 
@@ -107,11 +109,11 @@ ClusterOf = Callable[[EncodedRows], np.ndarray]
 class _Clusters:
   """What is kept of each cluster during the assigning pass."""
 
-  def __init__(self, num_clusters: int, num_fields: int) -> None:
+  def __init__(self, num_clusters: int, num_places: int) -> None:
     self.mass = np.zeros(num_clusters)
     self.label_sum = np.zeros(num_clusters)
     self.influence_sum = np.zeros(num_clusters)
-    self.ids = np.zeros((0, num_fields), np.int32)
+    self.ids = np.zeros((0, num_places), np.int32)
     self.clusters = np.zeros(0, np.int32)
     self.order = np.zeros(0, np.uint64)
     self._added: list[tuple[np.ndarray, np.ndarray, np.ndarray]] = []
@@ -143,8 +145,11 @@ class _Clusters:
 
 def squash(stream: RowStream, cluster_of: ClusterOf, num_clusters: int, max_ids: tuple[int, ...],
            settings: SquashSettings, *, span: int, first_slot_id: int, seed: int, progress: Progress = silent,
-           users: UserRule | None = None, centres: np.ndarray | None = None) -> Slots:
+           users: UserRule | None = None, centres: np.ndarray | None = None, layout: RowLayout | None = None) -> Slots:
   """One slot per non-empty cluster: its heaviest ids with their shares, mean soft label, mass as sample weight.
+
+  A row counts 1 in each field: where it has several values there, each counts by its weight, and so by 1/n where n have
+  none of their own. A slot that keeps all of its cluster's ids is then the mean of what a model reads in its rows.
 
   Args:
     stream: the span's rows that are not held back, with example ids and the teacher's logits. Where they have
@@ -159,6 +164,7 @@ def squash(stream: RowStream, cluster_of: ClusterOf, num_clusters: int, max_ids:
     progress: callback that is told, after each batch, how many rows were read.
     users: rule on the users that have to stand behind a slot; None asks for nothing.
     centres: `[num_clusters, d]`, which clusters of too few users join by; None takes the clusters' numbers for them.
+    layout: layout of the rows; None, the default, is one id for each field.
 
   Raises:
     ConfigError: more users are asked for than rows of a cluster are kept.
@@ -168,7 +174,9 @@ def squash(stream: RowStream, cluster_of: ClusterOf, num_clusters: int, max_ids:
     raise ConfigError("privacy.min_users_per_id", rule="it is at most squash.kept_rows_per_slot, the rows of a "
                       "cluster that users are counted on.", received=f"{users.min_users} for "
                       f"{settings.kept_rows_per_slot} rows.", remedy="raise squash.kept_rows_per_slot.")
-  kept = _Clusters(num_clusters, len(max_ids))
+  layout = layout or RowLayout((1,) * len(max_ids), (False,) * len(max_ids))
+  users = None if users is None else dataclasses.replace(users, column=layout.ids_at(users.column).start)
+  kept = _Clusters(num_clusters, layout.num_places)
   done = 0
   for batch in stream():
     kept.add(batch, cluster_of(batch), seed, settings.kept_rows_per_slot)
@@ -178,7 +186,7 @@ def squash(stream: RowStream, cluster_of: ClusterOf, num_clusters: int, max_ids:
   if users is not None:
     _join_small(kept, np.arange(num_clusters)[:, None] if centres is None else centres, users,
                 settings.kept_rows_per_slot)
-  return _to_slots(kept, max_ids, span, first_slot_id, users)
+  return _to_slots(kept, max_ids, span, first_slot_id, users, layout)
 
 
 def _ranks(groups: np.ndarray) -> np.ndarray:
@@ -246,17 +254,23 @@ def _join_targets(small: np.ndarray, is_full: np.ndarray, centres: np.ndarray) -
 
 
 def _to_slots(kept: _Clusters, max_ids: tuple[int, ...], span: int, first_slot_id: int,
-              users: UserRule | None) -> Slots:
+              users: UserRule | None, layout: RowLayout) -> Slots:
   full = np.flatnonzero(kept.mass > 0)
   position = np.full(len(kept.mass), -1)
   position[full] = np.arange(len(full))
   ids = np.zeros((len(full), len(max_ids), max(max_ids)), np.int32)
   weights = np.zeros(ids.shape, np.float32)
   for field, most in enumerate(max_ids):
-    rows, values = position[kept.clusters], kept.ids[:, field]
-    if users is not None:
-      rows, values = _with_enough_users(rows, values, kept.ids[:, users.column], users.min_users)
-    _heaviest(rows, values, most, ids[:, field], weights[:, field])
+    rows, values, shares = position[kept.clusters], kept.ids[:, layout.ids_at(field).start], None
+    user_ids = None if users is None else kept.ids[:, users.column]
+    if layout.widths[field] > 1:
+      # A value in a set is its user's, as a single one is.
+      row, values, shares = layout.values(kept.ids, field)
+      rows, user_ids = rows[row], None if user_ids is None else user_ids[row]
+    if users is not None and user_ids is not None:
+      enough = _has_enough_users(rows, values, user_ids, users.min_users)
+      rows, values, shares = rows[enough], values[enough], None if shares is None else shares[enough]
+    _heaviest(rows, values, most, ids[:, field], weights[:, field], shares)
   if users is not None:
     # Where no id of a field is left, nothing is known of it: padding is the missing id, which now gets all weight.
     weights[..., 0] = np.where(weights.sum(axis=2) > 0, weights[..., 0], 1)
@@ -266,17 +280,25 @@ def _to_slots(kept: _Clusters, max_ids: tuple[int, ...], span: int, first_slot_i
                updated_spans=np.full(len(full), span), influences=kept.influence_sum[full] / mass)
 
 
-def _with_enough_users(slots: np.ndarray, values: np.ndarray, user_ids: np.ndarray,
-                       min_users: int) -> tuple[np.ndarray, np.ndarray]:
-  """Slots and values `[n]` of the rows whose value at least `min_users` users of their slot had."""
+def _has_enough_users(slots: np.ndarray, values: np.ndarray, user_ids: np.ndarray, min_users: int) -> np.ndarray:
+  """`[n]` bool, whether at least `min_users` users of its slot had a value."""
   _, pair_of_row = np.unique(_pairs(slots, values), return_inverse=True)
-  enough = _num_users(pair_of_row, user_ids, pair_of_row.max() + 1)[pair_of_row] >= min_users
-  return slots[enough], values[enough]
+  return _num_users(pair_of_row, user_ids, pair_of_row.max() + 1)[pair_of_row] >= min_users
 
 
-def _heaviest(slots: np.ndarray, values: np.ndarray, most: int, ids: np.ndarray, weights: np.ndarray) -> None:
-  """Fills `ids` and `weights` `[num_slots, max_ids]` with each slot's `most` most frequent values and their shares."""
-  pairs, counts = np.unique(_pairs(slots, values), return_counts=True)
+def _heaviest(slots: np.ndarray, values: np.ndarray, most: int, ids: np.ndarray, weights: np.ndarray,
+              shares: np.ndarray | None = None) -> None:
+  """Fills `ids` and `weights` `[num_slots, max_ids]` with each slot's `most` heaviest values and their shares.
+
+  A value counts 1 each time that it is there, or its entry of `shares` `[n]`, whose sums are then divided out.
+  """
+  if shares is None:
+    pairs, counts = np.unique(_pairs(slots, values), return_counts=True)
+  else:
+    pairs, place = np.unique(_pairs(slots, values), return_inverse=True)
+    counts = np.bincount(place, shares, len(pairs))
+    # A weight may be 0 in the log's own words, and an id of weight 0 is none.
+    pairs, counts = pairs[counts > 0], counts[counts > 0]
   slots, values = pairs >> 32, (pairs & 0xFFFFFFFF).astype(np.int32)
   # Ties are broken by a fixed scramble of the id: by the id itself, small ids would win everywhere.
   order = np.lexsort((mix(values, 0), -counts, slots))
@@ -286,4 +308,5 @@ def _heaviest(slots: np.ndarray, values: np.ndarray, most: int, ids: np.ndarray,
   rows, columns = slots[chosen], rank[chosen]
   ids[rows, columns] = values[chosen]
   weights[rows, columns] = counts[chosen]
-  weights /= np.maximum(weights.sum(axis=1, keepdims=True), 1)
+  totals = weights.sum(axis=1, keepdims=True)
+  weights /= np.maximum(totals, 1) if shares is None else np.where(totals > 0, totals, 1)

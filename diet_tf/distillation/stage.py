@@ -37,6 +37,7 @@ from diet_tf.distillation.teacher import Teacher
 from diet_tf.errors import DataError
 from diet_tf.log.encoded_rows import BoundedSample, EncodedRows, RowStream
 from diet_tf.log.hashing import mix
+from diet_tf.log.row_layout import RowLayout
 from diet_tf.memory.last_refinement import LastRefinement
 from diet_tf.memory.memory import Memory
 from diet_tf.memory.recipe import Recipe
@@ -271,7 +272,7 @@ def unrefined(start: Start) -> Refined:
 
 
 def labelled(ids: np.ndarray, teacher: Teacher) -> EncodedRows:
-  """Rows of `[num_rows, num_fields]` ids, labelled with the teacher's probabilities."""
+  """Encoded rows `[num_rows, num_places]`, labelled with the teacher's probabilities."""
   return EncodedRows(ids, teacher.probabilities(ids))
 
 
@@ -287,7 +288,9 @@ def replayed_examples(previous: Memory, teacher: Teacher, num_rows: int, seed: i
     up_to_span: slots that were added by later spans are left out; where there are no others, there are no rows: None.
   """
   slots = previous.slots.take(np.flatnonzero(previous.slots.born_spans <= up_to_span))
-  return labelled(replay(slots, num_rows, seed), teacher) if len(slots) else None
+  if not len(slots):
+    return None
+  return labelled(RowLayout.of(teacher.spec).of_single_ids(replay(slots, num_rows, seed)), teacher)
 
 
 def candidates_of(refined: Trainable, start: Trainable, previous: Trainable | None) -> dict[str, Candidate]:

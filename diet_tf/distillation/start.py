@@ -34,6 +34,7 @@ from diet_tf.errors import DataError
 from diet_tf.log.encoded_rows import EncodedRows, RowStream, sample_of
 from diet_tf.log.features import FeatureSpec
 from diet_tf.log.hashing import mix
+from diet_tf.log.row_layout import RowLayout
 from diet_tf.memory.last_refinement import LastRefinement
 from diet_tf.memory.memory import Memory
 from diet_tf.memory.privacy import NO_RULES, PrivacySettings
@@ -126,7 +127,8 @@ def choose_addressing(stage: Stage, previous: Memory, scored: ScoredSpan, added:
   """
   settings, slots, overlaps, costs = stage.settings.addressing, previous.slots, None, None
   if needs_overlaps(settings, replaced):
-    overlaps = count_ids(stage.spec.num_ids, (batch.ids for batch in scored.rows())).overlap(slots)
+    overlaps = count_ids(stage.spec.num_ids, (batch.ids for batch in scored.rows()),
+                         RowLayout.of(stage.spec)).overlap(slots)
   if replaced.rule == "removal" and replaced.number:
     costs = _removal_costs(stage, previous, scored.rows, added)
   return address(slots, scored.slot_influences, num_slots, replaced, settings, seed=stage.stage_seed,
@@ -156,7 +158,7 @@ def new_slots(stream: RowStream, member: RankingModel, num_slots: int, spec: Fea
   users = UserRule(privacy.user_column(spec.names), privacy.min_users_per_id) if privacy.counts_users else None
   return squash_module.squash(stream, cluster_of, num_slots, spec.ids_per_slot(settings.ids_per_slot), settings,
                               span=span, first_slot_id=first_slot_id, seed=seed, progress=progress, users=users,
-                              centres=centres)
+                              centres=centres, layout=RowLayout.of(spec))
 
 
 def _teacher_clusters(stream: RowStream, member: RankingModel, num_clusters: int, settings: SquashSettings,

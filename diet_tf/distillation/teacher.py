@@ -19,6 +19,7 @@ from diet_tf.io import arrays as array_files
 from diet_tf.io import files
 from diet_tf.io.documents import DocumentFormat
 from diet_tf.log.features import FeatureSpec
+from diet_tf.log.row_layout import RowLayout, missing_rows
 from diet_tf.models import RankingModel, build_model, parameter_group
 from diet_tf.models.draws import LayerDraws
 from diet_tf.models.optimizers import GroupedAdam
@@ -96,7 +97,7 @@ class Teacher:
         optimizer.build(member.trainable_variables)
     self._steps = tf.function(self._train_steps, reduce_retracing=True)
     self._predict = tf.function(self._mean_logits, autograph=False, input_signature=[
-        tf.TensorSpec([None, len(spec.fields)], tf.int32)])
+        tf.TensorSpec([None, RowLayout.of(spec).num_places], tf.int32)])
     self._loaded: Weights | None = None
 
   @property
@@ -131,7 +132,7 @@ class Teacher:
     """Trains one pass over a span in time order; returns the mean training loss.
 
     Args:
-      dataset: batches of `(ids [batch_size, num_fields], labels [batch_size], example_ids [batch_size])`.
+      dataset: batches of `(ids [batch_size, num_places], labels [batch_size], example_ids [batch_size])`.
       num_examples: how many examples it yields.
       keep_checkpoints: whether `checkpoints` is replaced by those of this pass.
       progress: callback that is told, after each block of steps, how many examples were read.
@@ -168,11 +169,11 @@ class Teacher:
     return tf.add_n([member({"ids": ids}, training=False) for member in self.members]) / len(self.members)
 
   def logits(self, ids: np.ndarray | tf.Tensor) -> tf.Tensor:
-    """`[batch_size]` mean logits of `[batch_size, num_fields]` ids."""
+    """`[batch_size]` mean logits of `[batch_size, num_places]` encoded rows."""
     return self._predict(tf.cast(ids, tf.int32))
 
   def probabilities(self, ids: np.ndarray) -> np.ndarray:
-    """`[num_rows]` float32 probabilities of a click, of `[num_rows, num_fields]` ids."""
+    """`[num_rows]` float32 probabilities of a click, of `[num_rows, num_places]` encoded rows."""
     return in_blocks(lambda block: tf.sigmoid(self.logits(block)), ids)
 
   def _weights(self, member: RankingModel) -> Weights:
@@ -259,7 +260,7 @@ class Teacher:
 
 
 def _built(model: RankingModel, spec: FeatureSpec) -> RankingModel:
-  model({"ids": tf.zeros([1, len(spec.fields)], tf.int32)})
+  model({"ids": tf.constant(missing_rows(spec, 1))})
   return model
 
 

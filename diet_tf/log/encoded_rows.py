@@ -13,7 +13,8 @@ class EncodedRows:
   """Rows of a log as ids, with whatever else is known of them; asking for a column that is not known is an error.
 
   Args:
-    ids: `[num_rows, num_fields]` int32, the id of each field.
+    ids: `[num_rows, num_places]` int32, encoded rows: the id of each field where all have one value a row, and
+      otherwise what `diet_tf.log.row_layout` says.
     labels: `[num_rows]` float32, the clicks as 0 or 1, or probabilities in their place.
     example_ids: `[num_rows]` int64, what each row is known by; what is drawn at random is drawn by it.
     spans: `[num_rows]` int64, the number of each row's span.
@@ -32,7 +33,7 @@ class EncodedRows:
              "teacher_logits": teacher_logits, "influences": influences}
     self._columns = {name: column for name, column in given.items() if column is not None}
     if np.ndim(ids) != 2:
-      raise DataError("rows.ids", rule="they are [num_rows, num_fields].", received=f"shape {np.shape(ids)}.",
+      raise DataError("rows.ids", rule="they are [num_rows, num_places].", received=f"shape {np.shape(ids)}.",
                       remedy="give one row of ids for each row of the log.")
     for name, column in self._columns.items():
       if name != "ids" and np.shape(column) != (len(ids),):
@@ -50,7 +51,7 @@ class EncodedRows:
 
   @property
   def ids(self) -> np.ndarray:
-    """`[num_rows, num_fields]` int32."""
+    """`[num_rows, num_places]` int32."""
     return self._columns["ids"]
 
   @property

@@ -1,7 +1,7 @@
 """Encoded examples of the log: TFRecord files of them, read and written, and as arrays.
 
-An example is a plain `tf.train.Example` with, per field, `<field>` (one int64 id), and `label` (float), `example_id`
-and `time` (int64).
+An example is a plain `tf.train.Example` with, per field, `<field>` (one int64 id; of a multi-valued field one or more,
+with `<field>/weights` where its values have weights), and `label` (float), `example_id` and `time` (int64).
 """
 
 from __future__ import annotations
@@ -19,7 +19,9 @@ from diet_tf.io.records import (
   REMEDY,
   ROWS_PER_ENCODING,
   float_entries,
+  float_list_entries,
   integer_entries,
+  integer_list_entries,
   readable,
   record_dataset,
   serialised_examples,
@@ -28,6 +30,7 @@ from diet_tf.io.records import (
 from diet_tf.log.encoded_rows import EncodedRows
 from diet_tf.log.features import FeatureSpec
 from diet_tf.log.hashing import split_mix, split_mix_tensor
+from diet_tf.log.row_layout import PADDING_ID, RowLayout
 
 Holdback = Literal["only", "without"]
 _EXAMPLE_KEYS = ("label", "example_id", "time")
@@ -62,19 +65,93 @@ def parse_examples(serialized: tf.Tensor, spec: FeatureSpec) -> tuple[tf.Tensor,
     spec: the feature spec that they were encoded with.
 
   Returns:
-    `(ids [B, num_fields] int32, labels [B] float32, example_ids [B] int64)`.
+    `(rows [B, num_places] int32, labels [B] float32, example_ids [B] int64)`, rows as `diet_tf.log.row_layout` has
+    them.
 
   Raises:
     tf.errors.InvalidArgumentError: a feature is missing, or an id lies outside its field's id space.
   """
-  features = {name: tf.io.FixedLenFeature([], tf.int64) for name in (*spec.names, "example_id")}
-  features["label"] = tf.io.FixedLenFeature([], tf.float32)
+  features = {**field_features(spec), "example_id": tf.io.FixedLenFeature([], tf.int64),
+              "label": tf.io.FixedLenFeature([], tf.float32)}
   parsed = tf.io.parse_example(serialized, features)
-  ids = tf.cast(tf.stack([parsed[name] for name in spec.names], axis=1), tf.int32)  # [B, F]
-  in_range = tf.reduce_all((ids >= 0) & (ids < tf.constant(spec.num_ids, tf.int32)))
+  ids = rows_of_features(parsed, spec)
+  layout = RowLayout.of(spec)
+  num_ids = tf.constant(np.asarray(spec.num_ids, np.int32)[layout.fields])
+  # Padding alone may be below 0, and the first place of a field has none.
+  first = np.concatenate([[True], layout.fields[1:] != layout.fields[:-1]])
+  least = tf.constant(np.where(first, 0, PADDING_ID).astype(np.int32))
+  own = ids[:, :layout.num_ids]
+  in_range = tf.reduce_all((own >= least) & (own < num_ids))
   tf.debugging.Assert(in_range, ["an example has an id outside its field's id space; was it encoded with the same "
                                  "feature spec? ids per field:", tf.constant(spec.num_ids)])
   return ids, parsed["label"], parsed["example_id"]
+
+
+def field_features(spec: FeatureSpec) -> dict[str, Any]:
+  """How TensorFlow parses the features of the fields; what a row lacks of the longest of its batch is padding."""
+  features: dict[str, Any] = {}
+  for field in spec.fields:
+    if not field.is_multi_valued:
+      features[field.name] = tf.io.FixedLenFeature([], tf.int64)
+      continue
+    features[field.name] = tf.io.FixedLenSequenceFeature([], tf.int64, allow_missing=True, default_value=PADDING_ID)
+    if field.weights is not None:
+      features[weights_key(field.name)] = tf.io.FixedLenSequenceFeature([], tf.float32, allow_missing=True,
+                                                                        default_value=0.0)
+  return features
+
+
+def rows_of_features(parsed: Mapping[str, tf.Tensor], spec: FeatureSpec) -> tf.Tensor:
+  """`[B, num_places]` int32 encoded rows of features that were parsed as `field_features` says.
+
+  Raises:
+    tf.errors.InvalidArgumentError: a row has more values than its field takes, or more or fewer weights than values.
+  """
+  layout = RowLayout.of(spec)
+  if layout.is_plain and not spec.multi_valued:
+    return tf.cast(tf.stack([parsed[name] for name in spec.names], axis=1), tf.int32)
+  ids, weights = [], []
+  for field, width in zip(spec.fields, layout.widths):
+    values = parsed[field.name]
+    if not field.is_multi_valued:
+      ids.append(tf.cast(values, tf.int32)[:, tf.newaxis])
+      continue
+    missing = _places_left(field.name, values, width)
+    ids.append(tf.pad(tf.cast(values, tf.int32), missing, constant_values=PADDING_ID))
+    if field.weights is not None:
+      own = parsed[weights_key(field.name)]
+      tf.debugging.assert_equal(tf.shape(own), tf.shape(values), f"field {field.name!r}: as many weights as values")
+      weights.append(tf.bitcast(tf.pad(own, missing), tf.int32))
+  return tf.concat([*(tf.ensure_shape(part, [None, width]) for part, width in zip(ids, layout.widths)), *weights],
+                   axis=1)
+
+
+def _places_left(name: str, values: tf.Tensor, width: int) -> tf.Tensor:
+  """The padding that makes `[B, n]` values `[B, width]`, as `tf.pad` takes it."""
+  tf.debugging.assert_less_equal(tf.shape(values)[1], width, f"field {name!r} has more values than its max_values")
+  return [[0, 0], [0, width - tf.shape(values)[1]]]
+
+
+def weights_key(name: str) -> str:
+  """The feature of the weights of a field's values."""
+  return f"{name}/weights"
+
+
+def row_entries(rows: np.ndarray, spec: FeatureSpec) -> dict[str, Sequence[bytes]]:
+  """The encoded map entries of the fields of `[N, num_places]` rows, for `serialised_examples`."""
+  layout = RowLayout.of(spec)
+  columns: dict[str, Sequence[bytes]] = {}
+  for number, field in enumerate(spec.fields):
+    ids = rows[:, layout.ids_at(number)]
+    if not field.is_multi_valued:
+      columns[field.name] = integer_entries(field.name, ids[:, 0])
+      continue
+    counts = (ids != PADDING_ID).sum(axis=1)
+    columns[field.name] = integer_list_entries(field.name, np.maximum(ids, 0), counts)
+    if field.weights is not None:
+      key = weights_key(field.name)
+      columns[key] = float_list_entries(key, layout.weights(rows, number), counts)
+  return columns
 
 
 def example_dataset(shard_paths: Sequence[str], spec: FeatureSpec, batch_size: int, *, drop_remainder: bool = False,
@@ -90,7 +167,7 @@ def example_dataset(shard_paths: Sequence[str], spec: FeatureSpec, batch_size: i
     holdback_fraction: share of examples that is held back, see `is_held_back`.
 
   Returns:
-    A prefetched dataset of `(ids [B, num_fields] int32, labels [B] float32, example_ids [B] int64)`.
+    A prefetched dataset of `(rows [B, num_places] int32, labels [B] float32, example_ids [B] int64)`.
   """
   if holdback not in (None, "only", "without"):
     raise ConfigError("holdback", rule="it is None, 'only' or 'without'.", received=repr(holdback),
@@ -165,7 +242,7 @@ def write_example_shard(path: str, ids: np.ndarray, labels: np.ndarray, example_
 
   Args:
     path: the file; its folder exists.
-    ids: `[N, num_fields]` int32.
+    ids: `[N, num_places]` int32, encoded rows (`diet_tf.log.row_layout`).
     labels: `[N]` float32.
     example_ids: `[N]` int64.
     times: `[N]` int64.
@@ -182,7 +259,7 @@ def write_example_shard(path: str, ids: np.ndarray, labels: np.ndarray, example_
   def encoded_blocks() -> Iterable[bytes]:
     for start in range(0, len(ids), ROWS_PER_ENCODING):
       rows = slice(start, start + ROWS_PER_ENCODING)
-      columns = {name: integer_entries(name, ids[rows, f]) for f, name in enumerate(spec.names)}
+      columns = row_entries(ids[rows], spec)
       columns["label"] = float_entries("label", labels[rows])
       columns["example_id"] = integer_entries("example_id", example_ids[rows])
       columns["time"] = integer_entries("time", times[rows])

@@ -29,6 +29,12 @@ MAX_NUM_IDS = (1 << 31) - 1
 # A slot's arrays are as wide as its widest field: more than this is a fault rather than a wish.
 MAX_IDS_PER_SLOT = 4096
 MAX_FIELDS = 10_000
+# An encoded row has a place for each value that a multi-valued field may have.
+MAX_VALUES = 1024
+# What a feature spec is written as: version 1 has fields of one value a row, version 2 multi-valued ones too.
+FEATURE_SPEC_VERSIONS = (1, 2)
+# Keys of a field that version 1 does not have; they are left out where they are not set.
+_KEYS_OF_VERSION_2 = ("max_values", "separator", "weights")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -43,6 +49,9 @@ class Field:
     of each span, most frequent first. A value that is not listed gets id 1.
   - `boundaries`: `id = 1 + number of boundaries <= value`.
 
+  A field with `max_values` is multi-valued: a row has a set of values in it, whose order and repetition do not matter,
+  and a model reads the mean of their embeddings, weighted where values have weights. A row without any is missing.
+
   Attributes:
     name: the field's name in examples, models and memories.
     column: the column of the joined log that it is read from.
@@ -52,6 +61,10 @@ class Field:
     boundaries: strictly increasing bucket boundaries.
     ids_per_slot: the most ids that a slot keeps for this field (K), from 1 to 4,096; None takes the memory's default.
     salt: the secret that a hashed field's ids are keyed with; None hashes without one.
+    max_values: the most values that are kept of a row, from 1 to 1,024; of more, those of the greatest weight, and of
+      equal ones those first in a fixed order. None is a field of one value a row.
+    separator: text between the values, where they are one text of the log; None takes a list of them.
+    weights: the column with the weights of the values, written as these are; None weighs them alike.
   """
 
   name: str
@@ -62,6 +75,9 @@ class Field:
   boundaries: tuple[float, ...] = ()
   ids_per_slot: int | None = None
   salt: Salt | None = None
+  max_values: int | None = None
+  separator: str | None = None
+  weights: str | None = None
 
   def __post_init__(self) -> None:
     subject = f"field {self.name!r}"
@@ -101,6 +117,36 @@ class Field:
     if self.ids_per_slot is not None and not 1 <= self.ids_per_slot <= MAX_IDS_PER_SLOT:
       raise ConfigError(subject, rule=f"ids_per_slot lies in [1, {MAX_IDS_PER_SLOT:,}].",
                         received=str(self.ids_per_slot), remedy="set it within that.")
+    self._check_values(subject)
+
+  def _check_values(self, subject: str) -> None:
+    """Checks what says that a field has several values a row."""
+    if self.max_values is None:
+      given = [name for name in ("separator", "weights") if getattr(self, name) is not None]
+      if given:
+        raise ConfigError(subject, rule=f"a field with {' and '.join(given)} has several values a row, and says by "
+                          "max_values how many are kept.", received="no max_values.", remedy="set max_values, like 8.")
+      return
+    if type(self.max_values) is not int or not 1 <= self.max_values <= MAX_VALUES:
+      raise ConfigError(subject, rule=f"max_values is a whole number from 1 to {MAX_VALUES:,}.",
+                        received=repr(self.max_values), remedy="set it within that.")
+    if self.separator is not None and (not isinstance(self.separator, str) or not self.separator
+                                       or set(self.separator) & set("\r\n")):
+      raise ConfigError(subject, rule="separator is a text that stands between values, without line breaks.",
+                        received=repr(self.separator), remedy='write it like "|".')
+    if self.weights is not None and (not isinstance(self.weights, str) or self.weights in ("", self.column)):
+      raise ConfigError(subject, rule="weights names another column than that of the values.",
+                        received=repr(self.weights), remedy="name the column of the weights, or leave it out.")
+
+  @property
+  def is_multi_valued(self) -> bool:
+    """Whether a row may have several values in the field."""
+    return self.max_values is not None
+
+  @property
+  def columns(self) -> tuple[str, ...]:
+    """The columns of the joined log that the field is read from."""
+    return (self.column,) if self.weights is None else (self.column, self.weights)
 
   @property
   def num_ids(self) -> int:
@@ -191,6 +237,16 @@ class FeatureSpec:
     return tuple(field.num_ids for field in self.fields)
 
   @property
+  def multi_valued(self) -> tuple[str, ...]:
+    """The names of the multi-valued fields, in order."""
+    return tuple(field.name for field in self.fields if field.is_multi_valued)
+
+  @property
+  def version(self) -> int:
+    """The version that the spec is written as: the least that has all that it declares."""
+    return 2 if self.multi_valued else 1
+
+  @property
   def salt(self) -> Salt | None:
     """What the ids of hashed fields are keyed with; None without a secret."""
     return next((field.salt for field in self.fields if field.salt is not None), None)
@@ -214,12 +270,20 @@ class FeatureSpec:
     """The spec as a dict, which `from_dict` reads; the salt, which all hashed fields share, stands in it once."""
     value = {**dataclasses.asdict(self), "label": self.label.to_dict()}
     for field in value["fields"]:
-      del field["salt"]
+      for name in ("salt", *(key for key in _KEYS_OF_VERSION_2 if field[key] is None)):
+        del field[name]
+    if self.version > 1:
+      value["version"] = self.version
     return value if self.salt is None else {**value, "salt": dataclasses.asdict(self.salt)}
 
   @classmethod
   def from_dict(cls, value: Mapping[str, Any]) -> FeatureSpec:
-    """The spec that `to_dict` gave."""
+    """The spec that `to_dict` gave.
+
+    Raises:
+      ConfigError: it is of a version, or has a key of a field, that this release does not know.
+    """
+    require_known(value)
     fields = tuple(
         Field(**{**field, "vocabulary": tuple(field.get("vocabulary", ())),
                  "boundaries": tuple(field.get("boundaries", ()))}) for field in value["fields"])
@@ -238,12 +302,34 @@ class FeatureSpec:
     return hashlib.sha256(canonical.encode()).hexdigest()
 
 
+def require_known(value: Mapping[str, Any]) -> None:
+  """Refuses what a later release has written of fields, by its name: passed over, rows would be read wrong.
+
+  Args:
+    value: what `FeatureSpec.to_dict` gave.
+
+  Raises:
+    ConfigError: the version, or a key of a field, is not known.
+  """
+  known = {field.name for field in dataclasses.fields(Field)} - {"salt"}
+  unknown = [(field.get("name"), key) for field in value["fields"] for key in field if key not in known]
+  version = value.get("version", 1)
+  if version not in FEATURE_SPEC_VERSIONS or unknown:
+    received = f"version {version}" if not unknown else f"field {unknown[0][0]!r} with {unknown[0][1]!r}"
+    raise ConfigError("feature spec", rule=f"it is of version {' or '.join(map(str, FEATURE_SPEC_VERSIONS))}, whose "
+                      f"fields have {', '.join(sorted(known))}.", received=f"{received}.",
+                      remedy="use the release of diet-tf that wrote it.")
+
+
 # What `FeatureSpec.to_dict` gives, for the formats in which a spec stands.
 FEATURE_SPEC_SHAPE = {
     "fields": ListOf({"name": str, "column": str, "hash_ids": int | None, "vocabulary_ids": int | None,
-                      "vocabulary": list[str], "boundaries": list[float], "ids_per_slot": int | None}),
+                      "vocabulary": list[str], "boundaries": list[float], "ids_per_slot": int | None,
+                      "max_values": Absentable(int), "separator": Absentable(str), "weights": Absentable(str)}),
+    "version": Absentable(int),
     "label": {"column": str, "positive_from": float | None, "positive": Absentable(list[str]),
-              "negative": Absentable(list[str])}, "time_column": str | None, "salt": Absentable(fields_of(Salt))}
+              "negative": Absentable(list[str])}, "time_column": str | None,
+    "salt": Absentable(fields_of(Salt))}
 
 
 def features_from_json(text: str) -> FeatureSpec:

@@ -8,26 +8,37 @@ from collections.abc import Iterable, Mapping, Sequence
 import numpy as np
 
 from diet_tf.log.features import MISSING_ID, NUM_RESERVED_VOCABULARY_IDS, OUT_OF_VOCABULARY_ID, FeatureSpec, Field
+from diet_tf.log.row_layout import RowLayout
 from diet_tf.memory.slots import Slots
 
 
-def coverage(slots: Slots, batches: Iterable[np.ndarray]) -> list[float] | None:
+def coverage(slots: Slots, batches: Iterable[np.ndarray], layout: RowLayout | None = None) -> list[float] | None:
   """Per field, the share of examples whose id some slot holds with a positive weight; None where there is no example.
+
+  Of an example with several values in a field counts the share that its held ones have of their weight.
 
   Args:
     slots: slots of the memory.
-    batches: `[batch_size, num_fields]` ids of examples.
+    batches: `[batch_size, num_places]` encoded rows of examples.
+    layout: layout of the rows; None, the default, is one id for each field.
   """
+  layout = layout or RowLayout((1,) * slots.num_fields, (False,) * slots.num_fields)
   held = []
   for field in range(slots.num_fields):
     ids = slots.ids[:, field][slots.weights[:, field] > 0]
     known = np.zeros(int(ids.max(initial=0)) + 2, bool)  # The last entry stands for all ids beyond.
     known[ids] = True
     held.append(known)
-  found, total = np.zeros(slots.num_fields, np.int64), 0
+  found, total = np.zeros(slots.num_fields), 0
   for batch in batches:
     total += len(batch)
-    found += [np.count_nonzero(known[np.minimum(batch[:, field], len(known) - 1)]) for field, known in enumerate(held)]
+    for field, known in enumerate(held):
+      if layout.widths[field] == 1:
+        ids = batch[:, layout.ids_at(field).start]
+        found[field] += np.count_nonzero(known[np.minimum(ids, len(known) - 1)])
+        continue
+      _, ids, weights = layout.values(batch, field)
+      found[field] += weights[known[np.minimum(ids, len(known) - 1)]].sum()
   return (found / total).tolist() if total else None
 
 

@@ -20,7 +20,7 @@ from diet_tf.io.documents import (
 )
 from diet_tf.io.record_frames import ShardInfo
 from diet_tf.io.shapes import Absentable, ListOf, fields_of
-from diet_tf.log.features import FEATURE_SPEC_SHAPE, MAX_FIELDS, MAX_IDS_PER_SLOT, FeatureSpec
+from diet_tf.log.features import FEATURE_SPEC_SHAPE, MAX_FIELDS, MAX_IDS_PER_SLOT, FeatureSpec, require_known
 from diet_tf.memory.last_refinement import LastRefinement
 from diet_tf.memory.privacy import MAX_SCORED_ROWS, Claim
 from diet_tf.memory.recipe import MAX_STEPS, Recipe
@@ -35,10 +35,12 @@ _VERSION_1 = {
 _VERSION_2 = {**_VERSION_1, "users_per_id": list[Mapping[str, Any]]}
 _SCORED_SAMPLE = {"num_examples": Any, "shard": dict.fromkeys(fields_of(ShardInfo), Any)}
 # Version 1 is written where nothing of version 2 is set (a salt of the feature spec, or `users_per_id`), version 3
-# where there is a scored sample, and version 4 where `last_refinement` is set.
+# where there is a scored sample, version 4 where `last_refinement` is set, and version 5 where the feature spec is of
+# version 2.
 MANIFEST = DocumentFormat("diet_tf.memory", {
     1: _VERSION_1, 2: _VERSION_2, 3: {**_VERSION_2, "scored_sample": _SCORED_SAMPLE},
-    4: {**_VERSION_2, "scored_sample": Absentable(_SCORED_SAMPLE), "last_refinement": Mapping[str, Any]}})
+    4: {**_VERSION_2, "scored_sample": Absentable(_SCORED_SAMPLE), "last_refinement": Mapping[str, Any]},
+    5: {**_VERSION_2, "scored_sample": Absentable(_SCORED_SAMPLE), "last_refinement": Absentable(Mapping[str, Any])}})
 
 # A span adds one entry to the lineage: this many are hourly spans for eleven years.
 MAX_LINEAGE = 100_000
@@ -110,6 +112,10 @@ class Manifest:
     object.__setattr__(self, "users_per_id", tuple(dict(entry) for entry in self.users_per_id))
     if self.last_refinement is not None:
       object.__setattr__(self, "last_refinement", dict(self.last_refinement))
+    if self.feature_spec.get("version", 1) > 1:
+      # An earlier release does not know what its fields are.
+      object.__setattr__(self, "format_version", 5)
+    elif self.last_refinement is not None:
       # An earlier release would go on from it as from a memory that was refined.
       object.__setattr__(self, "format_version", 4)
     elif self.scored_sample is not None:
@@ -195,7 +201,7 @@ class Manifest:
     del value["scored_sample"]
     if self.scored_sample is not None:
       value["scored_sample"] = dataclasses.asdict(self.scored_sample)
-    if self.format_version < 4:
+    if self.last_refinement is None:
       del value["last_refinement"]
     return json.loads(json.dumps(value, default=dict))
 
@@ -208,6 +214,7 @@ class Manifest:
         name that is no plain file name, or counts that contradict each other.
     """
     _require_short_lists(value, subject)
+    _require_known_fields(value, subject)
     content = MANIFEST.check(value, subject)
     del content["digest"]
     try:
@@ -307,6 +314,20 @@ def _require_short_lists(value: Mapping[str, Any], subject: str) -> None:
                     ("budget", MAX_VERSIONS)):
     if isinstance(lists.get(key), (list, Mapping)) and len(lists[key]) > most:
       raise damaged(subject, f"{key} has at most {most:,} entries.", f"{len(lists[key]):,}.")
+
+
+def _require_known_fields(value: Mapping[str, Any], subject: str) -> None:
+  """Refuses kinds of fields that a later release has added, which are told from damage by the version of the spec."""
+  spec = value.get("feature_spec")
+  if not isinstance(spec, Mapping) or "version" not in spec:
+    return
+  fields = spec.get("fields")
+  if isinstance(fields, list) and all(isinstance(field, Mapping) for field in fields):
+    try:
+      require_known(spec)
+    except DietError as error:
+      raise FormatError(f"{subject}: {error.subject}", rule=error.rule, received=error.received,
+                        remedy=error.remedy) from error
 
 
 def _shown(value: Any) -> str:

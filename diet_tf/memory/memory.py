@@ -14,6 +14,7 @@ from diet_tf.errors import ConfigError, DietError, FormatError, StoreError
 from diet_tf.io import files
 from diet_tf.io.record_frames import ShardInfo
 from diet_tf.log.features import FeatureSpec
+from diet_tf.log.row_layout import RowLayout
 from diet_tf.memory.keras_training import compile_with, raise_xla_fault, require_fixed_shapes, tune_model
 from diet_tf.memory.last_refinement import LastRefinement
 from diet_tf.memory.manifest import MANIFEST_NAME, Manifest, ScoredSampleInfo, read_manifest, write_manifest
@@ -101,7 +102,10 @@ class Memory:
     """
     if self.scored_sample is not None and len(self.scored_sample):
       return ScoredRows(self.scored_sample.ids, self.scored_sample.probabilities, "scored rows")
-    return drawn_from_slots(self.slots, ROWS_FROM_SLOTS) if self.manifest.users_per_id else None
+    if not self.manifest.users_per_id:
+      return None
+    drawn = drawn_from_slots(self.slots, ROWS_FROM_SLOTS)
+    return dataclasses.replace(drawn, ids=RowLayout.of(self.spec).of_single_ids(drawn.ids))
 
   def without_scored_sample(self) -> Memory:
     """The memory without rows of the log beside its slots, not saved yet: for giving it away."""

@@ -78,6 +78,9 @@ class PrivacySettings:
     """Raises ConfigError where a setting has nothing in the spec that it could be about."""
     if self.user_field is not None:
       self.user_column(spec.names)
+    if self.user_field in spec.multi_valued:
+      raise ConfigError("privacy.user_field", rule="a row is of one user: the field has one value a row.",
+                        received=f"{self.user_field!r}, a multi-valued field.", remedy="name the field of the users.")
     if self.salt_environment_variable is not None and not any(field.hash_ids for field in spec.fields):
       raise ConfigError("privacy.salt_environment_variable", rule="it is of use to fields with hash alone.",
                         received="no field with hash.", remedy="hash the fields that are to be keyed, or leave it out.")

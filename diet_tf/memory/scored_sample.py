@@ -24,20 +24,23 @@ from diet_tf.io.records import (
   RECORD_FRAMING_BYTES,
   REMEDY,
   float_entries,
-  integer_entries,
   readable,
   record_dataset,
   serialised_examples,
   write_records,
 )
 from diet_tf.log.encoded_rows import EncodedRows
+from diet_tf.log.examples import field_features, row_entries, rows_of_features
 from diet_tf.log.features import FeatureSpec
 from diet_tf.log.hashing import mix, salted_mix
+from diet_tf.log.row_layout import RowLayout
 
 SCORED_SAMPLE_NAME = "scored-sample.tfrecord.gz"
 _COMPRESSION_LEVEL = 9
 # Beside its name an id takes up to 10 bytes, and some 20 of keys, lengths and tags.
 _FEATURE_BYTES = 64
+# Of a further value: its id, and its weight.
+_VALUE_BYTES = 14
 
 
 @dataclasses.dataclass(frozen=True)
@@ -45,7 +48,7 @@ class ScoredSample:
   """Rows of the log with the teacher's probabilities, in the order of their ids.
 
   Attributes:
-    ids: `[num_rows, num_fields]` int32, ids local to their field.
+    ids: `[num_rows, num_places]` int32, encoded rows of ids local to their field (`diet_tf.log.row_layout`).
     probabilities: `[num_rows]` float32 in `[0, 1]`, what the teacher gives the rows.
     num_examples: number of rows of the log that the sample was drawn from, all spans together.
   """
@@ -58,7 +61,7 @@ class ScoredSample:
     object.__setattr__(self, "ids", np.ascontiguousarray(self.ids, np.int32))
     object.__setattr__(self, "probabilities", np.ascontiguousarray(self.probabilities, np.float32))
     if self.ids.ndim != 2 or self.probabilities.shape != (len(self.ids),):
-      raise DataError("scored sample", rule="ids are [num_rows, num_fields] and probabilities [num_rows].",
+      raise DataError("scored sample", rule="ids are [num_rows, num_places] and probabilities [num_rows].",
                       received=f"ids {self.ids.shape}, probabilities {self.probabilities.shape}.",
                       remedy="pass one probability for each row.")
 
@@ -78,7 +81,7 @@ def merge(previous: ScoredSample | None, new: EncodedRows, num_new: int, num_row
     num_new: number of rows of the new span that they were drawn from.
     num_rows: the most rows of the result.
     seed: seed of the stage.
-    probabilities_of: function from ids `[n, num_fields]` to the present teacher's probabilities `[n]`.
+    probabilities_of: function from encoded rows `[n, num_places]` to the present teacher's probabilities `[n]`.
   """
   num_old = 0 if previous is None else previous.num_examples
   num_from_old = 0
@@ -107,15 +110,7 @@ def _drawn_from_first(num_first: int, num_second: int, num_drawn: int, seed: int
 
 def check_scored_sample(sample: ScoredSample, spec: FeatureSpec) -> None:
   """Raises DataError if a sample is not of a feature spec, or has a probability that is none."""
-  if sample.ids.shape[1] != len(spec.fields):
-    raise DataError("scored sample", rule=f"it has the {len(spec.fields)} fields of the feature spec.",
-                    received=f"{sample.ids.shape[1]}.", remedy="make it with the same feature spec.")
-  outside = ((sample.ids < 0) | (sample.ids >= np.asarray(spec.num_ids))).any(axis=0)
-  if outside.any():
-    field = int(np.argmax(outside))
-    raise DataError(f"scored sample, field {spec.names[field]!r}", rule=f"ids lie in [0, {spec.num_ids[field]}).",
-                    received=f"ids from {sample.ids[:, field].min()} to {sample.ids[:, field].max()}.",
-                    remedy="make it with the feature spec in use.")
+  RowLayout.of(spec).check(sample.ids, spec, "scored sample")
   probabilities = sample.probabilities
   if not ((probabilities >= 0) & (probabilities <= 1)).all():
     wrong = probabilities[~((probabilities >= 0) & (probabilities <= 1))][0]
@@ -136,7 +131,7 @@ def write_scored_sample(directory: str, sample: ScoredSample, spec: FeatureSpec)
     StoreError: the disk is full or the place is not writable.
   """
   check_scored_sample(sample, spec)
-  columns = {name: integer_entries(name, sample.ids[:, field]) for field, name in enumerate(spec.names)}
+  columns = row_entries(sample.ids, spec)
   columns["label"] = float_entries("label", sample.probabilities)
   records: Iterable[bytes] = serialised_examples(columns)
   return write_records(files.join(directory, SCORED_SAMPLE_NAME), records, _COMPRESSION_LEVEL)
@@ -155,18 +150,20 @@ def read_scored_sample(path: str, num_rows: int, num_examples: int, spec: Featur
     FormatError: the file is missing or damaged, has another number of rows, or rows that are not sound.
   """
   longest = sum(len(name.encode()) + _FEATURE_BYTES for name in (*spec.names, "label")) + _FEATURE_BYTES
+  longest += sum(field.max_values * _VALUE_BYTES + len(field.name.encode()) + _FEATURE_BYTES for field in spec.fields
+                 if field.max_values is not None)
   found, _ = count_records(path, num_rows * (longest + RECORD_FRAMING_BYTES), (1, longest))
   if found != num_rows:
     raise FormatError(path, rule=f"it holds the manifest's {num_rows:,} rows.", received=f"{found:,}.", remedy=REMEDY)
-  features = {name: tf.io.FixedLenFeature([], tf.int64) for name in spec.names}
-  features["label"] = tf.io.FixedLenFeature([], tf.float32)
+  features = {**field_features(spec), "label": tf.io.FixedLenFeature([], tf.float32)}
   with readable(path):
     parsed = tf.io.parse_example(list(record_dataset([path]).as_numpy_iterator()), features)
-  ids = np.stack([parsed[name].numpy() for name in spec.names], axis=1)  # [N, F] int64
+    # What does not fit into int32 must not come round to a valid id.
+    for name in spec.names:
+      parsed[name] = tf.clip_by_value(parsed[name], np.iinfo(np.int32).min, np.iinfo(np.int32).max)
+    ids = rows_of_features(parsed, spec).numpy()
   try:
-    # Checked as int64: what does not fit into int32 must not come round to a valid id.
-    inside = ((ids >= 0) & (ids < np.asarray(spec.num_ids, np.int64))).all()
-    sample = ScoredSample(np.where(inside, ids, -1), parsed["label"].numpy(), num_examples)
+    sample = ScoredSample(ids, parsed["label"].numpy(), num_examples)
     check_scored_sample(sample, spec)
   except DataError as error:
     raise FormatError(f"{path}: {error.subject}", rule=error.rule, received=error.received, remedy=REMEDY) from error

@@ -107,7 +107,7 @@ class ScoredRows:
   """Rows with the teacher's probabilities that rates are chosen by.
 
   Attributes:
-    ids: `[num_rows, num_fields]` int32.
+    ids: `[num_rows, num_places]` int32, encoded rows; `[num_rows, num_fields]` where they were drawn from slots.
     probabilities: `[num_rows]` float32.
     source: "scored rows" or "slots", see `TunedRates`.
   """

@@ -22,6 +22,7 @@ import numpy as np
 from diet_tf.config.changes import MAX_SHOWN_CHARACTERS, configured
 from diet_tf.errors import ConfigError
 from diet_tf.log.features import MISSING_ID, FeatureSpec, Field
+from diet_tf.log.row_layout import PADDING_ID, RowLayout, missing_rows
 from diet_tf.memory.memory import Memory
 from diet_tf.memory.slot_records import packed_left
 from diet_tf.memory.slots import Slots
@@ -65,11 +66,22 @@ class Migration:
     return tuple(name for name, growth in zip(self.old.names, self.growth) if growth > 1)
 
   def ids(self, ids: np.ndarray, copies: np.ndarray) -> np.ndarray:
-    """New ids `[n, new fields]` int32 of rows of old ids `[n, old fields]`, by the copy `k` `[n]` of each row."""
-    growth = np.asarray(self.growth)
-    steps = np.asarray(self.old.num_ids) - 1
-    moved = ids + np.where(ids == MISSING_ID, 0, copies[:, None] % growth * steps)
-    return np.pad(moved, ((0, 0), (0, len(self.added))), constant_values=MISSING_ID).astype(np.int32)
+    """New encoded rows `[n, new places]` int32 of rows `[n, old places]` of old ids, by the copy `k` `[n]` of each."""
+    old, new, added = RowLayout.of(self.old), RowLayout.of(self.new), missing_rows(self.new, len(ids))
+    columns, weights = [], {}
+    for field in range(len(new.widths)):
+      if field >= len(old.widths):
+        columns.append(added[:, new.ids_at(field)])
+      else:
+        columns.append(self._grown_ids(ids[:, old.ids_at(field)], field, copies))
+      if new.is_weighted[field]:
+        weights[field] = old.weights(ids, field) if field < len(old.widths) else new.weights(added, field)
+    # All ids of a set move by as much, so that they still ascend.
+    return new.packed(columns, weights)
+
+  def _grown_ids(self, ids: np.ndarray, field: int, copies: np.ndarray) -> np.ndarray:
+    stays = (ids == MISSING_ID) | (ids == PADDING_ID)
+    return ids + np.where(stays, 0, copies[:, None] % self.growth[field] * (self.old.num_ids[field] - 1))
 
 
 def plan_migration(old: FeatureSpec, new: FeatureSpec) -> Migration:
@@ -104,8 +116,11 @@ def _require_grown(before: Field, after: Field) -> None:
   subject = f"field {before.name!r}"
   kinds = [tuple(name for name in ("hash_ids", "vocabulary_ids", "vocabulary") if getattr(field, name))
            for field in (before, after)]
-  if before.column != after.column or before.boundaries != after.boundaries or kinds[0] != kinds[1]:
-    raise _refused(subject, "column, boundaries and the way to an id stay as they were committed", configured(before),
+  as_read = [(field.column, field.boundaries, field.max_values, field.separator, field.weights)
+             for field in (before, after)]
+  if as_read[0] != as_read[1] or kinds[0] != kinds[1]:
+    raise _refused(subject, "column, boundaries, what says which values a row has, and the way to an id stay as they "
+                   "were committed", configured(before),
                    configured(after), f"restore {subject}, and add what is new as a field at the end.")
   if after.vocabulary[:len(before.vocabulary)] != before.vocabulary:
     raise _refused(subject, "a closed vocabulary grows at its end", list(before.vocabulary), list(after.vocabulary),

@@ -24,6 +24,7 @@ from diet_tf.errors import ConfigError
 from diet_tf.io import files
 from diet_tf.io.arrays import read_arrays, write_arrays
 from diet_tf.log.features import FeatureSpec, Field
+from diet_tf.log.row_layout import RowLayout
 from diet_tf.memory.slots import Slots
 from diet_tf.migration.memory import Migration, plan_migration
 from diet_tf.models import RankingModel, build_model, parameter_group
@@ -195,6 +196,7 @@ def _require_same_logits(old: Teacher, new: Teacher, migration: Migration, slots
   chosen = np.unique(np.linspace(0, len(slots) - 1, min(len(slots), _MAX_COMPARED_SLOTS)).astype(np.int64))
   heaviest = slots.weights[chosen].argmax(axis=2)[..., np.newaxis]  # [n, F, 1]
   ids = np.take_along_axis(slots.ids[chosen], heaviest, axis=2)[..., 0]
+  ids = RowLayout.of(old.spec).of_single_ids(ids)
   rows = migration.ids(ids, chosen)
   for name, before, after in zip(old.settings.members, old.members, new.members):
     change = float(np.abs(before({"ids": ids}).numpy() - after({"ids": rows}).numpy()).max(initial=0.0))

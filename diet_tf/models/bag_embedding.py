@@ -10,7 +10,9 @@ import tensorflow as tf
 
 from diet_tf.errors import ConfigError
 from diet_tf.log.features import FeatureSpec
+from diet_tf.log.row_layout import RowLayout
 from diet_tf.models.initialisation import SeededNormal, derive_seed
+from diet_tf.models.row_columns import row_columns
 
 WEIGHTS_SUFFIX = "/weights"
 PACKED_IDS = "ids"
@@ -33,7 +35,8 @@ class BagEmbedding(tf.keras.layers.Layer):
   - a dict of weighted bags: `{field: [B, K_f] integer, field + "/weights": [B, K_f] float}`; K_f may differ by field;
   - packed: `{"ids": [B, F] integer}` or `{"ids": [B, F, K] integer, "weights": [B, F, K] float}`, the fast form; where
     fields differ much in K, `{"ids": [B, C], "weights": [B, C], "fields": [C]}` with the field of each column, in
-    ascending order and with at least one column for each, saves reading the padding.
+    ascending order and with at least one column for each, saves reading the padding. Where a field of the spec is
+    multi-valued, ids alone are encoded rows `{"ids": [B, num_places]}`, see `diet_tf.log.row_layout`.
 
   Ids are local to their field. The dict forms check that they lie in `[0, num_ids)`; the packed form, which inner
   loops read from checked arrays, does not.
@@ -61,6 +64,7 @@ class BagEmbedding(tf.keras.layers.Layer):
     self.linear = linear
     self.embedding_stddev = embedding_stddev
     self.seed = seed
+    self.layout = RowLayout.of(spec)
     self._num_ids = np.asarray(spec.num_ids, np.int64)
     self._offsets = np.cumsum(self._num_ids) - self._num_ids
     self.embedding_table: tf.Variable | None = None
@@ -94,6 +98,7 @@ class BagEmbedding(tf.keras.layers.Layer):
 
   def call(self, features: Mapping[str, tf.Tensor]) -> tuple[tf.Tensor, tf.Tensor]:
     """`(embeddings [B, F, D], linear [B])`, in the layer's dtype."""
+    features = self.unfolded(features)
     if PACKED_FIELDS in features:
       return self._columns(features[PACKED_IDS], features[PACKED_WEIGHTS], features[PACKED_FIELDS])
     ids, weights = self.pack(features)
@@ -101,6 +106,23 @@ class BagEmbedding(tf.keras.layers.Layer):
     if weights is not None:
       weights = weights[..., tf.newaxis]  # [B, F, K, 1]
     return self._embeddings(rows, weights), self._linear(rows, weights)
+
+  def unfolded(self, features: Mapping[str, tf.Tensor]) -> Mapping[str, tf.Tensor]:
+    """Encoded rows with multi-valued fields as columns; other features as they are.
+
+    Raises:
+      ConfigError: the rows have another number of places than the feature spec gives them.
+    """
+    if self.layout.is_plain or PACKED_IDS not in features or PACKED_WEIGHTS in features:
+      return features
+    rows = tf.convert_to_tensor(features[PACKED_IDS])
+    if rows.shape.rank != 2 or rows.shape[1] != self.layout.num_places:
+      raise _refused("packed features", rule=f"'ids' alone are encoded rows, [batch, {self.layout.num_places} places], "
+                     f"since {', '.join(self.spec.multi_valued)} may have several values.",
+                     received=f"shape {rows.shape}.",
+                     remedy="pass rows of diet_tf.log.row_layout, or bags with weights.")
+    columns = row_columns(rows, self.layout, self.compute_dtype)
+    return {PACKED_IDS: columns.ids, PACKED_WEIGHTS: columns.weights, PACKED_FIELDS: columns.fields}
 
   def pack(self, features: Mapping[str, tf.Tensor]) -> tuple[tf.Tensor, tf.Tensor | None]:
     """The features' packed form: `(ids [B, F], None)` or `(ids [B, F, K], weights [B, F, K])`.

@@ -10,6 +10,7 @@ import tensorflow as tf
 
 from diet_tf.errors import ConfigError
 from diet_tf.log.features import FeatureSpec
+from diet_tf.log.row_layout import RowLayout
 from diet_tf.models.bag_embedding import PACKED_FIELDS, PACKED_IDS, PACKED_WEIGHTS
 
 
@@ -36,6 +37,9 @@ class InputFields:
     self._is_kept = np.isin(np.arange(len(spec.names)), kept)
     # Of a field that is left out, that of the last one before it which is kept: positions ascend as the fields do.
     self._position = np.maximum(np.cumsum(self._is_kept) - 1, 0)
+    layout = RowLayout.of(spec)
+    # Of encoded rows with multi-valued fields, the places that are kept; None where a place is a field.
+    self._places = None if layout.is_plain else layout.places_of(kept)
     self.spec = self.of(spec)
 
   def of(self, spec: FeatureSpec) -> FeatureSpec:
@@ -46,6 +50,8 @@ class InputFields:
     """The features, packed ones narrowed; from a dict by field name, the embedding layer reads what it needs."""
     if self._all_kept or PACKED_IDS not in features:
       return features
+    if self._places is not None and PACKED_WEIGHTS not in features:
+      return {PACKED_IDS: tf.gather(features[PACKED_IDS], self._places, axis=1)}
     if PACKED_FIELDS not in features:
       return {key: tf.gather(value, self._kept, axis=1) for key, value in features.items()}
     fields = features[PACKED_FIELDS]

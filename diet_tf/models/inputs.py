@@ -8,8 +8,10 @@ import tensorflow as tf
 
 from diet_tf.errors import ConfigError, said_by_model
 from diet_tf.log.features import FeatureSpec
+from diet_tf.log.row_layout import RowLayout, missing_rows
 from diet_tf.models import RankingModel, TfrsRanking, build_model
 from diet_tf.models.bag_model import BagModel
+from diet_tf.models.row_columns import field_bags
 
 # Models of single ids have two: run on whole bags by a `BagModel` ("averaged"), or on drawn ids ("sampled").
 INPUT_FORMS = ("packed", "weighted", "averaged", "sampled")
@@ -23,11 +25,23 @@ def features_in_form(form: str, spec: FeatureSpec, ids: tf.Tensor, weights: tf.T
   Args:
     form: "sampled" takes single ids only; "averaged" bags and single ids.
     spec: feature spec, which names the fields.
-    ids: `[B, num_fields]`, or `[B, num_fields, K]` with weights.
+    ids: encoded rows `[B, num_places]`, or `[B, num_fields, K]` with weights.
     weights: `[B, num_fields, K]`, or None.
+
+  Raises:
+    ConfigError: single ids are asked for, and a field has several values a row.
   """
   if form == "packed":
     return {"ids": ids} if weights is None else {"ids": ids, "weights": weights}
+  layout = RowLayout.of(spec)
+  if weights is None and not layout.is_plain:
+    if form == "sampled":
+      raise ConfigError("features of single ids", rule="every field has one value a row.",
+                        received=f"several in {', '.join(spec.multi_valued)}.", remedy="use mode 'weighted', with a "
+                        "model of single ids in a diet_tf.BagModel, or leave these fields out of the config.")
+    bags = dict(zip(spec.names, field_bags(ids, layout, tf.float32), strict=True))
+    return {**{name: tf.cast(own, tf.int64) for name, (own, _) in bags.items()},
+            **{f"{name}/weights": own for name, (_, own) in bags.items()}}
   if form == "weighted" and weights is None:
     ids = ids[..., tf.newaxis]
     weights = tf.ones_like(ids, tf.float32)
@@ -35,6 +49,11 @@ def features_in_form(form: str, spec: FeatureSpec, ids: tf.Tensor, weights: tf.T
   if weights is not None:
     features.update({f"{name}/weights": weights[:, f] for f, name in enumerate(spec.names)})
   return features
+
+
+def single_ids(spec: FeatureSpec, ids: tf.Tensor) -> dict[str, tf.Tensor]:
+  """One id for each field by its name, as models of single ids take them, of `[B, num_fields]` ids."""
+  return {name: tf.cast(ids[:, f], tf.int64) for f, name in enumerate(spec.names)}
 
 
 def as_logits(model: tf.keras.Model, outputs: tf.Tensor) -> tf.Tensor:
@@ -65,8 +84,10 @@ def dummy_batch(spec: FeatureSpec, form: str) -> tuple[tf.Tensor, tf.Tensor | No
 def create_variables(model: tf.keras.Model, spec: FeatureSpec, form: str) -> None:
   """Calls a new model of a panel member, whose form of input is known, so that it has all its variables."""
   # The variables of a `BagModel` are those of the model of single ids in it.
-  single = "sampled" if form == "averaged" else form
-  model(features_in_form(single, spec, *dummy_batch(spec, single)))
+  if form in ("averaged", "sampled"):
+    model(single_ids(spec, dummy_batch(spec, "sampled")[0]))
+    return
+  model(features_in_form(form, spec, *dummy_batch(spec, form)))
 
 
 class BuiltModel(NamedTuple):
@@ -124,9 +145,11 @@ def build_with_form(member: str, spec: FeatureSpec, *, seed: int = 0) -> BuiltMo
 
 def _why_not(model: tf.keras.Model, form: str, spec: FeatureSpec) -> str:
   """Why a model does not take a form of input, or else "". The first call, on slots, creates its variables."""
+  if form == "sampled" and not RowLayout.of(spec).is_plain:
+    return f"single ids are no form of {', '.join(spec.multi_valued)}, which have several values a row."
   ids, weights = dummy_batch(spec, form)
   # A model that takes single ids may take the two of a bag for one longer embedding: not so those of the log.
-  rows = [(ids, weights)] if weights is None else [(ids, weights), (ids[..., 0], None)]
+  rows = [(ids, weights)] if weights is None else [(ids, weights), (tf.constant(missing_rows(spec, 3)), None)]
   for batch in rows:
     try:
       shape = tuple(model(features_in_form(form, spec, *batch)).shape)

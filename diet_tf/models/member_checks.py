@@ -7,10 +7,12 @@ from __future__ import annotations
 
 import functools
 
+import numpy as np
 import tensorflow as tf
 
 from diet_tf.errors import ConfigError, said_by_model
 from diet_tf.log.features import FeatureSpec
+from diet_tf.log.row_layout import RowLayout
 from diet_tf.models.inputs import INPUT_FORMS, build_with_form, create_variables, features_in_form
 from diet_tf.models.ranking_model import RankingModel
 from diet_tf.models.registry import build_model
@@ -94,7 +96,7 @@ def _failure(model: tf.keras.Model, form: str, spec: FeatureSpec, highest: tuple
              training: bool = False) -> str:
   """Why a call on single ids fails, or ""; the ids are 0, but in the fields named the highest."""
   row = [size - 1 if name in highest else 0 for name, size in zip(spec.names, spec.num_ids, strict=True)]
-  ids = tf.constant([row, row], tf.int32)
+  ids = tf.constant(RowLayout.of(spec).of_single_ids(np.array([row, row])))
   try:
     outputs = model(features_in_form(form, spec, ids, None), training=training)
   except Exception as error:

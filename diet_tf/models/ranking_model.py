@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Mapping, Sequence
-from typing import Any, ClassVar
+from typing import Any, ClassVar, NamedTuple
 
 import tensorflow as tf
 
 from diet_tf.errors import ConfigError
 from diet_tf.log.features import FeatureSpec
-from diet_tf.models.bag_embedding import PACKED_IDS, BagEmbedding
+from diet_tf.log.row_layout import missing_rows
+from diet_tf.models.bag_embedding import PACKED_FIELDS, PACKED_IDS, PACKED_WEIGHTS, BagEmbedding
 from diet_tf.models.input_fields import InputFields
 from diet_tf.models.tower import Head, Tower
 
@@ -48,6 +49,22 @@ class ModelSettings:
     _require(0.0 <= self.dropout < 1.0, "dropout", "the rate lies in [0, 1).", self.dropout)
     _require(self.l2 >= 0.0, "l2", "it is not negative.", self.l2)
     _require(self.embedding_stddev >= 0.0, "embedding_stddev", "it is not negative.", self.embedding_stddev)
+
+
+class TableReads(NamedTuple):
+  """Which rows of its tables a model reads for a batch.
+
+  Attributes:
+    rows: `[B, F, K]` int64, F the fields that the model reads; of encoded rows with multi-valued fields `[B, C, 1]`, C
+      their columns.
+    weights: of the same shape, the weight of what is read.
+    fields: `[C]` int64, the field of each column, by its number among those that the model reads; None where axis 1 is
+      the fields.
+  """
+
+  rows: tf.Tensor
+  weights: tf.Tensor
+  fields: tf.Tensor | None = None
 
 
 def _require(holds: bool, name: str, rule: str, received: Any) -> None:
@@ -90,7 +107,7 @@ class RankingModel(tf.keras.Model):
     """Adds the head (see `Head` for `fixed_columns`) and creates all variables, by one call on a row of missing ids."""
     self.head = Head(fixed_columns, l2=self.settings.l2, seed=self.settings.seed, dtype=self.dtype)
     with tf.init_scope():
-      embeddings, linear = self.embed({PACKED_IDS: tf.zeros([1, len(self.spec.fields)], tf.int64)})
+      embeddings, linear = self.embed({PACKED_IDS: tf.constant(missing_rows(self.spec, 1), tf.int64)})
       self.logits_from(embeddings, linear)
     self.built = True
 
@@ -116,12 +133,17 @@ class RankingModel(tf.keras.Model):
     """`(embeddings [B, F, D], linear [B])`; D is 0 without embeddings, `linear` 0 without linear weights."""
     return self.embedding(self.input_fields(features))
 
-  def rows_and_weights(self, features: Mapping[str, tf.Tensor]) -> tuple[tf.Tensor, tf.Tensor]:
-    """Table rows (int64) and id weights of features, both `[B, F, K]`, F the fields that the model reads."""
-    ids, weights = self.embedding.pack(self.input_fields(features))
+  def table_reads(self, features: Mapping[str, tf.Tensor]) -> TableReads:
+    """The rows of the tables that are read for features, with their weights."""
+    features = self.embedding.unfolded(self.input_fields(features))
+    if PACKED_FIELDS in features:
+      fields = features[PACKED_FIELDS]
+      rows = self.embedding.column_rows(features[PACKED_IDS], fields)
+      return TableReads(rows[..., tf.newaxis], features[PACKED_WEIGHTS][..., tf.newaxis], fields)
+    ids, weights = self.embedding.pack(features)
     if weights is None:
       ids, weights = ids[..., tf.newaxis], tf.ones(tf.shape(ids), self.compute_dtype)[..., tf.newaxis]
-    return self.embedding.rows(ids), weights
+    return TableReads(self.embedding.rows(ids), weights)
 
   def hidden(self, embeddings: tf.Tensor, linear: tf.Tensor, training: bool = False) -> tf.Tensor:
     """`[B, H]`, the inputs of the head; the fixed columns come last."""

@@ -15,8 +15,8 @@ def in_blocks(function: Callable[[tf.Tensor], tf.Tensor], ids: np.ndarray, *, pa
   """What a function returns for examples, `[num_examples, ...]`, computed `BLOCK_ROWS` rows at a time.
 
   Args:
-    function: maps ids `[num_rows, num_fields]` to one output a row, `[num_rows, ...]`.
-    ids: `[num_examples, num_fields]` int32.
+    function: maps encoded rows `[num_rows, num_places]` to one output a row, `[num_rows, ...]`.
+    ids: `[num_examples, num_places]` int32.
     padded: whether a last block that is shorter than those before it is filled with zeros for the call, so that a
       compiled function sees two shapes at most. The last digit of an output may depend on the shape.
 

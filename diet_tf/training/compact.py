@@ -7,6 +7,7 @@ import dataclasses
 import numpy as np
 
 from diet_tf.log.features import MISSING_ID, FeatureSpec
+from diet_tf.log.row_layout import PADDING_ID, RowLayout
 from diet_tf.memory.slots import Slots
 
 # In every field the compact id 0 stands for all ids that do not occur in the slots.
@@ -38,14 +39,30 @@ class CompactIds:
     return cls(dataclasses.replace(spec, fields=fields), occurring)
 
   def rename(self, ids: np.ndarray) -> np.ndarray:
-    """Compact ids, of the same shape: axis 1 of `[n, num_fields]` or `[n, num_fields, max_ids]` ids is the field."""
-    renamed = np.full(ids.shape, OTHER_ID, np.int32)
-    for field, known in enumerate(self.occurring):
-      if len(known):
-        column = ids[:, field]
-        position = np.minimum(np.searchsorted(known, column), len(known) - 1)
-        renamed[:, field] = np.where(known[position] == column, position + 1, OTHER_ID)
+    """Compact ids, of the same shape.
+
+    Args:
+      ids: encoded rows `[n, num_places]`, or ids `[n, num_fields, max_ids]` of slots.
+    """
+    layout = RowLayout.of(self.spec)
+    if ids.ndim == 3 or layout.is_plain:
+      renamed = np.full(ids.shape, OTHER_ID, np.int32)
+      for field in range(len(self.occurring)):
+        renamed[:, field] = self._renamed(ids[:, field], field)
+      return renamed
+    renamed = ids.astype(np.int32)
+    for field in range(len(self.occurring)):
+      place = layout.ids_at(field)
+      # Several values without a compact id of their own each keep their weight, on the id for all others.
+      renamed[:, place] = np.where(ids[:, place] == PADDING_ID, PADDING_ID, self._renamed(ids[:, place], field))
     return renamed
+
+  def _renamed(self, ids: np.ndarray, field: int) -> np.ndarray:
+    known = self.occurring[field]
+    if not len(known):
+      return np.full(ids.shape, OTHER_ID, np.int32)
+    position = np.minimum(np.searchsorted(known, ids), len(known) - 1)
+    return np.where(known[position] == ids, position + 1, OTHER_ID)
 
   def slots(self, slots: Slots) -> Slots:
     """The slots with compact ids; padding becomes the id for all others, still without weight."""

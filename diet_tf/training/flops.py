@@ -15,6 +15,7 @@ from typing import Any
 import tensorflow as tf
 
 from diet_tf.log.features import FeatureSpec, Field, Label
+from diet_tf.log.row_layout import RowLayout
 from diet_tf.models import RankingModel
 from diet_tf.models.inputs import build_with_form, features_in_form
 from diet_tf.training.slot_features import is_narrow
@@ -61,6 +62,14 @@ class ForwardFlops:
   place: float
   is_packed: bool
   num_coordinates: int = 0
+
+  def of_rows(self, layout: RowLayout) -> float:
+    """Operations on a row of the log, whose multi-valued fields are read as wide as their padding.
+
+    Args:
+      layout: layout of the rows.
+    """
+    return self.row if layout.is_plain else self.bag + self.place * (layout.num_ids / len(layout.widths) - 1)
 
   def slot(self, max_ids: Sequence[int], width: int) -> float:
     """Operations on a slot as refinement and gate train on it.

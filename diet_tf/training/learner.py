@@ -15,6 +15,7 @@ import tensorflow as tf
 
 from diet_tf.errors import DataError, NumericsError
 from diet_tf.log.features import FeatureSpec
+from diet_tf.log.row_layout import RowLayout
 from diet_tf.memory.recipe import Recipe
 from diet_tf.memory.slots import Slots
 from diet_tf.models import PARAMETER_GROUPS, build_model, parameter_group
@@ -112,7 +113,7 @@ class Learner:
     self._initial: tuple[int, list[tf.Variable]] | None = None
     # One graph for whatever number of rows.
     self._predict = tf.function(lambda ids: self._batch_logits(ids), input_signature=[
-        tf.TensorSpec([None, len(spec.fields)], tf.int32)])
+        tf.TensorSpec([None, RowLayout.of(spec).num_places], tf.int32)])
     self._warm: set[tuple[bool, str]] = set()
     self._slot_passes: dict[tuple[Any, ...], tf.types.experimental.PolymorphicFunction] = {}
     self._building_seconds = time.perf_counter() - started
@@ -298,16 +299,16 @@ class Learner:
     return tf.function(whole_pass, input_signature=signature)
 
   def logits(self, ids: np.ndarray) -> np.ndarray:
-    """The logits of examples, `[N]` float32, from their ids `[N, num_fields]`."""
+    """The logits of examples, `[N]` float32, from encoded rows `[N, num_places]`."""
     return in_blocks(self._predict, ids, padded=True)
 
   def flops_per_example(self, width: int) -> float:
-    """Floating-point operations of training on one record with `width` ids a field (0: one id without weights).
+    """Floating-point operations of training on one record with `width` ids a field (0: a row of the log).
 
     An estimate: the operations of the forward graph as TensorFlow's profiler counts them, times 3, the usual factor
     for a gradient and the product that it needs. Optimiser and input pipeline are not counted.
     """
-    shape = [1, len(self.spec.fields), width] if width else [1, len(self.spec.fields)]
+    shape = [1, len(self.spec.fields), width] if width else [1, RowLayout.of(self.spec).num_places]
     ids = tf.TensorSpec(shape, tf.int32)
     weights = tf.TensorSpec(shape, tf.float32) if width else None
     return TRAINING_FACTOR * graph_flops(self._batch_logits, ids, weights)

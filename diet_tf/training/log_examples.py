@@ -11,6 +11,7 @@ from diet_tf.errors import ConfigError, DataError
 from diet_tf.log.encoded_rows import EncodedRows
 from diet_tf.log.examples import example_arrays, example_shards, log_dataset
 from diet_tf.log.features import FeatureSpec
+from diet_tf.log.row_layout import missing_rows
 from diet_tf.memory.memory import Mode
 from diet_tf.models.inputs import features_in_form
 
@@ -56,19 +57,23 @@ class LogExamples:
   def dataset(self, batch_size: int = 256, mode: Mode = "weighted") -> tf.data.Dataset:
     """The examples in the order of the log, as `(features, label [B] float32)`, read from the files as they are used.
 
-    Features by mode, as those of `Memory.dataset`: in "sampled" `{field: [B] int64}`; in "weighted" bags of one id,
-    `{field: [B, 1] int64, field + "/weights": [B, 1] float32}`.
+    Features by mode, as those of `Memory.dataset`: in "sampled" `{field: [B] int64}`; in "weighted" bags,
+    `{field: [B, n] int64, field + "/weights": [B, n] float32}`, n being 1, or `max_values` of a multi-valued field.
 
     Args:
       batch_size: examples per element.
       mode: form of the features, "weighted" or "sampled".
 
     Raises:
-      ConfigError: the mode is another, or the batch size below 1.
+      ConfigError: the mode is another, or the batch size below 1; or the mode is "sampled", and a field has several
+        values a row.
     """
     if mode not in ("weighted", "sampled") or batch_size < 1:
       raise ConfigError("log_examples.dataset", rule="mode is 'weighted' or 'sampled' and batch_size at least 1.",
                         received=f"mode {mode!r}, batch_size {batch_size}.", remedy="correct the argument.")
+    if mode == "sampled" and self.spec.multi_valued:
+      # Before the dataset is read, whose errors TensorFlow replaces by its own.
+      features_in_form(mode, self.spec, tf.constant(missing_rows(self.spec, 1)), None)
     batches = log_dataset(self.shards, self.spec, batch_size)
     return batches.map(lambda ids, labels, _: (features_in_form(mode, self.spec, ids, None), labels),
                        num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)

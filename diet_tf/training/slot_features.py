@@ -9,7 +9,7 @@ import tensorflow as tf
 
 from diet_tf.log.features import FeatureSpec
 from diet_tf.memory.slots import Slots
-from diet_tf.models.inputs import features_in_form
+from diet_tf.models.inputs import features_in_form, single_ids
 
 Features = dict[str, tf.Tensor]
 # Makes the input that a model is called with from a batch's ids, its id weights and the number of the step.
@@ -97,6 +97,6 @@ def drawn_features(spec: FeatureSpec, seed: int | tf.Variable) -> FeatureMaker:
     # The Gumbel trick: the largest log(weight) + Gumbel noise is a draw by weight.
     scores = tf.math.log(tf.maximum(tf.stop_gradient(weights), 1e-30)) - tf.math.log(-tf.math.log(noise))
     drawn = tf.gather(ids, tf.argmax(scores, axis=2), batch_dims=2)
-    return features_in_form("sampled", spec, drawn, None)
+    return single_ids(spec, drawn)
 
   return features

@@ -88,7 +88,7 @@ class SlotTrainer:
     return slots.replace(ids=np.pad(slots.ids, missing), weights=np.pad(slots.weights, missing))
 
   def logits(self, ids: np.ndarray) -> np.ndarray:
-    """`[num_examples]` logits of `[num_examples, num_fields]` examples after the last training."""
+    """`[num_examples]` logits of `[num_examples, num_places]` encoded rows after the last training."""
     return in_blocks(self._training.logits, self._compact.rename(ids))
 
   def outputs(self, candidate: Candidate, seeds: Sequence[int], ids: np.ndarray) -> np.ndarray:
@@ -123,7 +123,7 @@ def train_by_recipe(member: str, spec: FeatureSpec, candidate: Candidate, seeds:
     spec: feature spec of slots and examples.
     candidate: slots and recipe that it is trained on.
     seeds: seeds of the initial weights, one training each.
-    ids: `[num_examples, num_fields]` int32, the examples to score.
+    ids: `[num_examples, num_places]` int32, the encoded rows to score.
   """
   trainer = SlotTrainer(member, spec, [candidate.slots], candidate.recipe)
   outputs = trainer.outputs(candidate, seeds, ids)

@@ -16,6 +16,7 @@ from typing import Any, NamedTuple
 import tensorflow as tf
 
 from diet_tf.log.features import FeatureSpec
+from diet_tf.log.row_layout import RowLayout
 from diet_tf.memory.slots import Slots
 from diet_tf.models import build_model, parameter_group
 from diet_tf.models.initialisation import drawn_anew
@@ -217,7 +218,7 @@ class TracedTraining:
     self._call("train", self.training.train, initial, inputs)
 
   def logits(self, ids: tf.Tensor) -> tf.Tensor:
-    """`[num_rows]` logits of `[num_rows, num_fields]` single ids after the last training."""
+    """`[num_rows]` logits of `[num_rows, num_places]` encoded rows after the last training."""
     return self._call("logits", self._logits, ids)
 
   def gradient(self, initial: list[tf.Tensor], shift: tf.Tensor, inputs: dict[str, tf.Tensor], ids: tf.Tensor,
@@ -228,7 +229,7 @@ class TracedTraining:
       initial: weights in the order of the model's variables.
       shift: scalar int32, by which the entries of each of them are rotated, and the seed of what is drawn.
       inputs: fields of `diet_tf.training.bilevel.TrainingInputs`, by name.
-      ids: `[outer_batch_size, num_fields]` single ids.
+      ids: `[outer_batch_size, num_places]` encoded rows.
       targets: `[outer_batch_size]` soft targets.
       importances: `[outer_batch_size]` non-negative weights.
     """
@@ -287,7 +288,7 @@ def traced_training(name: str, spec: FeatureSpec, inner: InnerSettings, slots: S
     device: device of a new one's variables; the default is where TensorFlow puts them.
   """
   inner = inner.for_slots(len(slots))
-  kind = (name, spec.names, inner, _have_much_padding(slots) or slots.max_ids, draws_anew, device)
+  kind = (name, spec.names, RowLayout.of(spec), inner, _have_much_padding(slots) or slots.max_ids, draws_anew, device)
   num_steps = inner.epochs * len(slots) // inner.least_batch_size
   for index, waiting in enumerate(_WAITING):
     if waiting.kind == kind and waiting.take(spec, slots, num_steps):

@@ -20,6 +20,7 @@ from diet_tf.distillation.start import num_weighed
 from diet_tf.io import files
 from diet_tf.log.encoded_rows import EncodedRows
 from diet_tf.log.row_counts import RowCounts
+from diet_tf.log.row_layout import RowLayout
 from diet_tf.memory.composition import coverage
 from diet_tf.memory.memory import Memory
 from diet_tf.report.axes import measured_text
@@ -120,7 +121,7 @@ def influences_of(given: StageInputs) -> tuple[InfluenceDiagnosis, Histogram] | 
 def write_reports(directory: str, summary: StageSummary, chosen: Memory, held_back: EncodedRows,
                   influences: tuple[InfluenceDiagnosis, Histogram] | None, rows: RowCounts | None) -> str:
   """The report, written as `report.html` with `stage.json` beside it."""
-  shares = coverage(chosen.slots, [held_back.ids])
+  shares = coverage(chosen.slots, [held_back.ids], RowLayout.of(chosen.spec))
   diagnosis, histogram = influences or (None, None)
   record = StageRecord(
       summary, slots_by_age(chosen.slots, summary.span), teacher_loss(held_back),

@@ -12,6 +12,7 @@ from diet_tf.log.hashing import mix
 from diet_tf.memory.last_refinement import LastRefinement
 from diet_tf.memory.memory import Memory
 from diet_tf.memory.recipe import Recipe
+from tests.diet_tf import small_sets
 from tests.diet_tf.small_log import SPEC, draw
 
 
@@ -94,3 +95,17 @@ def test_damaged_files_are_refused(tmp_path, damage):
   write_arrays(str(tmp_path / "rows.npz"), arrays)
   with pytest.raises(FormatError):
     CarriedRows.read(str(tmp_path), spec)
+
+
+def test_sets_of_values_are_kept_with_their_weights(tmp_path):
+  rows, _, example_ids = small_sets.draw(30)
+  carried = carried_on(None, None, [EncodedRows(rows, example_ids=example_ids)], 20)
+  folder = str(tmp_path)
+  carried.write(folder, small_sets.SPEC)
+  assert same(CarriedRows.read(folder, small_sets.SPEC), carried)
+  arrays = read_arrays(f"{folder}/rows.npz")
+  assert arrays["ids/genres"].dtype == np.uint8 and arrays["ids/genres"].max() == 9  # Padding is the number of ids.
+  assert arrays["weights/tags"].shape == (20, 2)
+  write_arrays(f"{folder}/rows.npz", {**arrays, "weights/tags": arrays["weights/tags"] + 1})
+  with pytest.raises(FormatError, match="'tags'.*sum to 1"):
+    CarriedRows.read(folder, small_sets.SPEC)

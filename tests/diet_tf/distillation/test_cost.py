@@ -60,9 +60,9 @@ def test_distances_on_two_levels_by_hand():
 
 def test_outer_steps_and_gate_by_hand():
   # Sixteen slots in two epochs, an outer batch of 8 rows.
-  assert outer_step_flops(PROXY, 12.0, 32, 8) == 12 * 12 * 32 + 3 * 10 * 8
+  assert outer_step_flops(PROXY.row, 12.0, 32, 8) == 12 * 12 * 32 + 3 * 10 * 8
   # Where the steps are made again on the way back, a training forwards more.
-  assert outer_step_flops(PROXY, 12.0, 32, 8, made_again=True) == 15 * 12 * 32 + 3 * 10 * 8
+  assert outer_step_flops(PROXY.row, 12.0, 32, 8, made_again=True) == 15 * 12 * 32 + 3 * 10 * 8
   # Two members from three seeds on candidates of 32 and 16 slots' passes, judged on 40 rows.
   assert gate_flops([(12.0, 10.0), (6.0, 5.0)], 3, [32, 16], 40) == 3 * (
       3 * 12 * 48 + 2 * 10 * 40 + 3 * 6 * 48 + 2 * 5 * 40)
@@ -129,5 +129,5 @@ def test_an_outer_step_is_what_the_profiler_counts_of_its_graph(name):
   counted = graph_flops(one_inner_step) + graph_flops(
       outer_batch, tf.TensorSpec([batch, 3], tf.int32), tf.TensorSpec([batch]), tf.TensorSpec([batch]))
   forward = forward_flops(name, SPEC.names)
-  expected = outer_step_flops(forward, forward.slot((2, 2, 2), 2), batch, batch)
+  expected = outer_step_flops(forward.row, forward.slot((2, 2, 2), 2), batch, batch)
   np.testing.assert_allclose(expected, counted, rtol=0.1)

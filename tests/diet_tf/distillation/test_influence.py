@@ -14,6 +14,7 @@ from diet_tf.distillation.influence import (
 from diet_tf.errors import ConfigError, NumericsError
 from diet_tf.models import build_model
 from diet_tf.training.bilevel import binary_cross_entropy
+from tests.diet_tf import small_sets
 from tests.diet_tf.small_log import SPEC
 from tests.diet_tf.small_slots import small_slots
 
@@ -190,3 +191,21 @@ def test_scores_that_are_not_finite_are_refused_by_row():
 def test_settings_are_checked(broken):
   with pytest.raises(ConfigError, match=next(iter(broken))):
     InfluenceSettings(**broken)
+
+
+@pytest.mark.parametrize("family", ["dnn", "fm", "lr"])
+def test_rows_with_sets_of_values_score_as_a_tape_per_example_says(family):
+  model = build_model(family, small_sets.SPEC, seed=3, embedding_dim=2, hidden_units=(4,), dtype="float64")
+  random = np.random.default_rng(3)
+  model.set_weights([random.normal(scale=0.7, size=weight.shape) for weight in model.get_weights()])
+  batches = []
+  for seed in (1, 2):
+    rows, labels, _ = small_sets.draw(NUM_EXAMPLES, seed)
+    batches.append(({"ids": tf.constant(rows)}, tf.constant(labels.astype(np.float64)),
+                    tf.constant(random.uniform(0.5, 2, NUM_EXAMPLES))))
+  reference, batch = batches
+  influences, norms = fitted(model, reference).score(*batch[:2])
+  gradients, sample_weights = gradients_by_tape(model, batch), reference[2].numpy()
+  mean = sample_weights @ gradients_by_tape(model, reference) / sample_weights.sum()
+  np.testing.assert_allclose(influences, RATE * gradients @ mean, rtol=1e-9, atol=1e-12)
+  np.testing.assert_allclose(norms, np.linalg.norm(gradients, axis=1), rtol=1e-9)

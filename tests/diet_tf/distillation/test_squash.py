@@ -2,15 +2,17 @@
 
 import numpy as np
 import pytest
+import tensorflow as tf
 
 from diet_tf.distillation.centres import Centres, fit_centres
 from diet_tf.distillation.clusters import TeacherSpace, influence_weights, nearest_centre, random_clusters
-from diet_tf.distillation.squash import SquashSettings, squash
+from diet_tf.distillation.squash import SquashSettings, UserRule, squash
 from diet_tf.distillation.start import sampled
 from diet_tf.errors import ConfigError, DataError
 from diet_tf.log.encoded_rows import EncodedRows
 from diet_tf.log.hashing import mix
 from diet_tf.models import build_model
+from tests.diet_tf import small_sets
 from tests.diet_tf.small_log import SPEC, scored
 
 MAX_IDS = (2, 1, 3)
@@ -200,3 +202,43 @@ def test_a_teacher_without_embeddings_clusters_by_its_logit():
 def test_settings_are_checked(broken):
   with pytest.raises(ConfigError, match=next(iter(broken))):
     SquashSettings(**broken)
+
+
+def of_one_cluster(rows, **kwargs):
+  examples = EncodedRows(rows, example_ids=np.arange(len(rows)), teacher_logits=np.zeros(len(rows), np.float32))
+  return squash(in_batches(examples, 2), lambda batch: np.zeros(len(batch), np.int64), 1, (2, 3, 3, 1),
+                SquashSettings(), span=0, first_slot_id=0, seed=3, layout=small_sets.LAYOUT, **kwargs)
+
+
+def by_id(slots, field):
+  return {int(number): float(weight) for number, weight in zip(slots.ids[0, field], slots.weights[0, field]) if weight}
+
+
+def test_the_values_of_a_row_share_its_one_vote():
+  rows = np.concatenate([small_sets.row(1, [2, 4], {1: 0.25, 3: 0.75}, 2), small_sets.row(2, [2], {3: 1.0}, 2),
+                         small_sets.row(3, [0], {0: 1.0}, 2), small_sets.row(1, [5, 6, 7], {1: 0.5, 2: 0.5}, 2)])
+  slots = of_one_cluster(rows)
+  # Genre 2: 1/2 + 1; 4: 1/2; 0: 1; 5, 6, 7: 1/3 each. The three heaviest are kept: 2, 0 and 4, of 3 in all.
+  assert by_id(slots, 1) == pytest.approx({2: 1.5 / 3, 0: 1 / 3, 4: 0.5 / 3}, rel=1e-6)
+  # Tags 3: .75 + 1; 1: .25 + .5; 0: 1; 2: .5. Kept are 3, 0 and 1, of 3.5 in all.
+  assert by_id(slots, 2) == pytest.approx({3: 1.75 / 3.5, 0: 1 / 3.5, 1: 0.75 / 3.5}, rel=1e-6)
+
+
+def test_a_slot_that_keeps_all_ids_is_what_a_model_reads_in_the_mean():
+  rows, *_ = small_sets.draw(3, seed=5)
+  model = build_model("fm", small_sets.SPEC, seed=1, embedding_stddev=1.0)
+  examples = EncodedRows(rows, example_ids=np.arange(3), teacher_logits=np.zeros(3, np.float32))
+  slots = squash(in_batches(examples, 3), lambda batch: np.zeros(3, np.int64), 1, (13, 9, 7, 5), SquashSettings(),
+                 span=0, first_slot_id=0, seed=3, layout=small_sets.LAYOUT)
+  of_slot, _ = model.embed({"ids": tf.constant(slots.ids), "weights": tf.constant(slots.weights)})
+  of_rows, _ = model.embed({"ids": tf.constant(rows)})
+  np.testing.assert_allclose(of_slot[0], np.mean(of_rows, axis=0), rtol=1e-5, atol=1e-6)
+
+
+def test_a_value_in_a_set_counts_as_its_users():
+  rows = np.concatenate([small_sets.row(1, [2, 4], {1: 1.0}, 2), small_sets.row(1, [4], {1: 1.0}, 2),
+                         small_sets.row(2, [2], {3: 1.0}, 2), small_sets.row(2, [6, 7], {0: 1.0}, 2)])
+  slots = of_one_cluster(rows, users=UserRule(0, 2))
+  # Genre 2 had users 1 and 2; 4 twice, but of one user; no tag had two.
+  assert by_id(slots, 1) == {2: 1.0}
+  assert by_id(slots, 2) == {0: 1.0}

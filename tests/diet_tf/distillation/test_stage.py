@@ -6,6 +6,7 @@ import shutil
 import numpy as np
 import pytest
 
+from diet_tf import metrics
 from diet_tf.distillation.addressing import Action, AddressingSettings
 from diet_tf.distillation.budget import BudgetSettings
 from diet_tf.distillation.gate import GateSettings
@@ -27,7 +28,8 @@ from diet_tf.memory.privacy import PrivacySettings
 from diet_tf.memory.slots import Slots
 from diet_tf.store.memories import load_memory
 from diet_tf.training.inner_settings import InnerSettings
-from tests.diet_tf.small_log import SPEC, TEACHER, draw, scored, write_shards
+from tests.diet_tf import small_sets
+from tests.diet_tf.small_log import SPEC, TEACHER, TINY, draw, scored, write_shards
 
 NUM_ROWS, HOLDBACK, BATCH = 600, 0.1, 8
 BUDGET = BudgetSettings(fraction=0.06)  # 36 slots after one span, 72 after two: 32 and 72 in whole batches.
@@ -506,3 +508,22 @@ def test_the_learning_curve_is_a_mean_of_stretches(first):
   assert learning_curve(dataclasses.replace(refined, losses=np.zeros(0, np.float32))) == []
 
 
+
+
+def test_two_spans_with_sets_of_values():
+  spec, memory, carried, kept = small_sets.SPEC, None, None, []
+  settings = dataclasses.replace(SETTINGS, distill=dataclasses.replace(DISTILL, proxies=("lr", f"dnn({TINY})")),
+                                 gate=GateSettings(members=("lr",), num_seeds=1), teacher=TEACHER)
+  teacher = Teacher(spec, TEACHER, seed=1)
+  for number in (1, 2):
+    rows, labels, example_ids = small_sets.draw(NUM_ROWS, seed=number)
+    outcome = run_stage(memory, Span.of_arrays(number, spec, rows, labels, example_ids), teacher, settings,
+                        carried=carried)
+    memory, carried = outcome.memory, outcome.carried
+    kept.append(outcome)
+  assert memory.slots.max_ids_per_field[1] == 3 and len(memory.slots) == 72
+  assert kept[1].carried.rows.ids.shape[1] == kept[0].memory.scored_sample.ids.shape[1] == 9
+  # A row of several genres is read: the teacher tells clicks of the next span from the others.
+  rows, labels, _ = small_sets.draw(NUM_ROWS, seed=3)
+  assert metrics.auc(labels, teacher.logits(rows).numpy()) > 0.65
+  assert all(np.isfinite(list(outcome.verdict.losses.values())).all() for outcome in kept)

@@ -14,6 +14,7 @@ from diet_tf.errors import ConfigError, DataError, FormatError, StoreError
 from diet_tf.log.examples import example_dataset, example_shards, is_held_back, read_examples, write_example_shard
 from diet_tf.log.features import FeatureSpec, Field, Label
 from diet_tf.memory.slot_records import read_slots
+from tests.diet_tf import small_sets
 
 SPEC = FeatureSpec(fields=(Field("user", "user_id", hash_ids=1000), Field("hour", "hour", boundaries=(6.0, 12.0)),
                            Field("item", "item_id", hash_ids=300, ids_per_slot=2)), label=Label("click"))
@@ -162,3 +163,46 @@ class TestHoldback:
   def test_unknown_holdback_is_refused(self) -> None:
     with pytest.raises(ConfigError, match="holdback"):
       example_dataset([], SPEC, 4, holdback="both")
+
+
+class TestSetsOfValues:
+
+  def test_features_hold_what_a_row_has_and_no_padding(self, tmp_path: pathlib.Path) -> None:
+    rows = np.concatenate([small_sets.row(5, [2, 4], {1: 0.25, 3: 0.75}, 2), small_sets.row(0, [0], {0: 1.0}, 3)])
+    path = str(tmp_path / "part-00000.gz")
+    write_example_shard(path, rows, np.array([1, 0]), np.array([7, 8]), np.array([1, 2]), small_sets.SPEC)
+    found = [{key: list(getattr(feature, feature.WhichOneof("kind")).value) for key, feature in
+              tf.train.Example.FromString(record).features.feature.items()} for record in raw_records(path)]
+    assert found == [
+        {"user": [5], "genres": [2, 4], "tags": [1, 3], "tags/weights": [0.25, 0.75], "hour": [2], "label": [1.0],
+         "example_id": [7], "time": [1]},
+        {"user": [0], "genres": [0], "tags": [0], "tags/weights": [1.0], "hour": [3], "label": [0.0],
+         "example_id": [8], "time": [2]}]
+
+  def test_rows_are_read_as_they_were_written_in_whatever_batches(self, tmp_path: pathlib.Path) -> None:
+    rows, labels, example_ids = small_sets.draw(50)
+    path = str(tmp_path / "part-00000.gz")
+    write_example_shard(path, rows, labels, example_ids, np.arange(50), small_sets.SPEC)
+    for batch_size in (1, 7, 50):
+      found = [np.concatenate(parts) for parts in zip(*read_examples([path], small_sets.SPEC, batch_size))]
+      for ours, theirs in zip(found, (rows, labels, example_ids), strict=True):
+        np.testing.assert_array_equal(ours, theirs)
+
+  @pytest.mark.parametrize("change, message", [
+      ({"genres": [1, 2, 3, 4]}, "has more values than its max_values"),
+      ({"genres": []}, "outside its field"), ({"genres": [1, 9]}, "outside its field"),
+      ({"tags/weights": [0.5]}, "as many weights as values"),
+  ])
+  def test_what_does_not_fit_the_spec_is_refused(self, tmp_path: pathlib.Path, change: dict[str, list[float]],
+                                                 message: str) -> None:
+    values = {"user": [5], "genres": [2, 4], "tags": [1, 3], "tags/weights": [0.25, 0.75], "hour": [2], "label": [1.0],
+              "example_id": [7], **change}
+    example = tf.train.Example()
+    for key, entries in values.items():
+      kind = "float_list" if key in ("tags/weights", "label") else "int64_list"
+      getattr(example.features.feature[key], kind).value.extend(entries)
+    path = str(tmp_path / "part-00000.gz")
+    with tf.io.TFRecordWriter(path, "GZIP") as writer:
+      writer.write(example.SerializeToString())
+    with pytest.raises(FormatError, match=message):
+      list(read_examples([path], small_sets.SPEC, 4))

@@ -3,6 +3,7 @@ import pytest
 
 from diet_tf.log.features import Field
 from diet_tf.memory.composition import IdDecoder, coverage, heaviest_slots
+from tests.diet_tf import small_sets
 from tests.diet_tf.small_report import SPEC, VOCABULARIES, make_slots
 from tests.diet_tf.small_slots import small_slots
 
@@ -17,6 +18,13 @@ def test_coverage_counts_ids_that_have_weight():
   assert coverage(slots, []) is None
   empty = slots.take(np.zeros(0, int))
   assert coverage(empty, batches) == [0.0, 0.0]
+
+
+def test_of_sets_of_values_the_held_ones_count_by_their_weight():
+  slots = small_slots([[[5], [2], [3], [2]]], spec=small_sets.SPEC)
+  rows = np.concatenate([small_sets.row(5, [2, 4], {1: 0.25, 3: 0.75}, 2), small_sets.row(6, [1, 7, 8], {1: 1.0}, 2)])
+  # User 5 in one row of two; genre 2, half of the first row; tag 3, three quarters of it; the hour in both.
+  assert coverage(slots, [rows], small_sets.LAYOUT) == [0.5, 0.25, 0.375, 1.0]
 
 
 @pytest.mark.parametrize("field, number, text", [

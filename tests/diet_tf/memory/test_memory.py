@@ -309,7 +309,7 @@ class TestStrictReading:
 
   @pytest.mark.parametrize(("change", "message"), [
       (lambda m: m.update(format_name="other.memory"), "format_name is 'diet_tf.memory'.*other.memory"),
-      (lambda m: m.update(format_version=5), "up to format version 4.*format version 5.*upgrade"),
+      (lambda m: m.update(format_version=6), "up to format version 5.*format version 6.*upgrade"),
       (lambda m: m.update(format_version=2), "missing: .'users_per_id'"),
       (lambda m: m.update(users_per_id=[]), "unknown: .'users_per_id'"),
       (lambda m: m.update(format_version="1"), "format_version is an integer"),

@@ -16,6 +16,7 @@ from diet_tf.log.features import FeatureSpec, Field, Label
 from diet_tf.memory.memory import Memory, read_memory, save_memory
 from diet_tf.memory.recipe import Recipe
 from diet_tf.memory.scored_sample import SCORED_SAMPLE_NAME, ScoredSample, merge
+from tests.diet_tf import small_sets
 from tests.diet_tf.small_slots import small_slots
 
 SPEC = FeatureSpec(fields=(Field("user", "user_id", hash_ids=50), Field("hour", "hour", boundaries=(6.0, 12.0))),
@@ -130,3 +131,28 @@ class TestFile:
 def save_and_name(folder: pathlib.Path, memory: Memory) -> str:
   save_memory(str(folder), memory)
   return str(folder)
+
+
+def test_sets_of_values_come_back_as_they_were(tmp_path: pathlib.Path) -> None:
+  ids, labels, _ = small_sets.draw(20)
+  sample = ScoredSample(ids, labels, 90)
+  slots = small_slots([[1, 2, 3, 4], [3, 1, 2, 1]], spec=small_sets.SPEC)
+  memory = Memory.create(slots, small_sets.SPEC, Recipe(), span=3, num_examples_seen=100, budget={},
+                         scored_sample=sample)
+  save_memory(str(tmp_path / "memory"), memory)
+  found = read_memory(str(tmp_path / "memory"))
+  assert found.manifest.format_version == 5 and found.spec == small_sets.SPEC
+  np.testing.assert_array_equal(found.scored_sample.ids, ids)
+  assert found.without_scored_sample().manifest.format_version == 5
+  assert found.scored_rows().ids.shape == (20, 9)
+
+
+def test_a_kind_of_field_that_is_not_known_is_told_by_its_name(tmp_path: pathlib.Path) -> None:
+  slots = small_slots([[1, 2, 3, 4], [3, 1, 2, 1]], spec=small_sets.SPEC)
+  save_memory(str(tmp_path), Memory.create(slots, small_sets.SPEC, Recipe(), span=3, num_examples_seen=9, budget={}))
+  path = tmp_path / "manifest.json"
+  value = json.loads(path.read_text())
+  value["feature_spec"]["fields"][1]["history_of"] = "user"
+  path.write_text(json.dumps(value))
+  with pytest.raises(FormatError, match="field 'genres' with 'history_of'.*the release of diet-tf that wrote it"):
+    read_memory(str(tmp_path))

@@ -14,6 +14,7 @@ from diet_tf.memory.recipe import Recipe
 from diet_tf.migration import memory as migration_module
 from diet_tf.migration.memory import migrate_memory, migrate_slots, plan_migration
 from diet_tf.store.memories import load_memory
+from tests.diet_tf import small_sets
 from tests.diet_tf.small_slots import small_slots
 
 SPEC = FeatureSpec((Field("user", "user", hash_ids=5), Field("item", "item", hash_ids=4),
@@ -163,3 +164,21 @@ def test_a_memory_keeps_all_but_ids_and_says_what_it_came_from(tmp_path):
   committed = {"span": 4, "digest": memory.digest}
   assert saved.digest != memory.digest
   assert loaded.manifest.grown_lineage() == memory.manifest.grown_lineage() == (first, committed)
+
+
+def test_rows_with_sets_of_values_grow_as_single_ones():
+  old = small_sets.SPEC
+  fields = (old.fields[0], dataclasses.replace(old.fields[1], hash_ids=17), *old.fields[2:],
+            Field("tones", "tones", hash_ids=5, max_values=2, weights="w"))
+  plan = plan_migration(old, dataclasses.replace(old, fields=fields))
+  rows = np.concatenate([small_sets.row(5, [2, 4], {1: 0.25, 3: 0.75}, 2), small_sets.row(6, [0], {0: 1.0}, 3)])
+  one = np.float32(1).view(np.int32)
+  # The second copy of a genre's id is 8 further; what is missing stays so, and the new field is missing.
+  assert plan.ids(rows, np.array([1, 1])).tolist() == [
+      [5, 10, 12, -1, 1, 3, 2, 0, -1, *rows[0, 7:].tolist(), one, 0],
+      [6, 0, -1, -1, 0, -1, 3, 0, -1, *rows[1, 7:].tolist(), one, 0]]
+  for change in ({"max_values": 4}, {"separator": ","}, {"max_values": None, "separator": None}):
+    changed = dataclasses.replace(old, fields=(old.fields[0], dataclasses.replace(old.fields[1], **change),
+                                               *old.fields[2:]))
+    with pytest.raises(ConfigError, match="what says which values a row has"):
+      plan_migration(old, changed)

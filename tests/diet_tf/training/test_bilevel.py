@@ -20,6 +20,7 @@ from diet_tf.training.bilevel import (
   binary_cross_entropy,
   packed_features,
 )
+from tests.diet_tf import small_sets
 from tests.diet_tf.small_slots import small_slots
 
 SPEC = FeatureSpec(tuple(Field(name, name, hash_ids=7) for name in ("user", "item", "hour")), Label("click"))
@@ -129,6 +130,31 @@ def test_hypergradient_equals_central_differences(family, name, index, position)
     moved[index] += shift
     losses.append(float(training.hypergradient(initial, {**inputs, name: tf.constant(moved)}, *outer())[0]))
   np.testing.assert_allclose(gradients[position].numpy()[index], (losses[0] - losses[1]) / 2e-5, rtol=1e-4, atol=1e-9)
+
+
+def test_outer_rows_with_sets_of_values_are_exact():
+  """The loss is that of the same outer batch written out as bags, and the gradient that of central differences."""
+  spec, (rows, labels, _) = small_sets.SPEC, small_sets.draw(6, seed=4)
+  random = np.random.default_rng(0)
+  inputs = {**make_inputs(), "ids": tf.constant(random.integers(5, size=(NUM_SLOTS, 4, MAX_IDS))),
+            "weights": tf.constant(random.dirichlet(np.ones(MAX_IDS), size=(NUM_SLOTS, 4)))}
+  model = build_model("fm", spec, seed=3, embedding_dim=2, embedding_stddev=0.3, dtype="float64")
+  training = DifferentiableTraining(model, INNER, parameter_group)
+  initial = [tf.constant(variable.numpy()) for variable in model.trainable_variables]
+  outer_batch = {"ids": tf.constant(rows)}, tf.constant(labels.astype(np.float64)), tf.ones(6, tf.float64)
+  loss, gradients = training.hypergradient(initial, inputs, *outer_batch)
+  ids, weights = small_sets.as_bags(rows)
+  training.train(initial, inputs)
+  trained = model({"ids": tf.constant(ids), "weights": tf.constant(weights)})
+  np.testing.assert_allclose(loss, tf.reduce_mean(binary_cross_entropy(outer_batch[1], trained)), rtol=1e-7)
+  for name, index, position in (("weights", (2, 1, 0), 0), ("labels", (5,), 1), ("learning_rates", (0,), 3)):
+    found = []
+    for change in (1e-5, -1e-5):
+      moved = inputs[name].numpy()
+      moved[index] += change
+      found.append(float(training.hypergradient(initial, {**inputs, name: tf.constant(moved)}, *outer_batch)[0]))
+    assert abs(gradients[position].numpy()[index]) > 1e-5
+    np.testing.assert_allclose(gradients[position].numpy()[index], (found[0] - found[1]) / 2e-5, rtol=1e-5, atol=1e-9)
 
 
 @pytest.mark.parametrize("member", ["deepfm", "dcn_v2", "fm(without=user)"])

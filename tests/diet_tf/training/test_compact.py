@@ -5,6 +5,7 @@ import numpy as np
 from diet_tf.log.features import FeatureSpec, Field, Label
 from diet_tf.memory.slots import Slots
 from diet_tf.training.compact import OTHER_ID, CompactIds
+from tests.diet_tf import small_sets
 from tests.diet_tf.small_slots import small_slots
 
 SPEC = FeatureSpec((Field("user", "user", hash_ids=100), Field("colour", "colour", vocabulary_ids=5, vocabulary=("r",)),
@@ -68,3 +69,13 @@ def test_ids_of_all_parts_occur():
   first, second = (SLOTS.take(np.array([row])) for row in range(2))
   both, whole = CompactIds.of(SPEC, first, second), CompactIds.of(SPEC, SLOTS)
   assert both.spec == whole.spec
+
+
+def test_a_value_without_a_compact_id_keeps_its_weight_in_its_set():
+  slots = small_slots([[[5], [2], [3], [2]], [[6], [7], [3], [2]]], spec=small_sets.SPEC)
+  compact = CompactIds.of(small_sets.SPEC, slots)
+  row = small_sets.row(5, [2, 4, 7], {1: 0.25, 3: 0.75}, 1)
+  # Genres 2 and 7 are the first two that occur, 4 is another; tag 1 is another, and hour 1 too.
+  assert compact.rename(row)[0, :7].tolist() == [1, 1, 0, 2, 0, 1, 0]
+  assert compact.rename(row)[0, 7:].tolist() == row[0, 7:].tolist()
+  assert compact.rename(small_sets.row(9, [1], {0: 1.0}, 2))[0, :7].tolist() == [0, 0, -1, -1, 0, -1, 1]
