@@ -11,13 +11,21 @@ import numpy as np
 from diet_tf.errors import DataError, NumericsError
 
 Values = Sequence[float] | np.ndarray
+# The numbers of the units (test examples, or groups of them) in each stratum that a metric is a mean over.
+Strata = Sequence[np.ndarray]
 
 # Beyond this many degrees of freedom Student's t is the normal distribution to the third decimal.
 _NORMAL_FROM = 1000.0
 _NORMAL_QUANTILE_95 = 1.959964
 
 
-def _checked(labels: np.ndarray, scores: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def checked(labels: np.ndarray, scores: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+  """Labels and scores as `[num_examples]` float64.
+
+  Raises:
+    DataError: there is none, or they are not as many.
+    NumericsError: a score is not finite.
+  """
   labels, scores = np.asarray(labels, np.float64).ravel(), np.asarray(scores, np.float64).ravel()
   if labels.shape != scores.shape or not len(labels):
     raise DataError("metric", rule="labels and scores have one entry per example, and there is at least one.",
@@ -27,6 +35,19 @@ def _checked(labels: np.ndarray, scores: np.ndarray) -> tuple[np.ndarray, np.nda
                         received=f"{np.count_nonzero(~np.isfinite(scores))} of {len(scores)} are not.",
                         remedy="lower the learning rate of the model that gave them.")
   return labels, scores
+
+
+def is_positive(labels: np.ndarray, subject: str = "labels") -> np.ndarray:
+  """Whether each label is 1, as `[num_examples]` bool.
+
+  Raises:
+    DataError: a label is neither 0 nor 1.
+  """
+  positive = labels == 1.0
+  if not (positive | (labels == 0.0)).all():
+    raise DataError(subject, rule="a ranking metric needs labels that are 0 or 1.", received="other values.",
+                    remedy="pass clicks, not soft labels.")
+  return positive
 
 
 def check_classes(labels: Values, subject: str = "labels",
@@ -44,10 +65,7 @@ def check_classes(labels: Values, subject: str = "labels",
   labels = np.asarray(labels)
   if not len(labels):
     raise DataError(subject, rule="there is at least one example.", received="none.", remedy=remedy)
-  positive = labels == 1.0
-  if not (positive | (labels == 0.0)).all():
-    raise DataError(subject, rule="a ranking metric needs labels that are 0 or 1.", received="other values.",
-                    remedy="pass clicks, not soft labels.")
+  positive = is_positive(labels, subject)
   if positive.all() or not positive.any():
     raise DataError(subject, rule="a ranking metric needs both classes.",
                     received=f"{len(labels)} examples of class {int(labels[0])}.", remedy=remedy)
@@ -83,7 +101,7 @@ def auc(labels: np.ndarray, scores: np.ndarray) -> float:
     DataError: the labels are of one class.
     NumericsError: a score is not finite.
   """
-  labels, scores = _checked(labels, scores)
+  labels, scores = checked(labels, scores)
   positive = _classes(labels)
   num_positives = np.count_nonzero(positive)
   rank_sum = midranks(scores)[positive].sum() - num_positives * (num_positives + 1) / 2
@@ -102,7 +120,7 @@ def expected_auc(probabilities: np.ndarray, scores: np.ndarray | None = None) ->
     scores: `[num_examples]`, or None.
   """
   probabilities = np.asarray(probabilities, np.float64).ravel()
-  probabilities, scores = _checked(probabilities, probabilities if scores is None else scores)
+  probabilities, scores = checked(probabilities, probabilities if scores is None else scores)
   _, inverse, counts = np.unique(scores, return_inverse=True, return_counts=True)
   positives = np.bincount(inverse, probabilities, len(counts))  # [num distinct scores], ascending
   negatives = np.bincount(inverse, 1.0 - probabilities, len(counts))
@@ -124,13 +142,13 @@ def log_loss(labels: np.ndarray, logits: np.ndarray) -> float:
     labels: `[num_examples]`, in [0, 1].
     logits: `[num_examples]`.
   """
-  labels, logits = _checked(labels, logits)
+  labels, logits = checked(labels, logits)
   return float(np.mean(np.logaddexp(0.0, logits) - labels * logits))
 
 
 def calibration(labels: np.ndarray, logits: np.ndarray) -> float:
   """The clicks that a model predicts over the clicks there were: 1 is calibrated, more is too sure of clicks."""
-  labels, logits = _checked(labels, logits)
+  labels, logits = checked(labels, logits)
   clicks = labels.sum()
   if clicks <= 0.0:
     raise DataError("labels", rule="calibration needs at least one click.", received="none.",
@@ -210,11 +228,11 @@ def t_quantile_95(degrees_of_freedom: float) -> float:
 
 @dataclasses.dataclass(frozen=True)
 class PairedDifference:
-  """The difference of two models' AUC, with the noise that they share taken out.
+  """The difference of two models by a metric, the AUC say, with the noise that they share taken out.
 
   Attributes:
     mean: first minus second, averaged over seeds.
-    standard_error: over seeds and test examples together; NaN where it is not known.
+    standard_error: over seeds and test examples (or groups of them) together; NaN where it is not known.
     margin: half the width of the 95 % interval; infinite where it is not known, so that nothing is resolved by it.
   """
 
@@ -247,7 +265,7 @@ def auc_components(labels: np.ndarray, scores: np.ndarray) -> np.ndarray:
   Their mean over the positives is the AUC, and so is their mean over the negatives: the structural components of
   DeLong, DeLong and Clarke-Pearson (1988).
   """
-  labels, scores = _checked(labels, scores)
+  labels, scores = checked(labels, scores)
   positive = _classes(labels)
   above = midranks(scores)  # Rank among all less rank within the class = number of the other class below.
   above[positive] -= midranks(scores[positive])
@@ -256,27 +274,31 @@ def auc_components(labels: np.ndarray, scores: np.ndarray) -> np.ndarray:
   return np.where(positive, above / (len(labels) - num_positives), 1.0 - above / num_positives)
 
 
-def paired_auc_difference(labels: np.ndarray, first: np.ndarray, second: np.ndarray) -> PairedDifference:
-  """The difference of two models' AUC, paired over seeds and test examples.
+def class_strata(labels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+  """The numbers of the positives and of the negatives: the AUC is a mean of components over either."""
+  positive = _classes(np.asarray(labels, np.float64))
+  return np.flatnonzero(positive), np.flatnonzero(~positive)
 
-  The variance of the mean is that of the seeds' differences over the number of seeds, plus DeLong's variance over test
-  examples of the components' difference averaged over seeds; the degrees of freedom are Satterthwaite's (1946). With
-  one seed only the test examples' part is known, and is used alone. A single example of a class tells nothing of the
-  noise of its class, and so of the difference's.
+
+def paired_component_difference(strata: Strata, first: np.ndarray, second: np.ndarray) -> PairedDifference:
+  """The difference of two models by a metric, paired over seeds and over the test examples or groups it is a mean of.
+
+  The variance of the mean is that of the seeds' differences over the number of seeds, plus, of each stratum, that of
+  the components' difference averaged over seeds, over the stratum's size; the degrees of freedom are Satterthwaite's
+  (1946). With one seed only the second part is known, and is used alone. A stratum of a single unit tells nothing of
+  its noise, and so of the difference's.
 
   Args:
-    labels: `[num_examples]`, 0 or 1.
-    first: `[num_seeds, num_examples]`, the components of the first model (`auc_components`) for each seed.
+    strata: numbers of the units in each stratum. Over each of them the components' mean is the metric, to first order.
+    first: `[num_seeds, num_units]`, the components of the first model for each seed.
     second: the second model's, of the same shape.
   """
   differences = np.asarray(first, np.float64) - np.asarray(second, np.float64)
-  positive = _classes(np.asarray(labels, np.float64))
-  per_seed = differences[:, positive].mean(axis=1)
-  if min(np.count_nonzero(positive), np.count_nonzero(~positive)) < 2:
+  per_seed = differences[:, strata[0]].mean(axis=1)
+  if min(map(len, strata)) < 2:
     return PairedDifference(float(per_seed.mean()), float("nan"), float("inf"))
   over_seeds = differences.mean(axis=0)
-  parts = [(over_seeds[positive].var(ddof=1) / np.count_nonzero(positive), np.count_nonzero(positive) - 1),
-           (over_seeds[~positive].var(ddof=1) / np.count_nonzero(~positive), np.count_nonzero(~positive) - 1)]
+  parts = [(over_seeds[units].var(ddof=1) / len(units), len(units) - 1) for units in strata]
   if len(per_seed) > 1:
     parts.append((per_seed.var(ddof=1) / len(per_seed), len(per_seed) - 1))
   variance = sum(value for value, _ in parts)
@@ -285,6 +307,19 @@ def paired_auc_difference(labels: np.ndarray, first: np.ndarray, second: np.ndar
   freedom = variance**2 / sum(value**2 / count for value, count in parts)
   error = float(np.sqrt(variance))
   return PairedDifference(float(per_seed.mean()), error, t_quantile_95(freedom) * error)
+
+
+def paired_auc_difference(labels: np.ndarray, first: np.ndarray, second: np.ndarray) -> PairedDifference:
+  """The difference of two models' AUC, paired over seeds and test examples, see `paired_component_difference`.
+
+  The variance over test examples is that of DeLong, DeLong and Clarke-Pearson (1988), and the strata are the classes.
+
+  Args:
+    labels: `[num_examples]`, 0 or 1.
+    first: `[num_seeds, num_examples]`, the components of the first model (`auc_components`) for each seed.
+    second: the second model's, of the same shape.
+  """
+  return paired_component_difference(class_strata(labels), first, second)
 
 
 def lift_over_chance(labels: np.ndarray, components: np.ndarray) -> PairedDifference:
@@ -325,9 +360,19 @@ def resolved_pairs(labels: np.ndarray, components: Sequence[np.ndarray]) -> list
     labels: `[num_examples]`, 0 or 1.
     components: per member, `[num_seeds, num_examples]` of `auc_components`.
   """
+  return resolved_component_pairs(class_strata(labels), components)
+
+
+def resolved_component_pairs(strata: Strata, components: Sequence[np.ndarray]) -> list[tuple[int, int]]:
+  """The pairs of members, as indices, whose difference by a metric is told from 0 at 95 %.
+
+  Args:
+    strata: as in `paired_component_difference`.
+    components: per member, `[num_seeds, num_units]`.
+  """
   members = range(len(components))
   return [(a, b) for a in members for b in members
-          if a < b and paired_auc_difference(labels, components[a], components[b]).resolved]
+          if a < b and paired_component_difference(strata, components[a], components[b]).resolved]
 
 
 def agreement_on(pairs: Sequence[tuple[int, int]], log_aucs: Values, memory_aucs: Values) -> Agreement:

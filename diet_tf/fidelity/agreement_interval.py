@@ -14,6 +14,9 @@ Of `n` seeds, or members, `n - 1` are drawn with replacement: the variance of a 
 (Rao and Wu, Journal of the American Statistical Association 83, 1988, with `m = n - 1`), where `n` draws would leave a
 third of it out for three seeds. A seed is drawn for all members alike. A member that is drawn twice counts twice in the
 pairs with others, and makes no pair with itself.
+
+Another metric is the mean of its own components over its units, rows or groups of rows such as the users, and what was
+said of rows then holds of these.
 """
 
 from __future__ import annotations
@@ -21,6 +24,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
+
+from diet_tf.metrics import Strata
 
 NUM_REPLICATES = 2000
 _BLOCK_ROWS = 1 << 14
@@ -43,17 +48,33 @@ def agreement_interval(labels: np.ndarray, log_components: Sequence[np.ndarray],
     confidence: share of the draws that lie within, in (0, 1); as many are left out on either side.
     seed: seed of the draws.
   """
-  num_members, num_seeds = len(log_components), len(log_components[0])
   positive = np.asarray(labels) == 1
-  classes = [np.flatnonzero(positive), np.flatnonzero(~positive)]
-  if not pairs or num_seeds < 2 or min(map(len, classes)) < 2:
+  return component_agreement_interval((np.flatnonzero(positive), np.flatnonzero(~positive)), log_components,
+                                      memory_components, pairs, confidence=confidence, seed=seed)
+
+
+def component_agreement_interval(strata: Strata, log_components: Sequence[np.ndarray],
+                                 memory_components: Sequence[np.ndarray], pairs: Sequence[tuple[int, int]], *,
+                                 confidence: float, seed: int = 0) -> tuple[float, float]:
+  """As `agreement_interval`, by any metric that is a mean of components over test examples or groups of them.
+
+  Args:
+    strata: numbers of the units in each stratum, see `metrics.paired_component_difference`.
+    log_components: per member, `[num_seeds, num_units]` after training on the log.
+    memory_components: the same after training on the memory.
+    pairs: the pairs of members, as indices, that are resolved on the log.
+    confidence: share of the draws that lie within, in (0, 1); as many are left out on either side.
+    seed: seed of the draws.
+  """
+  num_members, num_seeds = len(log_components), len(log_components[0])
+  if not pairs or num_seeds < 2 or min(map(len, strata)) < 2:
     return _UNKNOWN
   components = [*log_components, *memory_components]
-  aucs = np.concatenate([of_member[:, positive].mean(axis=1, dtype=np.float64) for of_member in components])
-  root = _square_root(np.sum([_covariance_of_means(components, rows) for rows in classes], axis=0))
+  values = np.concatenate([of_member[:, strata[0]].mean(axis=1, dtype=np.float64) for of_member in components])
+  root = _square_root(np.sum([_covariance_of_means(components, units) for units in strata], axis=0))
   generator = np.random.default_rng(seed)
-  noise = generator.standard_normal([NUM_REPLICATES, len(aucs)]) @ root
-  drawn = (aucs + noise).reshape(NUM_REPLICATES, 2, num_members, num_seeds)
+  noise = generator.standard_normal([NUM_REPLICATES, len(values)]) @ root
+  drawn = (values + noise).reshape(NUM_REPLICATES, 2, num_members, num_seeds)
   means = np.einsum("bkms,bs->bkm", drawn, _draws(generator, num_seeds) / (num_seeds - 1))
   first, second = np.transpose(pairs)
   same = np.equal(*np.sign(means[:, :, first] - means[:, :, second]).swapaxes(0, 1))  # [num_replicates, num_pairs]

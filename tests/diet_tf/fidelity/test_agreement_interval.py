@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from diet_tf import metrics
-from diet_tf.fidelity.agreement_interval import agreement_interval
+from diet_tf.fidelity.agreement_interval import agreement_interval, component_agreement_interval
 
 PAIRS = [(0, 1), (0, 2), (1, 2)]
 LABELS = np.array([1, 0, 1, 0])
@@ -107,3 +107,15 @@ def test_the_same_seed_gives_the_same_interval_however_many_rows_are_in_a_block(
   assert agreement_interval(labels, *components, pairs, confidence=0.9) == pytest.approx(first, abs=1e-3)
   other = agreement_interval(labels, *components, pairs, confidence=0.9, seed=1)
   assert other == pytest.approx(first, abs=0.05)
+
+
+def test_a_metric_over_one_stratum_of_units_has_an_interval_too():
+  random = np.random.default_rng(1)
+  log, memory = ([mean + random.normal(scale=0.5, size=[2, 30]) for mean in (0.0, 0.1, 0.2)] for _ in range(2))
+  low, high = component_agreement_interval([np.arange(30)], log, memory, PAIRS, confidence=0.9)
+  assert (low, high) == (0.0, 1.0)  # The noise of a mean of 30 is 0.1, as large as what tells the members apart.
+  calm = [[mean + 0.01 * (of_member - mean) for mean, of_member in zip((0.0, 0.1, 0.2), one, strict=True)]
+          for one in (log, memory)]
+  assert component_agreement_interval([np.arange(30)], *calm, PAIRS, confidence=0.9) == (1.0, 1.0)
+  alone = [of_member[:, :1] for of_member in log]
+  assert all(map(math.isnan, component_agreement_interval([np.arange(1)], alone, alone, PAIRS, confidence=0.9)))
