@@ -13,7 +13,8 @@ import tensorflow as tf
 from diet_tf.config.config import Config
 from diet_tf.distillation.teacher import Teacher
 from diet_tf.errors import FormatError
-from diet_tf.fidelity.panel import PanelSettings, evaluate_panel
+from diet_tf.fidelity.panel import evaluate_panel
+from diet_tf.fidelity.panel_settings import PanelSettings
 from diet_tf.fidelity.result import FidelityResult
 from diet_tf.io import files
 from diet_tf.io.documents import canonical_digest

@@ -18,6 +18,7 @@ TESTED_ELSEWHERE = {
     "distillation/start.py": "distillation/test_stage.py",
     "fidelity/own_rates.py": "fidelity/test_panel.py",
     "fidelity/member_fidelity.py": "fidelity/test_panel.py",
+    "fidelity/panel_settings.py": "fidelity/test_panel.py",
     "fidelity/result.py": "fidelity/test_panel.py",
     "fidelity/result_format.py": "../test_document_formats.py",
     "fidelity/scores.py": "fidelity/test_trainings.py",

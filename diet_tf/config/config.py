@@ -34,7 +34,7 @@ if TYPE_CHECKING:
   from diet_tf.distillation.settings import StageSettings
   from diet_tf.distillation.squash import SquashSettings
   from diet_tf.distillation.teacher import TeacherSettings
-  from diet_tf.fidelity.panel import PanelSettings
+  from diet_tf.fidelity.panel_settings import PanelSettings
   from diet_tf.log.settings import LogSettings
 
 Strategy = Literal["auto", "cpu", "gpu", "mirrored"]
@@ -51,7 +51,7 @@ SECTIONS = {
     "squash": ("diet_tf.distillation.squash", "SquashSettings"),
     "distill": ("diet_tf.distillation.refinement", "DistillSettings"),
     "gate": ("diet_tf.distillation.gate", "GateSettings"),
-    "panel": ("diet_tf.fidelity.panel", "PanelSettings"),
+    "panel": ("diet_tf.fidelity.panel_settings", "PanelSettings"),
 }
 # These say where things are and run, not what is computed: a memory does not depend on them.
 KEYS_OUTSIDE_DIGEST = ("name", "output", "strategy", "test_spans", "retention")
@@ -253,6 +253,7 @@ def build_config(values: Mapping[str, Any], where: Where | str = "config") -> Co
   with located(where):
     # What sections say of each other.
     config.log.check_listed_texts(config.features)
+    config.panel.require_fitting(config.features)
     config.stage_settings()
   return config
 

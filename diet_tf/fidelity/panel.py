@@ -15,18 +15,22 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+import typing
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
 
 import numpy as np
 import tensorflow as tf
 
 from diet_tf import metrics
-from diet_tf.errors import ConfigError, DataError
-from diet_tf.fidelity import scores
+from diet_tf.errors import DataError
+from diet_tf.fidelity import panel_metrics, scores
 from diet_tf.fidelity.agreement_interval import agreement_interval
+from diet_tf.fidelity.grouping import group_rows
 from diet_tf.fidelity.member_fidelity import MemberFidelity, Training
+from diet_tf.fidelity.metric_result import MetricTally
 from diet_tf.fidelity.own_rates import OwnRates
+from diet_tf.fidelity.panel_metrics import MetricOnRows
+from diet_tf.fidelity.panel_settings import PanelSettings
 from diet_tf.fidelity.result import LOG, MEMORY, Cost, FidelityResult
 from diet_tf.fidelity.trainings import (
   AfterEpoch,
@@ -48,81 +52,14 @@ from diet_tf.log.encoded_rows import BoundedSample, EncodedRows
 from diet_tf.log.examples import SURVEY_BATCH, example_arrays, is_held_back, log_dataset, read_examples
 from diet_tf.log.features import FeatureSpec
 from diet_tf.log.hashing import salted_mix
+from diet_tf.log.row_layout import RowLayout
 from diet_tf.memory.memory import Memory
-from diet_tf.memory.recipe import MAX_EPOCHS
 from diet_tf.memory.tuning import AS_THE_RECIPE, DEFAULT_TUNING
 from diet_tf.progress import Progress, silent
 from diet_tf.training.learner import Learner
 
 # Gives the teacher's click probabilities `[N]` of examples from their ids `[N, num_fields]`.
 TeacherProbabilities = Callable[[np.ndarray], np.ndarray]
-
-
-@dataclasses.dataclass(frozen=True)
-class PanelSettings:
-  """How the panel is trained and judged.
-
-  Attributes:
-    members: names of the architectures, see `diet_tf.models.build_model`.
-    seeds: seeds of initial weights and of draws of random rows, one training each.
-    learning_rates: Adam's rates to try, for the log and for random rows.
-    log_epochs: numbers of passes over the log to try, for each learning rate; those after the first that is worse than
-      the best beyond noise are left out.
-    row_epochs: numbers of passes over random rows to try, beside the recipe's own.
-    log_batch_size: examples per step of the pass over the log.
-    selection: "auc" or "log_loss", the measure that settings are selected by on held-back examples.
-    selection_spans: number of the newest spans that the held-back examples come from.
-    selection_examples: number of held-back examples that are used at most.
-    holdback_fraction: share of each span that is held back while settings are selected, strictly between 0 and 1.
-    lazy: whether Adam moves only the rows of a batch in trainings on the log and on random rows. All rows that have
-      occurred, as in Keras' own Adam, is the better reference (by 0.002 to 0.003 AUC on the simulated log); lazy is the
-      faster one where very many ids occur.
-    cache_bytes: size in bytes up to which the log's arrays are kept in memory, so that they are parsed once, not once
-      per training.
-    tune: whether each member chooses a factor of the recipe's rates on the memory, see `diet_tf.memory.tuning`; a
-      memory without scored rows has nothing to choose by.
-  """
-
-  members: tuple[str, ...] = ("lr", "fm", "dnn", "dcn_v2")
-  seeds: tuple[int, ...] = (0, 1, 2)
-  learning_rates: tuple[float, ...] = (1e-3, 3e-3, 1e-2, 3e-2)
-  log_epochs: tuple[int, ...] = (1, 2, 4, 8)
-  row_epochs: tuple[int, ...] = (5, 10)
-  log_batch_size: int = 256
-  selection: str = "auc"
-  selection_spans: int = 3
-  selection_examples: int = 50_000
-  holdback_fraction: float = 0.1
-  lazy: bool = False
-  cache_bytes: int = 1 << 28
-  tune: bool = True
-
-  def __post_init__(self) -> None:
-    for name in ("members", "seeds", "learning_rates", "log_epochs", "row_epochs"):
-      values = tuple(getattr(self, name))
-      object.__setattr__(self, name, values)
-      _require(name, "it has at least one entry, and none twice.", values, 0 < len(values) == len(set(values)))
-    _require("learning_rates", "they are positive.", self.learning_rates, min(self.learning_rates) > 0)
-    for name in ("log_epochs", "row_epochs"):
-      _require(name, f"they lie in [1, {MAX_EPOCHS:,}].", getattr(self, name),
-               1 <= min(getattr(self, name)) <= max(getattr(self, name)) <= MAX_EPOCHS)
-    _require("seeds", "they are not negative.", self.seeds, min(self.seeds) >= 0)
-    for name in ("log_batch_size", "selection_spans", "selection_examples"):
-      _require(name, "it is at least 1.", getattr(self, name), getattr(self, name) >= 1)
-    _require("selection", "it is 'auc' or 'log_loss'.", self.selection,
-             self.selection in scores.SELECTION_MEASURES)
-    _require("holdback_fraction", "it lies strictly between 0 and 1.", self.holdback_fraction,
-             0 < self.holdback_fraction < 1)
-
-  def to_dict(self) -> dict[str, Any]:
-    """The settings as JSON values."""
-    return {name: list(value) if isinstance(value, tuple) else value
-            for name, value in dataclasses.asdict(self).items()}
-
-
-def _require(name: str, rule: str, received: Any, holds: bool) -> None:
-  if not holds:
-    raise ConfigError(f"fidelity.{name}", rule=rule, received=repr(received), remedy=f"correct {name}.")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -195,30 +132,44 @@ def evaluate_panel(log_shards: Mapping[int, Sequence[str]], memory: Memory, test
     strategy: `tf.distribute` strategy to train under; None takes the current one.
 
   Raises:
-    DataError: the log or the test is empty, or has examples of one class only.
+    ConfigError: the settings' group is no field of the memory.
+    DataError: the log or the test is empty, or has examples of one class only, or a metric says nothing of the test.
     NumericsError: a training on the memory, or all candidates of another, came to a loss that is not finite.
   """
   test = example_arrays(test_shards, memory.spec)
   metrics.check_classes(test.labels, "test rows", "judge the memory on a span with clicks and without: test_spans.")
+  groups = grouping = None
+  if any(metric.within_groups for metric in settings.metrics_beside_auc):
+    groups, grouping = group_rows(test, memory.spec, typing.cast(str, settings.group))
+  tallies = [MetricTally(MetricOnRows.of(metric, test.labels, groups)) for metric in settings.metrics_beside_auc]
   survey = survey_log(log_shards, memory.spec, settings, len(memory), progress=progress)
   _check_selection(survey.selection, settings)
-  evaluation = _Evaluation(log_shards, memory, survey, test, settings, teacher_probabilities, progress, strategy)
+  evaluation = _Evaluation(log_shards, memory, survey, test, settings, teacher_probabilities, tallies, progress,
+                           strategy)
   members = [evaluation.member(name) for name in settings.members]
-  pairs = evaluation.resolved_pairs()
+  by_metric = {tally.metric.name: tally.result() for tally in tallies}
+  if settings.metric == panel_metrics.AUC:
+    pairs = evaluation.resolved_pairs()
+    agreement = evaluation.agreement(members, pairs)
+  else:
+    pairs, agreement = by_metric[settings.metric].resolved_pairs, by_metric[settings.metric].agreement
+  return FidelityResult(
+      members=tuple(members), cost=_cost(members, memory, survey, len(test)), seeds=settings.seeds,
+      spans=tuple(sorted(log_shards)), bayes_auc=bayes_auc, memory_uri=memory_uri, settings=settings.to_dict(),
+      agreement=agreement, differences=evaluation.differences(), num_test_clicks=int(test.labels.sum()),
+      resolved_pairs=pairs, by_metric=by_metric, grouping=grouping)
+
+
+def _cost(members: Sequence[MemberFidelity], memory: Memory, survey: Survey, num_test: int) -> Cost:
   kinds = (LOG, MEMORY)
-  cost = Cost(
-      records={LOG: survey.num_examples, MEMORY: len(memory), "test": len(test)},
+  return Cost(
+      records={LOG: survey.num_examples, MEMORY: len(memory), "test": num_test},
       num_bytes={LOG: survey.num_bytes, MEMORY: memory.manifest.num_bytes, "log_raw": survey.num_raw_bytes,
                  "memory_raw": memory.manifest.num_raw_bytes},
       examples={kind: round(sum(member.trainings[kind].whole("examples") for member in members) / len(members))
                 for kind in kinds},
       flops={kind: sum(member.trainings[kind].whole("flops") for member in members) for kind in kinds},
       seconds={kind: sum(member.trainings[kind].whole("seconds") for member in members) for kind in kinds})
-  return FidelityResult(
-      members=tuple(members), cost=cost, seeds=settings.seeds, spans=tuple(sorted(log_shards)), bayes_auc=bayes_auc,
-      memory_uri=memory_uri, settings=settings.to_dict(), agreement=evaluation.agreement(members, pairs),
-      differences=evaluation.differences(), num_test_clicks=int(test.labels.sum()),
-      resolved_pairs=pairs)
 
 
 def _check_selection(held_back: EncodedRows, settings: PanelSettings) -> None:
@@ -235,10 +186,10 @@ class _Evaluation:
   """Trains and judges one member after the other, on data that they share."""
 
   def __init__(self, log_shards: Mapping[int, Sequence[str]], memory: Memory, survey: Survey, test: EncodedRows,
-               settings: PanelSettings, teacher_probabilities: TeacherProbabilities | None, progress: Progress,
-               strategy: tf.distribute.Strategy | None) -> None:
+               settings: PanelSettings, teacher_probabilities: TeacherProbabilities | None,
+               tallies: Sequence[MetricTally], progress: Progress, strategy: tf.distribute.Strategy | None) -> None:
     self._memory, self._survey, self._test, self._settings = memory, survey, test, settings
-    self._progress, self._strategy = progress, strategy
+    self._tallies, self._progress, self._strategy = tallies, progress, strategy
     self._soft_labels = None if teacher_probabilities is None else [
         np.asarray(teacher_probabilities(rows.ids), np.float32) for rows in survey.random_rows]
     self._whole_log = self._cached(log_dataset(log_shards, memory.spec, settings.log_batch_size))
@@ -256,7 +207,7 @@ class _Evaluation:
         (1 + kinds) * (len(settings.learning_rates) + len(settings.seeds)) + len(settings.seeds))
 
   def _cached(self, dataset: tf.data.Dataset) -> tf.data.Dataset:
-    num_bytes = 4 * self._survey.num_examples * (len(self._memory.spec.fields) + 3)
+    num_bytes = 4 * self._survey.num_examples * (RowLayout.of(self._memory.spec).num_places + 3)
     return dataset.cache() if num_bytes <= self._settings.cache_bytes else dataset
 
   def member(self, name: str) -> MemberFidelity:
@@ -266,7 +217,10 @@ class _Evaluation:
     outcomes = {LOG: self._log(learner), MEMORY: self._on_memory(learner), RANDOM_HARD: self._rows(learner, None)}
     if self._soft_labels is not None:
       outcomes[RANDOM_SOFT] = self._rows(learner, self._soft_labels)
-    components = {kind: scores for kind, (_, scores) in outcomes.items()}
+    for tally in self._tallies:
+      tally.add(name, {kind: logits for kind, (_, logits) in outcomes.items()})
+    components = {kind: scores.components_of_seeds(self._test.labels, logits)
+                  for kind, (_, logits) in outcomes.items()}
     for kind, of_kind in components.items():
       self._sums[kind] = self._sums.get(kind, 0.0) + of_kind
     for kind, of_members in self._components.items():
@@ -320,13 +274,13 @@ class _Evaluation:
     factors = AS_THE_RECIPE if tuned is None else tuned.factors
     trainings = [functools.partial(train_on_memory, learner, self._memory, seed=seed, factors=factors)
                  for seed in self._settings.seeds]
-    training, components = self._judge(learner, trainings, None, epochs, len(self._memory) * epochs,
+    training, logits = self._judge(learner, trainings, None, epochs, len(self._memory) * epochs,
                                        flops_per_slot(learner, self._memory))
     if tuned is not None:
       training = dataclasses.replace(training, rates=OwnRates(
           *tuned.factors, tuned.num_trainings, tuned.num_trainings * len(self._memory) * epochs,
           choosing_flops(learner, self._memory, tuned), tuned.seconds, tuned.source))
-    return training, components
+    return training, logits
 
   def _rows(self, learner: Learner, soft_labels: list[np.ndarray] | None) -> tuple[Training, np.ndarray]:
     def train(index: int, choice: Choice, after_epoch: AfterEpoch | None = None) -> float:
@@ -362,14 +316,14 @@ class _Evaluation:
 
   def _judge(self, learner: Learner, trainings: Sequence[Callable[[], float]], learning_rate: float | None,
              epochs: int, examples: int, flops_per_example: float) -> tuple[Training, np.ndarray]:
-    """The trainings of all seeds, and per seed the components of their AUC, `[num_seeds, num_examples]`."""
+    """The trainings of all seeds, and per seed the logits on the test examples, `[num_seeds, num_examples]`."""
     outcome = train_and_predict(learner, trainings, [self._test.ids], self._report)
     labels, (logits,) = self._test.labels, outcome.logits
     aucs, log_losses, calibrations = (tuple(scores.of_seeds(metric, labels, logits).tolist())
                                       for metric in (metrics.auc, metrics.log_loss, metrics.calibration))
     training = Training(aucs, log_losses, calibrations, learning_rate, epochs, examples,
                         examples * flops_per_example, outcome.seconds)
-    return training, scores.components_of_seeds(labels, logits)
+    return training, logits
 
   def _report(self) -> None:
     self._done += 1

@@ -8,16 +8,20 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from diet_tf import metrics
+from diet_tf.errors import ConfigError, FormatError
 from diet_tf.fidelity import bill as bills
 from diet_tf.fidelity.bill import UNKNOWN, Bill
+from diet_tf.fidelity.grouping import Grouping
 from diet_tf.fidelity.member_fidelity import MemberFidelity, differences_of, member_of, with_resolved
+from diet_tf.fidelity.metric_result import MetricResult
 from diet_tf.fidelity.own_rates import rates_text
 from diet_tf.fidelity.panel_bill import baselines_of, bill_of, mean_aucs
+from diet_tf.fidelity.panel_metrics import AUC, PanelMetric
 from diet_tf.fidelity.result_format import KINDS, LOG, MEMORY, RESULT
 from diet_tf.fidelity.verdict import RANDOM_HARD, RANDOM_SOFT, Verdict, judge
 from diet_tf.io.json_files import parse_json, without_nan
 from diet_tf.log.row_counts import RowCounts
-from diet_tf.metrics import Agreement, PairedDifference
+from diet_tf.metrics import Agreement, Estimate, PairedDifference
 
 
 @dataclasses.dataclass(frozen=True)
@@ -51,7 +55,7 @@ class FidelityResult:
 
   Attributes:
     members: figures of each member of the panel.
-    agreement: agreement of the two rankings of the panel, with its interval.
+    agreement: agreement of the two rankings of the panel by its metric, with its interval.
     cost: cost of training and storing.
     seeds: seeds of the trainings; the standard errors are over these, and over draws of random rows with them.
     spans: numbers of the spans of the log that was trained on.
@@ -65,6 +69,8 @@ class FidelityResult:
     rows: what became of the rows of the spans, those of the test included, by the span's number, as far as it is known.
     resolved_pairs: pairs of members, by their numbers, that are resolved on the log; None in figures of such a release.
     distillation: cost of making the memory, all spans together, as far as it is known for each of them.
+    by_metric: the panel by each metric that was asked for beside the AUC, by the metric's name.
+    grouping: how the test rows fall into groups; None where no field was named.
   """
 
   members: tuple[MemberFidelity, ...]
@@ -81,6 +87,24 @@ class FidelityResult:
   rows: Mapping[int, RowCounts] = dataclasses.field(default_factory=dict)
   resolved_pairs: Sequence[tuple[int, int]] | None = None
   distillation: bills.Cost = UNKNOWN
+  by_metric: Mapping[str, MetricResult] = dataclasses.field(default_factory=dict)
+  grouping: Grouping | None = None
+
+  @property
+  def metric(self) -> PanelMetric:
+    """What the members are ranked by: ranking, resolved pairs, agreement and regret are by it."""
+    return PanelMetric.of(self.settings.get("metric", AUC))
+
+  def ranked_by(self, kind: str) -> list[Estimate | None]:
+    """The panel's metric of each member after training on a kind of data; None where it was not trained on that."""
+    if self.metric.kind == AUC:
+      return [member.trainings[kind].auc if kind in member.trainings else None for member in self.members]
+    found = (member.trainings.get(kind) for member in self.by_metric[self.metric.name].members)
+    return [None if one is None else one.estimate for one in found]
+
+  def merits(self, kind: str) -> list[float]:
+    """What ranks the members after training on a kind of data: the mean over seeds, so signed that more is better."""
+    return mean_aucs(self.members, kind) if self.metric.kind == AUC else self.by_metric[self.metric.name].merits(kind)
 
   @property
   def recoveries(self) -> dict[str, float]:
@@ -99,7 +123,8 @@ class FidelityResult:
                    if all(kind in member.differences for member in self.members)}
     return judge(self.agreement, self.recoveries, differences, num_members=len(self.members),
                  num_seeds=len(self.seeds), num_test_rows=self.cost.records["test"],
-                 num_test_clicks=self.num_test_clicks)
+                 num_test_clicks=self.num_test_clicks,
+                 metric=None if self.metric.kind == AUC else self.metric.title)
 
   def _difference(self, kind: str) -> PairedDifference:
     """The mean difference to a kind; from the members' own where it was not written down.
@@ -114,23 +139,25 @@ class FidelityResult:
 
   @property
   def regret(self) -> float:
-    """The AUC on the log that is lost by picking the member that is best on the memory."""
-    return metrics.regret(mean_aucs(self.members, LOG), mean_aucs(self.members, MEMORY))
+    """What is lost on the log, by the panel's metric, by picking the member that is best on the memory."""
+    return metrics.regret(self.merits(LOG), self.merits(MEMORY))
 
   @property
   def regret_at_3(self) -> float:
-    """The AUC on the log that is lost by trying the three members alone that are best on the memory."""
-    return metrics.regret(mean_aucs(self.members, LOG), mean_aucs(self.members, MEMORY), 3)
+    """What is lost on the log, by the panel's metric, by trying the three members alone that are best on the memory."""
+    return metrics.regret(self.merits(LOG), self.merits(MEMORY), 3)
 
   @property
   def baselines(self) -> dict[str, dict[str, float]]:
     """How random rows order the members, by their kind; NaN where the resolved pairs are not known."""
+    if self.metric.kind != AUC:
+      return self.by_metric[self.metric.name].baselines
     return baselines_of(self.members, self.resolved_pairs)
 
   @property
   def bill(self) -> Bill:
     """What many trainings cost on the memory, the log, and random rows with their clicks, the panel's only rival."""
-    return bill_of(self.members, self.agreement.share, self.resolved_pairs, self.distillation)
+    return bill_of(self.members, self.agreement.share, self.baselines, self.distillation)
 
   def replace(self, **changes: Any) -> FidelityResult:
     """A copy with other values, for example the `report_uri` once there is a report."""
@@ -166,6 +193,10 @@ class FidelityResult:
         **self.bill.summary(),
         **RESULT.header,
     }
+    if self.by_metric:
+      value["by_metric"] = {name: found.to_dict() for name, found in self.by_metric.items()}
+    if self.grouping is not None:
+      value["grouping"] = dataclasses.asdict(self.grouping)
     return without_nan(value)
 
   def to_json(self) -> str:
@@ -180,6 +211,7 @@ class FidelityResult:
       FormatError: it is damaged, of another format, or newer than this version reads.
     """
     content = RESULT.check(value, subject)
+    by_metric = _by_metric(content, subject)
     pairs = content.get("resolved_pairs")
     return cls(
         resolved_pairs=None if pairs is None else tuple((first, second) for first, second in pairs),
@@ -187,6 +219,8 @@ class FidelityResult:
         differences=differences_of(content.get("differences", {})),
         rows={int(span): RowCounts.from_dict(counts) for span, counts in content.get("rows", {}).items()},
         num_test_clicks=content["verdict"]["test_clicks"] if "verdict" in content else None,
+        by_metric=by_metric,
+        grouping=Grouping(**content["grouping"]) if "grouping" in content else None,
         members=tuple(map(member_of, content["members"])), agreement=Agreement(**content["agreement"]),
         cost=Cost(content["records"], content["bytes"], content["examples_processed"], content["flops"],
                   content["seconds"]),
@@ -210,6 +244,9 @@ class FidelityResult:
       rows += [[member.name, *self._cells(member, figure),
                 *([_text(member.recovery, ".3f", "-")] if figure == "auc" else [])] for member in self.members]
       blocks.append(_aligned(rows))
+    blocks += [_aligned([[found.metric.title, *header], *(
+        [member.name, *(str(member.trainings[kind].estimate) if kind in member.trainings else "-" for kind in KINDS)]
+        for member in found.members)]) for found in self.by_metric.values()]
     return "\n\n".join([*blocks, "\n".join([self.verdict.text, *self.summary()])])
 
   def _cells(self, member: MemberFidelity, figure: str) -> list[str]:
@@ -217,15 +254,11 @@ class FidelityResult:
 
   def summary(self) -> list[str]:
     """The lines under the verdict: what the columns mean, agreement, and cost."""
-    cost, agreement = self.cost, self.agreement
-    share = "no resolved pair" if math.isnan(agreement.share) else (
-        f"{agreement.share:.2f} of {agreement.num_resolved} resolved "
-        f"pair{'' if agreement.num_resolved == 1 else 's'} of {agreement.num_pairs}")
+    cost = self.cost
     seeds = "1 seed" if len(self.seeds) == 1 else f"mean ± standard error over {len(self.seeds)} seeds"
     lines = [
         f"Judged on {self.verdict.judged_on}; {seeds}; random: as many random rows as slots.",
-        f"{self.recovery_text()} Agreement: {share}; Kendall's tau-b "
-        f"{_text(agreement.tau_b, '.2f', 'undefined')}; regret {self.regret:.4f} AUC.",
+        f"{self.recovery_text()} {_agreement_text(self.agreement, self.regret, self.metric)}", *self.metric_texts(),
         self.passes_text(), *self.rates_texts(),
         f"Records: {cost.records[LOG]:,} in the log, {cost.records[MEMORY]:,} slots "
         f"(1/{cost.records[LOG] / cost.records[MEMORY]:.0f}).",
@@ -239,6 +272,14 @@ class FidelityResult:
     if self.bayes_auc is not None:
       lines.insert(1, f"The best possible AUC on these test examples is {self.bayes_auc:.4f}.")
     return lines
+
+  def metric_texts(self) -> list[str]:
+    """What each metric beside the AUC is a mean of, and the ranking by it, in sentences."""
+    texts = [] if self.grouping is None else [self.grouping.text]
+    for found in self.by_metric.values():
+      by = f" {_agreement_text(found.agreement, found.regret, found.metric)}" if found.metric != self.metric else ""
+      texts.append(f"{found.scope.text}{by}")
+    return texts
 
   def passes_text(self) -> str:
     """The passes that a training on the log took, in a sentence, and which were tried."""
@@ -266,6 +307,28 @@ class FidelityResult:
       return (f"Recovery {self.recovery:.3f} on average, without those that are not better than chance beyond noise "
               f"when trained on the log: {', '.join(left_out)}.")
     return f"Recovery {self.recovery:.3f} on average."
+
+
+def _by_metric(content: Mapping[str, Any], subject: str) -> dict[str, MetricResult]:
+  """The panel by each metric of a document, of which the one that ranks it is one."""
+  try:
+    found = {name: MetricResult.from_dict(one) for name, one in content.get("by_metric", {}).items()}
+  except ConfigError as error:
+    raise FormatError(f"{subject}: by_metric", rule=error.rule, received=error.received,
+                      remedy=RESULT.remedy) from error
+  metric = content["settings"].get("metric", AUC)
+  if metric != AUC and metric not in found:
+    raise FormatError(f"{subject}: by_metric", rule="it has the metric that the panel is ranked by.",
+                      received=f"no {metric!r}.", remedy=RESULT.remedy)
+  return found
+
+
+def _agreement_text(agreement: Agreement, regret: float, metric: PanelMetric) -> str:
+  share = "no resolved pair" if math.isnan(agreement.share) else (
+      f"{agreement.share:.2f} of {agreement.num_resolved} resolved "
+      f"pair{'' if agreement.num_resolved == 1 else 's'} of {agreement.num_pairs}")
+  return (f"Agreement{'' if metric.kind == AUC else f' by {metric.title}'}: {share}; Kendall's tau-b "
+          f"{_text(agreement.tau_b, '.2f', 'undefined')}; regret {regret:.4f} {metric.title}.")
 
 
 def _aligned(rows: list[list[str]]) -> str:

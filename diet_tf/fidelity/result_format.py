@@ -6,9 +6,10 @@ from collections.abc import Mapping
 from typing import Any
 
 from diet_tf.fidelity import bill as bills
+from diet_tf.fidelity.grouping import GROUPING_SHAPE
 from diet_tf.fidelity.verdict import RANDOM_HARD, RANDOM_SOFT, VERDICT_SHAPE
 from diet_tf.io.documents import DocumentFormat
-from diet_tf.io.shapes import Figure, ListOf, MapOf, Nullable
+from diet_tf.io.shapes import Absentable, Figure, ListOf, MapOf, Nullable
 from diet_tf.log.row_counts import ROW_COUNTS_SHAPE
 
 LOG, MEMORY = bills.LOG, bills.MEMORY
@@ -44,8 +45,17 @@ _BILL = {"pass": _COST, "rival": str, "rival_wall": str, "bill": ListOf(_BILL_RO
 _MEMBER_3 = {**_MEMBER_1, "lift": Nullable(_DIFFERENCE),
              "trainings": MapOf({**_TRAINING, "rates": Nullable(_RATES)})}
 _RANKING = {"agreement": Figure, "kendall_tau_b": Figure, "regret": Figure, "regret_at_3": Figure}
+METRIC_FIGURES = {"values": tuple[Figure, ...], "mean": Figure,
+                  **dict.fromkeys(("standard_error", "standard_error_seeds", "standard_error_units"), Figure)}
+_BY_METRIC = {
+    "name": str, "lower_is_better": bool, "units": str, "num_units": int, "num_groups_left_out": int,
+    "num_rows_left_out": int, "agreement": {**_AGREEMENT_1, "low": Figure, "high": Figure},
+    "members": ListOf({"name": str, "trainings": MapOf(METRIC_FIGURES), "differences": MapOf(_DIFFERENCE)}),
+    "resolved_pairs": list[list[int]], "regret": Figure, "regret_at_3": Figure, "baselines": MapOf(_RANKING)}
 RESULT = DocumentFormat("diet_tf.fidelity", {1: _VERSION_1, 2: _VERSION_2, 3: {
     **_VERSION_2, **_BILL, "members": ListOf(_MEMBER_3), "distillation": _COST,
     "resolved_pairs": list[list[int]] | None, "regret_at_3": Figure, "agreement_interval": list[Figure],
-    "baselines": MapOf(_RANKING)}},
+    "baselines": MapOf(_RANKING),
+    # Where the settings ask for no other metric than the AUC, and for no groups, there is nothing to say.
+    "by_metric": Absentable(MapOf(_BY_METRIC)), "grouping": Absentable(GROUPING_SHAPE)}},
     remedy="evaluate the memory again.", sort_keys=False)

@@ -108,7 +108,8 @@ class Verdict:
 
 
 def judge(agreement: Agreement, recoveries: Mapping[str, float], differences: Mapping[str, PairedDifference], *,
-          num_members: int, num_seeds: int, num_test_rows: int, num_test_clicks: int | None) -> Verdict:
+          num_members: int, num_seeds: int, num_test_rows: int, num_test_clicks: int | None,
+          metric: str | None = None) -> Verdict:
   """The verdict on a memory.
 
   Args:
@@ -119,8 +120,11 @@ def judge(agreement: Agreement, recoveries: Mapping[str, float], differences: Ma
     num_seeds: number of trainings of each member on each kind of data.
     num_test_rows: number of rows that the models were judged on.
     num_test_clicks: number of clicks among them; None where it is not known.
+    metric: title of the metric that pairs are resolved and ordered by; None, the default, for the AUC.
   """
-  conditions = (_resolved_pairs(agreement, num_members), _agreement(agreement, num_seeds, num_test_clicks is not None),
+  by = "" if metric is None else f" by {metric}"
+  conditions = (_resolved_pairs(agreement, num_members, by),
+                _agreement(agreement, num_seeds, num_test_clicks is not None, by),
                 _recovery(recoveries), *(_random_rows(kind, differences.get(kind)) for kind in _LABELS
                                          if kind in differences or kind == RANDOM_HARD))
   return Verdict(conditions, num_test_rows, num_test_clicks)
@@ -145,11 +149,11 @@ def shortcomings(num_members: int, num_seeds: int) -> list[str]:
   return found
 
 
-def _resolved_pairs(agreement: Agreement, num_members: int) -> Condition:
+def _resolved_pairs(agreement: Agreement, num_members: int, by: str) -> Condition:
   resolved, pairs = agreement.num_resolved, agreement.num_pairs
   enough = resolved >= MIN_RESOLVED_PAIRS
   verb = "is" if 1 in (resolved, pairs) else "are"
-  found = f"{resolved} of {_counted(pairs, 'pair')} of architectures {verb} resolved on the log"
+  found = f"{resolved} of {_counted(pairs, 'pair')} of architectures {verb} resolved on the log{by}"
   remedy = ("add members to panel.members, seeds to panel.seeds, or test rows" if pairs >= MIN_RESOLVED_PAIRS else
             f"{_counted(num_members, 'member')} can have no more: name at least {least_members()} in panel.members, "
             "better ten")
@@ -158,7 +162,7 @@ def _resolved_pairs(agreement: Agreement, num_members: int) -> Condition:
       found if enough else f"{found}, and {MIN_RESOLVED_PAIRS} are needed ({remedy})")
 
 
-def _agreement(agreement: Agreement, num_seeds: int, is_current: bool) -> Condition:
+def _agreement(agreement: Agreement, num_seeds: int, is_current: bool, by: str) -> Condition:
   required = f"{AGREEMENT_CONFIDENCE * 100:.0f} % interval above {MIN_AGREEMENT:g}"
   interval = f"{AGREEMENT_CONFIDENCE * 100:.0f} % interval {agreement.low:.3f} to {agreement.high:.3f}"
   name, enough = "agreement", agreement.num_resolved >= MIN_RESOLVED_PAIRS
@@ -171,7 +175,7 @@ def _agreement(agreement: Agreement, num_seeds: int, is_current: bool) -> Condit
     reason = f"the interval of the agreement of {agreement.share:.3f} is missing, since {why}" if enough else ""
     return Condition(name, required, f"{agreement.share:.3f}", None, reason)
   met = True if agreement.low > MIN_AGREEMENT else False if agreement.high <= MIN_AGREEMENT else None
-  ordered = f"the memory orders {agreement.share:.3f} of the resolved pairs as the log does ({interval}"
+  ordered = f"the memory orders {agreement.share:.3f} of the resolved pairs{by} as the log does ({interval}"
   reasons = {True: f"{ordered})", False: f"{ordered}, and more than {MIN_AGREEMENT:g} is needed)",
              None: f"{ordered}, which would have to lie above {MIN_AGREEMENT:g})"}
   # Few pairs are no measure of the panel, whichever way they are ordered.

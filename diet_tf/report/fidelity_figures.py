@@ -8,6 +8,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from diet_tf.fidelity.bill import Bill
 from diet_tf.fidelity.break_even import BreakEven, duration, unit_of
 from diet_tf.fidelity.member_fidelity import Training
+from diet_tf.fidelity.metric_result import MetricResult
+from diet_tf.fidelity.panel_metrics import AUC, PanelMetric
 from diet_tf.fidelity.result import KINDS, LOG, MEMORY, FidelityResult
 from diet_tf.metrics import Estimate, PairedDifference
 from diet_tf.report import bar_charts, line_charts, point_charts
@@ -27,54 +29,67 @@ def kinds_of(result: FidelityResult) -> list[str]:
   return [kind for kind in KINDS if any(kind in member.trainings for member in result.members)]
 
 
-def memory_against_log(members: Iterable[tuple[str, tuple, tuple]]) -> Data:
-  """The AUC of each member after training on the log, and after training on the memory.
+def memory_against_log(members: Iterable[tuple[str, tuple, tuple]], metric: str = "auc") -> Data:
+  """A metric of each member after training on the log, and after training on the memory.
 
   Args:
-    members: per member its name, and the mean and the standard error of its AUC on either.
+    members: per member its name, and the mean and the standard error of the metric on either.
+    metric: name of the metric.
   """
-  return data("memory_against_log", ("member", "log_auc", "log_auc_se", "memory_auc", "memory_auc_se"),
+  columns = (f"{kind}_{metric}{suffix}" for kind in (LOG, MEMORY) for suffix in ("", "_se"))
+  return data("memory_against_log", ("member", *columns),
               [(name, *log, *memory) for name, log, memory in members])
 
 
 def scatter(result: FidelityResult) -> Figure:
-  """AUC on the log against AUC on the memory, one point per member."""
-  rows = memory_against_log((member.name, _measured(member.trainings[LOG].auc), _measured(member.trainings[MEMORY].auc))
-                            for member in result.members)
-  log, memory = (list(zip(rows.column(f"{kind}_auc"), rows.column(f"{kind}_auc_se"), strict=True))
-                 for kind in (LOG, MEMORY))
+  """The panel's metric on the log against the same on the memory, one point per member."""
+  estimates = {kind: [_measured(found) for found in result.ranked_by(kind) if found is not None]
+               for kind in (LOG, MEMORY)}
+  names = [member.name for member in result.members]
   return Figure(
-      "scatter", "Memory against log", "AUC on the test span, one point per member; bars are one standard error over "
-      "seeds. On the dashed line memory and log are equal.",
-      point_charts.scatter(rows.column("member"), log, memory), rows)
+      "scatter", "Memory against log", f"{result.metric.title} on the test span, one point per member; bars are one "
+      f"standard error over {_noise(result)}. On the dashed line memory and log are equal.",
+      point_charts.scatter(names, estimates[LOG], estimates[MEMORY], result.metric.title),
+      memory_against_log(zip(names, estimates[LOG], estimates[MEMORY], strict=True), result.metric.name))
+
+
+def _noise(result: FidelityResult) -> str:
+  """What the standard errors of the panel's metric are over."""
+  if result.metric.kind == AUC:
+    return "seeds"
+  return f"seeds and {result.by_metric[result.metric.name].scope.units}"
 
 
 def dots(result: FidelityResult) -> Figure:
-  """AUC of each member by what it was trained on."""
-  kinds = kinds_of(result)
-  marks = {member.name: {kind: _measured(member.trainings[kind].auc) for kind in reversed(kinds)
-                         if kind in member.trainings} for member in result.members}
-  rows = [(member.name, kind, *_measured(training.auc)) for member in result.members
-          for kind, training in member.trainings.items()]
+  """The panel's metric of each member by what it was trained on."""
+  kinds, name = kinds_of(result), result.metric.name
+  estimates = {kind: result.ranked_by(kind) for kind in kinds}
+  found = {member.name: {kind: _measured(one) for kind in kinds if (one := estimates[kind][number]) is not None}
+           for number, member in enumerate(result.members)}
+  marks = {member: dict(reversed(of_member.items())) for member, of_member in found.items()}
+  rows = [(member, kind, *value) for member, of_member in found.items() for kind, value in of_member.items()]
   return Figure(
-      "kinds", "By what a model is trained on", "AUC on the test span; bars are one standard error over seeds. Random "
-      "rows are as many as the memory has slots, with their learning rate and epochs selected on held-back examples. "
-      f"{result.passes_text()}",
-      point_charts.dot_plot(marks), data("auc_by_training", ("member", "trained_on", "auc", "auc_se"), rows),
-      tuple((kind, KIND_NAMES[kind]) for kind in kinds), axis="AUC")
+      "kinds", "By what a model is trained on", f"{result.metric.title} on the test span; bars are one standard error "
+      f"over {_noise(result)}. Random rows are as many as the memory has slots, with their learning rate and epochs "
+      f"selected on held-back examples. {result.passes_text()}",
+      point_charts.dot_plot(marks), data(f"{name}_by_training", ("member", "trained_on", name, f"{name}_se"), rows),
+      tuple((kind, KIND_NAMES[kind]) for kind in kinds), axis=result.metric.title)
 
 
 def fidelity_data(result: FidelityResult) -> Data:
   """Every figure of the panel, one row per member and kind of training."""
   rows = [(member.name, kind, *_measured(training.auc), *_measured(training.log_loss), training.calibration.mean,
-           member.recovery if kind == MEMORY else None, training.learning_rate, training.epochs)
-          for member in result.members for kind, training in member.trainings.items()]
+           member.recovery if kind == MEMORY else None, training.learning_rate, training.epochs,
+           *(value for found in result.by_metric.values()
+             for value in _measured(found.members[number].trainings[kind].estimate)))
+          for number, member in enumerate(result.members) for kind, training in member.trainings.items()]
   return data("fidelity", ("member", "trained_on", "auc", "auc_se", "log_loss", "log_loss_se", "calibration",
-                           "recovery", "learning_rate", "epochs"), rows)
+                           "recovery", "learning_rate", "epochs",
+                           *(f"by_{name}{suffix}" for name in result.by_metric for suffix in ("", "_se"))), rows)
 
 
 def fidelity_tables(result: FidelityResult) -> list[SortedTable]:
-  """The panel's tables: AUC with recovery, differences, log loss, and what each training was set to."""
+  """The panel's tables: AUC with recovery, differences, log loss, what each training was set to, and other metrics."""
   kinds = kinds_of(result)
   names = tuple(KIND_NAMES[kind] for kind in kinds)
   others = [kind for kind in kinds if kind != MEMORY]
@@ -94,22 +109,41 @@ def fidelity_tables(result: FidelityResult) -> list[SortedTable]:
       SortedTable("AUC on the memory less AUC on the other, with the 95 % margin, paired over seeds and test examples",
                   ("member", *(KIND_NAMES[kind] for kind in others)), tuple(differences)),
       SortedTable("Log loss", ("member", *names), tuple(losses)),
-      SortedTable("Learning rate × epochs", ("member", *names), tuple(choices))]
+      SortedTable("Learning rate × epochs", ("member", *names), tuple(choices)),
+      *(table for found in result.by_metric.values() for table in _metric_tables(found, kinds))]
+
+
+def _metric_tables(found: MetricResult, kinds: Sequence[str]) -> list[SortedTable]:
+  """A metric of each member by what it was trained on, and how the memory differs from the others by it."""
+  units = found.scope.units
+  others = [kind for kind in kinds if kind != MEMORY]
+  values = tuple((Cell(member.name), *(_estimate(training.estimate if training else None)
+                                       for training in map(member.trainings.get, kinds))) for member in found.members)
+  differences = tuple((Cell(member.name), *(_difference(member.differences.get(kind)) for kind in others))
+                      for member in found.members)
+  return [
+      SortedTable(f"{found.metric.title}, mean ± standard error over seeds and {units}",
+                  ("member", *(KIND_NAMES[kind] for kind in kinds)), values),
+      SortedTable(f"{found.metric.title} on the memory less {found.metric.title} on the other, with the 95 % margin, "
+                  f"paired over seeds and {units}", ("member", *(KIND_NAMES[kind] for kind in others)), differences)]
 
 
 def over_spans(history: Sequence[FidelityResult]) -> Figure:
   """Recovery and agreement of the memories that were evaluated, by the last span of each."""
   results = sorted((result for result in history if result.spans), key=lambda result: result.spans[-1])
   nan = float("nan")
+  # Agreements by other metrics, as the settings were before, are of something else.
+  metric = results[-1].metric if results else PanelMetric.of(AUC)
+  agreements = {result.spans[-1]: result.agreement.share if result.metric == metric else nan for result in results}
   series = {"recovery": {result.spans[-1]: (result.recovery, nan) for result in results if result.recoveries},
-            "agreement": {result.spans[-1]: (result.agreement.share, nan) for result in results
-                          if not math.isnan(result.agreement.share)}}
+            "agreement": {span: (share, nan) for span, share in agreements.items() if not math.isnan(share)}}
   series = {name: values for name, values in series.items() if values}
-  rows = [(result.spans[-1], result.recovery, result.agreement.share, result.agreement.num_resolved,
+  rows = [(result.spans[-1], result.recovery, agreements[result.spans[-1]], result.agreement.num_resolved,
            result.cost.records[MEMORY], result.cost.cost_ratio) for result in results]
   return Figure(
       "spans", "Fidelity over spans", "Mean recovery of the panel, and the share of resolved pairs that the memory "
-      "orders as the log does, of each memory that was evaluated, by the last span that it has seen.",
+      f"orders{'' if metric.kind == AUC else f' by {metric.title}'} as the log does, of each memory that was "
+      "evaluated, by the last span that it has seen.",
       line_charts.trend(series) if len(results) > 1 and series else None,
       data("fidelity_over_spans", ("span", "recovery", "agreement", "resolved_pairs", "slots", "cost_ratio"), rows),
       axis="last span of the memory", missing="One memory was evaluated so far. Evaluate after later spans too, and "

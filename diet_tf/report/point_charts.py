@@ -49,9 +49,10 @@ class Point:
 
 @dataclasses.dataclass(frozen=True)
 class Scatter(Framed):
-  """AUC on the log against AUC on the memory, on one scale for both, with the diagonal where they are equal.
+  """A metric on the log against the same on the memory, on one scale for both, with the diagonal where they are equal.
 
   Attributes:
+    metric: title of the metric, on the axes.
     label_x: left side of the column of labels.
     x_ticks: ticks of the horizontal axis.
     y_ticks: ticks of the upright axis.
@@ -59,19 +60,21 @@ class Scatter(Framed):
   """
 
   shape: ClassVar[str] = "scatter"
+  metric: str
   label_x: float
   x_ticks: list[Tick]
   y_ticks: list[Tick]
   points: list[Point]
 
 
-def scatter(names: Sequence[str], log: Sequence[Measured], memory: Sequence[Measured]) -> Scatter:
+def scatter(names: Sequence[str], log: Sequence[Measured], memory: Sequence[Measured], metric: str = "AUC") -> Scatter:
   """A scatter plot of `(mean, standard error)` pairs, labels in a column at its right.
 
   Args:
     names: names of the architectures.
     log: values of a training on the log, in the order of `names`; they go to the right.
     memory: values of a training on the memory, in the order of `names`; they go up.
+    metric: title of the metric, on the axes.
   """
   left, right, top = 40.0, round(WIDTH - 16.0 - label_width(names), 2), 22.0
   bottom = top + max(200.0, LABEL_GAP * (len(names) - 1))
@@ -82,7 +85,7 @@ def scatter(names: Sequence[str], log: Sequence[Measured], memory: Sequence[Meas
                   f"{name}: log {measured_text(a, a_error)}, memory {measured_text(b, b_error)}")
             for name, (a, a_error), (b, b_error), label_y in zip(names, log, memory, spread(wanted, top, bottom),
                                                                  strict=True)]
-  return Scatter(bottom + 36.0, left, right, top, bottom, right + 14.0, x.ticks(3), y.ticks(5), points)
+  return Scatter(bottom + 36.0, left, right, top, bottom, metric, right + 14.0, x.ticks(3), y.ticks(5), points)
 
 
 @dataclasses.dataclass(frozen=True)

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 
 from diet_tf.fidelity.bill import Cost as BothUnits
+from diet_tf.fidelity.grouping import Grouping
 from diet_tf.fidelity.member_fidelity import MemberFidelity, Training
+from diet_tf.fidelity.metric_result import MemberByMetric, MetricFigures, MetricResult, MetricScope
+from diet_tf.fidelity.panel_metrics import PanelMetric
 from diet_tf.fidelity.result import Cost, FidelityResult
 from diet_tf.log.features import FeatureSpec, Field, Label
 from diet_tf.log.row_counts import EQUAL_ROWS, RowCounts, RowTally
@@ -54,6 +58,18 @@ def make_result(name: str = "dnn", seeds: int = 2, soft: bool = True, share: flo
                         memory_uri="store/data/1", differences=members[0].differences, num_test_clicks=63,
                         rows={span: make_rows() for span in (1, 2)}, resolved_pairs=((0, 1),),
                         distillation=BothUnits(36.0, 21e9))
+
+
+def make_by_metric(result: FidelityResult, name: str, worth: Mapping[str, Mapping[str, float]]) -> FidelityResult:
+  """The result with another metric that ranks it; `worth` has the metric's value by member and kind of training."""
+  members = tuple(MemberByMetric(
+      member, {kind: MetricFigures((value, value + 0.02), 0.03, 0.04) for kind, value in of_kinds.items()},
+      {"log": PairedDifference(-0.02, 0.01, 0.025)}) for member, of_kinds in worth.items())
+  scope = MetricScope(PanelMetric.of(name), 120, 30, 70) if "@" in name or name == "gauc" else MetricScope(
+      PanelMetric.of(name), 900, 0, 0)
+  found = MetricResult(scope, members, Agreement(0.0, 1, 1, -1.0, 0.0, 0.5), ((0, 1),))
+  return result.replace(by_metric={name: found}, agreement=found.agreement, settings={"metric": name, "group": "user"},
+                        grouping=Grouping("user", 150, 5, 0.125) if scope.metric.within_groups else None)
 
 
 def make_rows() -> RowCounts:

@@ -292,3 +292,13 @@ def test_seeds_and_bytes_may_be_larger_than_counts():
   config = build_config({"name": "n" * 63, "log": log, "seed": 1 << 40,
                          "features": {"label": "click", "fields": [{"name": "user", "hash": 10}]}})
   assert config.seed == config.log.piece_bytes == 1 << 40
+
+
+def test_the_group_of_a_panel_is_a_field():
+  text = MINIMAL + "panel: {metric: gauc, group: user, more_metrics: [ndcg@10]}\n"
+  panel = build_config(*parse_config(text, "run.yaml")).panel
+  assert (panel.metric, panel.group, panel.more_metrics) == ("gauc", "user", ("ndcg@10",))
+  with pytest.raises(ConfigError, match=r"panel.group: it is one of the fields: user, tab, hour.*'user_id'"):
+    build_config(*parse_config(text.replace("group: user", "group: user_id"), "run.yaml"))
+  with pytest.raises(ConfigError, match=r"panel.group: .*no field, and the metric gauc"):
+    build_config(*parse_config(text.replace("group: user, ", ""), "run.yaml"))

@@ -390,6 +390,50 @@ def test_the_machine_readable_results_have_the_promised_keys(result):
   assert known["distillation_passes_flops"] == pytest.approx(1e9 / known["pass"]["flops"])
 
 
+def test_the_panel_is_judged_by_other_metrics(log_shards, memory, tmp_path):
+  """Users are the groups, as the field `user` tells them apart."""
+  settings = fidelity.PanelSettings(members=("lr", "fm"), seeds=(0, 1), learning_rates=(3e-2,), row_epochs=(2,),
+                                    log_epochs=(1,), log_batch_size=32, metric="gauc", group="user",
+                                    more_metrics=("ndcg@5", "log_loss", "auc"))
+  value = fidelity.evaluate_panel(log_shards, memory, _write(str(tmp_path), 5), settings)
+  assert list(value.by_metric) == ["gauc", "ndcg@5", "log_loss", "auc"]
+  by_loss, by_auc = value.by_metric["log_loss"], value.by_metric["auc"]
+  for number, member in enumerate(value.members):
+    for kind, training in member.trainings.items():
+      assert by_loss.members[number].trainings[kind].values == pytest.approx(training.log_losses)
+      assert by_auc.members[number].trainings[kind].values == pytest.approx(training.aucs)
+    assert by_auc.members[number].differences["log"].margin == pytest.approx(member.differences["log"].margin, rel=1e-4)
+  # Users like what they like: within each, items alone tell clicks, so that there is less to tell.
+  ids, labels, _ = _examples(5)
+  gauc = value.by_metric["gauc"]
+  rates = np.array([labels[ids[:, 0] == user].mean() for user in range(1, 24)])
+  assert gauc.scope.num_units == np.count_nonzero((rates > 0) & (rates < 1))
+  assert gauc.members[0].trainings["log"].estimate.mean < value.members[0].trainings["log"].auc.mean
+  assert value.grouping.field == "user" and value.grouping.num_groups == 23
+  assert value.agreement == gauc.agreement and value.resolved_pairs == gauc.resolved_pairs
+  assert value.settings["metric"] == "gauc" and value.settings["group"] == "user"
+  assert FidelityResult.from_json(value.to_json()).to_dict() == value.to_dict()
+
+
+def test_the_auc_alone_goes_without_saying():
+  assert not {"metric", "more_metrics", "group"} & set(fidelity.PanelSettings().to_dict())
+  named = fidelity.PanelSettings(metric="ndcg@5", group="user", more_metrics=["auc"])
+  assert [metric.name for metric in named.metrics_beside_auc] == ["ndcg@5", "auc"]
+  named.require_fitting(SPEC)
+  with pytest.raises(errors.ConfigError, match="panel.group: it is one of the fields: user, item, tab"):
+    fidelity.PanelSettings(group="users").require_fitting(SPEC)
+
+
+def test_a_group_that_tells_nothing_is_refused_before_any_training(log_shards, memory, tmp_path):
+  steps = []
+  alike = (_examples(5)[0][:, 2] == 1).astype(np.float32)  # Each tab is of one class.
+  settings = fidelity.PanelSettings(members=("lr",), metric="gauc", group="tab")
+  with pytest.raises(errors.DataError, match="gauc: at least one group has clicks and rows without"):
+    fidelity.evaluate_panel(log_shards, memory, _write(str(tmp_path), 5, labels=alike), settings,
+                            progress=lambda *step: steps.append(step[0]))
+  assert not steps
+
+
 def test_a_result_survives_json(result):
   again = FidelityResult.from_json(result.replace(report_uri="report.html").to_json())
   assert again.report_uri == "report.html"
@@ -474,8 +518,9 @@ def test_operations_are_counted():
 
 @pytest.mark.parametrize("changes", [{"members": ()}, {"seeds": (1, 1)}, {"learning_rates": (0.0,)},
                                      {"row_epochs": (0,)}, {"log_epochs": (0, 1)}, {"log_epochs": (10_001,)},
-                                     {"selection": "test"}, {"holdback_fraction": 1.0},
+                                     {"selection": "test"}, {"holdback_fraction": 1.0}, {"metric": "map"},
+                                     {"more_metrics": ("auc",)}, {"group": None, "metric": "gauc"},
                                      {"log_batch_size": 0}])
 def test_settings_that_cannot_be_used_are_refused(changes):
-  with pytest.raises(errors.ConfigError, match=next(iter(changes))):
+  with pytest.raises(errors.ConfigError, match=next(iter(changes)).replace("more_metrics", "panel.metric")):
     fidelity.PanelSettings(**changes)

@@ -10,7 +10,7 @@ from tests.diet_tf.small_report import make_result
 
 def test_the_bill_of_a_panel():
   members = make_result().members
-  bill = bill_of(members, 1.0, ((0, 1),), Cost(36.0, 21e9))
+  bill = bill_of(members, 1.0, baselines_of(members, ((0, 1),)), Cost(36.0, 21e9))
   assert (bill.one_pass, bill.log, bill.memory) == (Cost(0.5, 2.5e8), Cost(1.0, 5e8), Cost(0.1, 2e7))
   assert [(rival.name, rival.agreement) for rival in bill.rivals] == [("random_hard", 1.0)]
   # Random rows order the pair as the log does, at half the log's time and twice its operations.
@@ -22,7 +22,7 @@ def test_a_training_on_the_memory_has_the_choice_of_its_rates_in_it():
   members = [dataclasses.replace(member, trainings={
       **member.trainings, "memory": dataclasses.replace(member.trainings["memory"], rates=rates)})
              for member in make_result().members]
-  bill = bill_of(members, 1.0, ((0, 1),), Cost(36.0, 21e9))
+  bill = bill_of(members, 1.0, baselines_of(members, ((0, 1),)), Cost(36.0, 21e9))
   assert bill.memory == Cost(0.5, 1e8) and bill.log == Cost(1.0, 5e8)
 
 

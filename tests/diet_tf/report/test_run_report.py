@@ -26,6 +26,7 @@ from diet_tf.report.stage_report import render_stage_report
 from tests.diet_tf.small_report import (
   BREAK_EVEN,
   SPEC,
+  make_by_metric,
   make_good_result,
   make_manifest,
   make_result,
@@ -215,6 +216,26 @@ def test_the_scatter_has_a_mark_and_a_bar_each_way_per_member():
   assert len(list(scatter.iter("circle"))) == 2
   assert len([element for element in scatter.iter("line") if element.get("class") == "error memory"]) == 4
   assert len([element for element in scatter.iter("line") if element.get("class") == "diagonal"]) == 1
+
+
+def test_another_metric_has_charts_tables_and_data_of_its_own():
+  worth = {"lr": {"log": 0.70, "memory": 0.60, "random_hard": 0.55},
+           "dnn": {"log": 0.72, "memory": 0.59, "random_hard": 0.56}}
+  result = make_by_metric(make_result(soft=False), "gauc", worth)
+  page = render(result, history=[make_result(share=0.5).replace(spans=(1, 2))])
+  text = _text(page)
+  assert "GAUC, trained on the log" in text and "AUC, trained on the log" not in text.replace("GAUC", "")
+  assert "bars are one standard error over seeds and groups" in text and "resolved on the log by GAUC" in text
+  assert "GAUC, mean ± standard error over seeds and groups" in text and "0.7100 ± 0.0400" in text
+  assert "-0.0200 ± 0.0250" in text and "GAUC is the mean over 120 groups" in text
+  assert _csv(page, "memory_against_log") == [
+      ["member", "log_gauc", "log_gauc_se", "memory_gauc", "memory_gauc_se"], ["lr", "0.71", "0.04", "0.61", "0.04"],
+      ["dnn", "0.73", "0.04", "0.6", "0.04"]]
+  assert _csv(page, "gauc_by_training")[1] == ["lr", "log", "0.71", "0.04"]
+  assert [row[-2:] for row in _csv(page, "fidelity")[:3:2]] == [["by_gauc", "by_gauc_se"], ["0.61", "0.04"]]
+  # An agreement by the AUC, of before, is no point of one by GAUC.
+  assert [row[2] for row in _csv(page, "fidelity_over_spans")] == ["agreement", "", "0"]
+  assert "orders by GAUC as the log does" in text
 
 
 def test_the_heaviest_slots_are_readable():
