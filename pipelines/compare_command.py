@@ -12,6 +12,8 @@ from diet_tf.cli.help import ExamplesHelp, add_user_code, path_text
 from diet_tf.cli.terminal import print_columns, progress, without_native_chatter
 from diet_tf.config.user_code import refuse_user_code
 from diet_tf.errors import ConfigError
+from diet_tf.fidelity.grouping import require_group_field
+from diet_tf.fidelity.panel_metrics import AUC, PanelMetric, require_metrics
 from diet_tf.io import files
 from diet_tf.io.write_access import require_writable_folder
 from diet_tf.log.examples import example_arrays
@@ -30,6 +32,7 @@ _EXAMPLES = """examples:
     --config shop.yaml --data-dir logs
   diet compare dlrm autoint --store s3://diet/store --log 's3://logs/day={SPAN}.parquet' --test-span 20220501
   diet compare dnn fm --store diet_runs/demo/store --seeds 10 --json > ranking.json
+  diet compare lr dnn dcn_v2 --store diet_runs/demo/store --metric gauc --metric ndcg@10 --group user_id
 
 A module:Class is looked for on PYTHONPATH and in the current folder."""
 
@@ -46,6 +49,11 @@ def compare_parser() -> argparse.ArgumentParser:
                       help="the store of memories (its newest commit), or the "
                       "folder of one memory")
   parser.add_argument("--seeds", type=int, default=5, metavar="N", help="trainings of each (default: %(default)s)")
+  parser.add_argument("--metric", action="append", default=[], metavar="NAME",
+                      help="rank by this metric: auc, gauc, ndcg@K, recall@K, log_loss, ece, calibration or rmse; may "
+                      "be repeated, and the first ranks (default: panel.metric of --config, or auc)")
+  parser.add_argument("--group", metavar="FIELD", help="the field whose ids tell users or requests apart, for gauc, "
+                      "ndcg@K and recall@K (default: panel.group of --config)")
   parser.add_argument("--no-tune", action="store_true", help="train all by the recipe's learning rates; otherwise each "
                       "architecture chooses a factor of them on the memory's scored rows, by 2 to 5 more trainings")
   rows = parser.add_argument_group("held-out rows", "by default the newest span that a run has left beside the store")
@@ -94,19 +102,34 @@ def _compare(options: argparse.Namespace) -> int:
   tf.random.set_seed(0)
   strategy = make_strategy(options.strategy)
   memory = load_memory(options.store)
+  by, group = _judged_by(options)
+  require_metrics(by, group, ("--metric", "--group"))
+  require_group_field(group, memory.spec, "--group")
   comparison.check_members(options.members, memory.spec, options.strategy)
   with progress() as shown:
     rows = unseen_rows_wanted(options, manifest, shown)
     examples = example_arrays(rows.shards, memory.spec)
     result = comparison.compare(memory, examples, options.members, num_seeds=options.seeds, progress=shown,
-                                strategy=strategy, tuning=None if options.no_tune else DEFAULT_TUNING)
+                                strategy=strategy, tuning=None if options.no_tune else DEFAULT_TUNING, by=by,
+                                group=group)
   if options.json:
     print(result.to_json())
     return 0
-  print_columns(comparison.COLUMNS, result.rows(), whole={*comparison.COLUMNS} - {"architecture"})
+  print_columns(result.columns, result.rows(), whole={*result.columns} - {"architecture"})
   judged = f"Held-out rows: {f'span {_listed(rows.spans)} of ' if rows.spans else ''}{rows.source}"
   print(printable("\n".join(["", *result.notes(), judged])))
   return 0
+
+
+def _judged_by(options: argparse.Namespace) -> tuple[tuple[str, ...], str | None]:
+  """The names of the metrics, and of the field that groups rows: the options' own, or else those of their config."""
+  by, group = tuple(options.metric), options.group
+  if options.config and not (by and group):
+    from diet_tf.config.config import load_config
+
+    panel = load_config(options.config, options.set, user_code=options.user_code).panel
+    by, group = by or (panel.metric, *panel.more_metrics), group or panel.group
+  return by or (AUC,), group
 
 
 def unseen_rows_wanted(options: argparse.Namespace, manifest: Manifest, shown: Progress) -> UnseenRows:
@@ -157,6 +180,8 @@ def _from_log(options: argparse.Namespace, manifest: Manifest, shown: Progress) 
 def _check_options(options: argparse.Namespace) -> None:
   if options.seeds < 1:
     raise ConfigError("--seeds", rule="it is at least 1.", received=str(options.seeds), remedy="use 5.")
+  for name in options.metric:
+    PanelMetric.of(name, "--metric")
   from_log = bool(options.config or options.log)
   if options.examples and from_log:
     raise ConfigError("--examples", rule="held-out rows come from one place.", received="--examples with a log.",

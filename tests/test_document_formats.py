@@ -23,6 +23,9 @@ from diet_tf.distillation.stage import Start
 from diet_tf.distillation.teacher import TEACHER, TeacherSettings
 from diet_tf.errors import FormatError
 from diet_tf.fidelity.comparison import COMPARISON, Comparison, RankedMember
+from diet_tf.fidelity.grouping import Grouping
+from diet_tf.fidelity.metric_result import MetricFigures, MetricScope
+from diet_tf.fidelity.panel_metrics import PanelMetric
 from diet_tf.fidelity.result import RESULT, FidelityResult
 from diet_tf.io.arrays import ArrayFormat, read_arrays, write_arrays
 from diet_tf.io.documents import DocumentFormat
@@ -39,7 +42,7 @@ from diet_tf.metrics import PairedDifference
 from diet_tf.report.stage_record import STAGE_RECORD, StageRecord, StageSummary
 from diet_tf.store.commit import COMMIT, FORGOTTEN, PIN
 from pipelines.workspace import RECORD, SpanRecord, Workspace
-from tests.diet_tf.small_report import make_result, make_stages
+from tests.diet_tf.small_report import make_by_metric, make_result, make_stages
 from tests.fuzz.valid_files import SPEC, make_formats
 from tfx_components import stage_files
 from tfx_components.influence_scorer import score
@@ -77,9 +80,10 @@ CASES = {case.form.name: case for case in (
          r"rows\.(quarantined|dropped)"),
     Case(DESCRIPTION, r"recipe\.learning_rates"),
     Case(RESULT, r"records|bytes|examples_processed|flops|seconds|settings|differences|baselines|"
-         r"members\.\d+\.(trainings|differences)|rows(\.\d+\.(quarantined|dropped))?",
+         r"members\.\d+\.(trainings|differences)|rows(\.\d+\.(quarantined|dropped))?|"
+         r"by_metric(\.ndcg@10\.(baselines|members\.\d+\.(trainings|differences)))?",
          r"settings\..*"),
-    Case(COMPARISON, "diverged"),
+    Case(COMPARISON, r"diverged|members\.\d+\.by_metric"),
     Case(VOCABULARIES, "vocabularies"),
     Case(LOG_SUMMARY, r"quarantine_reasons|vocabulary_sizes|rows\.(quarantined|dropped)"),
     Case(stage_files.START, "counts"),
@@ -91,7 +95,8 @@ CASES = {case.form.name: case for case in (
     Case(BENCHMARK, r"(members|stream|ablations)\.\d+|summary|settings",
          r"((members|stream|ablations)\.\d+|summary|settings)\..*"))}
 # Beside `format_name`, and keys that only some documents have.
-ABSENTABLE = {"diet_tf.log_summary": {"salt_check"}}
+ABSENTABLE = {"diet_tf.log_summary": {"salt_check"}, "diet_tf.fidelity": {"by_metric", "grouping"},
+              "diet_tf.comparison": {"by_metric", "metrics", "grouping"}}
 ARRAY_FORMATS = {form.name: form for form in (SCORES, score.SLOT_INFLUENCES)}
 
 
@@ -110,7 +115,8 @@ def write_all(folder: pathlib.Path) -> dict[str, pathlib.Path]:
       "seed": 3, "settings": dataclasses.asdict(TeacherSettings()), "feature_spec_digest": SPEC.digest(),
       "num_examples_seen": 90, "num_checkpoints": 2}))
   make_stages()[2].write(str(folder / "stage.json"))
-  RESULT.write(str(folder / "results.json"), make_result().to_dict())
+  worth = {"lr": {"log": 0.7, "memory": 0.6}, "dnn": {"log": 0.72, "memory": 0.59}}
+  RESULT.write(str(folder / "results.json"), make_by_metric(make_result(), "ndcg@10", worth).to_dict())
   COMPARISON.write(str(folder / "comparison.json"), make_comparison().to_dict())
   write_vocabularies(str(folder / "vocabularies.json"), {"tag": ["a", "\u00e9"]})
   rows = RowCounts(RowTally(10, 9, 3), RowTally(8, 8, 2), {"label is missing": RowTally(1)},
@@ -150,10 +156,12 @@ def make_memory() -> Memory:
 
 
 def make_comparison() -> Comparison:
-  best = RankedMember("dnn", (0.7,), (0.6,), 1.5, None, "weighted", "")
+  gauc = MetricFigures((0.7,), 0.01, 0.01)
+  best = RankedMember("dnn", (0.7,), (0.6,), 1.5, None, "weighted", "", by_metric={"gauc": gauc})
   other = RankedMember("lr", (0.6,), (0.65,), 0.5, PairedDifference(-0.1, math.nan, math.inf), "weighted", "")
   return Comparison((best, other), (("dnn", "lr"),), {"fm": "nan"}, (0,), 30, 4,
-                    {"digest": "a" * 64, "span": 3, "num_slots": 50})
+                    {"digest": "a" * 64, "span": 3, "num_slots": 50},
+                    scopes=(MetricScope(PanelMetric.of("gauc"), 9, 2, 8),), grouping=Grouping("user", 11, 3, math.nan))
 
 
 @pytest.fixture(scope="module")

@@ -87,6 +87,32 @@ def test_a_log_without_a_config_and_a_span_by_its_number(tiny_log, store, capsys
     compare(["lr", "--store", store.uri, "--test-span", "1", *log])
 
 
+def test_a_metric_within_users_ranks(tiny_log, store, tmp_path, capsys):
+  log = ["--log", f"{tiny_log.folder}/span-{{SPAN}}.csv", "--output", str(tmp_path / "out")]
+  judged = ["--metric", "gauc", "--metric", "log_loss"]
+  assert compare(["lr", "fm", "--store", store.uri, "--seeds", "1", *judged, "--group", "user_id", "--json", *log]) == 0
+  value = json.loads(capsys.readouterr().out)
+  assert [metric["name"] for metric in value["metrics"]] == ["gauc", "log_loss"]
+  assert value["grouping"]["field"] == "user_id" and value["metrics"][0]["num_units"] > 1
+  gaucs = [member["by_metric"]["gauc"]["mean"] for member in value["members"]]
+  assert gaucs == sorted(gaucs, reverse=True)
+
+  # The config's own metric and group are taken where the command names none.
+  config = ["--config", tiny_log.config_path, "--data-dir", str(tiny_log.folder), "--output", str(tmp_path / "out"),
+            "--set", "panel.metric=gauc", "--set", "panel.group=user_id"]
+  assert compare(["lr", "--store", store.uri, "--seeds", "1", *config]) == 0
+  shown = capsys.readouterr().out
+  assert "GAUC" in shown and "The rows are grouped by user_id" in shown and "of its values share one" in shown
+
+
+@pytest.mark.parametrize(("arguments", "message"), [
+    (["--metric", "map"], "--metric: it is one of auc"), (["--metric", "gauc"], "--group: .*users or requests"),
+    (["--metric", "gauc", "--group", "nobody"], "--group: it is one of the fields: .*user_id")])
+def test_what_is_no_metric_is_refused(store, arguments, message):
+  with pytest.raises(ConfigError, match=message):
+    compare(["lr", "--store", store.uri, *arguments])
+
+
 def test_another_feature_spec_is_refused(tiny_log, store):
   with pytest.raises(FormatError, match="user_id"):
     compare(["lr", "--store", store.uri, "--config", tiny_log.config_path, "--data-dir", str(tiny_log.folder), "--set",

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import math
 
 import numpy as np
 import pytest
 import tensorflow as tf
 
-from diet_tf import metrics
+from diet_tf import group_metrics, metrics
 from diet_tf.errors import ConfigError, DataError, NumericsError
 from diet_tf.fidelity import comparison
 from diet_tf.fidelity.trainings import choose_rates, choosing_flops, flops_per_slot, train_on_memory
+from diet_tf.group_metrics import Groups
 from diet_tf.log.encoded_rows import EncodedRows
 from diet_tf.memory.memory import Memory
 from diet_tf.memory.recipe import Recipe
@@ -99,6 +101,51 @@ def test_what_is_printed(memory, unseen):
   assert [member["rank"] for member in value["members"]] == [1, 2, 3]
   assert value["members"][0]["auc_standard_error"] is None  # Not known from one seed.
   assert value["members"][2]["to_best"]["resolved"] is True and value["unresolved"] == [["lr", "lr()"]]
+
+
+def test_members_are_ranked_by_a_metric_within_users(memory, unseen):
+  result = comparison.compare(memory, unseen, [SAME, "lr"], num_seeds=2, by=("gauc", "log_loss"), group="user")
+  best, same = result.members
+  assert best.name == "lr" and same.by_metric["gauc"].values == (0.5, 0.5)
+  groups = Groups.of(unseen.ids[:, 0])
+  learner = Learner("lr", SPEC, RECIPE)
+  train_on_memory(learner, memory, seed=1)
+  gauc = group_metrics.gauc(unseen.labels, learner.logits(unseen.ids), groups)
+  assert best.by_metric["gauc"].values[1] == pytest.approx(gauc)
+  assert same.to_best.mean == pytest.approx(0.5 - best.by_metric["gauc"].estimate.mean) and same.to_best.resolved
+  assert result.columns == ("rank", "architecture", "GAUC", "to the best", "resolved", "log loss", "AUC", "rates")
+  row = result.rows()[0]
+  assert row[2] == str(best.by_metric["gauc"].estimate) and row[6] == str(best.auc)
+  notes = " ".join(result.notes())
+  assert "Ranked by GAUC; errors of the metrics that were asked for are over seeds and groups or rows" in notes
+  assert "GAUC is the mean over 12 groups, each weighed by its rows." in notes
+  assert "lr is better than each of the others (95 %, in pairs over seeds and groups)." in notes
+  value = result.to_dict()
+  assert [metric["name"] for metric in value["metrics"]] == ["gauc", "log_loss"]
+  assert value["grouping"]["num_groups"] == 12
+  assert value["members"][0]["by_metric"]["gauc"]["mean"] == pytest.approx(best.by_metric["gauc"].estimate.mean)
+
+
+def test_a_lower_loss_is_better(memory, unseen):
+  result = comparison.compare(memory, unseen, [SAME, "lr"], num_seeds=1, by=("log_loss",))
+  assert [member.name for member in result.members] == ["lr", SAME]
+  assert result.members[1].to_best.mean > 0 and result.grouping is None
+  assert result.columns == ("rank", "architecture", "log loss", "to the best", "resolved", "AUC", "rates")
+  assert result.members[1].by_metric["log_loss"].values[0] == pytest.approx(math.log(2), abs=0.2)
+
+
+def test_the_auc_alone_adds_nothing_to_the_document(memory, unseen):
+  value = comparison.compare(memory, unseen, ["lr"], num_seeds=1).to_dict()
+  assert not {"metrics", "grouping"} & set(value) and "by_metric" not in value["members"][0]
+
+
+@pytest.mark.parametrize(("by", "group", "message"), [
+    (("gauc",), None, "--group: .*no field, and the metric gauc"), (("gauc",), "users", "--group: .*user, item, hour"),
+    (("map",), None, "--metric: it is one of auc, gauc"), (("auc", "auc"), None, "--metric: no metric is named twice")])
+def test_what_is_no_metric_is_refused_before_any_training(memory, unseen, by, group, message):
+  with pytest.raises(ConfigError, match=message):
+    comparison.compare(memory, unseen, ["lr"], num_seeds=1, by=by, group=group,
+                       progress=lambda *step: pytest.fail("nothing is trained"))
 
 
 def test_each_architecture_trains_by_rates_of_its_own(memory, unseen):
