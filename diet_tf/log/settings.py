@@ -111,6 +111,8 @@ class LogSettings:
     span_origin: start of span 0, in seconds since 1970.
     span_time_unit: unit of numbers in that column, one of s, ms, us, ns; None tells it by each number, which has to be
       a time from 1973 to 2199. Timestamps of a file, dates and texts have a unit of their own.
+    span_rows: rows of a span, in a log without a time: rows are counted in the order of the files' names and of the
+      lines in them. A rest that is no whole span is left until it is one, and told.
     joins: side tables whose columns are added to the rows of the log.
     broadcast_limit_bytes: size in bytes up to which a side table is held in memory by every worker; a larger one is
       joined through files partitioned by key.
@@ -142,6 +144,7 @@ class LogSettings:
   span_seconds: float | None = None
   span_origin: float = 0.0
   span_time_unit: str | None = None
+  span_rows: int | None = None
   joins: tuple[Join, ...] = ()
   broadcast_limit_bytes: int = 64 * MIB
   max_quarantine_share: float = dataclasses.field(default=0.01, metadata={OTHER_NAME: "max_quarantined_fraction"})
@@ -175,10 +178,15 @@ class LogSettings:
   def _check_span(self) -> None:
     _require(bool(self.pattern), "log.pattern", "it is the path of the log.", self.pattern)
     check_pattern("log.pattern", self.pattern)
-    by_path, by_time = has_span(self.pattern), self.span_column is not None
-    _require(by_path != by_time, "log", f"spans come either from {SPAN_MARK} or the parts of a date "
-             f"({', '.join(DATE_MARKS)}) in the pattern, or from span_column.",
-             f"pattern {self.pattern!r}, span_column {self.span_column!r}")
+    by_path, by_time, by_rows = has_span(self.pattern), self.span_column is not None, self.span_rows is not None
+    received = f"pattern {self.pattern!r}, span_column {self.span_column!r}"
+    _require(by_path + by_time + by_rows == 1, "log", f"spans come either from {SPAN_MARK} or the parts of a date "
+             f"({', '.join(DATE_MARKS)}) in the pattern, or from span_column, or from span_rows.",
+             f"{received}, span_rows {self.span_rows}" if by_rows else received)
+    _require(self.span_rows is None or self.span_rows >= 1, "log.span_rows", "it is at least 1.", self.span_rows)
+    _require(not (by_rows and self.newlines_in_values), "log.span_rows",
+             "the rows of CSV files are counted by their lines, so that no value holds a line break.",
+             "newlines_in_values: true")
     _require(by_time == (self.span_seconds is not None), "log.span_seconds", "it is set together with span_column.",
              self.span_seconds)
     _require(self.span_seconds is None or self.span_seconds > 0, "log.span_seconds", "it is positive.",

@@ -138,7 +138,8 @@ def _described(draft: ConfigDraft, path: str) -> dict[str, object]:
 
 def _checks(draft: ConfigDraft) -> list[str]:
   """What the user is to look at: all that has the word CHECK in the config."""
-  told = [("label", draft.label.reason), *([("time", draft.time.reason)] if draft.time else []),
+  told = [("spans", draft.spans.reason), ("label", draft.label.reason),
+          *([("time", draft.time.reason)] if draft.time else []),
           *((field.column, field.reason) for field in draft.fields)]
   return [*draft.checks, *(f"{name}: {reason}" for name, reason in told if "CHECK" in reason)]
 

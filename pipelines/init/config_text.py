@@ -50,6 +50,8 @@ def _log_section(draft: ConfigDraft) -> Iterator[str]:
     if key in draft.notes:
       yield from _comment(draft.notes[key], 2)
     yield f"  {key}: {_yaml_value(list(value) if isinstance(value, tuple) else value)}"
+  if draft.spans.rows is not None:
+    yield f"  span_rows: {draft.spans.rows}"
   if draft.spans.column is not None:
     yield f"  span_column: {_yaml_text(draft.spans.column)}"
     yield f"  span_seconds: {draft.spans.seconds}"

@@ -54,8 +54,7 @@ def guess_label(texts: Mapping[str, np.ndarray], asked: str | None = None, *, ne
     if asked not in texts:
       received = f"{asked!r}, which holds lists or objects" if asked in nested else repr(asked)
       raise ConfigError("--label", rule=f"it is a column of the log: {', '.join(texts)}.", received=f"{received}.",
-                        remedy="name one of them; what lies within an object is not read, so write it as a column of "
-                        "its own." if asked in nested or "." in asked else "name one of them.")
+                        remedy="name one of them.")
     return _asked_label(asked, texts[asked], positive, at_least)
   if positive or at_least is not None:
     raise ConfigError("--positive" if positive else "--at-least", rule="it says what of a column counts as 1.",
@@ -204,8 +203,7 @@ def _no_label(texts: Mapping[str, np.ndarray], binary: Sequence[str], likely: Se
     found, remedy = f"{found[:-1]}; {events[0]!r} holds events: {values}.", _EVENTS
   elif nested:
     found = f"{found[:-1]}; {', '.join(nested)} hold lists or objects."
-    remedy = ("what lies within an object is not read yet: write it as a column of its own, such as event_clicked in "
-              "the place of event.clicked, and name that with --label.")
+    remedy = "write what is in them as columns of their own, and name the one to predict with --label."
   elif binary or two_valued:
     others = [name for name in two_valued if name not in binary]
     found = found if not others else f"{found[:-1]}; of two other values: {', '.join(others[:_NUM_NAMED])}."

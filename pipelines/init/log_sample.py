@@ -212,8 +212,8 @@ class _FileReader:
     return self._read_lines(pieces[0], num_rows, num_runs)
 
   def _blocks(self, piece: sources.Piece, only: Sequence[str] | None) -> Iterator[sources.Block]:
-    """The blocks of a piece, with the columns that the names of its folders give."""
-    return sources.read_blocks(piece, only, from_path=span_patterns.partition_values(self._path))
+    """The blocks of a piece, with the columns that the names of its folders give, and objects as what they hold."""
+    return sources.read_blocks(piece, only, also=span_patterns.partition_values(self._path), flat=only is None)
 
   def _read_lines(self, piece: sources.Piece, num_rows: int, num_runs: int) -> Iterator[sources.Block]:
     start, size, total = piece.start, *self._num_bytes(piece)

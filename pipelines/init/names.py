@@ -153,9 +153,12 @@ def is_property(name: str) -> bool:
 
 
 def label_rank(name: str) -> int | None:
-  """The place of a name among those of labels, 0 for the most telling one; None for a name of another kind."""
-  text = " ".join(_core(name))
-  return _RANKED_LABELS.index(text) if text in _RANKED_LABELS else None
+  """The place of a name among those of labels, 0 for the most telling one; None for a name of another kind.
+
+  Of a value within an object, as `event.clicked`, its own name may tell it.
+  """
+  texts = [" ".join(_core(name)), " ".join(_core(name.rpartition(".")[2]))]
+  return next((_RANKED_LABELS.index(text) for text in texts if text in _RANKED_LABELS), None)
 
 
 def is_rating(name: str) -> bool:

@@ -20,7 +20,7 @@ _PEEKED_BYTES = 1 << 20
 _FLAWS = {
     columns.UNDECODABLE: "holds bytes that are no text in the encoding of the log; --encoding names another",
     columns.LIST: "holds lists; a field has one value a row, and lists are not read yet",
-    columns.OBJECT: "holds objects; what lies within them is not read yet, unless it is written as columns of its own",
+    columns.OBJECT: "holds objects, whose values have no names that could be read",
     **dict.fromkeys((columns.ROUNDED, columns.ROUNDED_TEXT), "holds whole numbers so large that a float has rounded "
                     f"them, so that neighbouring ids are one; {reasons.EXACT_IDS}")}
 # Bytes that Windows has letters for, and Latin-1 has not.

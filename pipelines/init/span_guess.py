@@ -9,10 +9,12 @@ from collections.abc import Iterator, Mapping, Sequence
 import numpy as np
 
 from diet_tf.errors import ConfigError
+from diet_tf.io import files
 from diet_tf.log import span_patterns
 from pipelines.init.log_files import LogFiles
 from pipelines.init.log_sample import LogSample
 from pipelines.init.time_guess import TimeGuess
+from tfx_components.log_gen import plan
 
 # Lengths that a span may have, in seconds, and what they are called.
 _SPAN_LENGTHS = ((604_800, "week"), (86_400, "day"), (43_200, "half-day"), (21_600, "quarter of a day"),
@@ -24,6 +26,8 @@ _LEAST_SPANS = 2
 _ENOUGH_ROWS = 2_000
 # A tenth of a span is held back, and of no fewer rows it is sure that any is.
 _LEAST_ROWS = 80
+# The rows of a log are counted up to this size.
+_MOST_BYTES_COUNTED = 1 << 30
 # Expected rows of the rarer label in a span; none in it would stop the run.
 _LEAST_OF_LABEL = 8
 # The same among the rows that are held back of the newest spans, on which the panel's settings are selected.
@@ -87,6 +91,7 @@ class SpanLayout:
     seconds: length of a span in seconds; None where the paths tell spans apart.
     unit: unit of the time column, a key of `TIME_UNITS` of the log's settings; None where it needs none.
     origin: start of span 0, in seconds since 1970.
+    rows: rows of a span; None where the paths or a time tell spans apart.
   """
 
   reason: str
@@ -96,6 +101,7 @@ class SpanLayout:
   seconds: int | None = None
   unit: str | None = None
   origin: int = 0
+  rows: int | None = None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -143,6 +149,11 @@ class SpanChoice:
         refused += [(len(layout.sizes), f"by time {small}")] if small is not None else []
       if best is not None:
         return best[0]
+    if time is None and not unread:
+      for layout in self._by_rows():
+        if (small := self._unfit(layout)) is None:
+          return layout
+        refused.append((len(layout.sizes), f"by rows {small}"))
     raise self._error(time, refused, unread)
 
   def _unfit(self, layout: SpanLayout) -> str | None:
@@ -191,6 +202,28 @@ class SpanChoice:
       if known and len(labels := np.concatenate(known)):
         ones[place] = rows[place] * float(np.nanmean(labels))
     return SpanSizes(numbers, rows, ones)
+
+  def _by_rows(self) -> Iterator[SpanLayout]:
+    """Equal parts of the log in the order of its rows, the most first."""
+    pattern = self.log_files.patterns[-1]
+    if span_patterns.has_span(pattern) or self.log_files.reading.get("newlines_in_values"):
+      return
+    num_rows = self._num_rows()
+    for parts in (_ENOUGH_SPANS, _SOME_SPANS, _LEAST_SPANS):
+      rows = num_rows // parts
+      # The sample is in the order of the log.
+      shares = np.array([np.nanmean(labels) if np.isfinite(labels).any() else 0.0
+                         for labels in np.array_split(self.labels, parts)])
+      sizes = SpanSizes(np.arange(parts), np.full(parts, float(rows)), rows * shares)
+      yield SpanLayout(f"{parts} of them, each of {rows:,} rows in the order of the files and their lines, since "
+                       "neither the paths nor a time tell them apart. CHECK: the first rows are the oldest.", pattern,
+                       sizes, rows=rows)
+
+  def _num_rows(self) -> int:
+    """How many rows the log has: counted in a log that is not too large, estimated in others."""
+    if self.sample.whole or sum(map(files.num_bytes, self.log_files.paths)) > _MOST_BYTES_COUNTED:
+      return round(self.sample.num_log_rows)
+    return plan.count_rows(self.log_files.settings(), self.log_files.paths)
 
   def _by_time(self, time: TimeGuess, times: np.ndarray) -> Iterator[tuple[SpanLayout, tuple[int, int]]]:
     """Layouts, each with what orders them: the smaller, the better."""

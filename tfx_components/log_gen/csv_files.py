@@ -17,7 +17,7 @@ from tfx_components.log_gen import columns as columns_lib
 from tfx_components.log_gen import pieces, reasons
 from tfx_components.log_gen.columns import Column
 from tfx_components.log_gen.file_kinds import damaged
-from tfx_components.log_gen.pieces import Block, Parsed, Piece, Rejected, read_lines
+from tfx_components.log_gen.pieces import Block, Parsed, Piece, Rejected, Wanted, read_lines
 from tfx_components.log_gen.text_encodings import lines_in_utf_8, open_bytes, open_text
 
 
@@ -44,9 +44,9 @@ def csv_header(path: str, delimiter: str, encoding: str = UTF_8) -> tuple[tuple[
   return tuple(names), len(line)
 
 
-def read_csv(piece: Piece, only: frozenset[str] | None) -> Iterator[Block]:
-  """The blocks of a piece; `only` names the columns to read, None reads all."""
-  layout = _Layout.of(piece, only)
+def read_csv(piece: Piece, wanted: Wanted) -> Iterator[Block]:
+  """The blocks of a piece, of the columns that are wanted."""
+  layout = _Layout.of(piece, wanted.only)
   if piece.newlines_in_values:
     yield from _read_csv_stream(piece, layout)
     return

@@ -143,7 +143,8 @@ class _Generation:
       self.check_size(self.subject, counts.read.num_rows - quarantine.num_rows - total(by_key.dropped).num_rows)
     rows, seen, new_values = self._sorted(totals)
     became = by_key + RowCounts(counts.read, rows.kept, quarantine.tallies, rows.dropped, rows.duplicates,
-                                (*seen.remarks(self.spec), *labels.remarks(self.spec.label, counts.label_values)))
+                                (*seen.remarks(self.spec), *labels.remarks(self.spec.label, counts.label_values),
+                                 *self._rest(paths)))
     self._check_dropped(became)
     check_both_labels(rows.kept, self.subject, self.spec.label.column)
     vocabularies = self._grow_vocabularies(new_values)
@@ -165,6 +166,12 @@ class _Generation:
       # What -1 means hangs on the whole span: beside 0 it is no label, and its rows are set aside.
       totals = self.runner.run("read again", self._read_span(pieces, joins, takes_minus_one=False).build)
     return totals
+
+  def _rest(self, paths: Sequence[str]) -> tuple[str, ...]:
+    """What is said of rows after a span by rows that are no whole span."""
+    left = plan_lib.rows_left(self.settings, paths, self.span)
+    return (f"{left:,} rows after span {self.span} are no whole span of {self.settings.span_rows:,} rows "
+            "(log.span_rows), and are left until they are.",) if left else ()
 
   def _sorted(self, totals: Mapping[str, Any]) -> tuple[SortedRows, SeenValues, NewValues | None]:
     """The span's rows in order, the values that occur in them, and those that may enter the vocabularies."""

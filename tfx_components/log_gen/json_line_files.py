@@ -12,8 +12,8 @@ import pyarrow as pa
 import pyarrow.json as pa_json
 
 from tfx_components.log_gen import columns as columns_lib
-from tfx_components.log_gen import reasons
-from tfx_components.log_gen.pieces import Block, Parsed, Piece, columns_of_rows, read_lines
+from tfx_components.log_gen import nested, reasons
+from tfx_components.log_gen.pieces import Block, Parsed, Piece, Wanted, columns_of_rows, read_lines
 
 # Above this a float64 does not hold every integer: the fast JSON parser may have rounded.
 _EXACT_FLOAT = 2.0**53
@@ -23,31 +23,44 @@ _JSON_TOKEN = re.compile(r'"(?:[^"\\]|\\.)*"|[\[\]{},]')
 _KEY = re.compile(r'\s*("(?:[^"\\]|\\.)*")\s*:')
 
 
-def read_jsonl(piece: Piece, only: frozenset[str] | None) -> Iterator[Block]:
-  """The blocks of a piece; `only` names the columns to read, None reads all."""
+def read_jsonl(piece: Piece, wanted: Wanted) -> Iterator[Block]:
+  """The blocks of a piece, of the columns that are wanted."""
   def parse(data: bytes, num_lines: int) -> Parsed:
-    return _parse_fast(data, num_lines, only, piece) or _parse_lines(data, only, piece)
+    return _parse_fast(data, num_lines, wanted, piece) or _parse_lines(data, wanted, piece)
 
   yield from read_lines(piece, parse)
 
 
-def _parse_fast(data: bytes, num_lines: int, only: frozenset[str] | None, piece: Piece) -> Parsed | None:
+def _parse_fast(data: bytes, num_lines: int, wanted: Wanted, piece: Piece) -> Parsed | None:
   """The columns of JSON lines by Arrow's parser, or None where its types would change a value."""
   read_options = pa_json.ReadOptions(use_threads=False, block_size=len(data) + 1)
   try:
     table = pa_json.read_json(pa.BufferReader(data), read_options)
-    times = [field.name for field in table.schema if pa.types.is_timestamp(field.type)]
+    times = [pa.field(field.name, kind) for field in table.schema if (kind := _with_texts(field.type)) != field.type]
     if times:
       # Texts that look like times stay texts.
-      schema = pa.schema([(name, pa.string()) for name in times])
-      table = pa_json.read_json(pa.BufferReader(data), read_options, pa_json.ParseOptions(explicit_schema=schema))
+      table = pa_json.read_json(pa.BufferReader(data), read_options,
+                                pa_json.ParseOptions(explicit_schema=pa.schema(times)))
   except (pa.ArrowInvalid, pa.ArrowNotImplementedError):
     return None
-  names = [name for name in table.column_names if only is None or name in only]
-  if table.num_rows != num_lines or not all(_kept_exactly(table[name]) for name in names):
+  names = nested.leaf_names(table.schema) if wanted.flat else [name for name in table.column_names
+                                                               if wanted.reads(name)]
+  places = {name: nested.place_of(table.schema, name) for name in {**dict.fromkeys(names),
+                                                                   **dict.fromkeys(sorted(wanted.within))}}
+  arrays = {name: nested.taken(table.column(place[0]), place[1:]) for name, place in places.items() if place}
+  if table.num_rows != num_lines or not all(map(_kept_exactly, arrays.values())):
     return None
-  return Parsed({name: columns_lib.from_arrow(table[name], missing=piece.missing_in(name)) for name in names},
-                np.arange(num_lines), [], frozenset(table.column_names))
+  return Parsed({name: columns_lib.from_arrow(array, missing=piece.missing_in(name)) for name, array in arrays.items()},
+                np.arange(num_lines), [], frozenset(arrays if wanted.flat else [*table.column_names, *arrays]))
+
+
+def _with_texts(kind: pa.DataType) -> pa.DataType:
+  """A type in which texts stand in the place of times, also within objects."""
+  if pa.types.is_timestamp(kind):
+    return pa.string()
+  if pa.types.is_struct(kind):
+    return pa.struct([pa.field(kind[place].name, _with_texts(kind[place].type)) for place in range(kind.num_fields)])
+  return kind
 
 
 def _kept_exactly(column: pa.ChunkedArray) -> bool:
@@ -60,22 +73,45 @@ def _kept_exactly(column: pa.ChunkedArray) -> bool:
   return not bool(np.any(np.abs(values[np.isfinite(values)]) >= _EXACT_FLOAT))
 
 
-def _parse_lines(data: bytes, only: frozenset[str] | None, piece: Piece) -> Parsed:
+def _parse_lines(data: bytes, wanted: Wanted, piece: Piece) -> Parsed:
   """The slow way, line by line: for blocks with broken lines, nested values or columns of several types."""
   rows, kept, rejected = [], [], []
   for index, line in enumerate(data.split(b"\n")[:-1]):
     # What is no UTF-8 is looked at where it is read.
     text = line.decode("utf-8", "surrogateescape")
-    value = _object_of(text, only)
+    value = _object_of(text, wanted.keys)
     if value is None:
       rejected.append((index, reasons.UNPARSABLE_JSON, _shown(text)))
-    elif repeated := sorted(name for name in value.repeated if only is None or name in only):
+    elif repeated := _repeated(value, wanted):
       rejected.append((index, f"key {repeated[0]!r} {reasons.REPEATED}", _shown(text)))
     else:
-      rows.append(value)
+      rows.append(_row(value, wanted))
       kept.append(index)
-  return Parsed(columns_of_rows(rows, only, piece), np.array(kept, np.int64), rejected,
+  return Parsed(columns_of_rows(rows, wanted, piece), np.array(kept, np.int64), rejected,
                 frozenset(name for row in rows for name in row))
+
+
+def _row(value: _Object, wanted: Wanted) -> dict[str, object]:
+  """An object as the columns of a row."""
+  row = nested.flattened(value) if wanted.flat else dict(value)
+  for name in wanted.within:
+    if name not in row and (found := nested.value_of(value, name)) is not nested.ABSENT:
+      row[name] = found
+  return row
+
+
+def _repeated(value: _Object, wanted: Wanted) -> list[str]:
+  """The keys of what is read that an object gives several times, sorted."""
+  found = {name for name in value.repeated if wanted.keys is None or name in wanted.keys}
+  return sorted(found | {name for name in wanted.within if _is_repeated(value, name)})
+
+
+def _is_repeated(value: _Object, name: str) -> bool:
+  """Whether a key on the way to a value within objects is given several times."""
+  if name in value:
+    return name in value.repeated
+  return any(head in value.repeated or isinstance(inner := value.get(head), _Object) and _is_repeated(inner, rest)
+             for head, rest in nested.splits(name))
 
 
 def _shown(text: str) -> str:

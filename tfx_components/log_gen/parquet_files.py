@@ -13,9 +13,9 @@ import pyarrow.parquet as pq
 from diet_tf.errors import DataError
 from diet_tf.io import files
 from tfx_components.log_gen import columns as columns_lib
-from tfx_components.log_gen import parquet_footer
+from tfx_components.log_gen import nested, parquet_footer
 from tfx_components.log_gen.file_kinds import damaged
-from tfx_components.log_gen.pieces import BLOCK_ROWS, Block, Piece, refuse_repeated
+from tfx_components.log_gen.pieces import BLOCK_ROWS, Block, Piece, Wanted, refuse_repeated
 
 # What Arrow raises about a file: its own errors are of several classes, and some of these of Python's too.
 _ERRORS = (pa.ArrowInvalid, pa.ArrowNotImplementedError, pa.ArrowTypeError, OSError)
@@ -56,34 +56,49 @@ def _is_unsupported(error: Exception) -> bool:
   return any(words in str(error).lower() for words in _UNSUPPORTED)
 
 
-def read_parquet(piece: Piece, only: frozenset[str] | None) -> Iterator[Block]:
-  """The blocks of a piece; `only` names the columns to read, None reads all."""
+def column_names(path: str) -> tuple[str, ...]:
+  """The names of a file's columns, and those of the values within its objects."""
+  with open_parquet(path) as file:
+    names = file.schema_arrow.names
+    return (*names, *(leaf for leaf in nested.leaf_names(file.schema_arrow) if leaf not in names))
+
+
+def read_parquet(piece: Piece, wanted: Wanted) -> Iterator[Block]:
+  """The blocks of a piece, of the columns that are wanted."""
   done = 0
   with _opened(piece.path) as (file, whole):
-    all_names = file.schema_arrow.names
-    refuse_repeated(all_names, set(all_names) if only is None else only, piece.path)
+    schema = file.schema_arrow
+    all_names = nested.leaf_names(schema) if wanted.flat else schema.names
+    refuse_repeated(schema.names, schema.names if wanted.keys is None else wanted.keys, piece.path)
     kinds = _logical_types(file)
     unknown = {name: "a type that Arrow does not know" for name, kind in kinds.items()
                if kind == _BYTES_OF_NO_TYPE and not whole}
-    if only is None:
+    within = [name for name in sorted(wanted.within) if name not in all_names and nested.place_of(schema, name)]
+    if wanted.only is None:
       # Where all columns are read, nobody has asked for those that cannot be.
       unknown.update(_unsupported_columns(file, piece, [name for name in all_names if name not in unknown]))
-      names = [name for name in all_names if name not in unknown]
+      names = [name for name in dict.fromkeys([*all_names, *within]) if name not in unknown]
     else:
-      names = [name for name in all_names if name in only]
+      names = [*filter(wanted.reads, all_names), *within]
       _refuse(unknown, names, piece.path)
     try:
       for batch in file.iter_batches(BLOCK_ROWS, row_groups=list(piece.row_groups), columns=names, use_threads=False):
-        arrays = {name: array for name, array in zip(batch.schema.names, batch.columns) if name in names}
         columns = {name: columns_lib.from_arrow(_uuid_texts(array) if kinds.get(name) == _UUID else array,
                                                 missing=piece.missing_in(name), encoding=piece.encoding)
-                   for name, array in arrays.items()}
+                   for name, array in _arrays(batch, names).items()}
         records = np.arange(done, done + batch.num_rows)
         done += batch.num_rows
-        yield Block(columns, records, (), done, frozenset(all_names))
+        block = Block(columns, records, (), done, frozenset([*all_names, *names]))
+        yield block if piece.rows is None else block.between(*piece.rows)
     except _ERRORS as error:
       _refuse(_unsupported_columns(file, piece, names), names, piece.path)
       raise damaged(piece.path, "Parquet", error) from error
+
+
+def _arrays(batch: pa.RecordBatch, names: Sequence[str]) -> dict[str, pa.Array]:
+  """The columns of a batch, and the values within its objects, by name."""
+  places = {name: nested.place_of(batch.schema, name) for name in names}
+  return {name: nested.taken(batch.column(place[0]), place[1:]) for name, place in places.items() if place}
 
 
 def _logical_types(file: pq.ParquetFile) -> dict[str, str]:

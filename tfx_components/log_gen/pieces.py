@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import codecs
 import dataclasses
+import functools
 import re
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from typing import BinaryIO
 
 import numpy as np
 
 from diet_tf.errors import DataError
 from diet_tf.log.settings import MISSING_VALUES, UTF_8
 from tfx_components.log_gen import columns as columns_lib
-from tfx_components.log_gen import file_kinds
+from tfx_components.log_gen import file_kinds, nested
 from tfx_components.log_gen.columns import Column
 from tfx_components.log_gen.text_encodings import keeps_lines, lines_in_utf_8, open_bytes
 
@@ -35,6 +37,8 @@ class Piece:
     start: first byte (text formats); a line belongs to the piece that its first byte lies in.
     stop: first byte after the piece.
     row_groups: numbers of the row groups that the piece takes of a Parquet file; empty for other formats.
+    rows: numbers of the first record that the piece takes, and of the one after its last, among those of the row groups
+      or, of TFRecords, of the file; None takes all, and so do lines.
     names: the names of a CSV file's columns.
     delimiter: character between the values of a line of a CSV file; other formats ignore it.
     newlines_in_values: whether quoted values of a CSV file may hold line breaks; other formats ignore it.
@@ -50,6 +54,7 @@ class Piece:
   start: int = 0
   stop: int = _WHOLE_FILE
   row_groups: tuple[int, ...] = ()
+  rows: tuple[int, int] | None = None
   names: tuple[str, ...] = ()
   delimiter: str = ","
   newlines_in_values: bool = False
@@ -66,6 +71,35 @@ class Piece:
   def missing_in(self, column: str) -> frozenset[str]:
     """The texts that stand for a missing value of a column."""
     return self.missing - self.listed[column] if column in self.listed else self.missing
+
+
+@dataclasses.dataclass(frozen=True)
+class Wanted:
+  """Which columns are read.
+
+  Attributes:
+    only: names of the columns that are read; None reads all that a file has.
+    inside: names that, like those of `only`, may be of values within objects, such as `user.id`.
+    flat: whether objects are read as the values within them; where `only` is None.
+  """
+
+  only: frozenset[str] | None = None
+  inside: frozenset[str] = frozenset()
+  flat: bool = False
+
+  def reads(self, name: str) -> bool:
+    """Whether a column of a file is read."""
+    return self.only is None or name in self.only
+
+  @functools.cached_property
+  def within(self) -> frozenset[str]:
+    """The names that are read and may be of values within objects."""
+    return frozenset(name for name in (self.only or frozenset()) | self.inside if any(nested.splits(name)))
+
+  @functools.cached_property
+  def keys(self) -> frozenset[str] | None:
+    """The names in a row of what is read, or of what holds it; None for all."""
+    return None if self.only is None else nested.keys_of(self.only)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -89,6 +123,13 @@ class Block:
   def __len__(self) -> int:
     return len(self.records)
 
+  def between(self, low: int, high: int) -> Block:
+    """The records whose numbers within the piece are from `low` to before `high`."""
+    kept = (self.records >= low) & (self.records < high)
+    columns = {name: column.take(kept) for name, column in self.columns.items()}
+    rejected = tuple(record for record in self.rejected if low <= record[0] < high)
+    return dataclasses.replace(self, columns=columns, records=self.records[kept], rejected=rejected)
+
 
 def refuse_repeated(names: Iterable[str], read: Collection[str], path: str) -> None:
   """Raises `DataError` where a file gives one name to several columns, and it is a name that is read."""
@@ -98,6 +139,12 @@ def refuse_repeated(names: Iterable[str], read: Collection[str], path: str) -> N
                     remedy="rename one of the columns, or drop it.")
 
 
+def skip(stream: BinaryIO, num_bytes: int) -> None:
+  """Reads bytes away, of a stream that cannot be set to a place."""
+  while num_bytes > 0 and (data := stream.read(min(BLOCK_BYTES, num_bytes))):
+    num_bytes -= len(data)
+
+
 def _line_blocks(piece: Piece) -> Iterator[bytes]:
   """Whole lines in UTF-8 in blocks of about `BLOCK_BYTES`, each ending with a line feed."""
   with open_bytes(piece.path, piece.encoding) as stream:
@@ -105,7 +152,7 @@ def _line_blocks(piece: Piece) -> Iterator[bytes]:
     if piece.start:
       # The line that reaches over the start belongs to the piece before.
       if piece.is_whole:
-        stream.read(piece.start - 1)
+        skip(stream, piece.start - 1)
       else:
         stream.seek(piece.start - 1)
       position += len(stream.readline()) - 1
@@ -163,9 +210,8 @@ def read_lines(piece: Piece, parse: LineParser) -> Iterator[Block]:
     done += num_lines
 
 
-def columns_of_rows(rows: Sequence[Mapping[str, object]], only: frozenset[str] | None,
-                    piece: Piece) -> dict[str, Column]:
-  """The columns of rows that have no single type per column, or all columns of `only` that they have."""
-  names = sorted({name for row in rows for name in row if only is None or name in only})
+def columns_of_rows(rows: Sequence[Mapping[str, object]], wanted: Wanted, piece: Piece) -> dict[str, Column]:
+  """The columns of rows that have no single type per column, as far as they are read."""
+  names = sorted({name for row in rows for name in row if wanted.reads(name)})
   return {name: columns_lib.from_objects([row.get(name) for row in rows], piece.missing_in(name), piece.encoding)
           for name in names}

@@ -13,13 +13,15 @@ from diet_tf.log import span_patterns
 from diet_tf.log.features import FeatureSpec
 from diet_tf.log.settings import DELIMITERS, Join, LogSettings
 from diet_tf.log.times import KindCounts, TimeKind
-from tfx_components.log_gen import file_kinds, headers, sources, spill
+from tfx_components.log_gen import file_kinds, headers, row_spans, sources, spill
 from tfx_components.log_gen.join import JoinPlan
 from tfx_components.log_gen.read_columns import check_columns
 from tfx_components.log_gen.sources import Piece
 from tfx_components.log_gen.span_window import SpanWindow
 
 _MAX_NAMED = 8
+# Larger than any file.
+_WHOLE_BYTES = 1 << 62
 _MAX_PARTITIONS = 1024
 # A compressed text file is judged by what it is likely to become in memory.
 _GZIP_RATIO = 5
@@ -32,6 +34,8 @@ def available_spans(settings: LogSettings) -> list[int]:
     DataError: the time column is not there, has no times, or times that are written in several ways.
   """
   window = SpanWindow.of(settings)
+  if settings.span_rows is not None:
+    return _spans_by_rows(settings, settings.span_rows)
   if window is None:
     return sorted(span_patterns.paths_by_span(settings.pattern))
   found: set[int] = set()
@@ -53,6 +57,15 @@ def available_spans(settings: LogSettings) -> list[int]:
   if not found:
     _refuse_times(subject, window.column, kinds, pieces[:1])
   return sorted(found)
+
+
+def _spans_by_rows(settings: LogSettings, span_rows: int) -> list[int]:
+  num_rows = count_rows(settings, span_paths(settings.pattern, None))
+  if num_rows < span_rows:
+    raise DataError(settings.pattern, rule=f"a span has {span_rows:,} rows (log.span_rows).",
+                    received=f"{num_rows:,} rows in all.",
+                    remedy="set log.span_rows to fewer rows, or name more files.")
+  return list(range(num_rows // span_rows))
 
 
 def _span_of_folders(piece: Piece, window: SpanWindow) -> int | None:
@@ -112,10 +125,57 @@ def log_pieces(settings: LogSettings, paths: Sequence[str], span: int | None,
     paths: the files.
     span: number of the span; None takes all.
     listed: per column the texts that are values although the settings take them for missing; None for none.
+
+  Raises:
+    DataError: spans are counted by rows, and there are not so many.
   """
+  if settings.span_rows is not None and span is not None:
+    low = span * settings.span_rows
+    found, rows_before = _cut(settings, _whole_files(settings, paths, listed), low, low + settings.span_rows)
+    if rows_before < low + settings.span_rows:
+      raise DataError(f"span {span}", rule=f"it has {settings.span_rows:,} rows (log.span_rows).",
+                      received=f"{max(0, rows_before - low):,} rows of it, of {rows_before:,} in all.",
+                      remedy="wait for more rows, or name another span.")
+    return found
   window = SpanWindow.of(settings) if span is not None else None
   text = _Text(settings.delimiter, settings.encoding, settings.columns, "log.columns", settings.newlines_in_values)
   return _pieces(paths, settings.format, settings, text, listed or {}, window, span)
+
+
+def _whole_files(settings: LogSettings, paths: Sequence[str], listed: Listed | None = None) -> list[Piece]:
+  """A piece for each file, from its first row to its end; none for a file without rows."""
+  return log_pieces(dataclasses.replace(settings, piece_bytes=_WHOLE_BYTES), paths, None, listed)
+
+
+def _cut(settings: LogSettings, whole: Sequence[Piece], low: int, high: int) -> tuple[list[Piece], int]:
+  """The pieces of the rows from number `low` to before `high`, and how many rows there are up to the last file read."""
+  found: list[Piece] = []
+  before = 0
+  for piece in whole:
+    if before >= high:
+      break
+    num_rows = row_spans.count_rows(piece)
+    if low < before + num_rows:
+      found += row_spans.rows_between(piece, max(0, low - before), min(num_rows, high - before), settings.piece_bytes)
+    before += num_rows
+  return [dataclasses.replace(piece, index=index) for index, piece in enumerate(found)], before
+
+
+def count_rows(settings: LogSettings, paths: Sequence[str]) -> int:
+  """The number of rows of files; blank lines are none."""
+  return sum(map(row_spans.count_rows, _whole_files(settings, paths)))
+
+
+def rows_left(settings: LogSettings, paths: Sequence[str], span: int) -> int:
+  """The rows after a span by rows, where they are no whole span; 0 where they are."""
+  if settings.span_rows is None:
+    return 0
+  left = -(span + 1) * settings.span_rows
+  for piece in _whole_files(settings, paths):
+    left += row_spans.count_rows(piece)
+    if left >= settings.span_rows:
+      return 0
+  return max(0, left)
 
 
 def side_pieces(settings: LogSettings, join: Join, span: int, listed: Listed | None = None) -> list[Piece]:
@@ -250,7 +310,7 @@ def plan_joins(settings: LogSettings, spec: FeatureSpec, span: int, log_columns:
   taken: dict[int, str] = {index: "the log" for index, field in enumerate(spec.fields) if field.column in log_columns}
   for number, join in enumerate(settings.joins):
     pieces = side_pieces(settings, join, span)
-    added = _added_columns(join, pieces)
+    added = _added_columns(join, pieces, spec)
     fields = []
     for index, field in enumerate(spec.fields):
       if field.column not in added:
@@ -271,8 +331,9 @@ def plan_joins(settings: LogSettings, spec: FeatureSpec, span: int, log_columns:
   return plans
 
 
-def _added_columns(join: Join, pieces: Sequence[Piece]) -> dict[str, str]:
+def _added_columns(join: Join, pieces: Sequence[Piece], spec: FeatureSpec) -> dict[str, str]:
   """The columns that a join adds: name in the joined log to name in the side table."""
+  within = [*join.columns, join.key_column, *(field.column.removeprefix(join.prefix) for field in spec.fields)]
   needed = {join.key_column: "the join's key", **{name: "the join" for name in join.columns}}
   declared = declared_columns(pieces)
   present = {name for names in declared.values() for name in names}
@@ -281,7 +342,7 @@ def _added_columns(join: Join, pieces: Sequence[Piece]) -> dict[str, str]:
   for piece in pieces:
     if piece.path not in declared:
       # Files without a header: their rows say.
-      present.update(*(block.names for block in sources.read_blocks(piece, ())))
+      present.update(*(block.names for block in sources.read_blocks(piece, (), also=within)))
   check_columns(needed, present, f"side table {join.pattern}")
   names = join.columns or tuple(sorted(name for name in present if name != join.key_column))
   return {join.prefix + name: name for name in names}
@@ -302,7 +363,8 @@ def _parquet_bytes(path: str, columns: set[str]) -> int:
     metadata = file.metadata
   groups = (metadata.row_group(number) for number in range(metadata.num_row_groups))
   chunks = (group.column(number) for group in groups for number in range(group.num_columns))
-  return sum(chunk.total_uncompressed_size for chunk in chunks if chunk.path_in_schema.split(".")[0] in columns)
+  return sum(chunk.total_uncompressed_size for chunk in chunks
+             if any(f"{chunk.path_in_schema}.".startswith(f"{name}.") for name in columns))
 
 
 def num_key_partitions(pieces: Sequence[Piece]) -> int:

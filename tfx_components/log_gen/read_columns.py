@@ -59,7 +59,8 @@ def check_columns(needed: dict[str, str], present: Iterable[str], where: str) ->
 def _remedy(column: str, purpose: str, names: Sequence[str]) -> str:
   """What to do about a column that is not there."""
   if any(column.startswith(f"{name}.") for name in names):
-    return "values inside objects are not read yet: write the log with columns of their own for them."
+    return ("correct the column's name in the config: it is the keys that lead to a value within objects, with dots "
+            "between them, and no list on the way.")
   if len(names) == 1 and any(delimiter in names[0] for delimiter in DELIMITERS):
     return "set log.delimiter (log.joins.delimiter) to the character that parts the names, such as tab."
   if headers.is_data(names):

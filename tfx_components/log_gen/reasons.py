@@ -32,7 +32,7 @@ EXACT_IDS = ("write it as whole numbers or texts: in pandas, astype('Int64') bef
 REMEDIES = {
     UNDECODABLE: "name the encoding that the texts are written in (log.encoding, log.joins.encoding), such as latin-1",
     LIST: "fields of several values a row are not read yet: leave the field out, or write a column for each value",
-    OBJECT: "values inside objects are not read yet: write them as columns of their own",
+    OBJECT: "name a value within it, as column: user.id",
     ROUNDED: EXACT_IDS,
     THOUSANDS: "set log.thousands to the separator, or write plain numbers with a decimal point",
     NOT_BINARY: "say in features.label what counts as 1: positive, a list of values such as names of events, or "

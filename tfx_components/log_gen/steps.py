@@ -103,7 +103,7 @@ class ReadPiece:
     piece, = pieces
     encoder = RowEncoder(self.plan, number, piece, side_input or ())
     sink = RowSink(self.plan, self.plan.keyed_joins, f"{self.folder}/read-{number:05d}")
-    for block in sources.read_blocks(piece, self.plan.wanted, from_path=self.plan.read_columns):
+    for block in sources.read_blocks(piece, self.plan.wanted, also=self.plan.read_columns):
       sink.write(encoder.encode(block))
     yield from sink.close()
     yield total(COUNTS, encoder.counts)

@@ -14,20 +14,21 @@ from tfx_components.log_gen import columns as columns_lib
 from tfx_components.log_gen import reasons
 from tfx_components.log_gen.columns import Column
 from tfx_components.log_gen.file_kinds import damaged, is_compressed
-from tfx_components.log_gen.pieces import BLOCK_ROWS, Block, Parsed, Piece, columns_of_rows
+from tfx_components.log_gen.pieces import BLOCK_ROWS, Block, Parsed, Piece, Wanted, columns_of_rows
 from tfx_components.log_gen.varints import read_varint
 
 
-def read_tfrecord(piece: Piece, only: frozenset[str] | None) -> Iterator[Block]:
-  """The blocks of a piece; `only` names the columns to read, None reads all."""
+def read_tfrecord(piece: Piece, wanted: Wanted) -> Iterator[Block]:
+  """The blocks of a piece, of the features that are wanted."""
   compression = "GZIP" if is_compressed(piece.path) else ""
-  done = 0
+  done, stop = piece.rows or (0, 0)
   with files.open_to_read(piece.path):
     pass  # TensorFlow calls a file that is gone, or that may not be read, a damaged one.
   try:
-    dataset = tf.data.TFRecordDataset(files.prepared(piece.path), compression).batch(BLOCK_ROWS // 4)
-    for serialized in dataset.as_numpy_iterator():
-      parsed = _parse_examples(list(serialized), only, piece)
+    records = tf.data.TFRecordDataset(files.prepared(piece.path), compression)
+    records = records.skip(done).take(stop - done) if piece.rows is not None else records
+    for serialized in records.batch(BLOCK_ROWS // 4).as_numpy_iterator():
+      parsed = _parse_examples(list(serialized), wanted, piece)
       yield Block(parsed.columns, done + parsed.rows,
                   tuple((done + index, why, text) for index, why, text in parsed.rejected), done + len(serialized),
                   parsed.names)
@@ -36,15 +37,15 @@ def read_tfrecord(piece: Piece, only: frozenset[str] | None) -> Iterator[Block]:
     raise damaged(piece.path, "TFRecord", error) from error
 
 
-def _parse_examples(serialized: list[bytes], only: frozenset[str] | None, piece: Piece) -> Parsed:
+def _parse_examples(serialized: list[bytes], wanted: Wanted, piece: Piece) -> Parsed:
   from tfx_bsl.coders import example_coder
   try:
     batch = example_coder.ExamplesToRecordBatchDecoder().DecodeBatch(serialized)
   except (RuntimeError, ValueError):
-    return _parse_singly(serialized, only, piece)
-  arrays = {name: array for name, array in zip(batch.schema.names, batch.columns) if only is None or name in only}
+    return _parse_singly(serialized, wanted, piece)
+  arrays = {name: array for name, array in zip(batch.schema.names, batch.columns) if wanted.reads(name)}
   if _any_repeated(serialized, arrays):
-    return _parse_singly(serialized, only, piece)
+    return _parse_singly(serialized, wanted, piece)
   return Parsed({name: _from_lists(array, piece.missing_in(name), piece.encoding) for name, array in arrays.items()},
                 np.arange(len(serialized)), [], frozenset(batch.schema.names))
 
@@ -107,7 +108,7 @@ def _single(values: Sequence[object]) -> object:
   return None if not values else values[0] if len(values) == 1 else list(values)
 
 
-def _parse_singly(serialized: list[bytes], only: frozenset[str] | None, piece: Piece) -> Parsed:
+def _parse_singly(serialized: list[bytes], wanted: Wanted, piece: Piece) -> Parsed:
   rows, kept, rejected = [], [], []
   for index, record in enumerate(serialized):
     try:
@@ -115,12 +116,12 @@ def _parse_singly(serialized: list[bytes], only: frozenset[str] | None, piece: P
     except Exception:  # Protobuf raises a DecodeError of whichever implementation is loaded.
       rejected.append((index, reasons.UNPARSABLE_EXAMPLE, record.hex()[:200]))
       continue
-    if repeated := _repeated(record, only):
+    if repeated := _repeated(record, wanted.only):
       rejected.append((index, f"feature {repeated[0]!r} {reasons.REPEATED}", record.hex()[:200]))
       continue
     rows.append({name: _feature_value(feature) for name, feature in example.features.feature.items()})
     kept.append(index)
-  return Parsed(columns_of_rows(rows, only, piece), np.array(kept, np.int64), rejected,
+  return Parsed(columns_of_rows(rows, wanted, piece), np.array(kept, np.int64), rejected,
                 frozenset(name for row in rows for name in row))
 
 

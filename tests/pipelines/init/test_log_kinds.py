@@ -169,6 +169,19 @@ def test_a_log_too_short_for_two_spans_is_refused(tmp_path):
   assert not (tmp_path / "config.yaml").exists()
 
 
+@pytest.mark.parametrize("write", [write_csv, write_jsonl, write_parquet])
+def test_a_log_without_a_time_has_spans_of_so_many_rows(write, tmp_path, guess):
+  rows = clicks(1_502)
+  path = tmp_path / f"log.{write.__name__.removeprefix('write_')}"
+  write(path, {"user": rows["user"], "item": rows["item"], "click": rows["click"]})
+  told, config = guess(path)
+  assert (config.log.span_rows, available_spans(config.log)) == (300, [0, 1, 2, 3, 4])
+  assert "first rows are the oldest" in checks_of(told, "spans")
+  # A sample of few rows counts all of them.
+  told, config = guess(path, "--rows", "700")
+  assert config.log.span_rows == 300
+
+
 def test_the_budget_follows_the_log_and_not_a_file(tmp_path, guess):
   # Eleven spans of 400 rows, ten of which are distilled: 256 slots of 4,000 rows, and 40 for a batch of the first 400.
   for span in range(11):
@@ -354,16 +367,20 @@ def test_texts_that_are_no_lists_are_fields(texts, tmp_path, guess):
   assert kept(told) == {"user", "place"}
 
 
-def test_nested_values_are_left_out_and_asked_about(tmp_path, guess):
+@pytest.mark.parametrize("write", [write_jsonl, write_parquet])
+def test_nested_values_are_columns_by_their_keys_and_lists_are_left_out(write, tmp_path, guess):
   rows = clicks()
-  write_jsonl(tmp_path / "log.jsonl", {"user": rows["user"], "click": rows["click"], "ts": rows["seconds"],
-                                       "context": [{"os": "a"}, {"os": "b"}, {}] * 500, "ids": [[1, 2], [3], []] * 500})
-  told, _ = guess(tmp_path / "log.jsonl")
-  assert kept(told) == {"user"} and checks_of(told, "context") and checks_of(told, "ids")
-  write_jsonl(tmp_path / "nested.jsonl", {"user": rows["user"], "event": [{"clicked": 1}, {"clicked": 0}] * 750})
-  for flags in ([], ["--label", "event.clicked"], ["--label", "event"]):
-    with pytest.raises(ConfigError, match="within an object is not read"):
-      init([str(tmp_path / "nested.jsonl"), "--output", str(tmp_path / "n.yaml"), *flags])
+  user, item, context = ([{"id": int(value)} for value in rows["user"]],
+                         [{"id": int(value), "genre": f"g{value % 5}"} for value in rows["item"]],
+                         [{"os": {"name": "a"}}, {"os": {"name": "b"}}, {}] * 500)
+  event = [{"ts": int(time), "clicked": int(click), "ids": [1, 2]} for time, click in zip(rows["seconds"],
+                                                                                          rows["click"])]
+  suffix = write.__name__.removeprefix("write_")
+  write(tmp_path / f"log.{suffix}", {"user": user, "item": item, "event": event, "context": context})
+  told, config = guess(tmp_path / f"log.{suffix}")
+  assert (told["label"], told["time"]) == ("event.clicked", "event.ts")
+  assert kept(told) == {"user.id", "item.id", "item.genre", "context.os.name"} and checks_of(told, "event.ids")
+  assert config.log.span_column == "event.ts" and config.features.names[0] in kept(told)
 
 
 @pytest.mark.parametrize(("delimiter", "flag"), [("\t", r"\t"), ("\t", "tab"), (";", "semicolon"), ("|", "pipe"),

@@ -28,7 +28,7 @@ def test_nearest_names_come_first():
 
 
 @pytest.mark.parametrize(("column", "purpose", "present", "remedy"), [
-    ("event.clicked", "the label", ["event", "user"], "values inside objects are not read yet"),
+    ("event.clicked", "the label", ["event", "user"], "it is the keys that lead to a value within objects"),
     ("click", "the label", ["user", "item"], "a log of positives alone needs rows with label 0"),
     ("user", "field 'user'", ["user\titem\tclick"], "set log.delimiter"),
     ("user", "field 'user'", ["34", "291", "0"], "name the columns in log.columns"),
@@ -51,7 +51,7 @@ def test_what_a_log_needs_and_does_not_have_yet_is_told(log):
   assert log.generate(spec=spec).num_positives == 1
   (log.folder / "log-1.jsonl").write_text('{"user": [1, 2], "click": 1}\n{"user": {"id": 1}, "click": 0}\n')
   with pytest.raises(DataError, match="1 x column 'user' is a list, not a single value; 1 x column 'user' is an object"
-                     ".*fields of several values.*write them as columns of their own"):
+                     ".*fields of several values.*name a value within it"):
     log.generate(log.settings("log-{SPAN}.jsonl"), spec=spec)
 
 
