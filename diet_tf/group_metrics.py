@@ -15,6 +15,7 @@ import numpy as np
 
 from diet_tf.errors import DataError
 from diet_tf.metrics import checked, is_positive
+from diet_tf.weighted_metrics import checked_weights
 
 # The code of a row that belongs to no group.
 NO_GROUP = -1
@@ -62,16 +63,18 @@ class Groups:
 class _Ties:
   """Runs of rows of one group with one score, best first within each group.
 
-  All arrays have one entry per run: its group, its rows, the positives among them, and the rows of the group before it.
+  All arrays have one entry per run: its group, its rows, the weights of the positives and of the negatives among them,
+  which are their numbers where rows have no weights, and the rows of the group before it.
   """
 
   group: np.ndarray
   size: np.ndarray
   positives: np.ndarray
+  negatives: np.ndarray
   before: np.ndarray
 
 
-def _ties(labels: np.ndarray, scores: np.ndarray, groups: Groups) -> _Ties:
+def _ties(labels: np.ndarray, scores: np.ndarray, groups: Groups, weights: np.ndarray | None = None) -> _Ties:
   labels, scores = checked(labels, scores)
   if len(groups.codes) != len(labels):
     raise DataError("groups", rule="there is one entry per example.", received=f"{len(groups.codes)} for {len(labels)} "
@@ -79,39 +82,43 @@ def _ties(labels: np.ndarray, scores: np.ndarray, groups: Groups) -> _Ties:
   grouped = np.flatnonzero(groups.codes >= 0)
   positive = is_positive(labels)[grouped]
   order = np.lexsort((-scores[grouped], groups.codes[grouped]))
-  rows, codes, scores = positive[order], groups.codes[grouped][order], scores[grouped][order]
-  starts = np.flatnonzero(np.concatenate([[True], (codes[1:] != codes[:-1]) | (scores[1:] != scores[:-1])])[:len(rows)])
-  size = np.diff(starts, append=len(rows))
-  positives = np.diff(np.concatenate([[0], np.cumsum(rows)])[np.append(starts, len(rows))])
+  codes, scores = groups.codes[grouped][order], scores[grouped][order]
+  begins = np.concatenate([[True], (codes[1:] != codes[:-1]) | (scores[1:] != scores[:-1])])[:len(codes)]
+  starts, run = np.flatnonzero(begins), np.cumsum(begins) - 1
+  counts = np.ones(len(codes)) if weights is None else checked_weights(weights, len(labels))[grouped][order]
+  positives, negatives = (np.bincount(run, np.where(of_class, counts, 0.0), len(starts))
+                          for of_class in (positive[order], ~positive[order]))
   first_of_group = np.concatenate([[0], np.cumsum(groups.sizes)])[codes[starts]]
-  return _Ties(codes[starts], size, positives, starts - first_of_group)
+  return _Ties(codes[starts], np.diff(starts, append=len(codes)), positives, negatives, starts - first_of_group)
 
 
-def group_aucs(labels: np.ndarray, scores: np.ndarray, groups: Groups) -> np.ndarray:
-  """The AUC within each group, as `[groups.count]` float64; NaN for a group of one class.
+def group_aucs(labels: np.ndarray, scores: np.ndarray, groups: Groups,
+               weights: np.ndarray | None = None) -> np.ndarray:
+  """The AUC within each group, as `[groups.count]` float64; NaN for a group of one class, or with weight in one alone.
 
   Args:
     labels: `[num_examples]`, 0 or 1.
     scores: `[num_examples]`, logits or probabilities.
     groups: groups of the same examples.
+    weights: `[num_examples]`, how many rows each stands for (`diet_tf.weighted_metrics`); None counts each once.
 
   Raises:
-    DataError: a label is neither 0 nor 1.
+    DataError: a label is neither 0 nor 1, or a weight is negative or not finite.
     NumericsError: a score is not finite.
   """
-  ties = _ties(labels, scores, groups)
-  sizes, positives = groups.sizes, np.bincount(ties.group, ties.positives, groups.count)
-  negatives = sizes - positives
-  # Of each run, the rows of the group below it; of the run itself, half.
-  below = sizes[ties.group] - ties.before - ties.size + (ties.size + 1) / 2
-  rank_sums = np.bincount(ties.group, ties.positives * below, groups.count)
-  with np.errstate(invalid="ignore"):
-    return (rank_sums - positives * (positives + 1) / 2) / np.where(positives * negatives > 0, positives * negatives,
-                                                                     math.nan)
+  ties = _ties(labels, scores, groups, weights)
+  positives, negatives = (np.bincount(ties.group, of_class, groups.count)
+                          for of_class in (ties.positives, ties.negatives))
+  # Of each run, the negatives of the group that are below it; of those in the run, half.
+  up_to = np.cumsum(ties.negatives) - (np.cumsum(negatives) - negatives)[ties.group]
+  below = negatives[ties.group] - up_to + ties.negatives / 2
+  ordered = np.bincount(ties.group, ties.positives * below, groups.count)
+  pairs = positives * negatives
+  return ordered / np.where(pairs > 0, pairs, math.nan)
 
 
-def gauc(labels: np.ndarray, scores: np.ndarray, groups: Groups) -> float:
-  """The mean of the AUCs within groups, each weighed by its number of rows (impressions).
+def gauc(labels: np.ndarray, scores: np.ndarray, groups: Groups, weights: np.ndarray | None = None) -> float:
+  """The mean of the AUCs within groups, each weighed by its number of rows (impressions), or by their weights.
 
   `GAUC = sum_g n_g AUC_g / sum_g n_g` over groups with rows of both classes (Zhu et al., KDD 2017).
 
@@ -119,13 +126,14 @@ def gauc(labels: np.ndarray, scores: np.ndarray, groups: Groups) -> float:
     labels: `[num_examples]`, 0 or 1.
     scores: `[num_examples]`, logits or probabilities.
     groups: groups of the same examples, the users for instance.
+    weights: `[num_examples]`, how many rows each stands for (`diet_tf.weighted_metrics`); None counts each once.
 
   Raises:
     DataError: no group has rows of both classes.
     NumericsError: a score is not finite.
   """
-  aucs = group_aucs(labels, scores, groups)
-  return _mean(aucs, groups.sizes, "a group with rows of both classes")
+  aucs = group_aucs(labels, scores, groups, weights)
+  return _mean(aucs, groups.sizes if weights is None else groups.sums(weights), "a group with rows of both classes")
 
 
 def group_ndcgs(labels: np.ndarray, scores: np.ndarray, groups: Groups, at: int) -> np.ndarray:

@@ -16,7 +16,8 @@ ORDER = ("benchmarks", "kubeflow", "pipelines", "tfx_components", "diet_tf")
 ROOMS = ("cli", "migration", "config", "report", "fidelity", "distillation", "training", "store", "memory", "models",
          "log", "io")
 # The modules beside the rooms, which all may import; they import each other alone.
-GROUND = ("errors", "group_metrics", "metrics", "pointwise_metrics", "printable", "progress", "settings")
+GROUND = ("errors", "group_metrics", "metrics", "pointwise_metrics", "printable", "progress", "settings",
+          "weighted_metrics")
 # Rooms that know nothing of each other, in either direction.
 STRANGERS = (("store", "training"), ("store", "distillation"), ("store", "fidelity"), ("store", "report"))
 EXTRAS = ("tfx", "tfx_bsl", "apache_beam", "kfp", "pyarrow", "pandas", "tensorflow_data_validation",

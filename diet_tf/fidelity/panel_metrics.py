@@ -19,6 +19,7 @@ import numpy as np
 from diet_tf import group_metrics, metrics, pointwise_metrics
 from diet_tf.errors import ConfigError, DataError
 from diet_tf.group_metrics import Groups
+from diet_tf.weighted_metrics import checked_weights, weighted_auc_components, weighted_components
 
 AUC, GAUC, NDCG, RECALL = "auc", "gauc", "ndcg", "recall"
 LOG_LOSS, ECE, CALIBRATION, RMSE = "log_loss", "ece", "calibration", "rmse"
@@ -129,39 +130,50 @@ class MetricOnRows:
   num_rows_left_out: int = 0
 
   @classmethod
-  def of(cls, metric: PanelMetric, labels: np.ndarray, groups: Groups | None = None) -> MetricOnRows:
+  def of(cls, metric: PanelMetric, labels: np.ndarray, groups: Groups | None = None,
+         weights: np.ndarray | None = None) -> MetricOnRows:
     """The metric on rows of known labels.
 
     Args:
       metric: the metric.
       labels: `[num_rows]`, 0 or 1.
       groups: groups of the rows, for a metric within groups.
+      weights: `[num_rows]`, how many rows each stands for (`diet_tf.weighted_metrics`); None counts each once.
 
     Raises:
-      DataError: the labels are of one class, no group has a figure, or there are no groups where they are needed.
+      DataError: the labels are of one class, no group has a figure, there are no groups where they are needed, or
+        weights are not usable, or not by this metric.
     """
     labels = np.asarray(labels, np.float64)
+    if weights is not None:
+      weights = checked_weights(weights, len(labels))
+      if metric.kind in _AT_RANKS:
+        raise DataError(metric.name, rule="ranks of rows that stand for others are not known.",
+                        received="rows with weights.", remedy="judge by gauc or auc, or leave the weights out.")
     if metric.within_groups:
-      return cls._within_groups(metric, labels, groups)
+      return cls._within_groups(metric, labels, groups, weights)
     strata = metrics.class_strata(labels) if metric.kind == AUC else (np.arange(len(labels)),)
-    return cls(metric, functools.partial(_OF_ROWS[metric.kind], labels), strata, len(labels))
+    return cls(metric, functools.partial(_of_rows, metric.kind, labels, weights), strata, len(labels))
 
   @classmethod
-  def _within_groups(cls, metric: PanelMetric, labels: np.ndarray, groups: Groups | None) -> MetricOnRows:
+  def _within_groups(cls, metric: PanelMetric, labels: np.ndarray, groups: Groups | None,
+                     weights: np.ndarray | None) -> MetricOnRows:
     if groups is None:
       raise DataError(metric.name, rule="it is of rows in groups.", received="rows without.",
                       remedy="pass the groups of the rows.")
-    positives = groups.sums(metrics.is_positive(labels))
-    counted = positives > 0
+    counts = np.ones(len(labels)) if weights is None else weights
+    positive = metrics.is_positive(labels)
+    counted = groups.sums(positive * counts) > 0
     if metric.kind == GAUC:
-      counted &= positives < groups.sizes
+      counted &= groups.sums(~positive * counts) > 0
     if not counted.any():
       needed = "clicks and rows without" if metric.kind == GAUC else "clicks"
       raise DataError(metric.name, rule=f"at least one group has {needed}.", received=f"{groups.count:,} groups, none "
                       "of them such.", remedy="judge on more rows, or name another field as the group.")
     units = np.flatnonzero(counted)
-    return cls(metric, functools.partial(_of_groups, metric, labels, groups, units), (np.arange(len(units)),),
-               len(units), groups.count - len(units), len(labels) - int(groups.sizes[units].sum()))
+    components = functools.partial(_of_groups, metric, labels, groups, weights, units)
+    return cls(metric, components, (np.arange(len(units)),), len(units), groups.count - len(units),
+               len(labels) - int(groups.sizes[units].sum()))
 
   def of_seeds(self, logits: np.ndarray, dtype: Any = np.float64) -> tuple[np.ndarray, np.ndarray]:
     """The metric of each training, `[num_seeds]` float64, and its components, `[num_seeds, num_units]`.
@@ -175,23 +187,27 @@ class MetricOnRows:
     return values, np.stack([components.astype(dtype) for components in found])
 
 
-def _of_groups(metric: PanelMetric, labels: np.ndarray, groups: Groups, units: np.ndarray,
-               logits: np.ndarray) -> np.ndarray:
+def _of_groups(metric: PanelMetric, labels: np.ndarray, groups: Groups, weights: np.ndarray | None,
+               units: np.ndarray, logits: np.ndarray) -> np.ndarray:
   """The components of a metric within groups, `[len(units)]`, of the groups `units`."""
   if metric.kind == GAUC:
-    aucs, sizes = group_metrics.group_aucs(labels, logits, groups)[units], groups.sizes[units]
-    shares = sizes / sizes.mean()
-    whole = np.mean(shares * aucs)
+    aucs = group_metrics.group_aucs(labels, logits, groups, weights)[units]
     # A ratio of two sums over groups: how many rows there are varies with the groups, too.
-    return whole + shares * (aucs - whole)
+    return weighted_components(aucs, (groups.sizes if weights is None else groups.sums(weights))[units])
   of_groups = group_metrics.group_ndcgs if metric.kind == NDCG else group_metrics.group_recalls
   return of_groups(labels, logits, groups, metric.at)[units]
 
 
-def _rmse_components(labels: np.ndarray, logits: np.ndarray) -> np.ndarray:
-  return pointwise_metrics.rmse_components(labels, pointwise_metrics.click_probabilities(logits))
+def _of_rows(kind: str, labels: np.ndarray, weights: np.ndarray | None, logits: np.ndarray) -> np.ndarray:
+  """The components of a metric over rows, `[num_rows]`."""
+  if kind == AUC:
+    return (metrics.auc_components(labels, logits) if weights is None
+            else weighted_auc_components(labels, logits, weights))
+  if kind == RMSE:
+    logits = pointwise_metrics.click_probabilities(logits)
+  return _POINTWISE[kind](labels, logits, weights=weights)
 
 
-_OF_ROWS: dict[str, Callable[[np.ndarray, np.ndarray], np.ndarray]] = {
-    AUC: metrics.auc_components, LOG_LOSS: pointwise_metrics.log_loss_components, ECE: pointwise_metrics.ece_components,
-    CALIBRATION: pointwise_metrics.calibration_error_components, RMSE: _rmse_components}
+_POINTWISE: dict[str, Callable[..., np.ndarray]] = {
+    LOG_LOSS: pointwise_metrics.log_loss_components, ECE: pointwise_metrics.ece_components,
+    CALIBRATION: pointwise_metrics.calibration_error_components, RMSE: pointwise_metrics.rmse_components}
