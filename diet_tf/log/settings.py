@@ -100,7 +100,8 @@ class LogSettings:
     delimiter: the character between the values of a CSV line, or tab; None takes a tab for `.tsv` and a comma for all
       else.
     encoding: encoding of the log's texts, by its name in Python.
-    columns: names of all columns of CSV files that do not begin with a line of names, in order.
+    columns: names of all columns of CSV files that do not begin with a line of names, in order; or, in any format, a
+      section of names in the files and those by which their columns are read, where these differ.
     missing_values: texts that stand for a missing value, in the log and in side tables; None takes the usual ones, but
       for those that a closed vocabulary or the label lists. The empty text is missing in any case.
     thousands: separator of thousands in the numbers of the log and of side tables: a comma, a space or an apostrophe;
@@ -136,7 +137,7 @@ class LogSettings:
   format: str | None = None
   delimiter: str | None = None
   encoding: str = UTF_8
-  columns: tuple[str, ...] = ()
+  columns: tuple[str, ...] | Mapping[str, str] = ()
   missing_values: tuple[str, ...] | None = None
   thousands: str | None = None
   newlines_in_values: bool = False
@@ -162,7 +163,9 @@ class LogSettings:
     if self.delimiter is not None:
       object.__setattr__(self, "delimiter", delimiter_of(self.delimiter, "log.delimiter"))
     _check_encoding(self.encoding, "log.encoding")
-    _check_names(self.columns, "log.columns")
+    _check_names(self.header, "log.columns")
+    _require(all((*self.renames, *self.renames.values())), "log.columns",
+             "each column has a name in the files and another one by which it is read.", dict(self.renames))
     _require(self.thousands is None or self.thousands in THOUSANDS, "log.thousands",
              f"it is one of {', '.join(map(repr, THOUSANDS))}.", self.thousands)
     object.__setattr__(self, "unique", (self.unique,) if isinstance(self.unique, str) else tuple(self.unique))
@@ -193,6 +196,16 @@ class LogSettings:
              self.span_seconds)
     _require(self.span_time_unit in (None, *TIME_UNITS), "log.span_time_unit", f"it is one of {', '.join(TIME_UNITS)}.",
              self.span_time_unit)
+
+  @property
+  def header(self) -> tuple[str, ...]:
+    """The names of all columns of CSV files that have no line of names; empty where they have one."""
+    return () if isinstance(self.columns, Mapping) else tuple(self.columns)
+
+  @property
+  def renames(self) -> Mapping[str, str]:
+    """Per name of a column in the files the one by which it is read; empty where they are the same."""
+    return self.columns if isinstance(self.columns, Mapping) else {}
 
   @property
   def missing_texts(self) -> frozenset[str]:

@@ -46,6 +46,7 @@ class Piece:
     encoding: encoding of the file's texts, or of bytes in formats whose texts are UTF-8.
     missing: texts that stand for a missing value.
     listed: per column the texts that stand for themselves all the same, as a closed vocabulary lists them.
+    renames: per name of a column in the file the one by which it is read; others keep theirs.
   """
 
   index: int
@@ -62,6 +63,7 @@ class Piece:
   encoding: str = UTF_8
   missing: frozenset[str] = frozenset(MISSING_VALUES)
   listed: Mapping[str, frozenset[str]] = dataclasses.field(default_factory=dict)
+  renames: Mapping[str, str] = dataclasses.field(default_factory=dict)
 
   @property
   def is_whole(self) -> bool:
@@ -69,8 +71,9 @@ class Piece:
     return file_kinds.is_compressed(self.path) or not keeps_lines(self.encoding)
 
   def missing_in(self, column: str) -> frozenset[str]:
-    """The texts that stand for a missing value of a column."""
-    return self.missing - self.listed[column] if column in self.listed else self.missing
+    """The texts that stand for a missing value of a column of the file."""
+    name = self.renames.get(column, column)
+    return self.missing - self.listed[name] if name in self.listed else self.missing
 
 
 @dataclasses.dataclass(frozen=True)

@@ -137,9 +137,11 @@ def log_pieces(settings: LogSettings, paths: Sequence[str], span: int | None,
                       received=f"{max(0, rows_before - low):,} rows of it, of {rows_before:,} in all.",
                       remedy="wait for more rows, or name another span.")
     return found
-  window = SpanWindow.of(settings) if span is not None else None
-  text = _Text(settings.delimiter, settings.encoding, settings.columns, "log.columns", settings.newlines_in_values)
-  return _pieces(paths, settings.format, settings, text, listed or {}, window, span)
+  # What statistics and folders say of a time goes by the names in the files.
+  window = SpanWindow.of(settings) if span is not None and not settings.renames else None
+  text = _Text(settings.delimiter, settings.encoding, settings.header, "log.columns", settings.newlines_in_values)
+  pieces = _pieces(paths, settings.format, settings, text, listed or {}, window, span)
+  return [dataclasses.replace(piece, renames=settings.renames) for piece in pieces] if settings.renames else pieces
 
 
 def _whole_files(settings: LogSettings, paths: Sequence[str], listed: Listed | None = None) -> list[Piece]:

@@ -16,6 +16,7 @@ from tfx_components.log_gen.file_kinds import SUFFIXES, format_of, is_compressed
 from tfx_components.log_gen.json_line_files import read_jsonl
 from tfx_components.log_gen.parquet_files import column_names, open_parquet, read_parquet
 from tfx_components.log_gen.pieces import Block, Piece, Wanted
+from tfx_components.log_gen.renamed import names_after, renamed_block, wanted_before
 from tfx_components.log_gen.tfrecord_files import read_tfrecord
 
 __all__ = ["SUFFIXES", "Block", "Piece", "csv_header", "file_columns", "format_of", "is_compressed", "open_parquet",
@@ -28,7 +29,8 @@ _WITHOUT_DECLARED_COLUMNS = ("jsonl", "tfrecord")
 
 def file_columns(piece: Piece) -> tuple[str, ...] | None:
   """The columns that the file of a piece declares, and values within objects; None for formats that declare none."""
-  return column_names(piece.path) if piece.format == "parquet" else piece.names or None
+  names = column_names(piece.path) if piece.format == "parquet" else piece.names
+  return names_after(names, piece.renames) or None
 
 
 def read_blocks(piece: Piece, only: Iterable[str] | None = None, *,
@@ -49,7 +51,8 @@ def read_blocks(piece: Piece, only: Iterable[str] | None = None, *,
   values = {name: value for name, value in partition_values(piece.path).items()
             if name in (wanted.only or ()) or name in wanted.inside}
   with readable(piece.path):
-    for block in _READERS[piece.format](piece, wanted):
+    for block in _READERS[piece.format](piece, wanted_before(wanted, piece.renames)):
+      block = renamed_block(block, piece.renames) if piece.renames else block
       yield _with_partition(block, values, piece.format) if values else block
 
 
