@@ -31,7 +31,8 @@ MAX_IDS_PER_SLOT = 4096
 MAX_FIELDS = 10_000
 # An encoded row has a place for each value that a multi-valued field may have.
 MAX_VALUES = 1024
-# What a feature spec is written as: version 1 has fields of one value a row, version 2 multi-valued ones too.
+# What a feature spec is written as: version 1 has fields of one value a row, version 2 multi-valued ones too, and
+# labels of listed values.
 FEATURE_SPEC_VERSIONS = (1, 2)
 # Keys of a field that version 1 does not have; they are left out where they are not set.
 _KEYS_OF_VERSION_2 = ("max_values", "separator", "weights")
@@ -244,7 +245,7 @@ class FeatureSpec:
   @property
   def version(self) -> int:
     """The version that the spec is written as: the least that has all that it declares."""
-    return 2 if self.multi_valued else 1
+    return 2 if self.multi_valued or self.label.positive else 1
 
   @property
   def salt(self) -> Salt | None:

@@ -140,6 +140,8 @@ def test_labels_that_say_what_counts(label, expected):
   spec = build_features(values, where)
   assert spec.label == expected
   assert FeatureSpec.from_dict(json.loads(json.dumps(spec.to_dict()))) == spec
+  # Earlier releases know no listed values, and say so.
+  assert spec.to_dict().get("version") == (2 if spec.label.positive else None)
 
 
 @pytest.mark.parametrize(("label", "message"), [
