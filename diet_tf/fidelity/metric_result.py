@@ -92,14 +92,15 @@ class MetricScope:
   @property
   def text(self) -> str:
     """The scope in a sentence."""
+    title = f"{self.metric.title[0].upper()}{self.metric.title[1:]}"
     better = "; lower is better" if self.metric.sign < 0 else ""
     if not self.metric.within_groups:
-      return f"{self.metric.title} is of {self.num_units:,} rows{better}."
+      return f"{title} is of {self.num_units:,} rows{better}."
     weighed = "each weighed by its rows" if self.metric.kind == GAUC else "each counting once"
     one_class = "rows of one class alone" if self.metric.kind == GAUC else "no click"
     left_out = (f"; left out are {self.num_groups_left_out:,} groups with {one_class}, and {self.num_rows_left_out:,} "
                 "rows, theirs and those of no group" if self.num_rows_left_out else "")
-    return f"{self.metric.title} is the mean over {self.num_units:,} groups, {weighed}{left_out}."
+    return f"{title} is the mean over {self.num_units:,} groups, {weighed}{left_out}."
 
   def to_dict(self) -> dict[str, Any]:
     """The scope as JSON values."""

@@ -16,7 +16,7 @@ from diet_tf.fidelity.member_fidelity import MemberFidelity, differences_of, mem
 from diet_tf.fidelity.metric_result import MetricResult
 from diet_tf.fidelity.own_rates import rates_text
 from diet_tf.fidelity.panel_bill import baselines_of, bill_of, mean_aucs
-from diet_tf.fidelity.panel_metrics import AUC, PanelMetric
+from diet_tf.fidelity.panel_metrics import AUC, LOG_LOSS, PanelMetric
 from diet_tf.fidelity.result_format import KINDS, LOG, MEMORY, RESULT
 from diet_tf.fidelity.verdict import RANDOM_HARD, RANDOM_SOFT, Verdict, judge
 from diet_tf.io.json_files import parse_json, without_nan
@@ -239,14 +239,16 @@ class FidelityResult:
     """The figures as plain text: AUC and log loss of each member by what it was trained on, the verdict, and more."""
     header = ["whole log", "memory", "random hard", "random soft"]
     blocks = []
-    for title, figure in (("AUC", "auc"), ("log loss", "log_loss")):
+    # A metric that was asked for has the noise of rows too, and is not shown twice.
+    plain = [("AUC", "auc"), ("log loss", "log_loss")]
+    for title, figure in plain if LOG_LOSS not in self.by_metric else plain[:1]:
       rows = [[title, *header, "recovery"] if figure == "auc" else [title, *header]]
       rows += [[member.name, *self._cells(member, figure),
                 *([_text(member.recovery, ".3f", "-")] if figure == "auc" else [])] for member in self.members]
       blocks.append(_aligned(rows))
     blocks += [_aligned([[found.metric.title, *header], *(
         [member.name, *(str(member.trainings[kind].estimate) if kind in member.trainings else "-" for kind in KINDS)]
-        for member in found.members)]) for found in self.by_metric.values()]
+        for member in found.members)]) for found in self.by_metric.values() if found.metric.kind != AUC]
     return "\n\n".join([*blocks, "\n".join([self.verdict.text, *self.summary()])])
 
   def _cells(self, member: MemberFidelity, figure: str) -> list[str]:
@@ -256,6 +258,9 @@ class FidelityResult:
     """The lines under the verdict: what the columns mean, agreement, and cost."""
     cost = self.cost
     seeds = "1 seed" if len(self.seeds) == 1 else f"mean ± standard error over {len(self.seeds)} seeds"
+    if self.by_metric:
+      titles = ", ".join(found.metric.title for found in self.by_metric.values())
+      seeds = f"{seeds}; of {titles}, over test rows or groups as well"
     lines = [
         f"Judged on {self.verdict.judged_on}; {seeds}; random: as many random rows as slots.",
         f"{self.recovery_text()} {_agreement_text(self.agreement, self.regret, self.metric)}", *self.metric_texts(),

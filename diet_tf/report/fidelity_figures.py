@@ -9,7 +9,7 @@ from diet_tf.fidelity.bill import Bill
 from diet_tf.fidelity.break_even import BreakEven, duration, unit_of
 from diet_tf.fidelity.member_fidelity import Training
 from diet_tf.fidelity.metric_result import MetricResult
-from diet_tf.fidelity.panel_metrics import AUC, PanelMetric
+from diet_tf.fidelity.panel_metrics import AUC, LOG_LOSS, PanelMetric
 from diet_tf.fidelity.result import KINDS, LOG, MEMORY, FidelityResult
 from diet_tf.metrics import Estimate, PairedDifference
 from diet_tf.report import bar_charts, line_charts, point_charts
@@ -108,7 +108,8 @@ def fidelity_tables(result: FidelityResult) -> list[SortedTable]:
                   ("member", *names, "recovery"), tuple(aucs)),
       SortedTable("AUC on the memory less AUC on the other, with the 95 % margin, paired over seeds and test examples",
                   ("member", *(KIND_NAMES[kind] for kind in others)), tuple(differences)),
-      SortedTable("Log loss", ("member", *names), tuple(losses)),
+      # Asked for by name, it has a table with the noise of rows too.
+      *([] if LOG_LOSS in result.by_metric else [SortedTable("Log loss", ("member", *names), tuple(losses))]),
       SortedTable("Learning rate × epochs", ("member", *names), tuple(choices)),
       *(table for found in result.by_metric.values() for table in _metric_tables(found, kinds))]
 

@@ -97,7 +97,9 @@ def test_a_metric_beside_the_auc_has_a_ranking_of_its_own():
   assert result.metric.name == "auc" and result.regret == 0
   text = " ".join(result.summary())
   assert "Agreement: 1.00 of 1" in text
-  assert "log loss is of 900 rows; lower is better. Agreement by log loss: 0.00" in text
+  assert "over 2 seeds; of log loss, over test rows or groups as well; random" in text
+  assert result.table().count("log loss  ") == 1  # With the noise of rows, in the place of the plain one.
+  assert "Log loss is of 900 rows; lower is better. Agreement by log loss: 0.00" in text
 
 
 def test_a_result_by_metric_survives_json():
