@@ -113,6 +113,7 @@ def _flags_named() -> Iterator[None]:
 def _with_flags(text: str) -> str:
   text = re.sub(r"\b(?:set|mend|correct) ((?:log|features)\.)", r"pass \1", text)
   text = text.replace("mend it in the log section of the config.", "correct it.")
+  text = text.replace("features.label.positive", "--positive")
   return re.sub(r"\b(?:log|features)\.(\w+)", lambda found: _FLAGS.get(found[1], found[0]), text)
 
 

@@ -557,13 +557,18 @@ def test_formats(write, tmp_path, guess):
 @pytest.mark.slow
 def test_what_is_written_runs_from_its_first_span_to_the_panel(tmp_path, monkeypatch, guess):
   monkeypatch.chdir(tmp_path)
-  for number, name in enumerate(("first", "second")):
-    rows = clicks(700, days=2, start=START + 172_800 * number, seed=number)
-    write_csv(tmp_path / "logs" / f"clicks_{name}.csv", {
-        "userId": rows["user"], "itemId": rows["item"], "isClicked": np.where(rows["click"], "true", "false"),
-        "eventTime": at(rows["seconds"], "%Y-%m-%dT%H:%M:%SZ")}, delimiter=";")
+  rows = clicks(2_000, days=3)
+  hours = np.array(at(rows["seconds"], "logs/dt=%Y-%m-%d/hour=%H/events.jsonl"))
+  for name in np.unique(hours):
+    hour = {key: values[hours == name] for key, values in rows.items()}
+    write_jsonl(tmp_path / name, {
+        "user": [{"id": f"u{user}"} for user in hour["user"]], "item": [{"id": int(item)} for item in hour["item"]],
+        "event": [{"type": "buy" if click else "view", "at": time} for click, time in zip(
+            hour["click"], at(hour["seconds"], "%Y-%m-%dT%H:%M:%SZ"))]})
   told, config = guess("logs")
-  assert told["pattern"] == "logs/clicks_*.csv" and kept(told) == {"userId", "itemId"}
+  assert told["pattern"] == "logs/dt={YYYY}-{MM}-{DD}/hour=*/events.jsonl"
+  assert (told["label"], told["positive"], told["time"]) == ("event.type", ["buy"], "event.at")
+  assert kept(told) == {"user.id", "item.id", "hour"}
   quick = [*QUICK, "panel.members=[lr]", "panel.seeds=[0]", "panel.learning_rates=[0.01]", "panel.row_epochs=[2]"]
   settings = [word for setting in quick for word in ("--set", setting)]
   assert command_line.run(["--config", str(tmp_path / "config.yaml"), "--output", "out", *settings]) == 0

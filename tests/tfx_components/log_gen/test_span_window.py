@@ -130,6 +130,13 @@ def test_a_declared_unit_sets_others_aside(log):
   assert plan.available_spans(found) == [19752] and log.generate(found, spec, span=19752).num_quarantined == 1
 
 
+def test_numbers_that_count_since_another_year_make_spans_of_their_own_count(log):
+  # Seconds since 2001 and since the first row: with a unit, spans count alike.
+  for start in (0, 31 * DAY, 800_000_000 // DAY * DAY):
+    write(log, "csv", [str(start + second) for second in (5, DAY - 1, DAY, 3 * DAY)])
+    assert plan.available_spans(settings(log, "all.csv", span_time_unit="s", span_origin=start)) == [0, 1, 3]
+
+
 @pytest.mark.parametrize(("times", "received"), [
     (["24010100", "24010101"], r"2 is a number whose unit cannot be told \(24010100\).*set log.span_time_unit"),
     (["tomorrow"], "neither a number"), (["2024013003"], "unit cannot be told")])
