@@ -20,6 +20,7 @@ from diet_tf.config.user_code import refuse_user_code
 from diet_tf.config.validation import ValidationSettings
 from diet_tf.config.yaml_file import apply_overrides, parse_overrides, read_config_file
 from diet_tf.distillation.budget import BudgetSettings
+from diet_tf.errors import ConfigError
 from diet_tf.io import files
 from diet_tf.log.canonical import listed_text
 from diet_tf.log.features import NUM_RESERVED_VOCABULARY_IDS, FeatureSpec, Field, Label
@@ -133,6 +134,10 @@ class FieldForm:
     vocabulary: size of the id space of a growing vocabulary, or the list of values of a closed one.
     boundaries: bucket boundaries of a number.
     ids_per_slot: the most ids that a slot keeps for this field.
+    max_values: the most values that are kept of a row; setting it makes the field multi-valued.
+    separator: text between the values of a multi-valued field, where they are one text; without it they are a list.
+    values: another word for column, of a multi-valued field.
+    weights: the column with the weights of the values of a multi-valued field, written as these are.
   """
 
   name: str
@@ -141,17 +146,31 @@ class FieldForm:
   vocabulary: int | tuple[Spelled, ...] | None = None
   boundaries: tuple[float, ...] = ()
   ids_per_slot: int | None = None
+  max_values: int | None = None
+  separator: str | None = None
+  values: str | None = None
+  weights: str | None = None
 
   def to_field(self) -> Field:
-    """The field of the feature spec."""
+    """The field of the feature spec.
+
+    Raises:
+      ConfigError: keys of the field contradict each other.
+    """
+    if self.values is not None and (self.column is not None or self.max_values is None):
+      raise ConfigError(f"field {self.name!r}", rule="values names the column of a field with max_values, and column "
+                        "does not name it too.",
+                        received="column and values." if self.column is not None else "values without max_values.",
+                        remedy="write column, or values and max_values.")
     closed: tuple[str, ...] = ()
     vocabulary_ids = self.vocabulary
     if isinstance(self.vocabulary, tuple):
       closed = _listed(self.vocabulary)
       vocabulary_ids = len(closed) + NUM_RESERVED_VOCABULARY_IDS
-    return Field(name=self.name, column=self.column or self.name, hash_ids=self.hash,
+    return Field(name=self.name, column=self.column or self.values or self.name, hash_ids=self.hash,
                  vocabulary_ids=typing.cast("int | None", vocabulary_ids), vocabulary=closed,
-                 boundaries=self.boundaries, ids_per_slot=self.ids_per_slot)
+                 boundaries=self.boundaries, ids_per_slot=self.ids_per_slot, max_values=self.max_values,
+                 separator=self.separator, weights=self.weights)
 
 
 @dataclasses.dataclass(frozen=True)

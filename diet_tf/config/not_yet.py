@@ -34,9 +34,14 @@ EVENTS = Need(("positives", "positive_values", "values", "events"),
 NEGATIVES = Need(("negatives", "negative_sampling", "num_negatives"),
                  "a log has rows of both labels; negatives are not drawn yet.",
                  "write rows with label 0 into the log, for example four for each positive, with items drawn from it.")
-LISTS = Need(("list", "lists", "separator", "sep", "delimiter", "multi", "multi_valued", "multivalued", "sequence",
-              "max_values"), "a field has one value a row; fields of several values are not there yet.",
-             "leave it out: each list is then one id; or write a column for each value.")
+LISTS = Need(("list", "lists", "sep", "delimiter", "multi", "multi_valued", "multivalued"),
+             "a field of several values a row says by max_values how many are kept, and by separator what stands "
+             "between them in a text.", "name the keys so.")
+HISTORIES = Need(("history_of", "history", "sequence", "newest", "times"),
+                 "the values of a row are a set; histories, whose order counts, are not there yet.",
+                 "leave it out: with max_values the past ids are read as a set.")
+NUMBERS = Need(("numeric", "number", "dense", "standardise", "standardize", "log1p", "quantiles"),
+               "a number is read by its bucket; numbers as they are are not there yet.", "set boundaries.")
 
 
 def refuse_what_is_not_yet(values: Mapping[str, Any], where: Where) -> None:
@@ -70,4 +75,4 @@ def _sections(values: Mapping[str, Any], where: Where) -> Iterator[tuple[Mapping
   fields = features.get("fields")
   for index, field in enumerate(fields if isinstance(fields, (list, tuple)) else ()):
     if isinstance(field, Mapping):
-      yield field, place.child("fields").child(index), (LISTS,)
+      yield field, place.child("fields").child(index), (LISTS, HISTORIES, NUMBERS)

@@ -14,12 +14,14 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from diet_tf.errors import DataError
+from diet_tf.errors import ConfigError, DataError
 from diet_tf.io.documents import DocumentFormat
 from diet_tf.log.canonical import MISSING_TEXT, canonical_text, other_spellings, untyped_text
 from diet_tf.log.features import MISSING_ID, NUM_RESERVED_VOCABULARY_IDS, OUT_OF_VOCABULARY_ID, FeatureSpec, Field
 from diet_tf.log.hashing import split_mix
+from diet_tf.log.row_layout import PADDING_ID
 from diet_tf.log.salt import FOR_ROWS, FOR_TEXTS, Salt, keyed_hashes
+from diet_tf.log.value_sets import distinct, packed_sets
 
 VOCABULARIES = DocumentFormat("diet_tf.vocabularies", {1: {"vocabularies": Mapping[str, list[str]]}},
                               remedy="restore the file from the store.", indent=1, ascii_only=False,
@@ -230,8 +232,12 @@ def encode(field: Field, values: Sequence[Any] | np.ndarray, vocabulary: Sequenc
 
   Raises:
     DataError: if a value of a bucketed field is no number.
-    ConfigError: the field has a salt, and its secret is not in the environment, or is another one.
+    ConfigError: the field has a salt, and its secret is not in the environment, or is another one; or it is
+      multi-valued, see `encode_sets`.
   """
+  if field.is_multi_valued:
+    raise ConfigError(f"field {field.name!r}", rule="a field of one value a row has one id for each.",
+                      received="a multi-valued field.", remedy="use diet_tf.log.encoding.encode_sets.")
   array = values if isinstance(values, np.ndarray) else _object_array(list(values))
   texts = canonical_texts(array)
   ids, broken = encode_texts(field, texts, vocabulary)
@@ -239,6 +245,66 @@ def encode(field: Field, values: Sequence[Any] | np.ndarray, vocabulary: Sequenc
     raise DataError(f"field {field.name!r}", rule="the value of a bucketed field is a number or missing.",
                     received=repr(texts[broken][0]), remedy="mend the value, or hash the field instead.")
   return ids
+
+
+def encode_sets(field: Field, values: Sequence[Any], vocabulary: Sequence[str] = (),
+                weights: Sequence[Any] | None = None) -> tuple[np.ndarray, np.ndarray]:
+  """The ids and weights of rows in a multi-valued field, as the log generator gives them.
+
+  Args:
+    field: says how a value becomes an id, and how many are kept of a row.
+    values: `[n]` lists of raw values, or texts that the field's separator parts.
+    vocabulary: the values of a grown vocabulary, as `read_vocabularies` returns them.
+    weights: `[n]` lists of the weights of the values, or texts; where the field has weights.
+
+  Returns:
+    `[n, max_values]` int32 ids, local to the field, and `[n, max_values]` float32 weights, which sum to 1 in each row;
+    ids ascend, and behind them stands padding: -1, of weight 0. It is what `RowLayout.packed` takes; a model that takes
+    bags by name is given id 0 there.
+
+  Raises:
+    DataError: a value of a bucketed field or a weight is no number, a weight is negative, or there are not as many
+      weights as values.
+    ConfigError: the field has one value a row, has weights and is given none, or the other way round; or it has a salt
+      whose secret is not there.
+  """
+  if not field.is_multi_valued or (weights is None) != (field.weights is None):
+    raise ConfigError(f"field {field.name!r}", rule="it is multi-valued, and given weights where it has some.",
+                      received=f"max_values {field.max_values}, weights {field.weights!r}, and "
+                      f"{'no' if weights is None else 'given'} weights.", remedy="pass what the feature spec says.")
+  lists = [_listed(value, field.separator) for value in values]
+  owners = np.repeat(np.arange(len(lists)), [len(one) for one in lists])
+  texts = canonical_texts(_object_array([value for one in lists for value in one]))
+  if field.separator is not None:
+    texts = _object_array([untyped_text(text) for text in texts])
+  own = None
+  if weights is not None:
+    parts = [_listed(value, field.separator) for value in weights]
+    own, wrong = numbers(canonical_texts(_object_array([value for one in parts for value in one])))
+    aligned = [len(one) for one in parts] == [len(one) for one in lists]
+    if not aligned or wrong.any() or not (np.isfinite(own) & (own >= 0))[texts != MISSING_TEXT].all():
+      raise DataError(f"field {field.name!r}", rule="each value has a weight that is a number of at least 0.",
+                      received="other weights.", remedy="give one weight for each value.")
+  ids, broken = encode_texts(field, texts, vocabulary)
+  if broken.any():
+    raise DataError(f"field {field.name!r}", rule="the value of a bucketed field is a number or missing.",
+                    received=repr(texts[broken][0]), remedy="mend the value, or hash the field instead.")
+  kept = texts != MISSING_TEXT
+  entries = distinct(owners[kept], ids[kept], None if own is None else own[kept])
+  sets = packed_sets(entries, len(lists), field.max_values or 1)
+  if sets.weights is not None:
+    return sets.ids, sets.weights
+  there = sets.ids != PADDING_ID
+  return sets.ids, (there / there.sum(axis=1, keepdims=True)).astype(np.float32)
+
+
+def _listed(value: Any, separator: str | None) -> list[Any]:
+  """The values of a row: those of a list, or what a separator parts, without blanks around it."""
+  if value is None:
+    return []
+  if separator is not None and isinstance(value, str):
+    return [part.strip() for part in value.split(separator)]
+  return list(value) if isinstance(value, (list, tuple, np.ndarray)) else [value]
 
 
 def grows(field: Field) -> bool:

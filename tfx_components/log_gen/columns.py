@@ -33,6 +33,51 @@ _FIRST_ROUNDED = {np.dtype(np.float32): 2.0**24, np.dtype(np.float64): canonical
 
 
 @dataclasses.dataclass(frozen=True)
+class Lists:
+  """Lists of values.
+
+  Attributes:
+    starts: `[count + 1]` int64, where each list begins among the values, and where the last one ends.
+    elements: the values of all lists, one after the other; its codes are per value.
+  """
+
+  starts: np.ndarray
+  elements: Column
+
+  @classmethod
+  def of_none(cls, count: int) -> Lists:
+    """Lists without any value."""
+    return cls(np.zeros(count + 1, np.int64), from_texts([]))
+
+  @property
+  def count(self) -> int:
+    """Number of lists."""
+    return len(self.starts) - 1
+
+  @property
+  def lengths(self) -> np.ndarray:
+    """`[count]` int64, how many values each list has."""
+    return np.diff(self.starts)
+
+  @functools.cached_property
+  def owners(self) -> np.ndarray:
+    """`[n]` int64, the number of the list of each value, ascending."""
+    return np.repeat(np.arange(self.count), self.lengths)
+
+  def of_rows(self, codes: np.ndarray) -> Lists:
+    """The lists at `codes`, `[n]` int64, in that order."""
+    lengths = self.lengths[codes]
+    starts = np.concatenate([[0], np.cumsum(lengths)])
+    places = np.arange(starts[-1]) + np.repeat(self.starts[codes] - starts[:-1], lengths)
+    return Lists(starts, self.elements.take(places))
+
+  def without(self, broken: np.ndarray) -> Lists:
+    """The lists, of which those that are `broken`, `[count]` bool, are empty."""
+    lengths = np.where(broken, 0, self.lengths)
+    return Lists(np.concatenate([[0], np.cumsum(lengths)]), self.elements.take(~broken[self.owners]))
+
+
+@dataclasses.dataclass(frozen=True)
 class Column:
   """A column of a block.
 
@@ -42,12 +87,14 @@ class Column:
     flaws: `[u]` int8, `SOUND` or what is wrong with the value.
     stamps: how timestamps are written where the file types the values so, whose texts are microseconds then; None of
       other values.
+    lists: `[u]` lists of values, where the column is one of lists, whose texts are these as JSON; None of others.
   """
 
   codes: np.ndarray
   texts: np.ndarray
   flaws: np.ndarray
   stamps: TimeKind | None = None
+  lists: Lists | None = None
 
   def __len__(self) -> int:
     return len(self.codes)

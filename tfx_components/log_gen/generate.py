@@ -35,9 +35,10 @@ from tfx_components.log_gen.counts import ReadCounts, SortedRows
 from tfx_components.log_gen.file_names import QUARANTINE_NAME, SPLIT_FOLDER, SUMMARY_NAME, VOCABULARIES_NAME
 from tfx_components.log_gen.graph import ReadSpan, SortSpan
 from tfx_components.log_gen.join import JoinPlan
+from tfx_components.log_gen.pieces import with_lists
 from tfx_components.log_gen.quarantine import Quarantine
 from tfx_components.log_gen.ranges import KeySample, Ranges
-from tfx_components.log_gen.read_columns import check_columns, read_columns
+from tfx_components.log_gen.read_columns import check_columns, list_columns, read_columns
 from tfx_components.log_gen.rows import SPAN_COLUMN, TIME_COLUMN, RowPlan
 from tfx_components.log_gen.seen_values import SeenValues
 from tfx_components.log_gen.shards import Shard
@@ -126,6 +127,7 @@ class _Generation:
     paths = plan_lib.span_paths(self.settings.pattern, self.span)
     pieces = plan_lib.log_pieces(self.settings, paths, self.span, self.listed)
     joins = self._joins(pieces)
+    pieces = self._with_lists(pieces, joins)
     totals = self._read(pieces, joins)
     counts: ReadCounts = totals.get(steps.COUNTS, ReadCounts())
     # All before the rows are sorted. Columns before counts: a renamed label would otherwise be reported as a flood of
@@ -148,8 +150,9 @@ class _Generation:
     self._check_dropped(became)
     check_both_labels(rows.kept, self.subject, self.spec.label.column)
     vocabularies = self._grow_vocabularies(new_values)
-    shards, num_written = self._write_shards(rows)
+    shards, num_written, cut = self._write_shards(rows)
     became.require_all(num_written, self.subject)
+    became = dataclasses.replace(became, remarks=(*became.remarks, *cut))
     summary = LogSummary(
         span=self.span, rows=became, rule=self.rule, first_time=rows.first_time, last_time=rows.last_time,
         joins=join_summaries, vocabulary_sizes={name: len(values) for name, values in vocabularies.items()},
@@ -205,8 +208,19 @@ class _Generation:
                    frozenset(read_columns(self.spec, settings, joins, self.rule)), settings.thousands, self.rule,
                    plan_lib.num_key_partitions(pieces) if self.rule.unique else 1, takes_minus_one)
     sides = {join.index: plan_lib.side_pieces(settings, settings.joins[join.index], self.span,
-                                              self._listed_in(join)) for join in joins}
+                                              self._listed_in(join), self._lists_in(join)) for join in joins}
     return ReadSpan(pieces, sides, plan, self.folder)
+
+  def _with_lists(self, pieces: list[Piece], joins: list[JoinPlan]) -> list[Piece]:
+    """The pieces of the log, told which columns are read as lists: that hangs on what comes from side tables."""
+    joined = {index for join in joins for index, _ in join.fields}
+    lists = list_columns(self.spec, set(range(len(self.spec.fields))) - joined)
+    return with_lists(pieces, lists)
+
+  def _lists_in(self, join: JoinPlan) -> frozenset[str]:
+    """The columns of a side table that are read as lists."""
+    return frozenset(name for index, name in (*join.fields, *join.weights)
+                     if self.spec.fields[index].is_multi_valued and self.spec.fields[index].separator is None)
 
   def _listed_in(self, join: JoinPlan) -> dict[str, frozenset[str]]:
     """As `listed`, by the columns of a side table."""
@@ -270,14 +284,17 @@ class _Generation:
     encoding.write_vocabularies(files.join(self.output_dir, VOCABULARIES_NAME), vocabularies)
     return vocabularies
 
-  def _write_shards(self, rows: SortedRows) -> tuple[list[Shard], int]:
-    """The shards that were written, and the number of rows in them."""
+  def _write_shards(self, rows: SortedRows) -> tuple[list[Shard], int, tuple[str, ...]]:
+    """The shards that were written, the number of rows in them, and sentences about sets that were cut."""
     folder = files.join(self.output_dir, SPLIT_FOLDER)
     shards = shards_lib.plan_shards(folder, [rows.files[number] for number in sorted(rows.files)],
                                     self.settings.rows_per_shard)
     path = files.join(self.output_dir, VOCABULARIES_NAME)
     totals = self.runner.run("write", lambda graph: graph_lib.write_shards(graph, shards, self.spec, path, self.span))
-    return shards, totals.get(shards_lib.WRITTEN, 0)
+    return shards, totals.get(shards_lib.WRITTEN, 0), tuple(
+        f"Field {field.name!r}: {num_cut:,} rows have more than the {field.max_values} values that are kept "
+        "(features.fields[].max_values)." for field in self.spec.fields
+        if (num_cut := totals.get(shards_lib.CUT, {}).get(field.name, 0)))
 
 
 def _locate(pieces: list[Piece], counts: ReadCounts) -> dict[int, tuple[str, int]]:

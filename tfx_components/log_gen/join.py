@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Mapping
 
 import numpy as np
 import pyarrow as pa
@@ -19,7 +19,7 @@ from diet_tf.log import encoding
 from diet_tf.log.features import FeatureSpec
 from diet_tf.log.settings import UTF_8
 from tfx_components.log_gen import columns as columns_lib
-from tfx_components.log_gen import reasons, spill, value_rules
+from tfx_components.log_gen import reasons, spill, value_lists, value_rules
 from tfx_components.log_gen.columns import Column
 from tfx_components.log_gen.sources import Block
 from tfx_components.log_gen.spill import Claim
@@ -41,6 +41,7 @@ class JoinPlan:
     num_partitions: parts of the encoded side table; 1 unless keyed.
     encoding: encoding that the side table's texts should have.
     thousands: separator of thousands in its numbers; None for none.
+    weights: pairs of a multi-valued field's number and the side column of the weights of its values.
   """
 
   index: int
@@ -52,6 +53,12 @@ class JoinPlan:
   num_partitions: int = 1
   encoding: str = UTF_8
   thousands: str | None = None
+  weights: tuple[tuple[int, str], ...] = ()
+
+  @property
+  def columns(self) -> list[str]:
+    """The columns of the side table that are read."""
+    return [self.key, *(name for _, name in (*self.fields, *self.weights))]
 
   @property
   def key_name(self) -> str:
@@ -64,9 +71,56 @@ def field_name(index: int) -> str:
   return f"field{index}"
 
 
+def weights_name(index: int) -> str:
+  """The spill column of the weights of a field's values."""
+  return f"weights{index}"
+
+
 def field_type(spec: FeatureSpec, index: int) -> pa.DataType:
-  """Ids, or texts where the vocabulary grows and is not known until the span has been read."""
-  return pa.string() if encoding.grows(spec.fields[index]) else pa.int32()
+  """Ids, or texts where the vocabulary grows and is not known until the span has been read; or lists of them."""
+  kind = pa.string() if encoding.grows(spec.fields[index]) else pa.int32()
+  return pa.list_(kind) if spec.fields[index].is_multi_valued else kind
+
+
+def spill_fields(spec: FeatureSpec, index: int) -> list[tuple[str, pa.DataType]]:
+  """The spill columns of a field with their types."""
+  weights = [] if spec.fields[index].weights is None else [(weights_name(index), pa.list_(pa.float64()))]
+  return [(field_name(index), field_type(spec, index)), *weights]
+
+
+def encode_field(spec: FeatureSpec, index: int, columns: Mapping[str, Column], places: tuple[str, str | None],
+                 thousands: str | None, missing_in: Callable[[str], frozenset[str]],
+                 num_rows: int) -> tuple[dict[str, pa.Array], list[tuple[np.ndarray, str]]]:
+  """The spill columns of a field.
+
+  Args:
+    spec: the feature spec.
+    index: number of the field.
+    columns: the columns that there are, by name.
+    places: the names of the columns that the field is read from: of its values, and of their weights or None.
+    thousands: separator of thousands in numbers; None for none.
+    missing_in: gives the texts that stand for a missing value of a column, for those within lists.
+    num_rows: number of rows.
+
+  Returns:
+    The spill columns by name, and pairs of `[num_rows]` bool, true where the row breaks the field, and the reason.
+  """
+  field = spec.fields[index]
+  values, weights = (None if name is None else columns.get(name) or columns_lib.all_missing(num_rows)
+                     for name in places)
+  assert values is not None
+  if field.is_multi_valued:
+    missing = (missing_in(places[0]), missing_in(places[1] or ""))
+    sets = value_lists.field_sets(field, values, weights, thousands, missing, places)
+    arrays = {field_name(index): sets.values}
+    if sets.weights is not None:
+      arrays[weights_name(index)] = sets.weights
+    return arrays, list(value_lists.reasons_of(sets.broken))
+  own, wrong = encode_column(spec, index, values, thousands)
+  place, kind = reasons.column_of_field(places[0], field.name), field_type(spec, index)
+  array = (pa.array(own, kind).take(pa.array(values.codes)) if encoding.grows(field)
+           else pa.array(own[values.codes], kind))
+  return {field_name(index): array}, [(mask[values.codes], f"{place} {words}") for mask, words in wrong if mask.any()]
 
 
 def encode_column(spec: FeatureSpec, index: int, column: Column,
@@ -96,12 +150,19 @@ def encode_column(spec: FeatureSpec, index: int, column: Column,
 
 def side_schema(plan: JoinPlan, spec: FeatureSpec) -> pa.Schema:
   """Columns of an encoded side table: key, fields, and what is wrong with the row if anything."""
-  fields = [(field_name(index), field_type(spec, index)) for index, _ in plan.fields]
+  fields = [column for index, _ in plan.fields for column in spill_fields(spec, index)]
   return pa.schema([("key", pa.string()), *fields, ("fault", pa.string())])
 
 
-def encode_side(block: Block, plan: JoinPlan, spec: FeatureSpec) -> pa.Table:
+def encode_side(block: Block, plan: JoinPlan, spec: FeatureSpec,
+                missing_in: Callable[[str], frozenset[str]] = lambda _: frozenset()) -> pa.Table:
   """A block of the side table, encoded.
+
+  Args:
+    block: the block.
+    plan: plan of the join.
+    spec: the feature spec.
+    missing_in: gives the texts that stand for a missing value of a column, for those within lists.
 
   Raises:
     DataError: if a line cannot be parsed, or a key or column is missing.
@@ -116,15 +177,20 @@ def encode_side(block: Block, plan: JoinPlan, spec: FeatureSpec) -> pa.Table:
   _check_key(key, block, plan)
   arrays["key"] = _spread(key.texts, key.codes, pa.string())
   faults = np.full(len(block), None, object)
+  weights = dict(plan.weights)
   for index, name in reversed(plan.fields):
-    column = block.columns.get(name) or columns_lib.all_missing(len(block))
-    is_id = not spec.fields[index].boundaries
-    if is_id:
-      value_rules.refuse_rounded(column, f"column {name!r}", subject)
-    values, wrong = encode_column(spec, index, column, plan.thousands)
-    arrays[field_name(index)] = _spread(values, column.codes, field_type(spec, index))
-    for broken, words in [*wrong, *value_rules.wrong_values(column, plan.encoding, is_id=is_id)]:
-      faults[broken[column.codes]] = f"{reasons.column_of_field(name, spec.fields[index].name)} {words}"
+    own, broken = encode_field(spec, index, block.columns, (name, weights.get(index)), plan.thousands, missing_in,
+                               len(block))
+    arrays.update(own)
+    for column_name, is_id in ((name, not spec.fields[index].boundaries), (weights.get(index), False)):
+      column = block.columns.get(column_name or "") or columns_lib.all_missing(len(block))
+      if is_id:
+        value_rules.refuse_rounded(column, f"column {name!r}", subject)
+      place = reasons.column_of_field(str(column_name), spec.fields[index].name)
+      broken += [(mask[column.codes], f"{place} {words}")
+                 for mask, words in value_rules.wrong_values(column, plan.encoding, is_id=is_id)]
+    for rows, reason in broken:
+      faults[rows] = reason
   arrays["fault"] = pa.array(faults, pa.string())
   schema = side_schema(plan, spec)
   return pa.table([arrays[name] for name in schema.names], schema=schema)
@@ -182,7 +248,8 @@ class SideTable:
     for name in self._table.column_names[1:]:
       values = _chunk(self._table[name]).take(positions)
       empty = 0 if pa.types.is_integer(values.type) else ""
-      taken[name] = pc.fill_null(values, empty)
+      # A list that is null is an empty one to whoever reads it.
+      taken[name] = values if pa.types.is_list(values.type) else pc.fill_null(values, empty)
     return taken
 
 

@@ -11,9 +11,8 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.json as pa_json
 
-from tfx_components.log_gen import columns as columns_lib
 from tfx_components.log_gen import nested, reasons
-from tfx_components.log_gen.pieces import Block, Parsed, Piece, Wanted, columns_of_rows, read_lines
+from tfx_components.log_gen.pieces import Block, Parsed, Piece, Wanted, column_of_arrow, columns_of_rows, read_lines
 
 # Above this a float64 does not hold every integer: the fast JSON parser may have rounded.
 _EXACT_FLOAT = 2.0**53
@@ -48,18 +47,20 @@ def _parse_fast(data: bytes, num_lines: int, wanted: Wanted, piece: Piece) -> Pa
   places = {name: nested.place_of(table.schema, name) for name in {**dict.fromkeys(names),
                                                                    **dict.fromkeys(sorted(wanted.within))}}
   arrays = {name: nested.taken(table.column(place[0]), place[1:]) for name, place in places.items() if place}
-  if table.num_rows != num_lines or not all(map(_kept_exactly, arrays.values())):
+  if table.num_rows != num_lines or not all(_kept_exactly(array, piece.is_list(name))
+                                            for name, array in arrays.items()):
     return None
-  return Parsed({name: columns_lib.from_arrow(array, missing=piece.missing_in(name)) for name, array in arrays.items()},
-                np.arange(num_lines), [], frozenset(arrays if wanted.flat else [*table.column_names, *arrays]))
+  return Parsed({name: column_of_arrow(name, array, piece) for name, array in arrays.items()}, np.arange(num_lines), [], frozenset(arrays if wanted.flat else [*table.column_names, *arrays]))
 
 
 def _with_texts(kind: pa.DataType) -> pa.DataType:
-  """A type in which texts stand in the place of times, also within objects."""
+  """A type in which texts stand in the place of times, also within objects and lists."""
   if pa.types.is_timestamp(kind):
     return pa.string()
   if pa.types.is_struct(kind):
     return pa.struct([pa.field(kind[place].name, _with_texts(kind[place].type)) for place in range(kind.num_fields)])
+  if pa.types.is_list(kind):
+    return pa.list_(_with_texts(kind.value_type))
   return kind
 
 

@@ -12,10 +12,9 @@ import pyarrow.parquet as pq
 
 from diet_tf.errors import DataError
 from diet_tf.io import files
-from tfx_components.log_gen import columns as columns_lib
 from tfx_components.log_gen import nested, parquet_footer
 from tfx_components.log_gen.file_kinds import damaged
-from tfx_components.log_gen.pieces import BLOCK_ROWS, Block, Piece, Wanted, refuse_repeated
+from tfx_components.log_gen.pieces import BLOCK_ROWS, Block, Piece, Wanted, column_of_arrow, refuse_repeated
 
 # What Arrow raises about a file: its own errors are of several classes, and some of these of Python's too.
 _ERRORS = (pa.ArrowInvalid, pa.ArrowNotImplementedError, pa.ArrowTypeError, OSError)
@@ -83,8 +82,7 @@ def read_parquet(piece: Piece, wanted: Wanted) -> Iterator[Block]:
       _refuse(unknown, names, piece.path)
     try:
       for batch in file.iter_batches(BLOCK_ROWS, row_groups=list(piece.row_groups), columns=names, use_threads=False):
-        columns = {name: columns_lib.from_arrow(_uuid_texts(array) if kinds.get(name) == _UUID else array,
-                                                missing=piece.missing_in(name), encoding=piece.encoding)
+        columns = {name: column_of_arrow(name, _uuid_texts(array) if kinds.get(name) == _UUID else array, piece)
                    for name, array in _arrays(batch, names).items()}
         records = np.arange(done, done + batch.num_rows)
         done += batch.num_rows

@@ -11,11 +11,12 @@ from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, S
 from typing import BinaryIO
 
 import numpy as np
+import pyarrow as pa
 
 from diet_tf.errors import DataError
 from diet_tf.log.settings import MISSING_VALUES, UTF_8
 from tfx_components.log_gen import columns as columns_lib
-from tfx_components.log_gen import file_kinds, nested
+from tfx_components.log_gen import file_kinds, nested, value_lists
 from tfx_components.log_gen.columns import Column
 from tfx_components.log_gen.text_encodings import keeps_lines, lines_in_utf_8, open_bytes
 
@@ -47,6 +48,7 @@ class Piece:
     missing: texts that stand for a missing value.
     listed: per column the texts that stand for themselves all the same, as a closed vocabulary lists them.
     renames: per name of a column in the file the one by which it is read; others keep theirs.
+    lists: names of the columns that are read as lists of values.
   """
 
   index: int
@@ -64,6 +66,7 @@ class Piece:
   missing: frozenset[str] = frozenset(MISSING_VALUES)
   listed: Mapping[str, frozenset[str]] = dataclasses.field(default_factory=dict)
   renames: Mapping[str, str] = dataclasses.field(default_factory=dict)
+  lists: frozenset[str] = frozenset()
 
   @property
   def is_whole(self) -> bool:
@@ -74,6 +77,24 @@ class Piece:
     """The texts that stand for a missing value of a column of the file."""
     name = self.renames.get(column, column)
     return self.missing - self.listed[name] if name in self.listed else self.missing
+
+  def is_list(self, column: str) -> bool:
+    """Whether a column of the file is read as lists of values."""
+    return self.renames.get(column, column) in self.lists
+
+
+def with_lists(pieces: Iterable[Piece], lists: frozenset[str]) -> list[Piece]:
+  """The pieces, of which some columns are read as lists of values.
+
+  Raises:
+    DataError: a file is CSV, which has none.
+  """
+  for piece in pieces:
+    if lists and piece.format == "csv":
+      raise DataError(piece.path, rule="CSV has texts and no lists: a field of several values says what stands between "
+                      "them.", received=f"column {min(lists)!r} of a field without a separator.",
+                      remedy='set separator of the field, like "|".')
+  return [dataclasses.replace(piece, lists=lists) for piece in pieces]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -216,5 +237,17 @@ def read_lines(piece: Piece, parse: LineParser) -> Iterator[Block]:
 def columns_of_rows(rows: Sequence[Mapping[str, object]], wanted: Wanted, piece: Piece) -> dict[str, Column]:
   """The columns of rows that have no single type per column, as far as they are read."""
   names = sorted({name for row in rows for name in row if wanted.reads(name)})
-  return {name: columns_lib.from_objects([row.get(name) for row in rows], piece.missing_in(name), piece.encoding)
-          for name in names}
+  return {name: column_of_objects(name, [row.get(name) for row in rows], piece) for name in names}
+
+
+def column_of_objects(name: str, values: Sequence[object], piece: Piece) -> Column:
+  """The column of Python values, as the piece reads it."""
+  make = value_lists.from_objects if piece.is_list(name) else columns_lib.from_objects
+  return make(values, piece.missing_in(name), piece.encoding)
+
+
+def column_of_arrow(name: str, array: pa.Array, piece: Piece) -> Column:
+  """The column of an Arrow array of a typed format, as the piece reads it."""
+  if piece.is_list(name):
+    return value_lists.from_arrow(array, piece.missing_in(name), piece.encoding)
+  return columns_lib.from_arrow(array, missing=piece.missing_in(name), encoding=piece.encoding)

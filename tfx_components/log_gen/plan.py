@@ -180,12 +180,13 @@ def rows_left(settings: LogSettings, paths: Sequence[str], span: int) -> int:
   return max(0, left)
 
 
-def side_pieces(settings: LogSettings, join: Join, span: int, listed: Listed | None = None) -> list[Piece]:
+def side_pieces(settings: LogSettings, join: Join, span: int, listed: Listed | None = None,
+                lists: frozenset[str] = frozenset()) -> list[Piece]:
   """The pieces of a side table; for the arguments see `log_pieces`."""
   paths = span_paths(join.pattern, span)
   delimiter = join.delimiter or _side_delimiter(settings, join, paths)
   text = _Text(delimiter, join.encoding, join.header, "log.joins.header", settings.newlines_in_values)
-  return _pieces(paths, join.format, settings, text, listed or {}, None, None)
+  return pieces_lib.with_lists(_pieces(paths, join.format, settings, text, listed or {}, None, None), lists)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -313,7 +314,7 @@ def plan_joins(settings: LogSettings, spec: FeatureSpec, span: int, log_columns:
   for number, join in enumerate(settings.joins):
     pieces = side_pieces(settings, join, span)
     added = _added_columns(join, pieces, spec)
-    fields = []
+    fields, weights = [], []
     for index, field in enumerate(spec.fields):
       if field.column not in added:
         continue
@@ -323,19 +324,25 @@ def plan_joins(settings: LogSettings, spec: FeatureSpec, span: int, log_columns:
                         remedy="set a prefix for the join and use it in the field's column.")
       taken[index] = join.pattern
       fields.append((index, added[field.column]))
+      if field.weights is not None:
+        if field.weights not in added:
+          raise DataError(f"field {field.name!r}", rule="its values and their weights come from one place.",
+                          received=f"column {field.column!r} in {join.pattern}, and {field.weights!r} elsewhere.",
+                          remedy="add both columns by one join.")
+        weights.append((index, added[field.weights]))
     if fields:
-      size = _table_bytes(pieces, {join.key_column, *(name for _, name in fields)})
+      size = _table_bytes(pieces, {join.key_column, *(name for _, name in (*fields, *weights))})
       limit = max(1, settings.broadcast_limit_bytes)
       keyed = size > settings.broadcast_limit_bytes
       partitions = min(_MAX_PARTITIONS, max(2, -(-size // limit))) if keyed else 1
       plans.append(JoinPlan(number, join.pattern, join.on, join.key_column, tuple(fields), keyed, partitions,
-                            join.encoding, settings.thousands))
+                            join.encoding, settings.thousands, tuple(weights)))
   return plans
 
 
 def _added_columns(join: Join, pieces: Sequence[Piece], spec: FeatureSpec) -> dict[str, str]:
   """The columns that a join adds: name in the joined log to name in the side table."""
-  within = [*join.columns, join.key_column, *(field.column.removeprefix(join.prefix) for field in spec.fields)]
+  within = [*join.columns, join.key_column, *(name.removeprefix(join.prefix) for field in spec.fields for name in field.columns)]
   needed = {join.key_column: "the join's key", **{name: "the join" for name in join.columns}}
   declared = declared_columns(pieces)
   present = {name for names in declared.values() for name in names}

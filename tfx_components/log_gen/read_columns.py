@@ -31,6 +31,8 @@ def read_columns(spec: FeatureSpec, settings: LogSettings, joins: Sequence[JoinP
   joined = {index for plan in joins for index, _ in plan.fields}
   columns = {field.column: f"field {field.name!r}" for index, field in reversed(list(enumerate(spec.fields)))
              if index not in joined}
+  columns.update({field.weights: f"the weights of field {field.name!r}" for index, field in enumerate(spec.fields)
+                  if field.weights is not None and index not in joined and field.weights not in columns})
   columns.update({name: "log.unique" for name in rule.unique})
   columns.update({plan.on: f"the join with {plan.pattern}" for plan in joins})
   if settings.span_column:
@@ -39,6 +41,13 @@ def read_columns(spec: FeatureSpec, settings: LogSettings, joins: Sequence[JoinP
     columns[spec.time_column] = "time_column"
   columns[spec.label.column] = _LABEL
   return columns
+
+
+def list_columns(spec: FeatureSpec, fields: Iterable[int]) -> frozenset[str]:
+  """The columns, by their names in the joined log, that some fields read as lists of values."""
+  chosen = (spec.fields[index] for index in fields)
+  return frozenset(name for field in chosen if field.is_multi_valued and field.separator is None
+                   for name in field.columns)
 
 
 def check_columns(needed: dict[str, str], present: Iterable[str], where: str) -> None:

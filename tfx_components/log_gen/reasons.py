@@ -20,6 +20,8 @@ ROUNDED = "is a whole number in a float's notation, from 2^53 on, where a float 
 NOT_A_NUMBER = "is not a number"
 THOUSANDS = "is a number with separators of thousands or a decimal comma"
 MISSING = "is missing"
+NOT_AS_MANY_WEIGHTS = "has not as many weights as there are values"
+NOT_A_WEIGHT = "has a weight that is negative or not finite"
 NOT_BINARY = "is not 0 or 1"
 NOT_LISTED = "is none of the values that count as 0 or 1"
 REPEATED = "is given twice"
@@ -31,7 +33,9 @@ EXACT_IDS = ("write it as whole numbers or texts: in pandas, astype('Int64') bef
 # What mends the rows of a reason, by what is wrong.
 REMEDIES = {
     UNDECODABLE: "name the encoding that the texts are written in (log.encoding, log.joins.encoding), such as latin-1",
-    LIST: "fields of several values a row are not read yet: leave the field out, or write a column for each value",
+    LIST: "say how many of its values a field keeps (features.fields[].max_values), or leave the field out; a list "
+          "within a list is not read",
+    NOT_AS_MANY_WEIGHTS: "write one weight for each value, parted as the values are",
     OBJECT: "name a value within it, as column: user.id",
     ROUNDED: EXACT_IDS,
     THOUSANDS: "set log.thousands to the separator, or write plain numbers with a decimal point",

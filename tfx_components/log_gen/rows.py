@@ -92,8 +92,8 @@ class RowPlan:
   def schema(self, pending: tuple[JoinPlan, ...]) -> pa.Schema:
     """Columns of spilled rows while `pending` keyed joins are still to come."""
     waiting = {index for plan in pending for index, _ in plan.fields}
-    fields = [(join_lib.field_name(index), join_lib.field_type(self.spec, index))
-              for index in range(len(self.spec.fields)) if index not in waiting]
+    fields = [column for index in range(len(self.spec.fields)) if index not in waiting
+              for column in join_lib.spill_fields(self.spec, index)]
     origin = [("piece", pa.int32()), ("record", pa.int64())] if pending else []
     key = [(UNIQUE_KEY, pa.int64())] if self.rule.unique else []
     return pa.schema([("time", pa.int64()), ("example_id", pa.int64()), ("label", pa.float32()), *fields, *key,
@@ -198,15 +198,12 @@ class RowEncoder:
     if self._plan.rule.unique:
       arrays[UNIQUE_KEY] = pa.array(self._keys(columns, num_rows, faults))
     for index in self._plan.log_fields:
-      name = spec.fields[index].column
-      column = _column(columns, name, num_rows)
-      values, wrong = join_lib.encode_column(spec, index, column, self._plan.thousands)
-      for broken, words in wrong:
-        faults.mark_values(broken, column, f"{reasons.column_of_field(name, spec.fields[index].name)} {words}")
-      kind = join_lib.field_type(spec, index)
-      arrays[join_lib.field_name(index)] = (
-          pa.array(values, kind).take(pa.array(column.codes)) if encoding.grows(spec.fields[index])
-          else pa.array(values[column.codes], kind))
+      field = spec.fields[index]
+      own, broken = join_lib.encode_field(spec, index, columns, (field.column, field.weights), self._plan.thousands,
+                                          self._source.missing_in, num_rows)
+      arrays.update(own)
+      for rows, reason in broken:
+        faults.mark(rows, reason)
     for plan in self._plan.joins:
       self._join(plan, _column(columns, plan.on, num_rows), arrays, faults)
     return arrays, labelled

@@ -12,6 +12,7 @@ import pyarrow.compute as pc
 
 from diet_tf.log.features import NUM_RESERVED_VOCABULARY_IDS, FeatureSpec
 from tfx_components.log_gen import join as join_lib
+from tfx_components.log_gen.value_lists import list_entries
 
 _MAX_NAMED = 5
 
@@ -34,6 +35,11 @@ class SeenValues:
     listed, extremes = {}, {}
     for index, field in enumerate(spec.fields):
       column = table[join_lib.field_name(index)]
+      if field.is_multi_valued:
+        rows, column = list_entries(column)
+        if len(np.unique(rows)) < table.num_rows:
+          # A row without any value is missing.
+          column = pa.concat_arrays([column, pa.array([""] if pa.types.is_string(column.type) else [0], column.type)])
       found = pc.min_max(column).as_py()
       extremes[index] = (found["min"], found["max"])
       if field.vocabulary:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 import numpy as np
@@ -14,13 +15,18 @@ from diet_tf.io.record_frames import ShardInfo
 from diet_tf.log import encoding
 from diet_tf.log.examples import write_example_shard
 from diet_tf.log.features import FeatureSpec
+from diet_tf.log.row_layout import RowLayout
+from diet_tf.log.value_sets import packed_sets
 from tfx_components.beam_graph import total
 from tfx_components.log_gen import columns as columns_lib
 from tfx_components.log_gen import join as join_lib
 from tfx_components.log_gen import spill
+from tfx_components.log_gen.value_lists import list_entries, spilled_entries
 
 # Total: number of rows written.
 WRITTEN = "written"
+# Total: per multi-valued field, the number of rows that have more values than are kept.
+CUT = "cut"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -92,19 +98,47 @@ class WriteShard:
     """Writes the file; the number of its rows is a total."""
     shard, = shards
     rows = pa.concat_tables([part.read() for part in shard.slices])
-    written = write_shard(shard.path, rows, self.spec, encoding.read_vocabularies(self.vocabularies_path))
+    written, num_cut = write_shard(shard.path, rows, self.spec, encoding.read_vocabularies(self.vocabularies_path))
     yield total(WRITTEN, written.num_records)
+    yield total(CUT, Counter(num_cut))
 
 
-def write_shard(path: str, rows: pa.Table, spec: FeatureSpec, vocabularies: Mapping[str, list[str]]) -> ShardInfo:
-  """Writes finished rows as one shard of examples."""
-  ids = np.empty((rows.num_rows, len(spec.fields)), np.int32)
+def write_shard(path: str, rows: pa.Table, spec: FeatureSpec,
+                vocabularies: Mapping[str, list[str]]) -> tuple[ShardInfo, dict[str, int]]:
+  """Writes finished rows as one shard of examples.
+
+  Returns:
+    What is known of the file, and per multi-valued field the number of rows that have more values than it keeps.
+  """
+  encoded, num_cut = encoded_rows(rows, spec, vocabularies)
+  written = write_example_shard(path, encoded, rows["label"].to_numpy(), rows["example_id"].to_numpy(),
+                                rows["time"].to_numpy(), spec)
+  return written, num_cut
+
+
+def encoded_rows(rows: pa.Table, spec: FeatureSpec,
+                 vocabularies: Mapping[str, list[str]]) -> tuple[np.ndarray, dict[str, int]]:
+  """`[num_rows, num_places]` int32 encoded rows, and the rows of too many values as `write_shard` returns them."""
+  layout = RowLayout.of(spec)
+  ids, weights, num_cut = [], {}, {}
   for index, field in enumerate(spec.fields):
     column = rows[join_lib.field_name(index)]
-    if encoding.grows(field):
-      distinct = columns_lib.from_arrow(column)
-      ids[:, index] = encoding.Vocabulary(vocabularies[field.name]).ids(distinct.texts)[distinct.codes]
+    if field.is_multi_valued:
+      entries = spilled_entries(column, rows[join_lib.weights_name(index)] if layout.is_weighted[index] else None,
+                                _ids_of_texts(list_entries(column)[1], vocabularies[field.name])
+                                if encoding.grows(field) else None)
+      sets = packed_sets(entries, rows.num_rows, layout.widths[index])
+      ids.append(sets.ids)
+      num_cut[field.name] = sets.num_cut
+      if sets.weights is not None:
+        weights[index] = sets.weights
+    elif encoding.grows(field):
+      ids.append(_ids_of_texts(column, vocabularies[field.name])[:, None])
     else:
-      ids[:, index] = column.to_numpy()
-  return write_example_shard(path, ids, rows["label"].to_numpy(), rows["example_id"].to_numpy(),
-                             rows["time"].to_numpy(), spec)
+      ids.append(column.to_numpy()[:, None])
+  return layout.packed(ids, weights), num_cut
+
+
+def _ids_of_texts(texts: pa.Array | pa.ChunkedArray, vocabulary: Sequence[str]) -> np.ndarray:
+  distinct = columns_lib.from_arrow(texts)
+  return encoding.Vocabulary(vocabulary).ids(distinct.texts)[distinct.codes]

@@ -82,9 +82,8 @@ class EncodeSide:
     piece, = pieces
     stem = f"{self.folder}/side-{self.join.index}-{number:05d}"
     writer = spill.PartitionWriter(stem, join_lib.side_schema(self.join, self.spec))
-    wanted = [self.join.key, *(name for _, name in self.join.fields)]
-    for block in sources.read_blocks(piece, wanted):
-      table = join_lib.encode_side(block, self.join, self.spec)
+    for block in sources.read_blocks(piece, self.join.columns):
+      table = join_lib.encode_side(block, self.join, self.spec, piece.missing_in)
       keys = columns_lib.from_arrow(table["key"])
       writer.write(table, join_lib.partition_of(keys.hashes, self.join.num_partitions)[keys.codes])
     for partition, claim in writer.close():

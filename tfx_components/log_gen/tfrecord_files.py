@@ -14,7 +14,7 @@ from tfx_components.log_gen import columns as columns_lib
 from tfx_components.log_gen import reasons
 from tfx_components.log_gen.columns import Column
 from tfx_components.log_gen.file_kinds import damaged, is_compressed
-from tfx_components.log_gen.pieces import BLOCK_ROWS, Block, Parsed, Piece, Wanted, columns_of_rows
+from tfx_components.log_gen.pieces import BLOCK_ROWS, Block, Parsed, Piece, Wanted, column_of_arrow, columns_of_rows
 from tfx_components.log_gen.varints import read_varint
 
 
@@ -46,7 +46,7 @@ def _parse_examples(serialized: list[bytes], wanted: Wanted, piece: Piece) -> Pa
   arrays = {name: array for name, array in zip(batch.schema.names, batch.columns) if wanted.reads(name)}
   if _any_repeated(serialized, arrays):
     return _parse_singly(serialized, wanted, piece)
-  return Parsed({name: _from_lists(array, piece.missing_in(name), piece.encoding) for name, array in arrays.items()},
+  return Parsed({name: _from_lists(name, array, piece) for name, array in arrays.items()},
                 np.arange(len(serialized)), [], frozenset(batch.schema.names))
 
 
@@ -89,8 +89,11 @@ def _parts(message: bytes, field: int) -> Iterator[bytes]:
       place += {1: 8, 5: 4}[kind]
 
 
-def _from_lists(array: pa.Array, missing: frozenset[str], encoding: str) -> Column:
-  """A feature of Examples: a list of one value is that value, an empty one is missing."""
+def _from_lists(name: str, array: pa.Array, piece: Piece) -> Column:
+  """A feature of Examples: where it is not read as a list, one of one value is that value, an empty one is missing."""
+  if piece.is_list(name):
+    return column_of_arrow(name, array, piece)
+  missing, encoding = piece.missing_in(name), piece.encoding
   if pa.types.is_null(array.type):
     return columns_lib.all_missing(len(array))
   lengths = np.asarray(array.value_lengths().fill_null(0))
@@ -119,15 +122,18 @@ def _parse_singly(serialized: list[bytes], wanted: Wanted, piece: Piece) -> Pars
     if repeated := _repeated(record, wanted.only):
       rejected.append((index, f"feature {repeated[0]!r} {reasons.REPEATED}", record.hex()[:200]))
       continue
-    rows.append({name: _feature_value(feature) for name, feature in example.features.feature.items()})
+    rows.append({name: _feature_values(feature) if piece.is_list(name) else _feature_value(feature)
+                 for name, feature in example.features.feature.items()})
     kept.append(index)
   return Parsed(columns_of_rows(rows, wanted, piece), np.array(kept, np.int64), rejected,
                 frozenset(name for row in rows for name in row))
 
 
 def _feature_value(feature: tf.train.Feature) -> object:
+  return _single(_feature_values(feature))
+
+
+def _feature_values(feature: tf.train.Feature) -> list[object]:
   kind = feature.WhichOneof("kind")
-  if kind is None:
-    return None
-  values = list(getattr(feature, kind).value)
-  return _single([np.float32(value) for value in values] if kind == "float_list" else values)
+  values = [] if kind is None else list(getattr(feature, kind).value)
+  return [np.float32(value) for value in values] if kind == "float_list" else values

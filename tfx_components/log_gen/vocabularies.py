@@ -17,6 +17,7 @@ from tfx_components.log_gen import join as join_lib
 from tfx_components.log_gen import spill
 from tfx_components.log_gen.ranges import Ranges
 from tfx_components.log_gen.spill import Claim
+from tfx_components.log_gen.value_lists import list_entries
 
 NEW_VALUES = "new values"
 _SCHEMA = pa.schema([("field", pa.int16()), ("value", pa.string()), ("count", pa.int64())])
@@ -49,7 +50,7 @@ def spill_counts(path: str, rows: pa.Table, fields: Sequence[int], partitions: i
   numbers, values, counts, places = [], [], [], []
   for index in fields:
     name = join_lib.field_name(index)
-    distinct = rows.group_by(name).aggregate([("count", "sum")])
+    distinct = _single_values(rows, name).group_by(name).aggregate([("count", "sum")])
     texts = distinct[name].to_numpy()
     numbers.append(np.full(len(texts), index, np.int16))
     values.append(texts)
@@ -64,6 +65,14 @@ def spill_counts(path: str, rows: pa.Table, fields: Sequence[int], partitions: i
 
   spill.write_batches(path, _SCHEMA, map(batch, range(partitions)))
   yield from ((partition, Claim(path, partition, partition + 1)) for partition in range(partitions))
+
+
+def _single_values(rows: pa.Table, name: str) -> pa.Table:
+  """The rows with one value each: a row with a set of values stands there once for each of them."""
+  if not pa.types.is_list(rows[name].type):
+    return rows
+  numbers, values = list_entries(rows[name])
+  return pa.table({name: values, "count": rows["count"].to_numpy()[numbers]})
 
 
 @dataclasses.dataclass(frozen=True)

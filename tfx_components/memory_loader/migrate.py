@@ -144,7 +144,7 @@ def migrated_rows(carried: CarriedRows, migration: Migration) -> CarriedRows:
 
 
 def migrated_schema(schema: schema_pb2.Schema, migration: Migration) -> schema_pb2.Schema:
-  """The schema with the new fields: as in every field, each example has one id in them."""
+  """The schema with the new fields: as in every field, each example has an id in them."""
   migrated = schema_pb2.Schema()
   migrated.CopyFrom(schema)
   known = {feature.name: feature for feature in schema.feature}
@@ -156,6 +156,7 @@ def migrated_schema(schema: schema_pb2.Schema, migration: Migration) -> schema_p
     if pattern is not None:
       feature.CopyFrom(pattern)
     feature.name, feature.type = name, schema_pb2.INT
+    validate.set_number_of_values(feature, name in migration.new.multi_valued)
     feature.int_domain.is_categorical = True
     feature.ClearField("drift_comparator")
   return migrated

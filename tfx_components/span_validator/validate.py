@@ -55,6 +55,7 @@ def checked_schema(schema: schema_pb2.Schema, spec: FeatureSpec, settings: Valid
     feature.type = schema_pb2.INT
     feature.int_domain.Clear()
     feature.int_domain.is_categorical = True
+    set_number_of_values(feature, spec.fields[spec.names.index(feature.name)].is_multi_valued)
     feature.ClearField("drift_comparator")
     threshold = settings.threshold_of(feature.name)
     if threshold is not None:
@@ -63,6 +64,14 @@ def checked_schema(schema: schema_pb2.Schema, spec: FeatureSpec, settings: Valid
   del checked.string_domain[:]
   checked.string_domain.extend(domains)
   return checked
+
+
+def set_number_of_values(feature: schema_pb2.Feature, is_multi_valued: bool) -> None:
+  """Lets a multi-valued field have any number of values; how many the first span happened to have is no rule."""
+  if is_multi_valued:
+    feature.ClearField("shape")
+    feature.value_count.min = 1
+    feature.value_count.ClearField("max")
 
 
 def find_anomalies(statistics: statistics_pb2.DatasetFeatureStatisticsList, schema: schema_pb2.Schema,

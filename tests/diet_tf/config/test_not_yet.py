@@ -1,7 +1,7 @@
 import pytest
 
 from diet_tf.config.config import build_config
-from diet_tf.config.not_yet import EVENTS, LABELS, LISTS, NEGATIVES, WEIGHTS
+from diet_tf.config.not_yet import EVENTS, HISTORIES, LABELS, LISTS, NEGATIVES, NUMBERS, WEIGHTS
 from diet_tf.errors import ConfigError
 
 FIELD = {"name": "item", "hash": 16}
@@ -17,7 +17,9 @@ def config(**features):
     (config(label={"column": "event", "positives": ["cart", "buy"]}), "features.label.positives", EVENTS),
     (config(negatives={"per_positive": 4, "from": "item_id"}), "features.negatives", NEGATIVES),
     ({**config(), "negatives": {"per_positive": 4}}, "negatives", NEGATIVES),
-    (config(fields=[FIELD, {"name": "genres", "hash": 16, "separator": "|"}]), "features.fields.1.separator", LISTS)])
+    (config(fields=[FIELD, {"name": "genres", "hash": 16, "sep": "|"}]), "features.fields.1.sep", LISTS),
+    (config(fields=[FIELD, {"name": "watched", "history_of": "item"}]), "features.fields.1.history_of", HISTORIES),
+    (config(fields=[FIELD, {"name": "price", "numeric": True}]), "features.fields.1.numeric", NUMBERS)])
 def test_what_is_not_there_yet_is_named_with_what_can_be_done(values, key, need):
   with pytest.raises(ConfigError) as raised:
     build_config(values)
