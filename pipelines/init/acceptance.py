@@ -13,10 +13,12 @@ from diet_tf.errors import DataError
 from diet_tf.log.duplicates import DuplicateRule
 from diet_tf.log.row_counts import RowTally
 from pipelines.init.log_sample import LogSample
+from pipelines.init.set_guess import with_lists
 from pipelines.init.span_guess import SpanSizes
 from pipelines.spans import plan_spans
 from tfx_components.log_gen import available_spans, sources
 from tfx_components.log_gen.generate import check_both_labels
+from tfx_components.log_gen.plan import list_columns
 from tfx_components.log_gen.read_columns import check_columns, read_columns
 from tfx_components.log_gen.rows import RowEncoder, RowPlan
 from tfx_components.log_gen.span_window import SpanWindow
@@ -51,6 +53,7 @@ def require_acceptance(config: Config, sample: LogSample, sizes: SpanSizes) -> N
   check_columns(needed, {name for run in sample.runs for name in run.block.columns}, "the log")
   plan = RowPlan(spec=config.features, span=spans[0], window=None, joins=(), max_quarantine_rows=0,
                  read_columns=frozenset(needed), thousands=config.log.thousands, rule=rule)
+  lists = list_columns(config.features, range(len(config.features.fields)))
   window, lost = SpanWindow.of(config.log), 0
   labels, reasons_of_rows = [], Counter[str]()
   for run in sample.runs:
@@ -58,7 +61,7 @@ def require_acceptance(config: Config, sample: LogSample, sizes: SpanSizes) -> N
       lost += int(np.count_nonzero(window.spans(column)[1].faulty[column.codes]))
     piece = sources.Piece(0, sample.paths[run.file], "", encoding=config.log.encoding)
     encoder = RowEncoder(plan, 0, piece)
-    labels.append(encoder.encode(run.block)["label"].to_numpy())
+    labels.append(encoder.encode(with_lists(run.block, lists))["label"].to_numpy())
     reasons_of_rows.update(encoder.quarantine.counts)
   num_rows = sample.num_rows + sum(len(run.block.rejected) for run in sample.runs)
   if window is not None and lost > reasons_of_rows.total():

@@ -134,7 +134,8 @@ def _described(draft: ConfigDraft, path: str) -> dict[str, object]:
       "budget_fraction": draft.budget_fraction, "sampled": draft.sampled, "checks": _checks(draft),
       "fields": [{"column": field.column, "kept": field.kept, "reason": field.reason, "auc": field.auc,
                   "hash": None if field.boundaries else field.hash_ids, "vocabulary": field.vocabulary_ids,
-                  "boundaries": list(field.boundaries)} for field in draft.fields]}
+                  "boundaries": list(field.boundaries), "separator": field.separator, "max_values": field.max_values}
+                 for field in draft.fields]}
 
 
 def _checks(draft: ConfigDraft) -> list[str]:

@@ -122,6 +122,10 @@ def _field_entry(field: FieldGuess, names: _FieldNames) -> dict[str, Any]:
     form["hash"] = field.hash_ids
   else:
     form["vocabulary"] = field.vocabulary_ids
+  if field.separator is not None:
+    form["separator"] = field.separator
+  if field.max_values is not None:
+    form["max_values"] = field.max_values
   if field.ids_per_slot is not None:
     form["ids_per_slot"] = field.ids_per_slot
   return form

@@ -14,7 +14,7 @@ from diet_tf.config.config import MAX_NAME_CHARACTERS
 from diet_tf.distillation.refinement import DistillSettings
 from diet_tf.errors import ConfigError
 from diet_tf.io import files
-from pipelines.init import field_guess, label_guess, log_times, reading, span_guess, text_kinds, time_guess
+from pipelines.init import field_guess, label_guess, log_times, reading, set_guess, span_guess, text_kinds, time_guess
 from pipelines.init.field_guess import FieldGuess
 from pipelines.init.label_guess import LabelGuess
 from pipelines.init.log_sample import LogSample
@@ -126,9 +126,10 @@ def _unread_times(texts: Mapping[str, np.ndarray], times: Sequence[TimeGuess]) -
 def _fields(sample: LogSample, labels: np.ndarray, unusable: Mapping[str, str], not_fields: list[str],
             thousands: str | None) -> tuple[FieldGuess, ...]:
   """The fields of all columns but the label and the time, at least one of which is kept."""
-  known = ~np.isnan(labels)
+  known, lists = ~np.isnan(labels), set_guess.list_columns(sample)
   unread = dict.fromkeys(sorted(sample.unread), np.zeros(0, object))
-  fields = tuple(field_guess.left_out(name, unusable[name]) if name in unusable
+  fields = tuple(field_guess.guess_list(name, values[known], labels[known], whole=sample.whole) if name in lists
+                 else field_guess.left_out(name, unusable[name]) if name in unusable
                  else field_guess.guess_field(name, plain_numbers(values[known], thousands), labels[known],
                                               whole=sample.whole)
                  for name, values in {**sample.texts, **unread}.items() if name not in not_fields)

@@ -8,7 +8,8 @@ import numpy as np
 
 from diet_tf import metrics
 from diet_tf.log import encoding
-from pipelines.init import names, text_kinds
+from pipelines.init import names, set_guess, text_kinds
+from pipelines.init.set_guess import Sets
 from pipelines.init.text_kinds import spread
 
 # A column that orders clicks above non-clicks this well by itself is no input: it tells the label.
@@ -53,6 +54,8 @@ class FieldGuess:
     ids_per_slot: the most ids that a slot keeps of the field; None sets no limit of its own.
     auc: the AUC in [0.5, 1] with which the column alone tells the label in the sample; 0.5, the default, is chance.
     kept: whether the field is used; what is left out stands in the config as a comment.
+    separator: text between the values of a field of several values; None of one whose values are lists, or are single.
+    max_values: how many values are kept of a row; None of a field of one value a row.
   """
 
   column: str
@@ -63,6 +66,8 @@ class FieldGuess:
   ids_per_slot: int | None = None
   auc: float = 0.5
   kept: bool = True
+  separator: str | None = None
+  max_values: int | None = None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -123,7 +128,25 @@ def guess_field(column: str, texts: np.ndarray, labels: np.ndarray, *, whole: bo
     whole: whether the rows are the whole log.
   """
   values = Values.of(column, texts, whole=whole)
-  guess = _guess_by_values(values)
+  return _with_warnings(_guess_by_values(values), values, texts, labels)
+
+
+def guess_list(column: str, texts: np.ndarray, labels: np.ndarray, *, whole: bool = True) -> FieldGuess:
+  """How a column of lists becomes a field of several values.
+
+  Args:
+    column: name of the column.
+    texts: `[num_rows]` object array of the lists as JSON.
+    labels: `[num_rows]`, 0 or 1.
+    whole: whether the rows are the whole log.
+  """
+  guess = _field_of_sets(column, set_guess.sets_of_lists(texts), None, whole)
+  return _with_warnings(guess, Values.of(column, texts, whole=whole), texts, labels)
+
+
+def _with_warnings(guess: FieldGuess, values: Values, texts: np.ndarray, labels: np.ndarray) -> FieldGuess:
+  """The guess, which is left out or asked about where name or values tell the label."""
+  column = guess.column
   if not guess.kept and "CHECK" not in guess.reason:
     return guess
   if names.is_weight(column):
@@ -156,6 +179,8 @@ def _guess_by_values(values: Values) -> FieldGuess:
   is_whole = is_number and bool((numbers == np.floor(numbers)).all())
   if not is_number and (flaw := _unread_texts(values, unreadable)) is not None:
     return left_out(column, flaw)
+  if not is_number and (separator := text_kinds.list_separator(spread(present))) is not None:
+    return _field_of_sets(column, set_guess.sets_of_texts(values.texts, separator), separator, values.whole)
   unique = len(present) >= ROW_ID_SHARE * values.num_present and values.num_present > MAX_CATEGORIES_OF_NUMBERS
   if unique and (not is_number or is_whole and not names.is_quantity(column)):
     if not values.whole and names.is_lasting_id(column):
@@ -180,7 +205,8 @@ def _unread_texts(values: Values, unreadable: np.ndarray) -> str | None:
   if (how := text_kinds.number_like(few)) is not None:
     return f"holds {how}, such as {few[0]!r}. CHECK: write plain numbers to use it as one."
   if (how := text_kinds.list_like(few)) is not None:
-    return f"holds {how}: a field has one value a row, and lists are not read yet. CHECK."
+    return (f"holds {how}, in a text. CHECK: to read the values of lists, write them with a character between, or as "
+            "lists of JSON Lines or Parquet.")
   others = present[unreadable]
   if len(present) - len(others) > MAX_CATEGORIES_OF_NUMBERS and len(others) <= _MAX_OTHER_TEXTS:
     share = np.isin(values.texts, others).mean()
@@ -189,6 +215,21 @@ def _unread_texts(values: Values, unreadable: np.ndarray) -> str | None:
       return (f"holds numbers but for {listed!r} in {share:.1%} of the rows. CHECK: --missing-values '{listed}' takes "
               "that for a missing value.")
   return None
+
+
+def _field_of_sets(column: str, sets: Sets, separator: str | None, whole: bool) -> FieldGuess:
+  """A field of several values a row."""
+  values = Values.of(column, sets.values, whole=whole)
+  if len(values.present) < 2:
+    return FieldGuess(column, "lists of one value, or none: it tells models nothing.", vocabulary_ids=8, kept=False)
+  guess = _field_of_names(values)
+  how = "lists" if separator is None else f"texts parted by {separator!r}"
+  reason = f"{how} of up to {sets.longest:,} values, of which the order does not count. {guess.reason}"
+  if separator in (",", ";", " "):
+    reason += f" CHECK: is {separator!r} between values, and not within one?"
+  if sets.longest > sets.max_values:
+    reason += f" CHECK: {sets.max_values} values are kept of a row."
+  return dataclasses.replace(guess, reason=reason, separator=separator, max_values=sets.max_values)
 
 
 def _field_of_numbers(values: Values, numbers: np.ndarray, is_whole: bool) -> FieldGuess:

@@ -19,7 +19,7 @@ from tfx_components.log_gen import columns, file_kinds, reasons, sources
 _PEEKED_BYTES = 1 << 20
 _FLAWS = {
     columns.UNDECODABLE: "holds bytes that are no text in the encoding of the log; --encoding names another",
-    columns.LIST: "holds lists; a field has one value a row, and lists are not read yet",
+    columns.LIST: "holds lists within lists, or objects in them, which are not read",
     columns.OBJECT: "holds objects, whose values have no names that could be read",
     **dict.fromkeys((columns.ROUNDED, columns.ROUNDED_TEXT), "holds whole numbers so large that a float has rounded "
                     f"them, so that neighbouring ids are one; {reasons.EXACT_IDS}")}

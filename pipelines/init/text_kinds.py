@@ -101,7 +101,7 @@ def _share(form: re.Pattern[str], texts: Sequence[str]) -> float:
 
 
 def list_like(texts: Sequence[str]) -> str | None:
-  """How texts hold several values each, in words; None where each is one value.
+  """How texts hold lists or objects in brackets, in words; None where they do not.
 
   Args:
     texts: distinct values that are there.
@@ -109,8 +109,17 @@ def list_like(texts: Sequence[str]) -> str | None:
   few = list(texts[:_SAMPLE])
   if few and sum(text[:1] in "[{" and text[-1:] in "]}" for text in few) >= _MOST * len(few):
     return f"{'lists or objects in JSON' if _is_json(few[0]) else 'lists in brackets'}, such as {few[0][:40]!r}"
-  return next((f"lists whose values are parted by {delimiter!r}, such as {longest[:40]!r}"
-               for delimiter in _LIST_DELIMITERS if (longest := _longest_list(few, delimiter))), None)
+  return None
+
+
+def list_separator(texts: Sequence[str]) -> str | None:
+  """What parts the values of texts that hold several each; None where each is one value, or a list in brackets.
+
+  Args:
+    texts: distinct values that are there.
+  """
+  few = list(texts[:_SAMPLE])
+  return next((delimiter for delimiter in _LIST_DELIMITERS if _longest_list(few, delimiter)), None)
 
 
 def _is_json(text: str) -> bool:

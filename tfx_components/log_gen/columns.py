@@ -44,11 +44,6 @@ class Lists:
   starts: np.ndarray
   elements: Column
 
-  @classmethod
-  def of_none(cls, count: int) -> Lists:
-    """Lists without any value."""
-    return cls(np.zeros(count + 1, np.int64), from_texts([]))
-
   @property
   def count(self) -> int:
     """Number of lists."""

@@ -15,6 +15,7 @@ from diet_tf.log.settings import DELIMITERS, Join, LogSettings
 from diet_tf.log.times import KindCounts, TimeKind
 from tfx_components.log_gen import file_kinds, headers, row_spans, sources, spill
 from tfx_components.log_gen.join import JoinPlan
+from tfx_components.log_gen.pieces import with_lists
 from tfx_components.log_gen.read_columns import check_columns
 from tfx_components.log_gen.sources import Piece
 from tfx_components.log_gen.span_window import SpanWindow
@@ -186,7 +187,7 @@ def side_pieces(settings: LogSettings, join: Join, span: int, listed: Listed | N
   paths = span_paths(join.pattern, span)
   delimiter = join.delimiter or _side_delimiter(settings, join, paths)
   text = _Text(delimiter, join.encoding, join.header, "log.joins.header", settings.newlines_in_values)
-  return pieces_lib.with_lists(_pieces(paths, join.format, settings, text, listed or {}, None, None), lists)
+  return with_lists(_pieces(paths, join.format, settings, text, listed or {}, None, None), lists)
 
 
 @dataclasses.dataclass(frozen=True)

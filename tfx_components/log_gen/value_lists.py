@@ -93,7 +93,11 @@ def lists_of(column: Column, separator: str | None, missing: frozenset[str]) -> 
   """The lists of a column, one for each of its distinct values."""
   if separator is not None:
     return parted(column, separator, missing)
-  return column.lists if column.lists is not None else Lists.of_none(len(column.texts))
+  if column.lists is not None:
+    return column.lists
+  # Of a column without lists, such as one that a folder's name gives, each value is a list of one.
+  starts = np.concatenate([[0], np.cumsum(~column.missing)])
+  return Lists(starts, columns_lib.from_texts(column.texts[~column.missing].tolist()))
 
 
 @dataclasses.dataclass(frozen=True)

@@ -197,6 +197,13 @@ def test_what_has_no_lists_is_refused_with_the_remedy(log):
     encoding.encode_sets(TAGS, [["old"]], ["old"], [[float("inf")]])
 
 
+def test_values_and_weights_come_from_one_place(log):
+  log.write("log-1.csv", [{"user": 1, "film": 1, "scores": 1, "click": 1, "t": 1}])
+  write_lists(log, "films.jsonl", [{"film": 1, "genres": ["a"], "tags": ["b"], "years": [1]}])
+  with pytest.raises(DataError, match="'tags'.*come from one place.*'tags' in .*films.jsonl, and 'scores' elsewhere"):
+    log.generate(log.settings(joins=(Join(str(log.folder / "films.jsonl"), on="film"),)), spec=SPEC)
+
+
 def test_a_column_of_lists_shows_its_values(log):
   column = value_lists.from_arrow(pa.array([["a", "b"], [], None, ["é"]]))
   assert column.texts.tolist() == ['["a","b"]', "", "", '["é"]'] and column.lists.lengths.tolist() == [2, 0, 0, 1]
