@@ -51,7 +51,7 @@ def test_what_a_log_needs_and_does_not_have_yet_is_told(log):
   assert log.generate(spec=spec).num_positives == 1
   (log.folder / "log-1.jsonl").write_text('{"user": [1, 2], "click": 1}\n{"user": {"id": 1}, "click": 0}\n')
   with pytest.raises(DataError, match="1 x column 'user' is a list, not a single value; 1 x column 'user' is an object"
-                     ".*fields of several values.*name a value within it"):
+                     ".*how many of its values a field keeps.*name a value within it"):
     log.generate(log.settings("log-{SPAN}.jsonl"), spec=spec)
 
 
