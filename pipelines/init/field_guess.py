@@ -140,8 +140,12 @@ def guess_list(column: str, texts: np.ndarray, labels: np.ndarray, *, whole: boo
     labels: `[num_rows]`, 0 or 1.
     whole: whether the rows are the whole log.
   """
+  values = Values.of(column, texts, whole=whole)
+  if len(values.distinct) < 2:
+    return FieldGuess(column, "the same list in all rows of the sample: it tells models nothing.", vocabulary_ids=8,
+                      kept=False)
   guess = _field_of_sets(column, set_guess.sets_of_lists(texts), None, whole)
-  return _with_warnings(guess, Values.of(column, texts, whole=whole), texts, labels)
+  return _with_warnings(guess, values, texts, labels)
 
 
 def _with_warnings(guess: FieldGuess, values: Values, texts: np.ndarray, labels: np.ndarray) -> FieldGuess:
