@@ -18,8 +18,7 @@ from pipelines.init.span_guess import SpanSizes
 from pipelines.spans import plan_spans
 from tfx_components.log_gen import available_spans, sources
 from tfx_components.log_gen.generate import check_both_labels
-from tfx_components.log_gen.plan import list_columns
-from tfx_components.log_gen.read_columns import check_columns, read_columns
+from tfx_components.log_gen.read_columns import check_columns, list_columns, read_columns
 from tfx_components.log_gen.rows import RowEncoder, RowPlan
 from tfx_components.log_gen.span_window import SpanWindow
 

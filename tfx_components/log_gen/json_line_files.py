@@ -64,13 +64,15 @@ def _with_texts(kind: pa.DataType) -> pa.DataType:
   return kind
 
 
-def _kept_exactly(column: pa.ChunkedArray) -> bool:
+def _kept_exactly(column: pa.ChunkedArray, as_list: bool) -> bool:
+  if as_list and pa.types.is_list(column.type):
+    return _kept_exactly(pa.chunked_array([chunk.flatten() for chunk in column.chunks], column.type.value_type), False)
   if pa.types.is_nested(column.type):
     # Arrow unifies the structs of a block, so that one row's text would depend on its neighbours.
     return False
   if not pa.types.is_floating(column.type):
     return True
-  values = column.to_numpy()
+  values = column.drop_null().to_numpy()
   return not bool(np.any(np.abs(values[np.isfinite(values)]) >= _EXACT_FLOAT))
 
 

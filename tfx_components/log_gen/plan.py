@@ -343,7 +343,8 @@ def plan_joins(settings: LogSettings, spec: FeatureSpec, span: int, log_columns:
 
 def _added_columns(join: Join, pieces: Sequence[Piece], spec: FeatureSpec) -> dict[str, str]:
   """The columns that a join adds: name in the joined log to name in the side table."""
-  within = [*join.columns, join.key_column, *(name.removeprefix(join.prefix) for field in spec.fields for name in field.columns)]
+  within = [*join.columns, join.key_column,
+            *(name.removeprefix(join.prefix) for field in spec.fields for name in field.columns)]
   needed = {join.key_column: "the join's key", **{name: "the join" for name in join.columns}}
   declared = declared_columns(pieces)
   present = {name for names in declared.values() for name in names}
