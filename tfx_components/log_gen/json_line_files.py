@@ -50,7 +50,8 @@ def _parse_fast(data: bytes, num_lines: int, wanted: Wanted, piece: Piece) -> Pa
   if table.num_rows != num_lines or not all(_kept_exactly(array, piece.is_list(name))
                                             for name, array in arrays.items()):
     return None
-  return Parsed({name: column_of_arrow(name, array, piece) for name, array in arrays.items()}, np.arange(num_lines), [], frozenset(arrays if wanted.flat else [*table.column_names, *arrays]))
+  return Parsed({name: column_of_arrow(name, array, piece) for name, array in arrays.items()}, np.arange(num_lines), [],
+                frozenset(arrays if wanted.flat else [*table.column_names, *arrays]))
 
 
 def _with_texts(kind: pa.DataType) -> pa.DataType:
