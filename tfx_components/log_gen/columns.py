@@ -66,6 +66,13 @@ class Lists:
     places = np.arange(starts[-1]) + np.repeat(self.starts[codes] - starts[:-1], lengths)
     return Lists(starts, self.elements.take(places))
 
+  def followed_by(self, other: Lists) -> Lists:
+    """These lists, and then others."""
+    texts = np.concatenate([self.elements.texts, other.elements.texts])
+    flaws = np.concatenate([self.elements.flaws, other.elements.flaws])
+    codes = np.concatenate([self.elements.codes, other.elements.codes + len(self.elements.texts)])
+    return Lists(np.concatenate([self.starts, other.starts[1:] + self.starts[-1]]), Column(codes, texts, flaws))
+
   def without(self, broken: np.ndarray) -> Lists:
     """The lists, of which those that are `broken`, `[count]` bool, are empty."""
     lengths = np.where(broken, 0, self.lengths)
@@ -113,13 +120,30 @@ class Column:
     return dataclasses.replace(self, codes=self.codes[rows])
 
   def filled(self, text: str) -> Column:
-    """The column with a text in the place of each missing value."""
+    """The column with a text in the place of each missing value; of lists, with a list of it."""
+    if self.lists is not None and text:
+      return first_of(self, Column(np.zeros(len(self), np.int64), *_one_text(f'["{text}"]'),
+                                   lists=Lists(np.array([0, 1]), from_texts([text]))))
     texts = np.where(self.missing, text, self.texts) if text else self.texts
     return dataclasses.replace(self, texts=texts)
 
   def row_texts(self, rows: np.ndarray | None = None) -> np.ndarray:
     """Per row its canonical text, as an object array."""
     return self.texts[self.codes if rows is None else self.codes[rows]]
+
+
+def _one_text(text: str) -> tuple[np.ndarray, np.ndarray]:
+  """Texts and flaws of one sound value."""
+  column = from_texts([text])
+  return column.texts, column.flaws
+
+
+def first_of(one: Column, other: Column) -> Column:
+  """Per row the value of the one column or, where that is missing, of the other."""
+  codes = np.where(one.missing[one.codes], other.codes + len(one.texts), one.codes)
+  lists = None if one.lists is None or other.lists is None else one.lists.followed_by(other.lists)
+  return Column(codes, np.concatenate([one.texts, other.texts]), np.concatenate([one.flaws, other.flaws]), one.stamps,
+                lists)
 
 
 def all_missing(num_rows: int) -> Column:

@@ -5,9 +5,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Iterable, Mapping
 
-import numpy as np
-
-from tfx_components.log_gen.columns import Column
+from tfx_components.log_gen.columns import Column, first_of
 from tfx_components.log_gen.pieces import Block, Wanted
 
 
@@ -33,11 +31,5 @@ def renamed_block(block: Block, renames: Mapping[str, str]) -> Block:
   for name, new in renames.items():
     if name in block.columns:
       column = block.columns[name]
-      columns[new] = _first_of(columns[new], column) if new in columns else column
+      columns[new] = first_of(columns[new], column) if new in columns else column
   return dataclasses.replace(block, columns=columns, names=frozenset(names_after(block.names, renames)))
-
-
-def _first_of(one: Column, other: Column) -> Column:
-  """Per row the value of the one column or, where that is missing, of the other."""
-  codes = np.where(one.missing[one.codes], other.codes + len(one.texts), one.codes)
-  return Column(codes, np.concatenate([one.texts, other.texts]), np.concatenate([one.flaws, other.flaws]), one.stamps)

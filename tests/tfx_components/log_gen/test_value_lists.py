@@ -213,3 +213,11 @@ def test_a_column_of_lists_shows_its_values(log):
   assert fixed.texts.tolist() == ['["1","2"]', "", '["3","4"]']
   taken = columns_lib.Lists.of_rows(fixed.lists, np.array([2, 2, 1]))
   assert (taken.lengths.tolist(), taken.elements.row_texts().tolist()) == ([2, 2, 0], ["3", "4", "3", "4"])
+
+
+def test_of_two_columns_of_lists_the_first_that_has_values_holds():
+  one, other = (value_lists.from_arrow(pa.array(lists)) for lists in ([["a"], [], []], [["b"], ["c", "d"], []]))
+  both = columns_lib.first_of(one, other).filled("e")
+  lists = both.lists.of_rows(both.codes)
+  assert (lists.lengths.tolist(), lists.elements.row_texts().tolist()) == ([1, 2, 1], ["a", "c", "d", "e"])
+  assert both.row_texts().tolist() == ['["a"]', '["c","d"]', '["e"]']
