@@ -40,7 +40,8 @@ class Grouping:
     without = f"; {self.num_rows_without:,} rows without {self.field} are in none" if self.num_rows_without else ""
     sharing = ("" if math.isnan(self.sharing) else f" Ids are hashes: about {self.sharing:.1%} of its values share one "
                "with another value, and count as one group with it.")
-    return f"The rows are grouped by {self.field}: {self.num_groups:,} ids of it occur{without}.{sharing}"
+    occur = "1 id of it occurs" if self.num_groups == 1 else f"{self.num_groups:,} ids of it occur"
+    return f"The rows are grouped by {self.field}: {occur}{without}.{sharing}"
 
 
 def require_group_field(field: str | None, spec: FeatureSpec, subject: str) -> None:

@@ -63,6 +63,10 @@ class MetricFigures:
     return cls(tuple(content["values"]), content["standard_error_units"], content["standard_error"])
 
 
+def _counted(number: int, thing: str) -> str:
+  return f"{number:,} {thing}{'' if number == 1 else 's'}"
+
+
 @dataclasses.dataclass(frozen=True)
 class MetricScope:
   """A metric and what it is a mean of.
@@ -95,12 +99,13 @@ class MetricScope:
     title = f"{self.metric.title[0].upper()}{self.metric.title[1:]}"
     better = "; lower is better" if self.metric.sign < 0 else ""
     if not self.metric.within_groups:
-      return f"{title} is of {self.num_units:,} rows{better}."
+      return f"{title} is of {_counted(self.num_units, 'row')}{better}."
     weighed = "each weighed by its rows" if self.metric.kind == GAUC else "each counting once"
     one_class = "rows of one class alone" if self.metric.kind == GAUC else "no click"
-    left_out = (f"; left out are {self.num_groups_left_out:,} groups with {one_class}, and {self.num_rows_left_out:,} "
-                "rows, theirs and those of no group" if self.num_rows_left_out else "")
-    return f"{title} is the mean over {self.num_units:,} groups, {weighed}{left_out}."
+    left_out = (f"; left out are {_counted(self.num_groups_left_out, 'group')} with {one_class}, and "
+                f"{_counted(self.num_rows_left_out, 'row')}, theirs and those of no group"
+                if self.num_rows_left_out else "")
+    return f"{title} is the mean over {_counted(self.num_units, 'group')}, {weighed}{left_out}."
 
   def to_dict(self) -> dict[str, Any]:
     """The scope as JSON values."""

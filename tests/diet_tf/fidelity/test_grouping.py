@@ -24,7 +24,7 @@ def test_rows_of_no_one_are_in_no_group():
   # Id 1 of a vocabulary is all values that are not listed, and no one of them.
   groups, grouping = group_rows(rows, SPEC, "tag")
   assert groups.codes.tolist() == [0, -1, -1, 0] and grouping.num_rows_without == 2 and math.isnan(grouping.sharing)
-  assert grouping.text == "The rows are grouped by tag: 1 ids of it occur; 2 rows without tag are in none."
+  assert grouping.text == "The rows are grouped by tag: 1 id of it occurs; 2 rows without tag are in none."
   assert group_rows(rows, SPEC, "price")[0].codes.tolist() == [0, 1, 0, -1]
 
 
