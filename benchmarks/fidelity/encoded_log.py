@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from diet_tf.config.config import Config
-from diet_tf.errors import DataError
+from diet_tf.errors import ConfigError, DataError
 from diet_tf.io import files, records
 from diet_tf.io.arrays import read_arrays, write_arrays
 from diet_tf.log import encoding
@@ -108,16 +108,26 @@ def _require_enough(spans: Sequence[int], config: Config) -> None:
                     remedy="give a longer log, or another number of test spans.")
 
 
+def _require_single_values(config: Config) -> None:
+  if config.features.multi_valued:
+    # Its selections take rows as slots, and tell them apart by the columns of their ids.
+    raise ConfigError("benchmark of fidelity", rule="its selections are of rows of one value a field.",
+                      received=f"several values in {', '.join(config.features.multi_valued)}.",
+                      remedy="leave max_values out of the fields; diet run and diet compare judge a memory with them.")
+
+
 def read_log(config: Config, folder: str) -> EncodedLog:
   """The log that `encode_log` wrote, cut in time order.
 
   Raises:
     DataError: it has too few spans to distil some and test on others.
+    ConfigError: a field has several values a row.
   """
   with np.load(files.join(folder, ARRAYS_NAME), allow_pickle=False) as arrays:
     rows = EncodedRows(arrays["ids"], arrays["labels"], arrays["example_ids"], arrays["spans"])
     sizes = {int(span): (int(stored), int(raw)) for span, stored, raw in arrays["sizes"]}
   spans = sorted(sizes)
   _require_enough(spans, config)
+  _require_single_values(config)
   return EncodedLog(rows, config.features, tuple(spans[:-config.test_spans]), tuple(spans[-config.test_spans:]),
                     {span: sizes[span][0] for span in spans}, {span: sizes[span][1] for span in spans})

@@ -11,6 +11,7 @@ from diet_tf.config.validation import DEFAULT_FATAL_ANOMALIES, ValidationSetting
 from diet_tf.errors import ConfigError, DataError
 from diet_tf.settings import to_json
 from diet_tf.store.store import Store
+from tests.diet_tf import small_sets
 from tfx_components.parameters import as_text
 from tfx_components.span_validator import validate
 
@@ -149,3 +150,19 @@ def test_what_is_carried_does_not_depend_on_the_order_of_the_work(workshop):
   values, counts = np.unique(ids[:, 1], return_counts=True)
   assert {bucket.label: bucket.sample_count for bucket in item.string_stats.rank_histogram.buckets} == {
       str(value): float(count) for value, count in zip(values, counts, strict=True)}
+
+
+def test_a_multi_valued_field_may_have_any_number_of_values():
+  schema = schema_pb2.Schema()
+  for field in small_sets.SPEC.fields:
+    feature = schema.feature.add(name=field.name, type=schema_pb2.INT)
+    feature.shape.dim.add(size=1)  # As SchemaGen infers it where all rows of the first span have one.
+  ragged = schema.feature.add(name="label", type=schema_pb2.FLOAT)
+  ragged.shape.dim.add(size=1)
+  schema.feature[1].value_count.min, schema.feature[1].value_count.max = 2, 3
+  features = {feature.name: feature for feature in validate.checked_schema(
+      schema, small_sets.SPEC, ValidationSettings()).feature}
+  for name in ("genres", "tags"):
+    assert (features[name].value_count.min, features[name].value_count.HasField("max")) == (1, False)
+    assert not features[name].HasField("shape")
+  assert all(features[name].HasField("shape") for name in ("user", "hour", "label"))

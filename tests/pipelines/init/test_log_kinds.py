@@ -585,13 +585,14 @@ def test_what_is_written_runs_from_its_first_span_to_the_panel(tmp_path, monkeyp
   for name in np.unique(hours):
     hour = {key: values[hours == name] for key, values in rows.items()}
     write_jsonl(tmp_path / name, {
-        "user": [{"id": f"u{user}"} for user in hour["user"]], "item": [{"id": int(item)} for item in hour["item"]],
+        "user": [{"id": f"u{user}"} for user in hour["user"]],
+        "item": [{"id": int(item), "tags": [f"t{item % 3}", f"t{item % 5}"][:item % 3]} for item in hour["item"]],
         "event": [{"type": "buy" if click else "view", "at": time} for click, time in zip(
             hour["click"], at(hour["seconds"], "%Y-%m-%dT%H:%M:%SZ"))]})
   told, config = guess("logs")
   assert told["pattern"] == "logs/dt={YYYY}-{MM}-{DD}/hour=*/events.jsonl"
   assert (told["label"], told["positive"], told["time"]) == ("event.type", ["buy"], "event.at")
-  assert kept(told) == {"user.id", "item.id", "hour"}
+  assert kept(told) == {"user.id", "item.id", "item.tags", "hour"} and config.features.multi_valued == ("item.tags",)
   quick = [*QUICK, "panel.members=[lr]", "panel.seeds=[0]", "panel.learning_rates=[0.01]", "panel.row_epochs=[2]"]
   settings = [word for setting in quick for word in ("--set", setting)]
   assert command_line.run(["--config", str(tmp_path / "config.yaml"), "--output", "out", *settings]) == 0
