@@ -96,4 +96,5 @@ def packed_sets(entries: Entries, num_rows: int, width: int) -> PackedSets:
 
 def _places(rows: np.ndarray) -> np.ndarray:
   """`[n]`, the place of each value within its row, from 0; `[n]` ascending `rows`."""
-  return np.arange(len(rows)) - np.searchsorted(rows, rows)
+  counts = np.bincount(rows)
+  return np.arange(len(rows)) - np.repeat(np.cumsum(counts) - counts, counts)

@@ -226,7 +226,11 @@ def spilled_entries(values: pa.ChunkedArray, weights: pa.ChunkedArray | None, id
   """
   rows, found = list_entries(values)
   own = None if weights is None else list_entries(weights)[1].to_numpy(zero_copy_only=False)
-  return distinct(rows, found.to_numpy(zero_copy_only=False) if ids is None else ids, own)
+  if ids is None:
+    # As `field_sets` left them: distinct and ascending already.
+    return Entries(rows, found.to_numpy(zero_copy_only=False).astype(np.int64), own)
+  # Several texts may have one id, such as those that a vocabulary does not list.
+  return distinct(rows, ids, own)
 
 
 def reasons_of(broken: Sequence[BrokenRows]) -> Iterator[tuple[np.ndarray, str]]:
