@@ -28,7 +28,8 @@ _LEFT_OUT = {"privacy": dataclasses.asdict(NO_RULES)}
 # What a memory at its cap did before a setting came that says so. Others are not asked: nothing changes for them.
 _BEFORE_AT_CAP = {"addressing.at_cap": "keep"}
 # Keys that settings leave out where they ask for what was computed before the key was known.
-_LEFT_OUT_KEYS = {"distill": {"refine_growth": 0.0}}
+_LEFT_OUT_KEYS: Mapping[str, Mapping[str, Any]] = {
+    "distill": {"refine_growth": 0.0}, "addressing": {"labels_follow_teacher": False}}
 # Of a value in a message; a closed vocabulary may be as long as it likes.
 MAX_SHOWN_CHARACTERS = 400
 

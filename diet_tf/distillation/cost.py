@@ -66,24 +66,24 @@ def teacher_flops(members: Iterable[float], num_rows: int) -> float:
   return sum(training_flops(forward, num_rows) for forward in members)
 
 
-def scoring_flops(members: Sequence[float], slot: float, num_checkpoints: int, *, num_rows: int, num_influences: int,
-                  num_reference_rows: int, num_slots: int) -> float:
+def scoring_flops(members: Sequence[float], slots: Sequence[float], num_checkpoints: int, *, num_rows: int,
+                  num_influences: int, num_reference_rows: int, num_slots: int) -> float:
   """Operations of scoring a span: the logit of the whole teacher, and `2 F` of the first member at each checkpoint.
 
   The influence of some rows, and of the old slots, is computed once; reference gradients are measured on rows that are
-  held back, and on the slots once more.
+  held back, and on the slots once more. The whole teacher's logits of the slots are computed before and after its pass.
 
   Args:
     members: operations of a row forwards, of each member of the teacher.
-    slot: operations of a slot forwards, of the first member.
+    slots: operations of a slot forwards, of each member of the teacher.
     num_checkpoints: number of checkpoints.
     num_rows: number of rows whose logit is computed.
     num_influences: number of rows whose influence is computed.
     num_reference_rows: number of rows of the reference set.
     num_slots: number of slots of the memory before.
   """
-  at_checkpoint = (num_influences + num_reference_rows) * members[0] + 2 * num_slots * slot
-  return INPUT_GRADIENT_FACTOR * num_checkpoints * at_checkpoint + num_rows * sum(members)
+  at_checkpoint = (num_influences + num_reference_rows) * members[0] + 2 * num_slots * slots[0]
+  return INPUT_GRADIENT_FACTOR * num_checkpoints * at_checkpoint + num_rows * sum(members) + 2 * num_slots * sum(slots)
 
 
 def squash_flops(member: float, num_coordinates: int, settings: SquashSettings, *, num_rows: int,
@@ -211,9 +211,9 @@ def stage_flops(work: StageWork, spec: FeatureSpec, settings: StageSettings) -> 
   rows = [member.of_rows(layout) for member in teacher]
   reference = teacher[0]
   # What is scored and squashed is padded; only refinement and gate cut the padding away.
-  padded_slot = reference.bag + reference.place * (work.slots.max_ids - 1)
+  padded_slots = [member.bag + member.place * (work.slots.max_ids - 1) for member in teacher]
   scores = teacher_flops(rows, work.num_rows) + scoring_flops(
-      rows, padded_slot, settings.teacher.num_checkpoints, num_rows=work.num_scored,
+      rows, padded_slots, settings.teacher.num_checkpoints, num_rows=work.num_scored,
       num_influences=work.num_influences, num_reference_rows=min(work.num_held_back, MAX_REFERENCE_EXAMPLES),
       num_slots=work.num_old_slots)
   addressing = squash_flops(reference.of_rows(layout), reference.num_coordinates, settings.squash,

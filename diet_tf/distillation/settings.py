@@ -28,10 +28,11 @@ from diet_tf.memory.scored_sample import ScoredSample
 from diet_tf.memory.slots import Slots
 from diet_tf.settings import from_json, to_json
 
-# What `StageSettings.to_json` has always written of the section, among others; a text by hand rarely has all of it.
+# What `StageSettings.to_json` has always written of a section, among others; a text by hand rarely has all of it.
 _DISTILL_KEYS = frozenset((
     "inner", "proxies", "outer_steps", "outer_batch_size", "outer_learning_rate", "rate_learning_rate", "learned",
     "learn_recipe", "num_initialisations", "clip_ratio", "averaged_fraction", "max_pool_rows", "replay_rows"))
+_ADDRESSING_KEYS = frozenset(("rule", "update_fraction", "replace_fraction"))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -79,14 +80,16 @@ class StageSettings:
     """The settings as JSON text, defaults included, with what the effort decides in place of its name.
 
     So a commit, a compiled pipeline or a digest says what is computed, also where a later release knows other efforts.
-    What came later, such as the section `privacy` and `distill.refine_growth`, stands in it where it asks for what was
-    not known before.
+    What came later, such as the section `privacy`, `distill.refine_growth` and `addressing.labels_follow_teacher`,
+    stands in it where it asks for what was not known before.
     """
     value = json.loads(to_json(self))
     value["distill"] = {**value["distill"], **dataclasses.asdict(self.distill.by_effort)}
     del value["distill"]["effort"]
     if not self.distill.by_effort.refine_growth:
       del value["distill"]["refine_growth"]
+    if not self.addressing.labels_follow_teacher:
+      del value["addressing"]["labels_follow_teacher"]
     # What was made before these came has the digest of what is made without them.
     if self.privacy == NO_RULES:
       del value["privacy"]
@@ -100,13 +103,18 @@ class StageSettings:
   def from_json(cls, text: str) -> StageSettings:
     """The settings in a JSON text; sections and keys that it leaves out take their defaults.
 
-    A text of `to_json` without `distill.refine_growth`, such as of release 0.1, refines the memory at every span.
+    A text of `to_json` without `distill.refine_growth`, such as of release 0.1, refines the memory at every span, and
+    one without `addressing.labels_follow_teacher` leaves the labels of old slots.
     """
     settings = from_json(cls, text, "settings")
-    written = (json.loads(text or "{}").get("distill") or {}).keys()
-    if "refine_growth" in written or not written >= _DISTILL_KEYS:
-      return settings
-    return dataclasses.replace(settings, distill=dataclasses.replace(settings.distill, refine_growth=0.0))
+    sections = json.loads(text or "{}")
+    distill, addressing = ((sections.get(name) or {}).keys() for name in ("distill", "addressing"))
+    if distill >= _DISTILL_KEYS and "refine_growth" not in distill:
+      settings = dataclasses.replace(settings, distill=dataclasses.replace(settings.distill, refine_growth=0.0))
+    if addressing >= _ADDRESSING_KEYS and "labels_follow_teacher" not in addressing:
+      settings = dataclasses.replace(
+          settings, addressing=dataclasses.replace(settings.addressing, labels_follow_teacher=False))
+    return settings
 
   def digest(self, spec: FeatureSpec, seed: int) -> str:
     """The SHA-256 of all that a memory depends on beside the data."""

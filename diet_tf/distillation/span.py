@@ -166,16 +166,34 @@ class ScoredSpan:
       where a rule reads these.
     slot_influences: `[num_slots]` float32, influences of the slots before the span; empty in the first stage.
     num_examples: number of examples of the span, those held back included.
+    slot_drifts: `[num_slots]` float32, by how much the pass raised the teacher's logit of each of these slots; None
+      where that was not measured.
   """
 
   rows: RowStream
   slot_influences: np.ndarray
   num_examples: int
+  slot_drifts: np.ndarray | None = None
+
+
+@dataclasses.dataclass(frozen=True)
+class TeacherPass:
+  """What a teacher's pass over a span gave, beside the scores of its examples.
+
+  Attributes:
+    loss: mean training loss over the examples that are not held back.
+    slot_influences: see `ScoredSpan`.
+    slot_drifts: see `ScoredSpan`.
+  """
+
+  loss: float
+  slot_influences: np.ndarray
+  slot_drifts: np.ndarray
 
 
 def teacher_pass(teacher: Teacher, examples: SpanExamples, slots: Slots | None, influence: InfluenceSettings,
                  score: Callable[[SpanScorer], None], progress: Progress = silent, *,
-                 share: float = 1.0) -> tuple[float, np.ndarray]:
+                 share: float = 1.0) -> TeacherPass:
   """Advances the teacher over a span and scores the span's examples and the old slots.
 
   The teacher learns from the held-back examples last, after everything was scored: their scores come from a teacher
@@ -191,13 +209,11 @@ def teacher_pass(teacher: Teacher, examples: SpanExamples, slots: Slots | None, 
     progress: callback that is told of each block of the teacher's steps.
     share: share of the examples whose influence is computed.
 
-  Returns:
-    The mean loss of the pass, and `[num_slots]` float32 influences of the old slots.
-
   Raises:
     NumericsError: a loss or a score is not finite.
   """
   batch_size = teacher.settings.batch_size
+  before = _slot_logits(teacher, slots)
   loss = teacher.advance(examples.dataset(batch_size, "without"), examples.count("without"), progress=progress)
   scorer = SpanScorer(teacher, influence, share)
   scorer.fit_reference(examples.dataset(influence.batch_size, "only"), slots)
@@ -205,7 +221,11 @@ def teacher_pass(teacher: Teacher, examples: SpanExamples, slots: Slots | None, 
   influences = scorer.score_slots(slots) if slots is not None else np.zeros(0, np.float32)
   teacher.advance(examples.dataset(batch_size, "only"), examples.count("only"), keep_checkpoints=False,
                   progress=progress)
-  return loss, influences
+  return TeacherPass(loss, influences, _slot_logits(teacher, slots) - before)
+
+
+def _slot_logits(teacher: Teacher, slots: Slots | None) -> np.ndarray:
+  return np.zeros(0, np.float32) if slots is None else teacher.slot_logits(slots)
 
 
 def score_span(span: Span, slots: Slots | None, teacher: Teacher, settings: StageSettings,
@@ -231,7 +251,8 @@ def score_span(span: Span, slots: Slots | None, teacher: Teacher, settings: Stag
 
   # Nothing else reads the influences of the examples of a stage without a report.
   every = settings.reads_example_influences
-  _, slot_influences = teacher_pass(teacher, parts, slots, settings.influence, score, progress, share=float(every))
+  done = teacher_pass(teacher, parts, slots, settings.influence, score, progress, share=float(every))
   known = ("teacher_logits", "influences") if every else ("teacher_logits",)
   kept = parts.rows("without").with_columns(**{name: columns[name] for name in known})
-  return ScoredSpan(lambda: kept.batches(_STREAM_ROWS), slot_influences, len(span.rows)), parts.rows("only")
+  scored = ScoredSpan(lambda: kept.batches(_STREAM_ROWS), done.slot_influences, len(span.rows), done.slot_drifts)
+  return scored, parts.rows("only")

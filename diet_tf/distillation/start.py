@@ -21,6 +21,7 @@ from diet_tf.distillation.addressing import (
 from diet_tf.distillation.budget import BudgetSettings
 from diet_tf.distillation.centres import find_centres
 from diet_tf.distillation.clusters import TeacherSpace, influence_weights, nearest_centre, random_clusters
+from diet_tf.distillation.drift import following
 from diet_tf.distillation.growth import Growth, growth_of
 from diet_tf.distillation.refinement import initial_recipe
 from diet_tf.distillation.removal import in_whole_batches, removal_costs
@@ -187,6 +188,8 @@ def begin(stage: Stage, previous: Memory | None, scored: ScoredSpan, teacher: Te
     DataError: the budget or the span is too small for one training batch, or the span has too few users.
   """
   settings, influences = stage.settings, scored.slot_influences
+  if previous is not None and settings.addressing.labels_follow_teacher and scored.slot_drifts is not None:
+    previous = dataclasses.replace(previous, slots=following(previous.slots, scored.slot_drifts))
   sample = StageSample(stage, scored.rows)
   scored = dataclasses.replace(scored, rows=sample.stream)
   seen = scored.num_examples + (previous.manifest.num_examples_seen if previous else 0)

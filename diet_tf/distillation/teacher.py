@@ -20,6 +20,7 @@ from diet_tf.io import files
 from diet_tf.io.documents import DocumentFormat
 from diet_tf.log.features import FeatureSpec
 from diet_tf.log.row_layout import RowLayout, missing_rows
+from diet_tf.memory.slots import Slots
 from diet_tf.models import RankingModel, build_model, parameter_group
 from diet_tf.models.draws import LayerDraws
 from diet_tf.models.optimizers import GroupedAdam
@@ -98,6 +99,9 @@ class Teacher:
     self._steps = tf.function(self._train_steps, reduce_retracing=True)
     self._predict = tf.function(self._mean_logits, autograph=False, input_signature=[
         tf.TensorSpec([None, RowLayout.of(spec).num_places], tf.int32)])
+    bags = [None, len(spec.fields), None]
+    self._predict_bags = tf.function(self._mean_bag_logits, autograph=False, input_signature=[
+        tf.TensorSpec(bags, tf.int32), tf.TensorSpec(bags, tf.float32)])
     self._loaded: Weights | None = None
 
   @property
@@ -166,7 +170,13 @@ class Teacher:
     return total / max(done, 1)
 
   def _mean_logits(self, ids: tf.Tensor) -> tf.Tensor:
-    return tf.add_n([member({"ids": ids}, training=False) for member in self.members]) / len(self.members)
+    return self._mean_of_members({"ids": ids})
+
+  def _mean_bag_logits(self, ids: tf.Tensor, weights: tf.Tensor) -> tf.Tensor:
+    return self._mean_of_members({"ids": ids, "weights": weights})
+
+  def _mean_of_members(self, features: Mapping[str, tf.Tensor]) -> tf.Tensor:
+    return tf.add_n([member(features, training=False) for member in self.members]) / len(self.members)
 
   def logits(self, ids: np.ndarray | tf.Tensor) -> tf.Tensor:
     """`[batch_size]` mean logits of `[batch_size, num_places]` encoded rows."""
@@ -175,6 +185,10 @@ class Teacher:
   def probabilities(self, ids: np.ndarray) -> np.ndarray:
     """`[num_rows]` float32 probabilities of a click, of `[num_rows, num_places]` encoded rows."""
     return in_blocks(lambda block: tf.sigmoid(self.logits(block)), ids)
+
+  def slot_logits(self, slots: Slots) -> np.ndarray:
+    """`[num_slots]` float32 mean logits of slots, each as the bags that it is."""
+    return in_blocks(self._predict_bags, slots.ids, slots.weights)
 
   def _weights(self, member: RankingModel) -> Weights:
     return {key: variable.numpy() for key, variable in (*keyed_variables(member), *keyed_state(member))}

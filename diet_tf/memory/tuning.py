@@ -2,13 +2,15 @@
 
 A memory has one recipe for all models. The log's trainings choose their rate for each model, and much of what a memory
 gets wrong in the order of models is that the recipe fits one better than another. So a model may choose, for little: by
-two to five trainings on the memory, from one initial weight, judged by the cross-entropy against the teacher's
+two to five trainings on the memory, from one initial weight, judged by how well their logits tell the teacher's
 probabilities on the memory's scored sample (`diet_tf.memory.scored_sample`). The clicks of as many rows do not tell
-rates apart.
+rates apart. The loss is that after calibration, see `ScoredRows.loss`: a memory trains its models too sure or too
+unsure of what they order well, and a rate that mends this alone is no better for ranking (docs/method.md).
 
 Factors are tried one group after the other: first those of all rates, then, for models with linear weights beside
-embeddings, those of their rate beside the others. On either ladder the search begins at the recipe, goes up as long as
-the loss falls, and otherwise down.
+embeddings, those of their rate beside the others. The search begins at the recipe and goes on as long as the loss
+falls: of all rates up, and otherwise down; of linear weights down, since beside embeddings they learn what these are to
+learn, and otherwise up.
 """
 
 from __future__ import annotations
@@ -26,6 +28,9 @@ from diet_tf.memory.slots import Slots
 
 # Rows that are drawn from slots where a memory has rules for users, and so no rows of the log.
 ROWS_FROM_SLOTS = 2048
+# Of the calibration: it ends where a step gains less, in nats, which is far below what tells two rates apart.
+LEAST_GAIN, MAX_NEWTON_STEPS, RIDGE = 1e-10, 50, 1e-12
+LEAST_PROBABILITY = 1e-6
 
 
 class RateFactors(NamedTuple):
@@ -86,7 +91,8 @@ class TunedRates:
 
   Attributes:
     factors: the factors with the least loss.
-    losses: cross-entropy in nats of each training that choosing took, in their order; infinite where one diverged.
+    losses: loss in nats of each training that choosing took, see `ScoredRows.loss`, in their order; infinite where one
+      diverged.
     source: "scored rows", or "slots" where these were drawn from the memory's own slots.
     seconds: wall time of these trainings and of judging them, without building and tracing.
   """
@@ -117,14 +123,52 @@ class ScoredRows:
   source: str
 
   def loss(self, logits: np.ndarray) -> float:
-    """The mean cross-entropy of logits `[num_rows]` against the probabilities, in nats; infinite if one is not finite.
+    """The mean cross-entropy of calibrated logits against the probabilities, in nats.
 
-    `-p log sigmoid(z) - (1 - p) log sigmoid(-z) = max(z, 0) - p z + log(1 + exp(-|z|))`
+    `min over a >= 0 and b of mean(-p log sigmoid(a z + b) - (1 - p) log sigmoid(-a z - b))` for logits `z`, as in
+    Platt, "Probabilistic outputs for support vector machines" (1999), with probabilities in the place of labels.
+
+    Args:
+      logits: `[num_rows]`; the loss is infinite if one is not finite.
     """
     z = np.asarray(logits, np.float64)
-    if not np.isfinite(z).all():
-      return float("inf")
-    return float(np.mean(np.maximum(z, 0) - self.probabilities * z + np.log1p(np.exp(-np.abs(z)))))
+    return calibrated_cross_entropy(z, self.probabilities.astype(np.float64)) if np.isfinite(z).all() else float("inf")
+
+
+def calibrated_cross_entropy(logits: np.ndarray, probabilities: np.ndarray) -> float:
+  """The least cross-entropy of `a z + b` with `a >= 0` against probabilities, by Newton's method; in nats.
+
+  Args:
+    logits: `[num_rows]` float64, finite.
+    probabilities: `[num_rows]` float64 in [0, 1].
+  """
+  spread = logits.std()
+  features = np.stack([(logits - logits.mean()) / (spread if spread > 0 else 1.0), np.ones_like(logits)], axis=1)
+  mean = np.clip(probabilities.mean(), LEAST_PROBABILITY, 1 - LEAST_PROBABILITY)
+  constant = np.array([0.0, np.log(mean / (1 - mean))])
+  found, loss = constant, _cross_entropy(features @ constant, probabilities)
+  for _ in range(MAX_NEWTON_STEPS):
+    predicted = 1 / (1 + np.exp(-features @ found))
+    gradient = features.T @ (predicted - probabilities) / len(logits)
+    curvature = (features * (predicted * (1 - predicted))[:, None]).T @ features / len(logits)
+    step = np.linalg.solve(curvature + RIDGE * np.eye(2), gradient)
+    # A whole step may go too far where the curve is flat.
+    for length in (1.0, 0.5, 0.25, 0.125):
+      candidate = found - length * step
+      lower = _cross_entropy(features @ candidate, probabilities)
+      if lower < loss:
+        break
+    else:
+      break
+    found, gained, loss = candidate, loss - lower, lower
+    if gained < LEAST_GAIN:
+      break
+  return loss if found[0] >= 0 else _cross_entropy(features @ constant, probabilities)
+
+
+def _cross_entropy(logits: np.ndarray, probabilities: np.ndarray) -> float:
+  """`-p log sigmoid(z) - (1 - p) log sigmoid(-z) = max(z, 0) - p z + log(1 + exp(-|z|))`, its mean."""
+  return float(np.mean(np.maximum(logits, 0) - probabilities * logits + np.log1p(np.exp(-np.abs(logits)))))
 
 
 def choose_factors(loss_of: Callable[[RateFactors], float], tuning: Tuning, subject: str, source: str, *,
@@ -148,9 +192,9 @@ def choose_factors(loss_of: Callable[[RateFactors], float], tuning: Tuning, subj
       losses[factors] = loss_of(factors)
     return losses[factors]
 
-  best = _along([RateFactors(value) for value in tuning.overall], tuning.overall.index(1.0), loss)
+  best = _along([RateFactors(value) for value in tuning.overall], tuning.overall.index(1.0), 1, loss)
   if has_linear:
-    best = _along([RateFactors(best.overall, value) for value in tuning.linear], tuning.linear.index(1.0), loss)
+    best = _along([RateFactors(best.overall, value) for value in tuning.linear], tuning.linear.index(1.0), -1, loss)
   if not np.isfinite(losses[best]):
     raise NumericsError(subject, rule="at least one of the learning rates that are tried gives a finite loss.",
                         received=f"none of the factors {', '.join(map(str, losses))}.",
@@ -158,11 +202,11 @@ def choose_factors(loss_of: Callable[[RateFactors], float], tuning: Tuning, subj
   return TunedRates(best, losses, source)
 
 
-def _along(ladder: list[RateFactors], start: int, loss: Callable[[RateFactors], float]) -> RateFactors:
-  """Where the loss stops falling along a ladder, upwards from its start or else downwards."""
+def _along(ladder: list[RateFactors], start: int, first: int, loss: Callable[[RateFactors], float]) -> RateFactors:
+  """Where the loss stops falling along a ladder, from its start in the first direction, 1 or -1, or else the other."""
   best = start
   loss(ladder[best])
-  for step in (1, -1):
+  for step in (first, -first):
     while 0 <= best + step < len(ladder) and loss(ladder[best + step]) < loss(ladder[best]):
       best += step
     if best != start:

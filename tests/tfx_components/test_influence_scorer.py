@@ -10,7 +10,7 @@ from diet_tf.errors import ConfigError, DataError, FormatError
 from diet_tf.io import arrays
 from diet_tf.log.examples import is_held_back
 from diet_tf.store.memories import load_memory
-from tfx_components.influence_scorer.score import ScoresSummary, read_slot_influences
+from tfx_components.influence_scorer.score import ScoresSummary, SlotScores
 
 
 @pytest.fixture
@@ -53,10 +53,11 @@ def test_the_teacher_has_seen_every_example_once(shared_workshop, first, second)
 
 def test_old_slots_are_scored_in_their_order(second):
   previous = load_memory(f"{second.parent.uri}/memory")
-  influences = read_slot_influences(second.scores.uri, previous.slots)
-  assert influences.shape == (len(previous),) and influences.std() > 0
+  scores = SlotScores.read(second.scores.uri, previous.slots)
+  assert scores.influences.shape == (len(previous),) and scores.influences.std() > 0
+  assert scores.drifts.shape == (len(previous),) and scores.drifts.std() > 0
   with pytest.raises(FormatError, match="slot_influences.npz"):
-    read_slot_influences(second.scores.uri, previous.slots.take(np.arange(len(previous))[::-1]))
+    SlotScores.read(second.scores.uri, previous.slots.take(np.arange(len(previous))[::-1]))
 
 
 def test_scores_are_the_same_at_any_parallelism(workshop, given):

@@ -29,7 +29,7 @@ from diet_tf.report.influence_diagnosis import InfluenceDiagnosis, diagnose
 from diet_tf.report.stage_record import StageRecord, StageSummary, slots_by_age
 from diet_tf.report.stage_report import write_stage_report
 from tfx_components import inputs, training
-from tfx_components.influence_scorer.score import ScoresSummary, read_slot_influences
+from tfx_components.influence_scorer.score import ScoresSummary, SlotScores
 from tfx_components.progress import report
 from tfx_components.stage_files import (
   REPORT_NAME,
@@ -114,7 +114,8 @@ def influences_of(given: StageInputs) -> tuple[InfluenceDiagnosis, Histogram] | 
     return None
   stage, slots = given.stage, None if given.previous is None else given.previous.slots
   return diagnose([score_file(given.scores_dir, shard) for shard in given.shards],
-                  stage.settings.influence.holdback_fraction, slots, read_slot_influences(given.scores_dir, slots),
+                  stage.settings.influence.holdback_fraction, slots,
+                  SlotScores.read(given.scores_dir, slots).influences,
                   withheld=stage.settings.privacy.counts_users or stage.spec.salt is not None)
 
 

@@ -10,7 +10,7 @@ import dataclasses
 import functools
 import typing
 from collections.abc import Iterable, Iterator, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import tensorflow as tf
@@ -34,8 +34,11 @@ from tfx_components.training import make_deterministic
 
 SLOT_INFLUENCES_NAME = "slot_influences.npz"
 SUMMARY_NAME = "scores.json"
-SLOT_INFLUENCES = ArrayFormat("diet_tf.slot_influences", 1, {"slot_ids": np.int64, "influences": np.float32},
-                              remedy="score the span again with this version of diet-tf.")
+# Before version 2 it was not measured how the teacher's opinion of a slot changes.
+SLOT_INFLUENCES = ArrayFormat("diet_tf.slot_influences", 2, {
+    "slot_ids": np.int64, "influences": np.float32, "drifts": np.float32},
+                              remedy="score the span again with this version of diet-tf.", earlier={1: {
+                                  "slot_ids": np.int64, "influences": np.float32}})
 
 _COUNTS = "counts"
 
@@ -240,33 +243,48 @@ def score_span(scoring: SpanScoring, teacher: Teacher, previous: Memory | None, 
   counts = scoring.counts
   slots = previous.slots if previous is not None else None
   files.make_folders(scores_dir)
-  loss, influences = teacher_pass(teacher, scoring, slots, scoring.influence,
-                                  lambda scorer: scoring.score(scorer, teacher, scores_dir), scoring.progress,
-                                  share=scoring.share)
-  write_slot_influences(scores_dir, slots, influences)
+  done = teacher_pass(teacher, scoring, slots, scoring.influence,
+                      lambda scorer: scoring.score(scorer, teacher, scores_dir), scoring.progress, share=scoring.share)
+  SlotScores(done.slot_influences, done.slot_drifts).write(scores_dir, slots)
   teacher.save(teacher_dir)
-  summary = ScoresSummary(scoring.span, counts.num_examples, counts.num_held_back, loss, scoring.spec.digest())
+  summary = ScoresSummary(scoring.span, counts.num_examples, counts.num_held_back, done.loss, scoring.spec.digest())
   summary.write(scores_dir)
   return summary
 
 
-def write_slot_influences(directory: str, slots: Slots | None, influences: np.ndarray) -> None:
-  """Writes the influence of every old slot, with its slot id; empty where there is no memory yet."""
-  slot_ids = slots.slot_ids if slots is not None else np.zeros(0, np.int64)
-  SLOT_INFLUENCES.write(files.join(directory, SLOT_INFLUENCES_NAME), {"slot_ids": slot_ids, "influences": influences})
+class SlotScores(NamedTuple):
+  """What a span says of the slots of the memory before, in their order; empty where there is no memory yet.
 
-
-def read_slot_influences(directory: str, slots: Slots | None) -> np.ndarray:
-  """`[num_slots]` float32 influences of the old slots, in their order.
-
-  Raises:
-    FormatError: the file is damaged, or not of these slots.
+  Attributes:
+    influences: `[num_slots]` float32 influences of the slots.
+    drifts: `[num_slots]` float32, by how much the teacher's logit of each slot rose; None in files of before that was
+      measured.
   """
-  path = files.join(directory, SLOT_INFLUENCES_NAME)
-  columns = SLOT_INFLUENCES.read(path)
-  slot_ids = slots.slot_ids if slots is not None else np.zeros(0, np.int64)
-  if not np.array_equal(columns["slot_ids"], slot_ids):
-    raise FormatError(path, rule="it has the slots of the memory before the span, in their order.",
-                      received=f"{len(columns['slot_ids'])} slots for {len(slot_ids)}, or others.",
-                      remedy="score the span again with the same parent.")
-  return columns["influences"]
+
+  influences: np.ndarray
+  drifts: np.ndarray | None
+
+  def write(self, directory: str, slots: Slots | None) -> None:
+    """Writes them with the ids of the slots; drifts that were not measured are written as 0."""
+    drifts = np.zeros_like(self.influences) if self.drifts is None else self.drifts
+    SLOT_INFLUENCES.write(files.join(directory, SLOT_INFLUENCES_NAME), {
+        "slot_ids": _slot_ids(slots), "influences": self.influences, "drifts": drifts})
+
+  @classmethod
+  def read(cls, directory: str, slots: Slots | None) -> SlotScores:
+    """The scores that `write` wrote.
+
+    Raises:
+      FormatError: the file is damaged, or not of these slots.
+    """
+    path = files.join(directory, SLOT_INFLUENCES_NAME)
+    columns = SLOT_INFLUENCES.read(path)
+    if not np.array_equal(columns["slot_ids"], _slot_ids(slots)):
+      raise FormatError(path, rule="it has the slots of the memory before the span, in their order.",
+                        received=f"{len(columns['slot_ids'])} slots for {len(_slot_ids(slots))}, or others.",
+                        remedy="score the span again with the same parent.")
+    return cls(columns["influences"], columns.get("drifts"))
+
+
+def _slot_ids(slots: Slots | None) -> np.ndarray:
+  return np.zeros(0, np.int64) if slots is None else slots.slot_ids

@@ -17,7 +17,7 @@ from diet_tf.distillation.start import begin
 from diet_tf.io import files
 from diet_tf.training.memory_needs import machine_memory_bytes, require_memory
 from tfx_components import inputs, training
-from tfx_components.influence_scorer.score import ScoresSummary, read_slot_influences
+from tfx_components.influence_scorer.score import ScoresSummary, SlotScores
 from tfx_components.progress import report
 from tfx_components.stage_files import StageInputs, save_stage_memory, write_start
 
@@ -40,8 +40,8 @@ class Executor(base_executor.BaseExecutor):
     require_memory(loaded_teacher_need(given.stage.spec, given.stage.settings.teacher), given.stage.spec,
                    machine_memory_bytes())
     stage, previous, scores_dir = given.stage, given.previous, given.uri("scores")
-    influences = read_slot_influences(scores_dir, previous.slots if previous else None)
-    scored = ScoredSpan(given.rows(), influences, ScoresSummary.read(scores_dir).num_examples)
+    slots = SlotScores.read(scores_dir, previous.slots if previous else None)
+    scored = ScoredSpan(given.rows(), slots.influences, ScoresSummary.read(scores_dir).num_examples, slots.drifts)
     start = begin(stage, previous, scored, given.teacher(), report)
     artifact = inputs.single(output_dict, "start")
     files.make_folders(artifact.uri)

@@ -61,6 +61,14 @@ def test_a_commit_of_the_first_release_was_refined_at_every_span():
   assert texts(settings_changes(COMMITTED, committed, DEFAULTS)) == ["distill.refine_growth: 0.5 committed, 0.0 now"]
 
 
+def test_a_commit_of_the_first_release_left_the_labels_of_old_slots():
+  committed = {**COMMITTED, "addressing": {key: value for key, value in DEFAULTS["addressing"].items()
+                                           if key != "labels_follow_teacher"}}
+  assert texts(settings_changes(committed, COMMITTED, DEFAULTS)) == [
+      "addressing.labels_follow_teacher: false committed, true now"]
+  assert settings_changes(committed, committed, DEFAULTS) == []
+
+
 def test_a_key_that_is_no_longer_known_is_named():
   committed = changed("gate", patience=3)
   assert texts(settings_changes(committed, COMMITTED, DEFAULTS)) == ["gate.patience: 3 committed, not set now"]

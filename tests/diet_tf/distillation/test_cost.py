@@ -36,9 +36,10 @@ PROXY = ForwardFlops(row=10.0, bag=12.0, place=4.0, is_packed=True)
 def test_teacher_and_scores_by_hand():
   # Two members, three operations' worth of a forward pass for each of 100 rows.
   assert teacher_flops([10.0, 20.0], 100) == 3 * (10 + 20) * 100
-  # At each of two checkpoints 70 rows, 10 reference rows and 5 slots twice; the logits of 90 rows.
-  assert scoring_flops([10.0, 20.0], 50.0, 2, num_rows=90, num_influences=70, num_reference_rows=10, num_slots=5) == (
-      2 * 2 * (80 * 10 + 10 * 50) + 90 * 30)
+  # At each of two checkpoints 70 rows, 10 reference rows and 5 slots twice; the logits of 90 rows, and of the slots
+  # before and after the pass.
+  assert scoring_flops([10.0, 20.0], [50.0, 60.0], 2, num_rows=90, num_influences=70, num_reference_rows=10,
+                       num_slots=5) == 2 * 2 * (80 * 10 + 10 * 50) + 90 * 30 + 2 * 5 * 110
 
 
 def test_squash_by_hand():
@@ -85,7 +86,8 @@ def test_a_stage_by_its_parts(monkeypatch):
   lr, fm = (forward_flops(name, SPEC.names) for name in ("lr", "fm"))
   on_slot = {one: one.slot((2, 2, 2), 2) for one in (lr, fm)}
   assert found == {
-      "teacher and scores": 3 * lr.row * 100 + 2 * (lr.row * 50 + 2 * 4 * on_slot[lr]) + 90 * lr.row,
+      "teacher and scores": (3 * lr.row * 100 + 2 * (lr.row * 50 + 2 * 4 * on_slot[lr]) + 90 * lr.row
+                             + 2 * 4 * on_slot[lr]),
       "addressing": 0.0,
       "refinement": 20 * lr.row + sum(12 * on_slot[one] * 16 + 3 * one.row * 16 for one in (fm, lr, fm)),
       "gate": 3 * on_slot[lr] * 32 + 2 * lr.row * 10}

@@ -4,6 +4,7 @@ import pytest
 
 from diet_tf.config.config import build_config
 from diet_tf.config.validation import ValidationSettings
+from diet_tf.distillation.addressing import AddressingSettings
 from diet_tf.distillation.budget import BudgetSettings
 from diet_tf.distillation.effort import EFFORTS, Effort
 from diet_tf.distillation.gate import GateSettings
@@ -58,6 +59,17 @@ def test_the_digest_names_everything_that_a_memory_depends_on():
   assert settings.digest(SPEC, 0) == StageSettings.from_json(settings.to_json()).digest(SPEC, 0)
 
 
+def test_a_text_of_before_labels_followed_the_teacher_leaves_them():
+  settings = StageSettings()
+  written = json.loads(settings.to_json())
+  del written["addressing"]["labels_follow_teacher"]
+  before = StageSettings.from_json(json.dumps(written))
+  assert not before.addressing.labels_follow_teacher and settings.addressing.labels_follow_teacher
+  assert StageSettings.from_json(before.to_json()) == before
+  # A text by hand that leaves most of the section out has the default.
+  assert StageSettings.from_json('{"addressing": {"update_fraction": 0.5}}').addressing.labels_follow_teacher
+
+
 def test_features_from_json():
   assert features_from_json(json.dumps(SPEC.to_dict())) == SPEC
   for text in ("{}", "", "[]"):
@@ -66,7 +78,7 @@ def test_features_from_json():
 
 
 def test_what_the_first_release_computed_has_its_digest():
-  settings = StageSettings(distill=FIRST_RELEASE)
+  settings = StageSettings(distill=FIRST_RELEASE, addressing=AddressingSettings(labels_follow_teacher=False))
   assert "privacy" not in json.loads(settings.to_json())
   # Memories made without what came later must not change by a byte.
   assert settings.digest(SMALL_SPEC, 0) == "42704b73d2aa6bc022d1ee5479a8b867060e2c91f487b6664d9c28db9390a28d"

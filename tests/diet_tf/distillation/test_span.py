@@ -90,7 +90,7 @@ def test_a_span_in_memory_is_scored_as_its_files_are(tmp_path):
   np.testing.assert_allclose(rows.teacher_logits, expected["teacher_logits"], rtol=1e-6)
   np.testing.assert_allclose(rows.influences, expected["influences"], rtol=1e-4, atol=1e-8)
   np.testing.assert_array_equal(held_back.ids, columns[0][held])
-  assert scored.num_examples == 600 and len(scored.slot_influences) == 0
+  assert scored.num_examples == 600 and len(scored.slot_influences) == len(scored.slot_drifts) == 0
   np.testing.assert_array_equal(one.logits(columns[0]), other.logits(columns[0]))
 
 

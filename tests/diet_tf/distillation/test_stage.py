@@ -261,6 +261,22 @@ def test_an_older_memory_beyond_the_budget_shrinks(first, teacher):
   assert start.counts == {"freeze": 8, "update": 8, "replace": 16, "add": 0}
 
 
+@pytest.mark.parametrize("follows", [True, False])
+def test_labels_of_old_slots_go_with_the_teacher_whatever_becomes_of_them(first, teacher, follows):
+  """Also of frozen slots; ids and their weights stay."""
+  old = first.memory.slots
+  settings = dataclasses.replace(SETTINGS, addressing=dataclasses.replace(ADDRESSING, labels_follow_teacher=follows))
+  given = ScoredSpan(in_one_pass(scored(160)), np.zeros(32, np.float32), 160, np.full(32, 0.5, np.float32))
+  start = begin(Stage(SPEC, settings, 3, 5), first.memory, given, teacher)
+  row_of = {slot_id: row for row, slot_id in enumerate(old.slot_ids.tolist())}
+  kept = np.flatnonzero(start.actions != Action.ADD)
+  before = old.take(np.array([row_of[one] for one in start.slots.slot_ids[kept].tolist()]))
+  odds = before.labels / (1 - before.labels) * (np.exp(0.5) if follows else 1)
+  np.testing.assert_allclose(start.slots.labels[kept], odds / (1 + odds), rtol=1e-5)
+  np.testing.assert_array_equal(start.slots.weights[kept], before.weights)
+  assert {Action.FREEZE, Action.UPDATE} == set(start.actions[kept].tolist())
+
+
 def test_a_budget_of_less_than_a_batch_is_refused():
   assert num_slots_within(BudgetSettings(fraction=0.01), 2500, InnerSettings(8)) == 24
   with pytest.raises(DataError, match="batch of 8 slots, which takes 750 examples.*700 examples, which give 7 slots"):
@@ -428,13 +444,14 @@ def test_a_memory_is_refined_once_it_has_grown_by_the_share(grown):
   assert notes[4]["span"] == 4
 
 
-def test_a_light_stage_takes_in_its_slots_as_they_were_squashed_and_moves_none(grown):
+def test_a_light_stage_takes_in_its_slots_as_they_were_squashed_and_moves_none_but_with_the_teacher(grown):
   before, light = grown[1].memory, grown[2]
   assert light.actions == {"freeze": 72, "update": 0, "replace": 0, "add": 32}
   assert light.chosen == "start" and not light.verdict.losses
   kept = light.memory.slots.take(np.arange(72))
-  for name in ("slot_ids", "ids", "weights", "labels", "updated_spans"):
+  for name in ("slot_ids", "ids", "weights", "updated_spans"):
     np.testing.assert_array_equal(getattr(kept, name), getattr(before.slots, name), err_msg=name)
+  assert (kept.labels != before.slots.labels).all()
   assert light.memory.recipe.learning_rates == before.recipe.learning_rates
 
 

@@ -15,6 +15,7 @@ from diet_tf.errors import ConfigError, FormatError, NumericsError
 from diet_tf.io import arrays, json_files
 from diet_tf.log.examples import example_dataset
 from diet_tf.log.features import FeatureSpec
+from diet_tf.memory.slots import Slots
 from diet_tf.models import RankingModel
 from tests.diet_tf.small_log import SPEC, TINY, draw, write_shards
 
@@ -25,6 +26,12 @@ NUM_ROWS = 656  # 20 and a half batches, in two shards of 328.
 
 def in_memory(columns, batch_size=32):
   return tf.data.Dataset.from_tensor_slices(columns).batch(batch_size)
+
+
+def bags(ids, weights):
+  count = np.arange(len(ids))
+  return Slots(ids=ids, weights=weights, labels=0.5 + 0 * count, sample_weights=1.0 + 0 * count, slot_ids=count,
+               born_spans=count, updated_spans=count, influences=0.0 * count)
 
 
 def state(teacher):
@@ -276,3 +283,15 @@ def test_a_teacher_that_was_saved_without_them_is_read(tmp_path):
   arrays.write_arrays(path, kept)
   read = Teacher.load(str(tmp_path), SPEC, NORMALISED)
   np.testing.assert_array_equal(read.members[0].normalise.moving_mean, np.zeros(6))
+
+
+def test_the_logit_of_a_slot_is_that_of_its_bags(halfway):
+  """A slot of one id in each field is a row; one of two, in a linear model, lies between them by its weights."""
+  _, teacher, _ = halfway
+  ids = draw(2)[0]
+  single = bags(ids[..., None], np.ones((2, ids.shape[1], 1)))
+  np.testing.assert_allclose(teacher.slot_logits(single), teacher.logits(ids), rtol=1e-5)
+  linear = Teacher(SPEC, LINEAR, seed=5)
+  linear.advance(in_memory(draw(64)), 64)
+  both = bags(np.stack([ids[0], ids[1]], axis=-1)[None], np.full((1, ids.shape[1], 2), [0.25, 0.75]))
+  np.testing.assert_allclose(linear.slot_logits(both), linear.logits(ids).numpy() @ [[0.25], [0.75]], rtol=1e-5)

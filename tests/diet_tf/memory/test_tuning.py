@@ -10,7 +10,15 @@ import pytest
 
 from diet_tf.errors import ConfigError, NumericsError
 from diet_tf.memory.recipe import Recipe
-from diet_tf.memory.tuning import RateFactors, ScoredRows, TunedRates, Tuning, choose_factors, drawn_from_slots
+from diet_tf.memory.tuning import (
+  RateFactors,
+  ScoredRows,
+  TunedRates,
+  Tuning,
+  calibrated_cross_entropy,
+  choose_factors,
+  drawn_from_slots,
+)
 from tests.diet_tf.small_slots import small_slots
 
 
@@ -21,12 +29,12 @@ def chosen(losses: dict[tuple[float, float], float], *, has_linear: bool = True,
 
 
 @pytest.mark.parametrize(("losses", "best"), [
-    # Up as long as the loss falls, and then not down; at the edge it ends.
-    ({(1, 1): 0.5, (2, 1): 0.4, (2, 4): 0.3}, (2, 4)),
-    ({(1, 1): 0.5, (2, 1): 0.6, (0.5, 1): 0.7, (1, 4): 0.6, (1, 0.25): 0.5}, (1, 1)),
-    ({(1, 1): 0.5, (2, 1): math.inf, (0.5, 1): 0.4, (0.5, 4): 0.4, (0.5, 0.25): 0.3}, (0.5, 0.25)),
+    # As long as the loss falls, and then not the other way; at the edge it ends.
+    ({(1, 1): 0.5, (2, 1): 0.4, (2, 0.25): 0.3}, (2, 0.25)),
+    ({(1, 1): 0.5, (2, 1): 0.6, (0.5, 1): 0.7, (1, 0.25): 0.6, (1, 4): 0.5}, (1, 1)),
+    ({(1, 1): 0.5, (2, 1): math.inf, (0.5, 1): 0.4, (0.5, 0.25): 0.4, (0.5, 4): 0.3}, (0.5, 4)),
     ({(1, 1): math.inf, (2, 1): math.inf, (0.5, 1): 0.4, (0.5, 4): 0.5, (0.5, 0.25): 0.5}, (0.5, 1))])
-def test_the_search_goes_up_while_the_loss_falls_and_otherwise_down(losses, best):
+def test_the_search_goes_one_way_while_the_loss_falls_and_otherwise_the_other(losses, best):
   tuned = chosen(losses)
   assert tuned.factors == best and tuned.num_trainings == len(losses) and dict(tuned.losses) == losses
 
@@ -59,13 +67,37 @@ def test_factors_multiply_the_rates_of_their_groups():
   assert str(RateFactors(2)) == "2" and str(RateFactors(2, 0.25)) == "2, linear 0.5"
 
 
-def test_the_loss_is_the_cross_entropy_against_probabilities():
+def entropy(*probabilities: float) -> float:
+  return -sum(p * math.log(p) + (1 - p) * math.log(1 - p) for p in probabilities) / len(probabilities)
+
+
+@pytest.mark.parametrize(("scale", "shift"), [(1.0, 0.0), (0.01, 3.0), (50.0, -400.0)])
+def test_the_loss_does_not_ask_how_sure_a_model_is(scale, shift):
+  """Logits in the right order and at the right distances lose the entropy of the probabilities, the least there is."""
+  rows = ScoredRows(np.zeros([3, 1], np.int32), np.array([0.25, 0.5, 0.9]), "scored rows")
+  logits = scale * np.array([-math.log(3), 0.0, math.log(9)]) + shift
+  assert rows.loss(logits) == pytest.approx(entropy(0.25, 0.5, 0.9), abs=1e-7)
+
+
+@pytest.mark.parametrize("logits", [[5.0, 5.0, 5.0], [2.0, 1.0, 0.0], [math.log(9), 0.0, -math.log(3)]])
+def test_logits_that_say_nothing_or_the_opposite_lose_as_much_as_the_mean(logits):
+  rows = ScoredRows(np.zeros([3, 1], np.int32), np.array([0.25, 0.5, 0.9]), "scored rows")
+  assert rows.loss(np.array(logits)) == pytest.approx(entropy(0.55))
+
+
+def test_the_loss_is_the_least_over_a_grid_of_calibrations():
+  rng = np.random.default_rng(3)
+  probabilities, logits = rng.uniform(0.02, 0.98, 200), rng.normal(0, 3, 200)
+  logits += 2 * np.log(probabilities / (1 - probabilities))
+  grid = [np.mean(np.logaddexp(0, a * logits + b) - probabilities * (a * logits + b))
+          for a in np.linspace(0, 1, 401) for b in np.linspace(-1, 1, 201)]
+  assert 0 <= min(grid) - calibrated_cross_entropy(logits, probabilities) < 1e-5
+
+
+def test_the_loss_of_logits_that_are_not_finite_is_infinite():
   rows = ScoredRows(np.zeros([2, 1], np.int32), np.array([0.25, 1.0]), "scored rows")
-  logits = np.array([math.log(3), -math.log(4)])  # Probabilities .75 and .2.
-  expected = (-0.25 * math.log(0.75) - 0.75 * math.log(0.25) - math.log(0.2)) / 2
-  assert rows.loss(logits) == pytest.approx(expected)
-  assert rows.loss(np.array([1000.0, 0.0])) == pytest.approx((750 + math.log(2)) / 2)
   assert rows.loss(np.array([0.0, np.nan])) == math.inf
+  assert rows.loss(np.array([1e6, -1e6])) == pytest.approx(entropy(0.625))
 
 
 def test_rows_of_slots_are_drawn_by_the_weights_of_slots_and_ids():

@@ -1,0 +1,26 @@
+"""Labels of old slots that go with the teacher: what it learns from a span changes what it would say of earlier ones.
+
+A slot was labelled with the teacher of its own span, which had seen less of the log. Rows of earlier spans are not read
+again, but the teacher answers for the slots themselves: by as much as its pass over a span raises its logit of a slot's
+bags, the logit of the slot's label rises too.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from diet_tf.distillation.learned_memory import MAX_LABEL_LOGIT
+from diet_tf.memory.slots import Slots
+
+
+def following(slots: Slots, drifts: np.ndarray) -> Slots:
+  """The slots with labels `sigmoid(logit(label) + drift)`; where there is no drift, a label is left as it is.
+
+  Args:
+    slots: slots of the memory before a span.
+    drifts: `[num_slots]` by how much the teacher's logit of each slot rose.
+  """
+  labels = slots.labels.astype(np.float64)
+  with np.errstate(divide="ignore"):
+    logits = np.clip(np.log(labels) - np.log1p(-labels) + drifts, -MAX_LABEL_LOGIT, MAX_LABEL_LOGIT)
+  return slots.replace(labels=np.where(drifts == 0, labels, 1 / (1 + np.exp(-logits))))
