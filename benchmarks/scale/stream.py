@@ -114,7 +114,7 @@ class Stream:
     return SpanFigures(span=span, costs=costs, **left)
 
   def _run_nodes(self, span: int, figures: str, artifacts: str) -> None:
-    from tfx_components.distill_trainer.executor import UNFINISHED_FOLDER
+    from diet_tf.store.paths import UNFINISHED_FOLDER
 
     pipeline = self._pipeline(span)
     if self.prepare is not None:

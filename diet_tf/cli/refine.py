@@ -28,8 +28,6 @@ if TYPE_CHECKING:
 EFFORTS = ("ranking", "fidelity")
 # The part of a commit that the next span's teacher goes on from.
 TEACHER_PART = "teacher"
-# Folder of the store in which a refinement that was cut waits for another attempt.
-UNFINISHED_FOLDER = "unfinished"
 _EXAMPLES = """examples:
   diet refine --store diet_runs/demo/store --effort fidelity
   diet refine --config shop.yaml --effort fidelity --json"""
@@ -136,7 +134,7 @@ def refine_newest(store: Store, newest: Commit, stage: Stage, strategy: str = "a
     require_memory_for_proxies(refinement_needs(stage.spec, stage.settings.distill, memory.slots),
                                machine_memory_bytes())
   teacher = Teacher.load(parts[TEACHER_PART], stage.spec, stage.settings.teacher)
-  checkpoints = Checkpoints(files.join(store.uri, UNFINISHED_FOLDER, f"revision-{newest.span}.npz"),
+  checkpoints = Checkpoints(files.join(store.paths.unfinished, f"revision-{newest.span}.npz"),
                             stage.settings.distill.checkpoint_seconds)
   revision = revise(stage, memory, carried, teacher, strategy=make_strategy(strategy), progress=shown,
                     checkpoints=checkpoints if stage.settings.distill.checkpoint_seconds else None)

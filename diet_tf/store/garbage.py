@@ -26,7 +26,7 @@ from diet_tf.store.writers import clear_dead_writers, dead_writers
 # The protocol of a garbage collection, in order; `on_step` is called after each, for each file and folder. The record
 # of what goes comes first, so that no commit names a parent that nobody knows, and data last, so that none lacks them.
 GARBAGE_STEPS = ("forgotten_recorded", "commit_removed", "data_removed")
-# A writer in an object store that is silent for so long is taken for dead.
+# A writer in an object store, or a refinement, that is silent for so long is taken for dead.
 REMOTE_GRACE_SECONDS = 24 * 3600.0
 
 
@@ -39,7 +39,8 @@ class Garbage:
     pinned_spans: the spans of commits that stay because they are pinned.
     commit_files: paths of the commits that go, in the order in which they go.
     data_folders: paths of the data folders that no commit needs then.
-    leftovers: paths of what dead writers left: staging folders and half-written files.
+    leftovers: paths of what dead writers left: staging folders, half-written files, and checkpoints of refinements
+      that nobody went on with.
     num_bytes: size of all of these together.
   """
 
@@ -56,8 +57,8 @@ def repair(store: StoreReader, grace_seconds: float = REMOTE_GRACE_SECONDS) -> l
 
   Args:
     store: the store to repair.
-    grace_seconds: age up to which a file in an object store is taken to be a living writer's. Local writers hold a
-      lock, so that there the age does not count.
+    grace_seconds: age up to which a file in an object store is taken to be a living writer's, and a checkpoint
+      anywhere a living refinement's. Local writers hold a lock, so that there the age does not count.
 
   Raises:
     FormatError: a commit is damaged, so that nobody knows which data it needs.
@@ -66,7 +67,8 @@ def repair(store: StoreReader, grace_seconds: float = REMOTE_GRACE_SECONDS) -> l
     removed = clear_dead_writers(store)
     needed = {store.read_named(name).data for name in store.names()} | {pin.data for pin in store.pins()}
     forgotten = {commit.data for commit in store.forgotten()}
-    found = [*_unneeded_data(store, needed, forgotten, grace_seconds), *_partial_files(store, grace_seconds)]
+    found = [*_unneeded_data(store, needed, forgotten, grace_seconds), *_partial_files(store, grace_seconds),
+             *_old_checkpoints(store, grace_seconds)]
     for path in found:
       files.remove_if_there(path)
   return [*removed, *found]
@@ -132,7 +134,7 @@ def _find_garbage(store: StoreReader, keep: int, keep_replaced: bool,
                if (one.span, one.data) not in there]
   data = _unneeded_data(store, {commits[name].data for name in kept} | pinned, {one.data for one in forgotten},
                         grace_seconds)
-  leftovers = [*dead_writers(store), *_partial_files(store, grace_seconds)]
+  leftovers = [*dead_writers(store), *_partial_files(store, grace_seconds), *_old_checkpoints(store, grace_seconds)]
   paths = [store.paths.commit(name) for name in going]
   spans, pinned_spans = (sorted({name.span for name in names}) for names in (
       kept, [name for name in kept if commits[name].data in pinned]))
@@ -201,6 +203,12 @@ def _partial_files(store: StoreReader, grace_seconds: float) -> list[str]:
   paths = [files.join(folder, name) for folder in (store.uri, store.paths.commits) for name in files.names_in(folder)
            if name.endswith(files.PARTIAL_SUFFIX)]
   return [path for path in paths if _is_abandoned(path, grace_seconds)]
+
+
+def _old_checkpoints(store: StoreReader, grace_seconds: float) -> list[str]:
+  """Checkpoints of refinements that were last written long ago: one under way writes anew every few minutes."""
+  paths = [files.join(store.paths.unfinished, name) for name in files.names_in(store.paths.unfinished)]
+  return [path for path in paths if _age_seconds(path) > grace_seconds]
 
 
 def _is_abandoned(path: str, grace_seconds: float) -> bool:

@@ -8,6 +8,8 @@ import re
 from diet_tf.io import files
 
 PIN_SUFFIX = ".json"
+# Folder of a store, or of an output, in which a refinement that was cut waits for another attempt.
+UNFINISHED_FOLDER = "unfinished"
 
 _COMMIT_NAME = re.compile(r"(\d+)(?:\.replaced-(\d+))?\.json")
 
@@ -83,6 +85,11 @@ class StorePaths:
   def lock(self) -> str:
     """The file that a process locks while it changes a local store."""
     return files.join(self.root, ".lock")
+
+  @property
+  def unfinished(self) -> str:
+    """The folder with the checkpoints of refinements that are under way or were cut."""
+    return files.join(self.root, UNFINISHED_FOLDER)
 
   @property
   def refining_lock(self) -> str:

@@ -15,13 +15,11 @@ from diet_tf.distillation.settings import Stage
 from diet_tf.distillation.stage import refine_start, refinement_of, unrefined
 from diet_tf.distillation.start import Start
 from diet_tf.io import files
+from diet_tf.store.paths import UNFINISHED_FOLDER
 from diet_tf.training.memory_needs import machine_memory_bytes, trains_on_gpu
 from tfx_components import inputs, training
 from tfx_components.progress import report
 from tfx_components.stage_files import StageInputs, save_stage_memory, write_refinement
-
-# Folder of the store, or of the output, in which what is not finished waits for another attempt.
-UNFINISHED_FOLDER = "unfinished"
 
 
 class Executor(base_executor.BaseExecutor):

@@ -168,6 +168,22 @@ class TestWhatStays:
     assert not writer.exists() and not partial.exists()
     require_kept(small, [1, 2])
 
+  def test_checkpoints_go_that_no_refinement_has_written_for_a_day(self, tmp_path: pathlib.Path) -> None:
+    """No lock tells whether a refinement lives, on a disk neither."""
+    (tmp_path / "memories").mkdir()
+    small = SmallStore(str(tmp_path / "store"), tmp_path / "memories", range(1, 3))
+    old, young = (tmp_path / "store" / "unfinished" / f"refinement-{span}.npz" for span in (1, 2))
+    old.parent.mkdir()
+    for path in (old, young):
+      path.write_bytes(b"x")
+    os.utime(old, (0, 0))
+    assert collect_garbage(small.store, 5, dry_run=True).leftovers == (str(old),)
+    assert old.exists()
+    assert collect_garbage(small.store, 5).leftovers == (str(old),)
+    assert not old.exists() and young.exists()
+    os.utime(young, (0, 0))
+    assert repair(small.store) == [str(young)]
+
   def test_young_data_without_a_commit_stay_in_an_object_store(self, tmp_path: pathlib.Path) -> None:
     (tmp_path / "memories").mkdir()
     small = SmallStore(f"ram://{tmp_path.name}/young", tmp_path / "memories", range(1, 3))
