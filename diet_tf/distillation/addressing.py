@@ -6,8 +6,8 @@
   would miss least (`diet_tf.distillation.removal`). Before the cap, a set share may be replaced, 0 by default: the
   slots of least usefulness, `rank(influence) + rank(overlap)`.
 - Of the others, those with the largest `|influence| * overlap` are *updated*: the span has something to say to them.
-- The rest are *frozen*: they carry what the log held before. Their ids and id weights do not change, and their labels
-  only as the teacher changes its mind about them (`diet_tf.distillation.drift`).
+- The rest are *frozen*: they carry what the log held before. Their ids, id weights and labels do not change; but labels
+  of slots that no stage has refined yet go with the teacher (`diet_tf.distillation.drift`).
 - *Added* slots fill the budget with clusters of the new span (`diet_tf.distillation.squash`).
 
 Influence is that on the stage's reference loss at the teacher's checkpoints (positive where training on the slot still
@@ -56,8 +56,8 @@ class AddressingSettings:
       draws the same numbers of slots, "all" updates every old slot.
     update_fraction: share of the surviving old slots that is updated.
     replace_fraction: share of the old slots that is replaced, at least, in every stage.
-    labels_follow_teacher: whether the labels of old slots move by as much as a span moves the teacher's opinion of
-      them (`diet_tf.distillation.drift`), whatever becomes of the slots afterwards.
+    labels_follow_teacher: whether the labels of old slots that no stage has refined yet move by as much as a span moves
+      the teacher's opinion of them (`diet_tf.distillation.drift`).
     at_cap: rule of which slots make room for those of a span where the budget has a cap and it is reached: "removal"
       goes by what their removal costs, "oldest" by when they were added, "influence" by influence and overlap, "random"
       draws them. "keep" makes none: the memory then takes in nothing new but by `replace_fraction`.

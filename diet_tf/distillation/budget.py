@@ -16,13 +16,13 @@ class BudgetSettings:
     max_slots: the memory never grows beyond this; None sets no cap.
   """
 
-  fraction: float = 0.01
+  fraction: float = 0.02
   max_slots: int | None = None
 
   def __post_init__(self) -> None:
     if not 0 < self.fraction <= 1:
       raise ConfigError("budget.fraction", rule="it lies in (0, 1].", received=str(self.fraction),
-                        remedy="use 0.01 for one slot per 100 examples.")
+                        remedy="use 0.02 for one slot per 50 examples.")
     if self.max_slots is not None and self.max_slots < 1:
       raise ConfigError("budget.max_slots", rule="it is at least 1.", received=str(self.max_slots),
                         remedy="raise it, or remove it to set no cap.")

@@ -1,8 +1,9 @@
-"""Labels of old slots that go with the teacher: what it learns from a span changes what it would say of earlier ones.
+"""Labels of unrefined slots go with the teacher: what it learns from a span changes what it would say of earlier ones.
 
-A slot was labelled with the teacher of its own span, which had seen less of the log. Rows of earlier spans are not read
-again, but the teacher answers for the slots themselves: by as much as its pass over a span raises its logit of a slot's
-bags, the logit of the slot's label rises too.
+A slot is squashed with the labels of the teacher of its own span, which had seen less of the log. Rows of earlier spans
+are not read again, but the teacher answers for the slots themselves: by as much as its pass over a span raises its
+logit of a slot's bags, the logit of the slot's label rises too. Refined labels stay: they were learned for what the
+training on all slots makes of them, and are no probabilities of the teacher any more.
 """
 
 from __future__ import annotations

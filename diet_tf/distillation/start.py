@@ -189,7 +189,8 @@ def begin(stage: Stage, previous: Memory | None, scored: ScoredSpan, teacher: Te
   """
   settings, influences = stage.settings, scored.slot_influences
   if previous is not None and settings.addressing.labels_follow_teacher and scored.slot_drifts is not None:
-    previous = dataclasses.replace(previous, slots=following(previous.slots, scored.slot_drifts))
+    drifts = np.where(_are_unrefined(previous.slots, previous.manifest.refinement()), scored.slot_drifts, 0)
+    previous = dataclasses.replace(previous, slots=following(previous.slots, drifts))
   sample = StageSample(stage, scored.rows)
   scored = dataclasses.replace(scored, rows=sample.stream)
   seen = scored.num_examples + (previous.manifest.num_examples_seen if previous else 0)
@@ -239,9 +240,13 @@ def _as_refined(actions: np.ndarray, slots: Slots, last: LastRefinement | None, 
   if growth.light is not None:
     actions[actions == Action.UPDATE] = Action.FREEZE
   elif last is not None:
-    never_moved = slots.born_spans > (-1 if last.span is None else last.span)
-    actions[(actions == Action.FREEZE) & never_moved] = Action.UPDATE
+    actions[(actions == Action.FREEZE) & _are_unrefined(slots, last)] = Action.UPDATE
   return actions
+
+
+def _are_unrefined(slots: Slots, last: LastRefinement) -> np.ndarray:
+  """`[num_slots]` bool, true for slots that came after the last refinement, and are as they were squashed."""
+  return slots.born_spans > (-1 if last.span is None else last.span)
 
 
 def _squashed(stage: Stage, previous: Memory | None, scored: ScoredSpan, teacher: Teacher, num_added: int,
