@@ -33,7 +33,7 @@ _MARK = ".diet-demo"
 
 CONFIG: dict[str, Any] = {
     "name": "demo",
-    "budget": {"fraction": 0.01},
+    "budget": {"fraction": 0.02},
     "distill": {"outer_batch_size": 1024, "num_initialisations": 4},
     "gate": {"members": ["dnn", "fm"], "num_seeds": 2},
     "panel": {"members": ["lr", "fm", "dnn", "dcn_v2"], "seeds": [0, 1], "learning_rates": [1e-3, 3e-3, 1e-2],

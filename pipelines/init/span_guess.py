@@ -282,4 +282,4 @@ def choose_budget(sizes: SpanSizes, batch_size: int, test_spans: int) -> tuple[f
                              f"{rows.sum():,.0f} of the log, the spans for the test left out.")
   fraction = min(_MOST_FRACTION, math.ceil(100 * wanted) / 100)
   return fraction, (f"The spans but for the test have about {rows.sum():,.0f} rows, the first {rows[0]:,.0f}: one slot "
-                    f"per hundred would be too few to train on. This gives about {fraction * rows.sum():,.0f} slots.")
+                    f"per fifty would be too few to train on. This gives about {fraction * rows.sum():,.0f} slots.")

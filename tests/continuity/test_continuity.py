@@ -38,7 +38,7 @@ BOUNDARIES = [4, 9, 20]
 NEXT_SPAN = 2
 # Defaults of the release that are others today: with them its stores go on as before, without being declared.
 DEFAULTS_OF_RELEASE = ("distill.rate_learning_rate=0.01", "distill.refine_growth=0", "distill.max_pool_rows=262144",
-                       "addressing.labels_follow_teacher=false")
+                       "addressing.labels_follow_teacher=false", "distill.inner.epochs=2")
 
 
 @pytest.fixture(scope="module", params=RELEASES, ids=lambda folder: folder.name)

@@ -31,7 +31,7 @@ def test_every_key_is_named_with_both_values():
   now = {**changed("squash", ids_per_slot=9), "seed": 7}
   now["distill"] = {**now["distill"], "inner": {**now["distill"]["inner"], "epochs": 5}}
   assert sorted(texts(settings_changes(COMMITTED, now, DEFAULTS))) == [
-      "distill.inner.epochs: 2 committed, 5 now", "seed: 0 committed, 7 now",
+      "distill.inner.epochs: 1 committed, 5 now", "seed: 0 committed, 7 now",
       "squash.ids_per_slot: 4 committed, 9 now"]
 
 

@@ -18,7 +18,7 @@ from diet_tf.training.inner_settings import InnerSettings
 from tests.diet_tf.small_log import SPEC as SMALL_SPEC
 
 # What DistillSettings were by default.
-FIRST_RELEASE = DistillSettings(inner=InnerSettings(batch_size=32), outer_steps=400, refine_growth=0.0,
+FIRST_RELEASE = DistillSettings(inner=InnerSettings(batch_size=32, epochs=2), outer_steps=400, refine_growth=0.0,
                                 rate_learning_rate=0.01, max_pool_rows=1 << 18)
 SPEC = FeatureSpec((Field("user", "user", hash_ids=10),), Label("click"))
 
@@ -78,7 +78,8 @@ def test_features_from_json():
 
 
 def test_what_the_first_release_computed_has_its_digest():
-  settings = StageSettings(distill=FIRST_RELEASE, addressing=AddressingSettings(labels_follow_teacher=False))
+  settings = StageSettings(distill=FIRST_RELEASE, budget=BudgetSettings(fraction=0.01),
+                           addressing=AddressingSettings(labels_follow_teacher=False))
   assert "privacy" not in json.loads(settings.to_json())
   # Memories made without what came later must not change by a byte.
   assert settings.digest(SMALL_SPEC, 0) == "42704b73d2aa6bc022d1ee5479a8b867060e2c91f487b6664d9c28db9390a28d"
