@@ -13,7 +13,7 @@ import tensorflow as tf
 from benchmarks.fidelity import selections
 from benchmarks.fidelity.benchmark import Benchmark, slug
 from benchmarks.fidelity.encoded_log import EncodedLog
-from benchmarks.fidelity.streams import distil
+from benchmarks.fidelity.streams import distil, refine_for_search
 from benchmarks.fidelity.trainings import LOG_BATCH_SIZE, slots_of_rows
 from benchmarks.fidelity.variants import MEMORY, UNREFINED, Variant
 from benchmarks.fidelity.workers import start_seconds
@@ -36,6 +36,8 @@ EARLY_SHARE = 0.2
 EARLY_MEMBER, EARLY_RATE = "dnn", 2e-3
 # The part of a distillation's wall time that belongs to no part of its stages.
 START_UP = "start-up"
+# The memory that a search begins with, where the newest stage was light; and what says so in a record.
+FOR_SEARCH, ON_DEMAND = "memory-for-search", "on_demand"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -54,7 +56,10 @@ class Distillation:
     return files.exists(files.join(self.folder(benchmark), "record.json"))
 
   def run(self, benchmark: Benchmark) -> None:
-    """Distils, and writes the memory after each stage, the last start, the teacher, and the record last."""
+    """Distils, and writes the memory after each stage, the last start, the teacher, and the record last.
+
+    Where the newest stage of a stream was light, the memory is refined on demand, as before a search, and that counts.
+    """
     began = start_seconds()
     log, folder = benchmark.log(), self.folder(benchmark)
     files.remove_if_there(folder)
@@ -62,6 +67,9 @@ class Distillation:
     groups, rows = self.variant.groups(log.train_spans), log.train
     started, processor = time.perf_counter(), time.process_time()
     outcomes, teacher = distil(rows, groups, spec, settings, seed=self.seed, targets=self.variant.targets)
+    refined = None
+    if self.variant.stages == "stream":
+      refined = refine_for_search(outcomes[-1], teacher, settings, span=max(groups[-1]), seed=self.seed)
     seconds, processor = time.perf_counter() - started, time.process_time() - processor
     for spans, outcome in zip(groups, outcomes, strict=True):
       save_memory(files.join(folder, f"memory-{max(spans)}"), outcome.memory)
@@ -74,20 +82,30 @@ class Distillation:
          "outer_steps": 0 if outcome.work is None else len(outcome.work.proxies),
          "slots_by_age": _slots_by_age(outcome.memory)}
         for spans, outcome in zip(groups, outcomes, strict=True)]
+    if refined is not None:
+      save_memory(files.join(folder, FOR_SEARCH), refined.memory)
+      record.append({**record[-1], ON_DEMAND: True, "actions": {}, "chosen": refined.chosen,
+                     "seconds": dict(refined.seconds), "flops": dict(refined.flops),
+                     "outer_steps": refined.outer_steps})
     # The start of the process, building the teacher, and what else lies between the parts of the stages, which have
     # their own building in them.
-    record[0]["seconds"][START_UP] = began + seconds - sum(sum(outcome.seconds.values()) for outcome in outcomes)
+    record[0]["seconds"][START_UP] = began + seconds - sum(sum(stage["seconds"].values()) for stage in record)
     record[0]["processor_seconds"] = processor
     files.write_atomically(files.join(folder, "record.json"), json.dumps(record, indent=1).encode())
 
   def record(self, benchmark: Benchmark) -> list[dict[str, Any]]:
-    """What was noted of each stage; of the first one also what the stages have in common, `START_UP`."""
+    """What was noted of each stage; of the first one also what the stages have in common, `START_UP`.
+
+    A refinement on demand stands at the end, as a stage of the newest span with the key `ON_DEMAND`.
+    """
     return json.loads(files.read_bytes(files.join(self.folder(benchmark), "record.json")))
 
   def memory(self, benchmark: Benchmark, span: int | None = None) -> Memory:
-    """The memory after a span, or after the last."""
-    last = self.record(benchmark)[-1]["span"] if span is None else span
-    return load_memory(files.join(self.folder(benchmark), f"memory-{last}"))
+    """The memory after a span as its stage left it, or what a search begins with after the last."""
+    last = self.record(benchmark)[-1]
+    if span is None and last.get(ON_DEMAND):
+      return load_memory(files.join(self.folder(benchmark), FOR_SEARCH))
+    return load_memory(files.join(self.folder(benchmark), f"memory-{last['span'] if span is None else span}"))
 
   def start(self, benchmark: Benchmark) -> Memory:
     """The last stage's memory before its refinement."""

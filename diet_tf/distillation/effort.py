@@ -28,9 +28,9 @@ class Effort:
 
 
 EFFORTS: dict[EffortName, Effort] = {
-    "draft": Effort(outer_steps=0, refine_growth=0.5, rate_learning_rate=0.03),
-    "ranking": Effort(outer_steps=60, refine_growth=0.5, rate_learning_rate=0.03),
-    "fidelity": Effort(outer_steps=250, refine_growth=0.25, rate_learning_rate=0.03),
+    "draft": Effort(outer_steps=0, refine_growth=1.0, rate_learning_rate=0.03),
+    "ranking": Effort(outer_steps=60, refine_growth=1.0, rate_learning_rate=0.03),
+    "fidelity": Effort(outer_steps=200, refine_growth=1.0, rate_learning_rate=0.03),
 }
 
 

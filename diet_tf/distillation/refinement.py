@@ -64,10 +64,10 @@ class DistillSettings:
     effort: where on the curve of cost against fidelity the memory lies: "draft", "ranking" or "fidelity"; it decides
       `outer_steps`, `refine_growth` and `rate_learning_rate` where these are not set.
     outer_steps: updates of the slots when the memory is refined; 0 never refines it, and not set takes the effort's:
-      0, 60 or 250.
+      0, 60 or 200.
     refine_growth: the whole memory is refined when the slots that were added since it was last refined are at least
       this share of those it had then; in between, new slots enter as they were squashed. 0 refines it at every span,
-      and not set takes the effort's: 0.5, 0.5 or 0.25.
+      and not set takes the effort's: 1 for all.
     outer_batch_size: real and replayed examples of one update.
     outer_learning_rate: initial learning rate of the outer Adam on labels, id weights and sample weights; it falls
       along a cosine to a twentieth.

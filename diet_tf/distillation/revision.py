@@ -40,12 +40,14 @@ class Revision:
     verdict: the gate's verdict on it; `START` is the memory as it was.
     losses: `[outer_steps]`, the outer loss before each update.
     num_judged: number of the carried rows that it was judged on.
+    proxies: per outer step, the proxy that took its turn.
   """
 
   memory: Memory
   verdict: Verdict
   losses: np.ndarray
   num_judged: int
+  proxies: tuple[str, ...] = ()
 
   @property
   def is_better(self) -> bool:
@@ -92,7 +94,7 @@ def revise(stage: Stage, memory: Memory, carried: CarriedRows, teacher: Teacher,
                        settings_digest=stage.settings.digest(stage.spec, stage.seed),
                        ids_per_slot=stage.settings.squash.ids_per_slot, users_per_id=manifest.users_per_id,
                        scored_sample=memory.scored_sample)
-  return Revision(made, verdict, refined.losses, len(rows))
+  return Revision(made, verdict, refined.losses, len(rows), refined.proxies)
 
 
 def _start(stage: Stage, memory: Memory) -> Start:

@@ -10,7 +10,7 @@ from diet_tf.memory.recipe import MAX_BATCH_SIZE, MAX_EPOCHS
 # Where the settings name no batch size: what the smallest memories are trained by, and the steps of a training that a
 # larger one keeps to by larger batches, so that the work of a training does not grow by more than its slots do.
 LEAST_BATCH_SIZE = 32
-LEAST_STEPS_OF_LARGER_BATCHES = 16
+LEAST_STEPS_OF_LARGER_BATCHES = 32
 
 
 @dataclasses.dataclass(frozen=True)
@@ -19,7 +19,7 @@ class InnerSettings:
 
   Attributes:
     batch_size: slots per step, which the number of slots is a multiple of; None, the default, lets it grow with the
-      slots: 32, doubled as often as leaves a training at least 16 steps.
+      slots: 32, doubled as often as leaves a training at least 32 steps.
     epochs: number of passes over the slots, each in stored order.
     beta_1: decay of Adam's first moment, strictly between 0 and 1.
     beta_2: decay of Adam's second moment, strictly between 0 and 1.

@@ -5,7 +5,7 @@ import dataclasses
 import numpy as np
 import pytest
 
-from benchmarks.fidelity.streams import distil
+from benchmarks.fidelity.streams import distil, refine_for_search
 from diet_tf.distillation import stage
 from diet_tf.distillation.budget import BudgetSettings
 from diet_tf.distillation.gate import GateSettings
@@ -43,6 +43,21 @@ def test_each_stage_adds_to_the_memory_before_it(stream):
   assert set(second.start.slots.born_spans) == {1, 2}
   assert set(second.seconds) == {"teacher and scores", "addressing", "refinement", "gate"}
   assert min(second.seconds.values()) > 0
+
+
+def test_a_search_refines_what_a_light_stage_left_and_nothing_else():
+  rarely = dataclasses.replace(SETTINGS, distill=dataclasses.replace(SETTINGS.distill, refine_growth=2.0))
+  (first, second), teacher = distil(log_of(1, 2), [[1], [2]], SPEC, rarely, seed=0)
+  assert first.light is None and second.light is not None
+  assert refine_for_search(first, teacher, rarely, span=1, seed=0) is None
+  found = refine_for_search(second, teacher, rarely, span=2, seed=0)
+  assert found.outer_steps == 3 and found.memory.manifest.span == 2 and len(found.memory) == 48
+  refined = found.chosen == "refined"
+  assert (found.memory.slots.labels != second.memory.slots.labels).any() == refined
+  assert set(found.flops) == {"refinement", "gate"}
+  assert min(*found.seconds.values(), *found.flops.values()) > 0
+  drafts = dataclasses.replace(rarely, distill=dataclasses.replace(rarely.distill, outer_steps=0))
+  assert refine_for_search(second, teacher, drafts, span=2, seed=0) is None
 
 
 def test_slots_can_be_labelled_out_of_fold(stream):

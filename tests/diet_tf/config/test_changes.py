@@ -56,9 +56,9 @@ def test_a_commit_of_the_first_release_was_refined_at_every_span():
   """It does not say so: the key, whose default is another, came later."""
   now = {**DEFAULTS["distill"]}
   committed = {**COMMITTED, "distill": {key: value for key, value in now.items() if key != "refine_growth"}}
-  assert texts(settings_changes(committed, COMMITTED, DEFAULTS)) == ["distill.refine_growth: 0.0 committed, 0.5 now"]
+  assert texts(settings_changes(committed, COMMITTED, DEFAULTS)) == ["distill.refine_growth: 0.0 committed, 1.0 now"]
   assert settings_changes(committed, committed, DEFAULTS) == []
-  assert texts(settings_changes(COMMITTED, committed, DEFAULTS)) == ["distill.refine_growth: 0.5 committed, 0.0 now"]
+  assert texts(settings_changes(COMMITTED, committed, DEFAULTS)) == ["distill.refine_growth: 1.0 committed, 0.0 now"]
 
 
 def test_a_commit_of_the_first_release_left_the_labels_of_old_slots():

@@ -288,28 +288,28 @@ def test_a_budget_of_less_than_a_batch_is_refused():
 
 
 def grown_settings(max_slots):
-  """At 8 epochs batches double where two of 64 slots are 16 steps: at 128 slots."""
+  """At 16 epochs batches double where two of 64 slots are 32 steps: at 128 slots."""
   return dataclasses.replace(SETTINGS, budget=BudgetSettings(fraction=1.0, max_slots=max_slots),
                              addressing=AddressingSettings(at_cap="keep"),
-                             distill=dataclasses.replace(DISTILL, inner=InnerSettings(epochs=8)))
+                             distill=dataclasses.replace(DISTILL, inner=InnerSettings(epochs=16)))
 
 
 def before_it_grows(teacher, multipliers):
   """A memory of three batches of 32."""
   stage = Stage(SPEC, grown_settings(max_slots=110), 3, 5)
   start = begin(stage, None, ScoredSpan(in_one_pass(scored(300)), np.zeros(0, np.float32), 300), teacher)
-  assert len(start.slots) == 96 and start.recipe.batch_size == 32 and len(start.recipe.step_multipliers) == 24
+  assert len(start.slots) == 96 and start.recipe.batch_size == 32 and len(start.recipe.step_multipliers) == 48
   return stage.memory(start.slots, dataclasses.replace(start.recipe, step_multipliers=multipliers), None, 300)
 
 
 def test_a_memory_whose_batches_double_keeps_its_schedule_and_its_slots(teacher):
-  memory = before_it_grows(teacher, tuple(np.linspace(2, 1, 24)))
+  memory = before_it_grows(teacher, tuple(np.linspace(2, 1, 48)))
   influences = np.arange(96, dtype=np.float32)
   start = begin(Stage(SPEC, grown_settings(max_slots=180), 3, 6), memory,
                 ScoredSpan(in_one_pass(scored(300, seed=2)), influences, 300), teacher)
   assert len(start.slots) == 128 and start.counts["add"] == 32 and start.counts["replace"] == 0
   assert start.recipe.batch_size == 64
-  np.testing.assert_allclose(start.recipe.step_multipliers, np.linspace(2, 1, 16), rtol=1e-6)
+  np.testing.assert_allclose(start.recipe.step_multipliers, np.linspace(2, 1, 32), rtol=1e-6)
   assert start.recipe.learning_rates == memory.recipe.learning_rates
   for name in ("ids", "weights", "labels", "slot_ids"):
     np.testing.assert_array_equal(getattr(start.slots, name)[:96], getattr(memory.slots, name), err_msg=name)

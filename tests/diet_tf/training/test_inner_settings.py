@@ -16,16 +16,16 @@ def test_slots_must_fill_whole_batches():
 
 
 @pytest.mark.parametrize(("epochs", "num_slots", "expected"), [
-    # Two epochs of batches of 64 are 16 steps at 8 batches.
-    (2, 32, 32), (2, 511, 32), (2, 512, 64), (2, 1023, 64), (2, 1024, 128), (2, 20_000, 2048),
-    (1, 1023, 32), (1, 1024, 64), (1, 20_000, 1024), (3, 383, 32), (3, 384, 64)])
+    # Two epochs of batches of 64 are 32 steps at 16 batches.
+    (2, 32, 32), (2, 1023, 32), (2, 1024, 64), (2, 2047, 64), (2, 2048, 128), (2, 20_000, 1024),
+    (1, 2047, 32), (1, 2048, 64), (1, 20_000, 512), (3, 703, 32), (3, 704, 64)])
 def test_batches_grow_with_the_slots(epochs, num_slots, expected):
   inner = InnerSettings(epochs=epochs)
   assert inner.batch_size_for(num_slots) == expected == inner.for_slots(num_slots).batch_size
   whole = num_slots // expected * expected
   # What is rounded down to whole batches is trained by these.
   assert inner.batch_size_for(whole) == expected
-  assert inner.num_steps(whole) == epochs * whole // expected < 2 * (16 + epochs)
+  assert inner.num_steps(whole) == epochs * whole // expected < 2 * (32 + epochs)
   assert InnerSettings(batch_size=8, epochs=epochs).batch_size_for(num_slots) == 8
 
 
