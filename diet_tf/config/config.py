@@ -272,6 +272,7 @@ def build_config(values: Mapping[str, Any], where: Where | str = "config") -> Co
   with located(where):
     # What sections say of each other.
     config.log.check_listed_texts(config.features)
+    config.log.check_list_columns(config.features)
     config.panel.require_fitting(config.features)
     config.stage_settings()
   return config

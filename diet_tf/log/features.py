@@ -150,6 +150,11 @@ class Field:
     return (self.column,) if self.weights is None else (self.column, self.weights)
 
   @property
+  def list_columns(self) -> tuple[str, ...]:
+    """Those of its columns that are read as lists of values: all of a multi-valued field without a separator."""
+    return self.columns if self.is_multi_valued and self.separator is None else ()
+
+  @property
   def num_ids(self) -> int:
     """Size of the field's id space, id 0 ("missing") included."""
     if self.hash_ids is not None:
@@ -181,6 +186,9 @@ class Label:
     if self.positive_from is not None and self.positive:
       raise ConfigError("features.label", rule="positive_from (at_least) or positive says what counts as 1.",
                         received="both.", remedy="keep one of them.")
+    if self.positive_from is not None and not math.isfinite(self.positive_from):
+      raise ConfigError("features.label.positive_from", rule="it is a finite number, also named at_least.",
+                        received=f"{self.positive_from}.", remedy="set the least number that counts as 1.")
     if self.negative and not self.positive:
       raise ConfigError("features.label.negative", rule="it stands beside positive, the values that count as 1.",
                         received=f"{list(self.negative)} alone.", remedy="list those in features.label.positive.")

@@ -242,6 +242,24 @@ class LogSettings:
       texts = self.missing_texts & set(values)
       _require(not texts, "log.missing_values", f"it has none of the values that {place} lists.", sorted(texts))
 
+  def check_list_columns(self, spec: FeatureSpec) -> None:
+    """Raises ConfigError where a column that a field reads as lists of values is read as single values too."""
+    lists = {name: field for field in reversed(spec.fields) for name in field.list_columns}
+    single: list[tuple[str | None, str]]
+    single = [(name, f"field {field.name!r}") for field in spec.fields for name in field.columns
+              if not field.list_columns]
+    single += [(spec.label.column, "the label"), (spec.time_column, "features.time"),
+               (self.span_column, "log.span_column"), *((name, "log.unique") for name in self.unique)]
+    for join in self.joins:
+      single.append((join.on, f"the join with {join.pattern}"))
+      if join.key_column in join.columns:
+        single.append((join.prefix + join.key_column, f"the join with {join.pattern}"))
+    for name, reader in single:
+      if name in lists:
+        raise ConfigError(f"field {lists[name].name!r}", rule="a column is read as lists of values, or as single ones.",
+                          received=f"column {name!r}, which the field reads as lists, and {reader} does not.",
+                          remedy="set separator of the field where the column is a text, or write a column for each.")
+
   def to_dict(self) -> dict[str, Any]:
     """The settings as JSON types; keys that release 0.1 did not have are left out at their default."""
     value = _without_new_defaults(self, _FIRST_KEYS)

@@ -88,6 +88,7 @@ def generate_examples(settings: LogSettings, spec: FeatureSpec, span: int, outpu
     spec = spec.with_salt(spec.salt.bound())
   # Named, since other versions of Beam take another runner by default; an argument of the caller's wins.
   make = make_pipeline or (lambda: beam.Pipeline(argv=["--runner=DirectRunner", *beam_pipeline_args]))
+  settings.check_list_columns(spec)
   folder = files.join(temp_dir or files.join(output_dir, ".spill"), f"log-gen-{uuid.uuid4().hex[:12]}")
   known = encoding.check_vocabularies(spec, vocabularies or {})
   with files.writing(output_dir):
@@ -220,7 +221,7 @@ class _Generation:
   def _lists_in(self, join: JoinPlan) -> frozenset[str]:
     """The columns of a side table that are read as lists."""
     return frozenset(name for index, name in (*join.fields, *join.weights)
-                     if self.spec.fields[index].is_multi_valued and self.spec.fields[index].separator is None)
+                     if self.spec.fields[index].list_columns)
 
   def _listed_in(self, join: JoinPlan) -> dict[str, frozenset[str]]:
     """As `listed`, by the columns of a side table."""

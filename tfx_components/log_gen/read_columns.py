@@ -45,9 +45,7 @@ def read_columns(spec: FeatureSpec, settings: LogSettings, joins: Sequence[JoinP
 
 def list_columns(spec: FeatureSpec, fields: Iterable[int]) -> frozenset[str]:
   """The columns, by their names in the joined log, that some fields read as lists of values."""
-  chosen = (spec.fields[index] for index in fields)
-  return frozenset(name for field in chosen if field.is_multi_valued and field.separator is None
-                   for name in field.columns)
+  return frozenset(name for index in fields for name in spec.fields[index].list_columns)
 
 
 def check_columns(needed: dict[str, str], present: Iterable[str], where: str) -> None:

@@ -58,3 +58,9 @@ def test_a_field_of_several_values_is_checked(changes, message):
 def test_users_are_counted_by_a_field_of_one_value():
   with pytest.raises(ConfigError, match="a row is of one user.*'genres'"):
     PrivacySettings(user_field="genres", min_users_per_id=2).require_fitting(SPEC)
+
+
+@pytest.mark.parametrize("least", [float("nan"), float("inf")])
+def test_a_label_counts_from_a_finite_number_on(least):
+  with pytest.raises(ConfigError, match="positive_from.*it is a finite number"):
+    Label("rating", positive_from=least)

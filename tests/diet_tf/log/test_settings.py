@@ -3,6 +3,7 @@ import dataclasses
 import pytest
 
 from diet_tf.errors import ConfigError
+from diet_tf.log.features import FeatureSpec, Field, Label
 from diet_tf.log.settings import Join, LogSettings
 from diet_tf.settings import build
 
@@ -76,3 +77,28 @@ def test_a_store_goes_on_with_the_texts_that_were_missing_in_it():
   # What the config says holds.
   own = dataclasses.replace(log, missing_values=("?",))
   assert own.continued({}) == own
+
+
+TAGS = Field("tags", "tags", hash_ids=9, max_values=2, weights="scores")
+
+
+@pytest.mark.parametrize(("fields", "label", "changes", "message"), [
+    ((Field("tag", "tags", hash_ids=9),), "click", {}, "column 'tags'.*field 'tag' does not"),
+    ((Field("split", "tags", hash_ids=9, max_values=2, separator="|"),), "click", {}, "'tags'.*field 'split' does not"),
+    ((Field("a", "a", hash_ids=9, max_values=2, separator="|", weights="scores"),), "click", {}, "column 'scores'"),
+    ((), "tags", {}, "the label does not"),
+    ((), "click", {"unique": ("day", "scores")}, "column 'scores'.*log.unique does not"),
+    ((), "click", {"span_column": "tags", "span_seconds": 60}, "log.span_column does not"),
+    ((), "click", {"joins": (Join("items.csv", on="tags"),)}, "the join with items.csv does not"),
+    ((), "click", {"joins": (Join("items.csv", on="id", key="gs", columns=("gs",), prefix="ta"),)}, "column 'tags'")])
+def test_a_column_of_lists_is_read_as_such_alone(fields, label, changes, message):
+  spec = FeatureSpec((TAGS, *fields), Label(label), "t")
+  pattern = "log.csv" if "span_column" in changes else "log-{SPAN}.csv"
+  with pytest.raises(ConfigError, match=f"field 'tags'.*lists of values, or as single ones.*{message}"):
+    LogSettings(pattern, **changes).check_list_columns(spec)
+
+
+def test_lists_of_a_column_are_read_by_several_fields():
+  spec = FeatureSpec((TAGS, Field("more", "more", hash_ids=9, max_values=1, weights="scores"),
+                      Field("one", "one", hash_ids=9)), Label("click"), "t")
+  LogSettings("log-{SPAN}.csv", unique=("one",)).check_list_columns(spec)
