@@ -14,6 +14,9 @@ from diet_tf.log.features import MISSING_ID
 from diet_tf.log.hashing import mix
 from diet_tf.log.row_layout import PADDING_ID
 
+# Of weights up to here, as many as a row can have have a sum.
+_HUGE = 2.0**960
+
 
 class Entries(NamedTuple):
   """Values of rows, row by row.
@@ -42,6 +45,7 @@ def distinct(rows: np.ndarray, keys: np.ndarray, weights: np.ndarray | None = No
     pairs = np.sort(pairs)
     pairs = pairs[np.concatenate([[True], pairs[1:] != pairs[:-1]])] if len(pairs) else pairs
     return Entries(pairs >> 32, pairs & 0xFFFFFFFF, None)
+  weights = _summable(rows, weights)
   # By weight too, so that a sum of floats does not depend on the order in which a row lists them.
   order = np.lexsort((weights, pairs))
   pairs, weights = pairs[order], weights[order]
@@ -49,6 +53,12 @@ def distinct(rows: np.ndarray, keys: np.ndarray, weights: np.ndarray | None = No
   sums = np.add.reduceat(weights, starts) if len(starts) else np.zeros(0)
   pairs, sums = pairs[starts][sums > 0], sums[sums > 0]
   return Entries(pairs >> 32, pairs & 0xFFFFFFFF, sums)
+
+
+def _summable(rows: np.ndarray, weights: np.ndarray) -> np.ndarray:
+  """The weights, of which those of a row with a huge one are scaled, exactly, so that no sum of them overflows."""
+  huge = weights > _HUGE
+  return np.where(np.isin(rows, rows[huge]), np.ldexp(weights, -64), weights) if huge.any() else weights
 
 
 class PackedSets(NamedTuple):

@@ -135,7 +135,7 @@ def field_sets(field: Field, values: Column, weights: Column | None, thousands: 
     owners = lists.owners
     broken = [(_any(owners, mask[lists.elements.codes], lists.count)[values.codes], place, words)
               for mask, words in wrong if mask.any()]
-    kept = ~lists.elements.missing[lists.elements.codes]
+    kept = ~keys.missing[lists.elements.codes]
     codes = lists.elements.codes[kept]
     entries = distinct(owners[kept], keys.codes[codes])
     return FieldSets(_as_lists(entries.rows, keys.values[entries.keys], lists.count, keys.kind).take(
@@ -154,14 +154,14 @@ def _weighted(field: Field, lists: Lists, weights: Column, thousands: str | None
   # What is broken anyway has no weights from here on, so that values and weights stand side by side.
   lists, own = lists.without(unequal), own.without(unequal)
   numbers, wrong = value_rules.read_numbers(own.elements, thousands)
-  numbers, there = numbers[own.elements.codes], ~lists.elements.missing[lists.elements.codes]
-  for mask, words in wrong:
+  numbers, there = numbers[own.elements.codes], ~keys.missing[lists.elements.codes]
+  # Also of a text such as -nan, which is read as a number that is none.
+  useless = there & ~(np.isfinite(numbers) & (numbers >= 0))
+  for mask, words in [*wrong, (own.elements.missing, reasons.NOT_AS_MANY_WEIGHTS)]:
     broken.append((_any(own.owners, mask[own.elements.codes] & there, own.count), of_weights, words))
-  broken.append((_any(own.owners, own.elements.missing[own.elements.codes] & there, own.count), of_weights,
-                 reasons.NOT_AS_MANY_WEIGHTS))
-  useless = ((numbers < 0) | np.isinf(numbers)) & there
+  # The first reason that a row has is told.
   broken.append((_any(own.owners, useless, own.count), of_weights, reasons.NOT_A_WEIGHT))
-  kept = there & np.isfinite(numbers) & (numbers >= 0)
+  kept = there & ~useless
   entries = distinct(lists.owners[kept], keys.codes[lists.elements.codes[kept]], numbers[kept])
   return FieldSets(_as_lists(entries.rows, keys.values[entries.keys], lists.count, keys.kind),
                    _as_lists(entries.rows, entries.weights, lists.count, pa.float64()),
@@ -174,11 +174,13 @@ class _Keys:
 
   Attributes:
     codes: `[u]` int64, per distinct text of the column the number of its key.
+    missing: `[u]` bool, per distinct text whether it stands for no value: a number that is NaN is none either.
     values: `[num_keys]` ids ascending, or texts where the vocabulary grows.
     kind: Arrow's type of them.
   """
 
   codes: np.ndarray
+  missing: np.ndarray
   values: np.ndarray
   kind: pa.DataType
 
@@ -187,15 +189,16 @@ def _keys(field: Field, elements: Column, thousands: str | None) -> tuple[_Keys,
   """The keys of a column's distinct texts, and those that break the field with the words for it."""
   if encoding.grows(field):
     values, codes = np.unique(elements.texts.astype(str), return_inverse=True)
-    return _Keys(codes, values.astype(object), pa.string()), []
+    return _Keys(codes, elements.missing, values.astype(object), pa.string()), []
   wrong: list[tuple[np.ndarray, str]] = []
+  missing = elements.missing
   if field.boundaries:
     numbers, wrong = value_rules.read_numbers(elements, thousands)
-    ids = encoding.bucket_ids(numbers, field.boundaries)
+    ids, missing = encoding.bucket_ids(numbers, field.boundaries), np.isnan(numbers)
   else:
     ids, _ = encoding.encode_texts(field, elements.texts)
   values, codes = np.unique(ids, return_inverse=True)
-  return _Keys(codes, values, pa.int32()), wrong
+  return _Keys(codes, missing, values, pa.int32()), wrong
 
 
 def _any(owners: np.ndarray, broken: np.ndarray, count: int) -> np.ndarray:

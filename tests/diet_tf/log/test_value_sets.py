@@ -42,3 +42,10 @@ def test_no_rows_and_no_values():
   nothing = distinct(np.zeros(0, int), np.zeros(0, int), np.zeros(0))
   assert packed_sets(nothing, 0, 2).ids.shape == (0, 2)
   assert packed_sets(nothing, 1, 2).ids.tolist() == [[0, -1]]
+
+
+def test_huge_weights_of_a_row_keep_their_shares_and_others_their_bytes():
+  entries = distinct(np.array([0, 0, 0, 1, 1]), np.array([2, 3, 2, 4, 5]), np.array([8e307, 1.6e308, 8e307, 0.1, 0.3]))
+  assert entries.weights[2:].tolist() == [0.1, 0.3]
+  sets = packed_sets(entries, 2, 2)
+  assert sets.weights.tolist() == [[0.5, 0.5], [0.25, 0.75]]

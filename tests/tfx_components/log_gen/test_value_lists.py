@@ -165,6 +165,7 @@ BROKEN = [
     ({"scores": [0.5]}, f"column 'scores' of field 'tags' {reasons.NOT_AS_MANY_WEIGHTS}"),
     ({"scores": [0.5, None]}, f"column 'scores' of field 'tags' {reasons.NOT_AS_MANY_WEIGHTS}"),
     ({"scores": [0.5, -1]}, f"column 'scores' of field 'tags' {reasons.NOT_A_WEIGHT}"),
+    ({"scores": [0.5, "-nan"]}, f"column 'scores' of field 'tags' {reasons.NOT_A_WEIGHT}"),
     ({"scores": [0.5, "much"]}, f"column 'scores' of field 'tags' {reasons.NOT_A_NUMBER}"),
     ({"years": [1990, "old"]}, f"column 'years' of field 'years' {reasons.NOT_A_NUMBER}"),
     ({"genres": [["Drama"]]}, f"column 'genres' {reasons.LIST}"),
@@ -221,3 +222,15 @@ def test_of_two_columns_of_lists_the_first_that_has_values_holds():
   lists = both.lists.of_rows(both.codes)
   assert (lists.lengths.tolist(), lists.elements.row_texts().tolist()) == ([1, 2, 1], ["a", "c", "d", "e"])
   assert both.row_texts().tolist() == ['["a"]', '["c","d"]', '["e"]']
+
+
+def test_a_number_that_is_none_is_no_value_of_a_bucketed_field():
+  column = value_lists.from_objects([["NAN", 1995], ["-nan"], [2001]])
+  sets = value_lists.field_sets(YEARS, column, None, None, (frozenset(), frozenset()), ("years", None))
+  assert sets.values.to_pylist() == [[2], [], [3]] and not sets.broken
+
+
+def test_a_column_of_lists_is_not_read_as_texts_by_another(log):
+  spec = dataclasses.replace(SPEC, fields=(*SPEC.fields, Field("genre", "genres", hash_ids=50)))
+  with pytest.raises(ConfigError, match="field 'genres'.*field 'genre' does not"):
+    log.generate(spec=spec)
