@@ -48,8 +48,12 @@ def guess_label(texts: Mapping[str, np.ndarray], asked: str | None = None, *, ne
     at_least: the least number of that column that counts as 1; None leaves it to a guess.
 
   Raises:
-    ConfigError: no column looks like a label, several do, or the one that was asked for is none.
+    ConfigError: no column looks like a label, several do, or the one that was asked for is none; or both `positive` and
+      `at_least` are given.
   """
+  if positive and at_least is not None:
+    raise ConfigError("--at-least", rule="--positive or --at-least says what counts as 1.", received="both.",
+                      remedy="keep one of them.")
   if asked is not None:
     if asked not in texts:
       received = f"{asked!r}, which holds lists or objects" if asked in nested else repr(asked)

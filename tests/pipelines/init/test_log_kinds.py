@@ -329,6 +329,9 @@ def test_a_share_of_what_was_watched_is_a_label_from_a_number_on(tmp_path, guess
   assert config.features.label.positive_from == 0.7 and not checks_of(told, "label")
   with pytest.raises(ConfigError, match="^--at-least: it says what of a column counts as 1.*--label"):
     init([str(tmp_path / "log.csv"), "--output", str(tmp_path / "c.yaml"), "--at-least", "0.7"])
+  with pytest.raises(ConfigError, match="^--at-least: --positive or --at-least says what counts as 1.*both"):
+    init([str(tmp_path / "log.csv"), "--output", str(tmp_path / "c.yaml"), "--label", "watch_ratio", "--at-least",
+          "0.7", "--positive", "1.0"])
 
 
 @pytest.mark.parametrize(("columns", "message"), [
