@@ -88,3 +88,30 @@ def other_spellings(listed: str) -> Iterator[str]:
     yield from (digit, *_WORDS[digit])
   if _NUMBER.fullmatch(listed):
     yield canonical_text(float(listed))
+
+
+def value_texts(value: Any, separator: str | None, missing: frozenset[str]) -> list[str]:
+  """The canonical texts of the values of a row: of a list, or of a text that a separator parts; empty where missing.
+
+  Args:
+    value: the list, the text, or a single value.
+    separator: text between values; None for lists. With one, numbers are read as in CSV.
+    missing: texts that stand for a missing value.
+  """
+  if value is None:
+    return []
+  if isinstance(value, (list, tuple, np.ndarray)):
+    texts = [_text_or_missing(one, missing) for one in value]
+  elif separator is None:
+    return [_text_or_missing(value, missing)]
+  elif not (text := _text_or_missing(value, missing)):
+    return []
+  else:
+    texts = [_text_or_missing(part.strip(), missing) for part in text.split(separator)]
+  return texts if separator is None else [untyped_text(text) for text in texts]
+
+
+def _text_or_missing(value: Any, missing: frozenset[str]) -> str:
+  text = canonical_text(value)
+  # The text of a number is not what the log has.
+  return MISSING_TEXT if text in missing and isinstance(value, (str, bytes)) else text

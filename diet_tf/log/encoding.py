@@ -8,7 +8,7 @@ missing one has the id 0.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -16,11 +16,12 @@ import tensorflow as tf
 
 from diet_tf.errors import ConfigError, DataError
 from diet_tf.io.documents import DocumentFormat
-from diet_tf.log.canonical import MISSING_TEXT, canonical_text, other_spellings, untyped_text
+from diet_tf.log.canonical import MISSING_TEXT, canonical_text, other_spellings, untyped_text, value_texts
 from diet_tf.log.features import MISSING_ID, NUM_RESERVED_VOCABULARY_IDS, OUT_OF_VOCABULARY_ID, FeatureSpec, Field
 from diet_tf.log.hashing import split_mix
 from diet_tf.log.row_layout import PADDING_ID
 from diet_tf.log.salt import FOR_ROWS, FOR_TEXTS, Salt, keyed_hashes
+from diet_tf.log.settings import MISSING_VALUES
 from diet_tf.log.value_sets import distinct, packed_sets
 
 VOCABULARIES = DocumentFormat("diet_tf.vocabularies", {1: {"vocabularies": Mapping[str, list[str]]}},
@@ -248,7 +249,8 @@ def encode(field: Field, values: Sequence[Any] | np.ndarray, vocabulary: Sequenc
 
 
 def encode_sets(field: Field, values: Sequence[Any], vocabulary: Sequence[str] = (),
-                weights: Sequence[Any] | None = None) -> tuple[np.ndarray, np.ndarray]:
+                weights: Sequence[Any] | None = None,
+                missing: Collection[str] = MISSING_VALUES) -> tuple[np.ndarray, np.ndarray]:
   """The ids and weights of rows in a multi-valued field, as the log generator gives them.
 
   Args:
@@ -256,6 +258,7 @@ def encode_sets(field: Field, values: Sequence[Any], vocabulary: Sequence[str] =
     values: `[n]` lists of raw values, or texts that the field's separator parts.
     vocabulary: the values of a grown vocabulary, as `read_vocabularies` returns them.
     weights: `[n]` lists of the weights of the values, or texts; where the field has weights.
+    missing: texts that stand for a missing value, `log.missing_values`; one that the field's vocabulary lists is none.
 
   Returns:
     `[n, max_values]` int32 ids, local to the field, and `[n, max_values]` float32 weights, which sum to 1 in each row;
@@ -272,24 +275,18 @@ def encode_sets(field: Field, values: Sequence[Any], vocabulary: Sequence[str] =
     raise ConfigError(f"field {field.name!r}", rule="it is multi-valued, and given weights where it has some.",
                       received=f"max_values {field.max_values}, weights {field.weights!r}, and "
                       f"{'no' if weights is None else 'given'} weights.", remedy="pass what the feature spec says.")
-  lists = [_listed(value, field.separator) for value in values]
+  absent = frozenset(missing) - frozenset(field.vocabulary)
+  lists = [value_texts(value, field.separator, absent) for value in values]
   owners = np.repeat(np.arange(len(lists)), [len(one) for one in lists])
-  texts = canonical_texts(_object_array([value for one in lists for value in one]))
-  if field.separator is not None:
-    texts = _object_array([untyped_text(text) for text in texts])
-  own = None
-  if weights is not None:
-    parts = [_listed(value, field.separator) for value in weights]
-    own, wrong = numbers(canonical_texts(_object_array([value for one in parts for value in one])))
-    aligned = [len(one) for one in parts] == [len(one) for one in lists]
-    if not aligned or wrong.any() or not (np.isfinite(own) & (own >= 0))[texts != MISSING_TEXT].all():
-      raise DataError(f"field {field.name!r}", rule="each value has a weight that is a number of at least 0.",
-                      received="other weights.", remedy="give one weight for each value.")
+  texts = _object_array([text for one in lists for text in one])
   ids, broken = encode_texts(field, texts, vocabulary)
   if broken.any():
     raise DataError(f"field {field.name!r}", rule="the value of a bucketed field is a number or missing.",
-                    received=repr(texts[broken][0]), remedy="mend the value, or hash the field instead.")
-  kept = texts != MISSING_TEXT
+                    received=f"{texts[broken][0]!r} in row {owners[broken][0]} (from 0).",
+                    remedy="mend the value, or hash the field instead.")
+  kept = ids != MISSING_ID
+  own = None if weights is None else _weights_of_sets(
+      field, [value_texts(value, field.separator, frozenset(missing)) for value in weights], lists, kept)
   entries = distinct(owners[kept], ids[kept], None if own is None else own[kept])
   sets = packed_sets(entries, len(lists), field.max_values or 1)
   if sets.weights is not None:
@@ -298,13 +295,21 @@ def encode_sets(field: Field, values: Sequence[Any], vocabulary: Sequence[str] =
   return sets.ids, (there / there.sum(axis=1, keepdims=True)).astype(np.float32)
 
 
-def _listed(value: Any, separator: str | None) -> list[Any]:
-  """The values of a row: those of a list, or what a separator parts, without blanks around it."""
-  if value is None:
-    return []
-  if separator is not None and isinstance(value, str):
-    return [part.strip() for part in value.split(separator)]
-  return list(value) if isinstance(value, (list, tuple, np.ndarray)) else [value]
+def _weights_of_sets(field: Field, weights: list[list[str]], values: list[list[str]], kept: np.ndarray) -> np.ndarray:
+  """The weights of all values, `[n]` float64; those of values that are `kept`, `[n]` bool, are numbers from 0 on."""
+  unequal = [row for row, (own, texts) in enumerate(zip(weights, values, strict=True)) if len(own) != len(texts)]
+  found = np.zeros(0)
+  if not unequal:
+    found, _ = numbers(_object_array([text for own in weights for text in own]))
+    wrong = np.flatnonzero(kept & ~(np.isfinite(found) & (found >= 0)))
+    owners = np.repeat(np.arange(len(values)), [len(texts) for texts in values])
+    unequal = owners[wrong].tolist()
+  if unequal:
+    row = unequal[0]
+    raise DataError(f"field {field.name!r}", rule="each value has a weight that is a number of at least 0.",
+                    received=f"weights {weights[row]} of values {values[row]} in row {row} (from 0).",
+                    remedy="give one weight for each value.")
+  return found
 
 
 def grows(field: Field) -> bool:

@@ -25,3 +25,10 @@ def test_other_spellings_of_a_listed_value(listed, others):
     ("1e+400", None), ("01.0", None), ("9007199254740992.0", 2.0**53)])
 def test_whole_numbers_in_a_floats_notation(text, number):
   assert canonical.whole_number(text) == number
+
+
+@pytest.mark.parametrize(("value", "separator", "texts"), [
+    (None, "|", []), ("", "|", []), ("NA", "|", []), (float("nan"), "|", []), ("a| NA||2.0", "|", ["a", "", "", "2"]),
+    (7, "|", ["7"]), ("a|b", None, ["a|b"]), ([1.0, "NA", None, "2.0"], None, ["1", "", "", "2.0"]), ((), None, [])])
+def test_the_values_of_a_row(value, separator, texts):
+  assert canonical.value_texts(value, separator, frozenset(["NA"])) == texts

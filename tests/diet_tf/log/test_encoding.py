@@ -165,3 +165,24 @@ def test_a_closed_vocabulary_meets_values_in_every_spelling(values, column, ids)
   assert encoding.encode_texts(field, texts)[0].tolist() == ids
   # A vocabulary that grows has what it has seen, and nothing beside.
   assert encoding.Vocabulary(["1"]).ids(np.array(["1", "True", "1.0"], object)).tolist() == [2, 1, 1]
+
+
+def test_sets_have_no_missing_values_and_nothing_weighs_nothing():
+  field = Field("land", "land", vocabulary_ids=5, vocabulary=("NA", "DE"), max_values=2, separator="|", weights="w")
+  ids, weights = encoding.encode_sets(field, ["NA|DE|null", "", "null", None],
+                                      weights=["1|3|NA", None, "", float("nan")])
+  assert ids.tolist() == [[2, 3], [0, -1], [0, -1], [0, -1]]
+  assert weights.tolist() == [[0.25, 0.75], [1, 0], [1, 0], [1, 0]]
+  years = Field("years", "years", boundaries=(2000.0,), max_values=2)
+  assert encoding.encode_sets(years, [["-nan", 1999], ["N/A"]])[0].tolist() == [[1, -1], [0, -1]]
+  assert encoding.encode_sets(Field("tags", "tags", hash_ids=9, max_values=2), [["nan"], ["?"]], missing=("?",)
+                              )[0][:, 0].astype(bool).tolist() == [True, False]
+
+
+@pytest.mark.parametrize("weights", [[["1"], ["1"]], [["1"], ["1", "-nan"]], [["1"], ["1", None]], [["1"], ["1", -1]]])
+def test_a_row_whose_weights_are_none_is_named(weights):
+  field = Field("tags", "tags", hash_ids=9, max_values=2, weights="w")
+  with pytest.raises(DataError, match="'tags'.*each value has a weight.*values \\['a', 'b'\\] in row 1"):
+    encoding.encode_sets(field, [["c"], ["a", "b"]], weights=weights)
+  with pytest.raises(DataError, match="'old' in row 1"):
+    encoding.encode_sets(Field("y", "y", boundaries=(1.0,), max_values=2), [[1], [2, "old"]])
