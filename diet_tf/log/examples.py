@@ -33,6 +33,8 @@ from diet_tf.log.hashing import split_mix, split_mix_tensor
 from diet_tf.log.row_layout import PADDING_ID, RowLayout
 
 Holdback = Literal["only", "without"]
+# What a row lacks of weights, while it is read: a weight may be 0.
+_NO_WEIGHT = -1.0
 _EXAMPLE_KEYS = ("label", "example_id", "time")
 # Spans are written once and read a few times: speed. Memories are kept and shipped: size.
 _EXAMPLE_COMPRESSION_LEVEL = 1
@@ -97,7 +99,7 @@ def field_features(spec: FeatureSpec) -> dict[str, Any]:
     features[field.name] = tf.io.FixedLenSequenceFeature([], tf.int64, allow_missing=True, default_value=PADDING_ID)
     if field.weights is not None:
       features[weights_key(field.name)] = tf.io.FixedLenSequenceFeature([], tf.float32, allow_missing=True,
-                                                                        default_value=0.0)
+                                                                        default_value=_NO_WEIGHT)
   return features
 
 
@@ -120,8 +122,12 @@ def rows_of_features(parsed: Mapping[str, tf.Tensor], spec: FeatureSpec) -> tf.T
     ids.append(tf.pad(tf.cast(values, tf.int32), missing, constant_values=PADDING_ID))
     if field.weights is not None:
       own = parsed[weights_key(field.name)]
-      tf.debugging.assert_equal(tf.shape(own), tf.shape(values), f"field {field.name!r}: as many weights as values")
-      weights.append(tf.bitcast(tf.pad(own, missing), tf.int32))
+      told = f"field {field.name!r}: as many weights as values"
+      # The longest rows first: only then do the places of both stand side by side.
+      with tf.control_dependencies([tf.debugging.assert_equal(tf.shape(own), tf.shape(values), told)]):
+        own = tf.identity(own)
+      tf.debugging.assert_equal(own != _NO_WEIGHT, values != PADDING_ID, told)
+      weights.append(tf.bitcast(tf.pad(tf.where(own == _NO_WEIGHT, 0.0, own), missing), tf.int32))
   return tf.concat([*(tf.ensure_shape(part, [None, width]) for part, width in zip(ids, layout.widths)), *weights],
                    axis=1)
 

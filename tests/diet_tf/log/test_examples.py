@@ -192,6 +192,7 @@ class TestSetsOfValues:
       ({"genres": [1, 2, 3, 4]}, "has more values than its max_values"),
       ({"genres": []}, "outside its field"), ({"genres": [1, 9]}, "outside its field"),
       ({"tags/weights": [0.5]}, "as many weights as values"),
+      ({"tags/weights": [0.25, 0.5, 0.25]}, "as many weights as values"),
   ])
   def test_what_does_not_fit_the_spec_is_refused(self, tmp_path: pathlib.Path, change: dict[str, list[float]],
                                                  message: str) -> None:
