@@ -5,7 +5,7 @@ import shutil
 
 import numpy as np
 import pytest
-from tensorflow_metadata.proto.v0 import anomalies_pb2
+from tensorflow_metadata.proto.v0 import anomalies_pb2, schema_pb2
 
 import diet_tf
 import tfx_components
@@ -14,12 +14,15 @@ from diet_tf.distillation.teacher import Teacher
 from diet_tf.errors import ConfigError, FormatError, StoreError
 from diet_tf.io.documents import canonical_digest
 from diet_tf.log.features import Field
+from diet_tf.migration.memory import plan_migration
 from diet_tf.store.garbage import collect_garbage
 from diet_tf.store.store import Store
 from diet_tf.store.verification import check_store
+from tests.diet_tf import small_sets
 from tests.tfx_components.conftest import SPEC, make_examples
 from tfx_components import inputs
 from tfx_components.memory_committer.executor import commit_settings
+from tfx_components.memory_loader import migrate
 from tfx_components.span_validator import validate
 from tfx_components.stage_files import Stage
 
@@ -278,3 +281,15 @@ def test_members_and_the_store_are_looked_at_first(workshop):
   pathlib.Path(workshop.store).write_text("a file")
   with pytest.raises(StoreError, match="it is a folder"):
     workshop.load(1)
+
+
+def test_the_weights_of_a_new_field_are_in_the_schema_with_any_number_of_values():
+  old = dataclasses.replace(small_sets.SPEC, fields=small_sets.SPEC.fields[:1])
+  schema = schema_pb2.Schema()
+  schema.feature.add(name="user", type=schema_pb2.INT).presence.min_fraction = 1.0
+  found = {feature.name: feature for feature in migrate.migrated_schema(
+      schema, plan_migration(old, small_sets.SPEC)).feature}
+  assert set(found) == {"user", "genres", "tags", "tags/weights", "hour"}
+  weights = found["tags/weights"]
+  assert weights.type == schema_pb2.FLOAT and weights.presence.min_fraction == 1.0
+  assert weights.value_count.min == 1 and not weights.HasField("shape")

@@ -157,12 +157,12 @@ def test_a_multi_valued_field_may_have_any_number_of_values():
   for field in small_sets.SPEC.fields:
     feature = schema.feature.add(name=field.name, type=schema_pb2.INT)
     feature.shape.dim.add(size=1)  # As SchemaGen infers it where all rows of the first span have one.
-  ragged = schema.feature.add(name="label", type=schema_pb2.FLOAT)
-  ragged.shape.dim.add(size=1)
+  for name in ("label", "tags/weights"):
+    schema.feature.add(name=name, type=schema_pb2.FLOAT).shape.dim.add(size=1)
   schema.feature[1].value_count.min, schema.feature[1].value_count.max = 2, 3
   features = {feature.name: feature for feature in validate.checked_schema(
       schema, small_sets.SPEC, ValidationSettings()).feature}
-  for name in ("genres", "tags"):
+  for name in ("genres", "tags", "tags/weights"):
     assert (features[name].value_count.min, features[name].value_count.HasField("max")) == (1, False)
     assert not features[name].HasField("shape")
   assert all(features[name].HasField("shape") for name in ("user", "hour", "label"))

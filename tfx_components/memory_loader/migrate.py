@@ -15,6 +15,7 @@ from diet_tf.errors import ConfigError
 from diet_tf.io import files
 from diet_tf.log import encoding
 from diet_tf.log.encoded_rows import EncodedRows
+from diet_tf.log.examples import weights_key
 from diet_tf.log.features import FeatureSpec, features_from_json
 from diet_tf.log.hashing import mix
 from diet_tf.memory.manifest import MANIFEST_NAME, read_manifest
@@ -159,6 +160,12 @@ def migrated_schema(schema: schema_pb2.Schema, migration: Migration) -> schema_p
     validate.set_number_of_values(feature, name in migration.new.multi_valued)
     feature.int_domain.is_categorical = True
     feature.ClearField("drift_comparator")
+  for name in (weights_key(field.name) for field in migration.new.fields if field.weights is not None):
+    if name not in known:
+      feature = migrated.feature.add(name=name, type=schema_pb2.FLOAT)
+      if pattern is not None:
+        feature.presence.CopyFrom(pattern.presence)
+      validate.set_number_of_values(feature, True)
   return migrated
 
 

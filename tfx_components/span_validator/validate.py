@@ -12,6 +12,7 @@ from tensorflow_metadata.proto.v0 import anomalies_pb2, schema_pb2, statistics_p
 from diet_tf.config.validation import ValidationSettings
 from diet_tf.errors import ConfigError, DataError, FormatError
 from diet_tf.io import files
+from diet_tf.log.examples import weights_key
 from diet_tf.log.features import FeatureSpec
 
 SCHEMA_NAME = "schema.pbtxt"
@@ -49,7 +50,10 @@ def checked_schema(schema: schema_pb2.Schema, spec: FeatureSpec, settings: Valid
   """
   checked = schema_pb2.Schema()
   checked.CopyFrom(schema)
+  weights = {weights_key(field.name) for field in spec.fields if field.weights is not None}
   for feature in checked.feature:
+    if feature.name in weights:
+      set_number_of_values(feature, True)
     if feature.name not in spec.names:
       continue
     feature.type = schema_pb2.INT
@@ -67,7 +71,7 @@ def checked_schema(schema: schema_pb2.Schema, spec: FeatureSpec, settings: Valid
 
 
 def set_number_of_values(feature: schema_pb2.Feature, is_multi_valued: bool) -> None:
-  """Lets a multi-valued field have any number of values; how many the first span happened to have is no rule."""
+  """Lets a multi-valued field, or its weights, have any number of values; how many the first span had is no rule."""
   if is_multi_valued:
     feature.ClearField("shape")
     feature.value_count.min = 1
