@@ -33,8 +33,8 @@ EXACT_IDS = ("write it as whole numbers or texts: in pandas, astype('Int64') bef
 # What mends the rows of a reason, by what is wrong.
 REMEDIES = {
     UNDECODABLE: "name the encoding that the texts are written in (log.encoding, log.joins.encoding), such as latin-1",
-    LIST: "say how many of its values a field keeps (features.fields[].max_values), or leave the field out; a list "
-          "within a list is not read",
+    LIST: "say how many of its values a field keeps (features.fields[].max_values) and set no separator, which is for "
+          "texts, or leave the field out; a list within a list is not read",
     NOT_AS_MANY_WEIGHTS: "write one weight for each value, parted as the values are",
     OBJECT: "name a value within it, as column: user.id",
     ROUNDED: EXACT_IDS,

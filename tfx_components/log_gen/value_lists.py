@@ -34,10 +34,10 @@ def from_arrow(array: pa.Array, missing: frozenset[str] = frozenset(), encoding_
     array = array.combine_chunks()
     array = pa.concat_arrays(array.chunks) if isinstance(array, pa.ChunkedArray) else array
   kind = array.type
-  if pa.types.is_list(kind) or pa.types.is_large_list(kind):
+  if pa.types.is_list(kind) or pa.types.is_large_list(kind) or pa.types.is_fixed_size_list(kind):
     lengths = np.asarray(pc.fill_null(pc.list_value_length(array), 0), np.int64)
     return _of_lists(columns_lib.from_arrow(array.flatten(), missing=missing, encoding=encoding_name), lengths)
-  if pa.types.is_fixed_size_list(kind) or pa.types.is_struct(kind) or pa.types.is_map(kind):
+  if pa.types.is_struct(kind) or pa.types.is_map(kind):
     return from_objects(array.to_pylist(), missing, encoding_name)
   present = np.asarray(array.is_valid())
   values = array.filter(pa.array(present))

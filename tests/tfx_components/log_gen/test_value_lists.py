@@ -1,7 +1,9 @@
 """Fields of several values: the same examples from lists of every format and from texts, and what breaks a row."""
 
 import dataclasses
+import datetime
 import json
+from decimal import Decimal
 
 import numpy as np
 import pyarrow as pa
@@ -234,3 +236,16 @@ def test_a_column_of_lists_is_not_read_as_texts_by_another(log):
   spec = dataclasses.replace(SPEC, fields=(*SPEC.fields, Field("genre", "genres", hash_ids=50)))
   with pytest.raises(ConfigError, match="field 'genres'.*field 'genre' does not"):
     log.generate(spec=spec)
+
+
+@pytest.mark.parametrize(("values", "kind", "texts"), [
+    ([Decimal("1.50"), Decimal("2"), Decimal("3.25")], pa.decimal128(5, 2), ["1.5", "2", "3.25"]),
+    ([datetime.date(2024, 1, day) for day in (29, 30, 31)], pa.date32(), ["2024-01-29", "2024-01-30", "2024-01-31"]),
+    ([0.1, 0.2, 0.3], pa.float32(), ["0.1", "0.2", "0.3"])])
+def test_lists_of_a_fixed_size_are_those_of_any_size(values, kind, texts):
+  one, two, three = values
+  for listed in (pa.list_(kind), pa.list_(kind, 2)):
+    column = value_lists.from_arrow(pa.chunked_array([pa.array([[one, two], None], listed),
+                                                      pa.array([[three, None]], listed)]))
+    assert column.lists.lengths.tolist() == [2, 0, 2]
+    assert column.lists.elements.row_texts().tolist() == [*texts, ""]
