@@ -128,7 +128,10 @@ def _judged_by(options: argparse.Namespace) -> tuple[tuple[str, ...], str | None
     from diet_tf.config.config import load_config
 
     panel = load_config(options.config, options.set, user_code=options.user_code).panel
-    by, group = by or (panel.metric, *panel.more_metrics), group or panel.group
+    by = by or (panel.metric, *panel.more_metrics)
+    if any(PanelMetric.of(name, "--metric").within_groups for name in by):
+      # The group of the config is for its own metrics, of which the command may name none.
+      group = group or panel.group
   return by or (AUC,), group
 
 

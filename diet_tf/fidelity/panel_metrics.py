@@ -94,7 +94,8 @@ def require_metrics(names: Sequence[str], group: str | None, subjects: tuple[str
     subjects: what names the metrics, and what names the field, for messages.
 
   Raises:
-    ConfigError: a name is none of a metric, one is named twice, or there is no group where one is needed.
+    ConfigError: a name is none of a metric, one is named twice, or there is no group where one is needed, or one that
+      none of the metrics needs.
   """
   found = tuple(PanelMetric.of(name, subjects[0]) for name in names)
   if len(set(found)) < len(found):
@@ -105,6 +106,10 @@ def require_metrics(names: Sequence[str], group: str | None, subjects: tuple[str
     raise ConfigError(subjects[1], rule="it names the field that tells users or requests apart, for a metric of the "
                       "rows of one at a time.", received=f"no field, and the metric {grouped[0]}.",
                       remedy=f"set {subjects[1]} to a field of the log, as user_id.")
+  if group is not None and not grouped:
+    raise ConfigError(subjects[1], rule="it is for a metric within groups: gauc, ndcg@K or recall@K.",
+                      received=f"{group!r}, and {', '.join(names)} alone.",
+                      remedy=f"name such a metric with {subjects[0]}, or leave {subjects[1]} out.")
   return found
 
 

@@ -14,7 +14,7 @@ from diet_tf.log import encoding
 from diet_tf.memory.memory import Memory, save_memory
 from diet_tf.memory.recipe import Recipe
 from diet_tf.store.store import Store
-from pipelines.compare_command import compare
+from pipelines.compare_command import _judged_by, compare, compare_parser
 from tests.diet_tf.small_slots import small_slots
 
 OWN_MODEL = '''
@@ -107,6 +107,7 @@ def test_a_metric_within_users_ranks(tiny_log, store, tmp_path, capsys):
 
 @pytest.mark.parametrize(("arguments", "message"), [
     (["--metric", "map"], "--metric: it is one of auc"), (["--metric", "gauc"], "--group: .*users or requests"),
+    (["--group", "user_id"], "--group: .*'user_id', and auc alone"),
     (["--metric", "gauc", "--group", "nobody"], "--group: it is one of the fields: .*user_id")])
 def test_what_is_no_metric_is_refused(store, arguments, message):
   with pytest.raises(ConfigError, match=message):
@@ -141,3 +142,11 @@ def test_a_model_that_cannot_be_imported_is_named(store, tmp_path, tiny_log, mon
     compare(["own_faulty:Model", "--store", store.uri, *log])
   with pytest.raises(ConfigError, match="own_nowhere.*PYTHONPATH"):
     compare(["own_nowhere:Model", "--store", store.uri, *log])
+
+
+def test_the_group_of_a_config_is_for_metrics_that_need_one(tiny_log):
+  config = ["--config", tiny_log.config_path, "--set", "panel.metric=gauc", "--set", "panel.group=user_id"]
+  for named, expected in (([], (("gauc",), "user_id")), (["--metric", "rmse"], (("rmse",), None)),
+                          (["--metric", "ndcg@3"], (("ndcg@3",), "user_id"))):
+    options = compare_parser().parse_args(["lr", "--store", "store", *config, *named])
+    assert _judged_by(options) == expected

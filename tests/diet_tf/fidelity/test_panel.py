@@ -421,7 +421,7 @@ def test_the_auc_alone_goes_without_saying():
   assert [metric.name for metric in named.metrics_beside_auc] == ["ndcg@5", "auc"]
   named.require_fitting(SPEC)
   with pytest.raises(errors.ConfigError, match="panel.group: it is one of the fields: user, item, tab"):
-    fidelity.PanelSettings(group="users").require_fitting(SPEC)
+    fidelity.PanelSettings(metric="gauc", group="users").require_fitting(SPEC)
 
 
 def test_a_group_that_tells_nothing_is_refused_before_any_training(log_shards, memory, tmp_path):

@@ -44,6 +44,8 @@ def test_a_metric_within_groups_needs_them():
   assert [metric.name for metric in require_metrics(["auc", "gauc"], "user", ("m", "g"))] == ["auc", "gauc"]
   with pytest.raises(ConfigError, match="panel.group: .*users or requests.*no field, and the metric ndcg@3"):
     require_metrics(["auc", "ndcg@3"], None, ("panel.metric", "panel.group"))
+  with pytest.raises(ConfigError, match="panel.group: .*for a metric within groups.*'user', and auc, rmse alone"):
+    require_metrics(["auc", "rmse"], "user", ("panel.metric", "panel.group"))
   with pytest.raises(ConfigError, match="panel.metric: no metric is named twice"):
     require_metrics(["gauc", "gauc"], "user", ("panel.metric", "panel.group"))
   with pytest.raises(DataError, match="rows in groups"):
