@@ -44,6 +44,9 @@ def _parse_fast(data: bytes, num_lines: int, wanted: Wanted, piece: Piece) -> Pa
     return None
   names = nested.leaf_names(table.schema) if wanted.flat else [name for name in table.column_names
                                                                if wanted.reads(name)]
+  if any(nested.num_places(table.schema, name) > 1 for name in {*wanted.within, *(names if wanted.flat else ())}):
+    # Which of them a row has, its own keys say.
+    return None
   places = {name: nested.place_of(table.schema, name) for name in {**dict.fromkeys(names),
                                                                    **dict.fromkeys(sorted(wanted.within))}}
   arrays = {name: nested.taken(table.column(place[0]), place[1:]) for name, place in places.items() if place}

@@ -64,6 +64,13 @@ def place_of(fields: pa.Schema | pa.StructType, name: str) -> tuple[int, ...] | 
   return None
 
 
+def num_places(fields: pa.Schema | pa.StructType, name: str) -> int:
+  """How many fields a name leads to: of several, the first that a row has is its value."""
+  kinds = _kinds(fields)
+  return int(name in kinds) + sum(num_places(kinds[head][1], rest) for head, rest in splits(name)
+                                  if head in kinds and pa.types.is_struct(kinds[head][1]))
+
+
 def leaf_names(fields: pa.Schema | pa.StructType, prefix: str = "") -> list[str]:
   """The names of all values that are no objects, those within objects included."""
   found = []

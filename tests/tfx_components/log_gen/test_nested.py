@@ -30,6 +30,7 @@ def test_names_lead_through_objects_and_a_column_of_the_name_comes_first():
       (1,), (0, 1), (0, 2, 0), (0, 2), None, None, (3,), None]
   assert nested.leaf_names(schema) == ["a.b", "a.c.d", "a.e.f", "a.b", "g", "i"]
   assert nested.flattened(value) == {"a.b": 3, "a.c.d": 2, "a.e.f": None, "g": [{"h": 1}], "i": 4}
+  assert [nested.num_places(schema, name) for name in names] == [2, 1, 1, 1, 0, 0, 1, 0]
   assert list(nested.splits(".a.b.")) == [(".a", "b.")]
   assert nested.keys_of(["a.b.c", "d"]) == {"a.b.c", "a", "a.b", "d"}
 
@@ -75,6 +76,17 @@ def test_json_values_do_not_depend_on_their_neighbours(tmp_path):
   assert together == [tuple(text or None for text in row) for row in alone]
   assert together[:3] == [("1", "2024-01-01 00:00:00"), ("x", None), (None, None)] and together[-3:] == [
       ("7", None), ("[1]", None), ("12345678901234567890", None)]
+
+
+@pytest.mark.parametrize("lines", [('{"u.id": 5}', '{"u": {"id": 6}}'), ('{"a": {"b.c": 5}}', '{"a.b": {"c": 6}}'),
+                                   ('{"u.id": 5, "u": {"id": 7}}', '{"u": {"id": 6}}')])
+def test_a_name_that_leads_to_two_places_is_read_row_by_row(tmp_path, lines):
+  (tmp_path / "all.jsonl").write_text("\n".join(lines) + "\n")
+  name = "a.b.c" if "a.b" in lines[1] else "u.id"
+  assert read(tmp_path / "all.jsonl", name) == [("5",), ("6",)]
+  piece = sources.Piece(0, str(tmp_path / "all.jsonl"), "jsonl")
+  found = [block.columns[name].row_texts().tolist() for block in sources.read_blocks(piece, None, also=[name])]
+  assert found == [["5", "6"]]
 
 
 def test_a_key_on_the_way_that_is_given_twice_breaks_its_row(log):
