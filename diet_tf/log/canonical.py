@@ -107,7 +107,7 @@ def value_texts(value: Any, separator: str | None, missing: frozenset[str]) -> l
   elif not (text := _text_or_missing(value, missing)):
     return []
   else:
-    texts = [_text_or_missing(part.strip(), missing) for part in text.split(separator)]
+    texts = [_text_or_missing(part.strip(), missing) for part in text.split(canonical_text(separator))]
   return texts if separator is None else [untyped_text(text) for text in texts]
 
 

@@ -83,6 +83,8 @@ def parted(column: Column, separator: str, missing: frozenset[str]) -> Lists:
     separator: text between values.
     missing: texts that stand for a missing value.
   """
+  # In the form of the texts that it parts.
+  separator = canonical.canonical_text(separator)
   parts = [[part.strip() for part in text.split(separator)] if text else [] for text in column.texts]
   texts = [canonical.MISSING_TEXT if part in missing else canonical.untyped_text(part) for one in parts for part in one]
   starts = np.concatenate([[0], np.cumsum([len(one) for one in parts])]).astype(np.int64)

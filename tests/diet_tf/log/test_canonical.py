@@ -29,6 +29,7 @@ def test_whole_numbers_in_a_floats_notation(text, number):
 
 @pytest.mark.parametrize(("value", "separator", "texts"), [
     (None, "|", []), ("", "|", []), ("NA", "|", []), (float("nan"), "|", []), ("a| NA||2.0", "|", ["a", "", "", "2"]),
+    ("a e\u0301 b", "e\u0301", ["a", "b"]),
     (7, "|", ["7"]), ("a|b", None, ["a|b"]), ([1.0, "NA", None, "2.0"], None, ["1", "", "", "2.0"]), ((), None, [])])
 def test_the_values_of_a_row(value, separator, texts):
   assert canonical.value_texts(value, separator, frozenset(["NA"])) == texts

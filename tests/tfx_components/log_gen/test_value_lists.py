@@ -249,3 +249,12 @@ def test_lists_of_a_fixed_size_are_those_of_any_size(values, kind, texts):
                                                       pa.array([[three, None]], listed)]))
     assert column.lists.lengths.tolist() == [2, 0, 2]
     assert column.lists.elements.row_texts().tolist() == [*texts, ""]
+
+
+@pytest.mark.parametrize("separator", ["\u00e9", "e\u0301"])
+def test_a_separator_is_met_in_either_normal_form(log, separator):
+  spec = parted(dataclasses.replace(SPEC, fields=(GENRES,)), separator)
+  (log.folder / "log-1.csv").write_text("genres,click,t\nDrama\u00e9War,1,10\nDramae\u0301War,0,20\n", encoding="utf-8")
+  log.generate(spec=spec)
+  both = encoding.encode_sets(GENRES, [["Drama", "War"]])[0][0, :2].tolist()
+  assert [sorted(row[0]) for row in sets_of(log, spec)] == [both, both]
