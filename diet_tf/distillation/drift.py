@@ -15,7 +15,10 @@ from diet_tf.memory.slots import Slots
 
 
 def following(slots: Slots, drifts: np.ndarray) -> Slots:
-  """The slots with labels `sigmoid(logit(label) + drift)`; where there is no drift, a label is left as it is.
+  """The slots with labels `sigmoid(logit(label) + drift)`.
+
+  A drift takes no label beyond the bound of a refined one, `MAX_LABEL_LOGIT`; a label that lies there already comes no
+  farther. Labels of 0 and 1, and those without a drift, are left as they are.
 
   Args:
     slots: slots of the memory before a span.
@@ -23,5 +26,6 @@ def following(slots: Slots, drifts: np.ndarray) -> Slots:
   """
   labels = slots.labels.astype(np.float64)
   with np.errstate(divide="ignore"):
-    logits = np.clip(np.log(labels) - np.log1p(-labels) + drifts, -MAX_LABEL_LOGIT, MAX_LABEL_LOGIT)
-  return slots.replace(labels=np.where(drifts == 0, labels, 1 / (1 + np.exp(-logits))))
+    logits = np.log(labels) - np.log1p(-labels)
+  moved = np.clip(logits + drifts, np.minimum(logits, -MAX_LABEL_LOGIT), np.maximum(logits, MAX_LABEL_LOGIT))
+  return slots.replace(labels=np.where(drifts == 0, labels, 0.5 * (1 + np.tanh(moved / 2))))

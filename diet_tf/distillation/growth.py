@@ -1,6 +1,6 @@
 """When the whole of a memory is refined again: once it has grown by a share, as a log-structured store compacts.
 
-With growth by a quarter or a half, refinements come ever more rarely, and the work of all of them together is a
+With any growth refinements come ever more rarely, and the work of all of them together is a
 constant per row of the log. The stages in between are light: their new slots enter as they were squashed.
 """
 

@@ -50,6 +50,8 @@ from diet_tf.training.proxies import Proxy, give_back_proxies, make_proxies
 
 MAX_INITIALISATIONS = 10_000
 DEFAULT_CHECKPOINT_SECONDS = 300.0
+# What is silent for a day is taken for dead, and its checkpoint for garbage.
+MAX_CHECKPOINT_SECONDS = 21_600.0
 # Share of outer steps whose gradient may be infinite before the stage stops.
 MAX_SKIPPED_FRACTION = 0.05
 
@@ -84,8 +86,8 @@ class DistillSettings:
     max_pool_rows: rows of the spans since the memory was last refined that are carried from commit to commit, and that
       outer batches are drawn from; bounds the stage's memory, and the size of a commit.
     replay_rows: rows drawn from old slots; 0 leaves the spans before out of the outer loss.
-    checkpoint_seconds: least time between two checkpoints of DistillTrainer, from which it goes on where it was cut; 0
-      keeps none. Nothing that is learned depends on it.
+    checkpoint_seconds: least time between two checkpoints of DistillTrainer, from which it goes on where it was cut, at
+      most six hours; 0 keeps none. Nothing that is learned depends on it.
   """
 
   inner: InnerSettings = InnerSettings()
@@ -129,9 +131,9 @@ class DistillSettings:
       if getattr(self, name) <= 0:
         raise ConfigError(f"distill.{name}", rule="is positive.", received=str(getattr(self, name)),
                           remedy="raise it.")
-    if self.checkpoint_seconds < 0:
-      raise ConfigError("distill.checkpoint_seconds", rule="is not negative.", received=str(self.checkpoint_seconds),
-                        remedy="use 0 to keep no checkpoints.")
+    if not 0 <= self.checkpoint_seconds <= MAX_CHECKPOINT_SECONDS:
+      raise ConfigError("distill.checkpoint_seconds", rule=f"lies in [0, {MAX_CHECKPOINT_SECONDS:g}].",
+                        received=str(self.checkpoint_seconds), remedy="use 300, or 0 to keep no checkpoints.")
     if (self.rate_learning_rate or 0) < 0:
       raise ConfigError("distill.rate_learning_rate", rule="is not negative.", received=str(self.rate_learning_rate),
                         remedy="use 0.03, or learn_recipe: false to leave the rates as they are.")

@@ -28,11 +28,10 @@ from diet_tf.memory.scored_sample import ScoredSample
 from diet_tf.memory.slots import Slots
 from diet_tf.settings import from_json, to_json
 
-# What `StageSettings.to_json` has always written of a section, among others; a text by hand rarely has all of it.
+# What `StageSettings.to_json` has always written of the section, among others; a text by hand rarely has all of it.
 _DISTILL_KEYS = frozenset((
     "inner", "proxies", "outer_steps", "outer_batch_size", "outer_learning_rate", "rate_learning_rate", "learned",
     "learn_recipe", "num_initialisations", "clip_ratio", "averaged_fraction", "max_pool_rows", "replay_rows"))
-_ADDRESSING_KEYS = frozenset(("rule", "update_fraction", "replace_fraction"))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -109,9 +108,10 @@ class StageSettings:
     settings = from_json(cls, text, "settings")
     sections = json.loads(text or "{}")
     distill, addressing = ((sections.get(name) or {}).keys() for name in ("distill", "addressing"))
-    if distill >= _DISTILL_KEYS and "refine_growth" not in distill:
+    is_written = distill >= _DISTILL_KEYS
+    if is_written and "refine_growth" not in distill:
       settings = dataclasses.replace(settings, distill=dataclasses.replace(settings.distill, refine_growth=0.0))
-    if addressing >= _ADDRESSING_KEYS and "labels_follow_teacher" not in addressing:
+    if is_written and "labels_follow_teacher" not in addressing:
       settings = dataclasses.replace(
           settings, addressing=dataclasses.replace(settings.addressing, labels_follow_teacher=False))
     return settings

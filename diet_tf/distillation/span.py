@@ -213,7 +213,9 @@ def teacher_pass(teacher: Teacher, examples: SpanExamples, slots: Slots | None, 
     NumericsError: a loss or a score is not finite.
   """
   batch_size = teacher.settings.batch_size
-  before = _slot_logits(teacher, slots)
+  # A teacher that has learned nothing yet gave the slots no labels, which it could change its mind about.
+  known = slots is not None and teacher.num_examples_seen > 0
+  before = _slot_logits(teacher, slots if known else None)
   loss = teacher.advance(examples.dataset(batch_size, "without"), examples.count("without"), progress=progress)
   scorer = SpanScorer(teacher, influence, share)
   scorer.fit_reference(examples.dataset(influence.batch_size, "only"), slots)
@@ -221,7 +223,8 @@ def teacher_pass(teacher: Teacher, examples: SpanExamples, slots: Slots | None, 
   influences = scorer.score_slots(slots) if slots is not None else np.zeros(0, np.float32)
   teacher.advance(examples.dataset(batch_size, "only"), examples.count("only"), keep_checkpoints=False,
                   progress=progress)
-  return TeacherPass(loss, influences, _slot_logits(teacher, slots) - before)
+  drifts = _slot_logits(teacher, slots) - before if known else np.zeros_like(influences)
+  return TeacherPass(loss, influences, drifts)
 
 
 def _slot_logits(teacher: Teacher, slots: Slots | None) -> np.ndarray:

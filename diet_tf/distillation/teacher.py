@@ -27,6 +27,8 @@ from diet_tf.models.optimizers import GroupedAdam
 from diet_tf.progress import Progress, silent
 from diet_tf.training.blocks import in_blocks
 
+# A slot has up to K ids in each field, whose embeddings are looked up at once.
+_SLOTS_AT_A_TIME = 1024
 # Weights of one member, by the keys of `keyed_variables` and `keyed_state`.
 Weights = dict[str, np.ndarray]
 
@@ -188,7 +190,7 @@ class Teacher:
 
   def slot_logits(self, slots: Slots) -> np.ndarray:
     """`[num_slots]` float32 mean logits of slots, each as the bags that it is."""
-    return in_blocks(self._predict_bags, slots.ids, slots.weights)
+    return in_blocks(self._predict_bags, slots.ids, slots.weights, block_rows=_SLOTS_AT_A_TIME)
 
   def _weights(self, member: RankingModel) -> Weights:
     return {key: variable.numpy() for key, variable in (*keyed_variables(member), *keyed_state(member))}

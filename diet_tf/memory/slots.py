@@ -20,7 +20,7 @@ class Slots:
     sample_weights: `[num_slots]` float32, positive, mean 1 over a memory.
     slot_ids: `[num_slots]` int64, unique; a slot keeps its id for life.
     born_spans: `[num_slots]` int64, the span that added the slot.
-    updated_spans: `[num_slots]` int64, the last span whose stage changed the slot.
+    updated_spans: `[num_slots]` int64, the last span whose stage refined or added the slot.
     influences: `[num_slots]` float32, the slot's influence when it was last addressed, 0 before that (see
       `diet_tf.distillation.influence`).
   """

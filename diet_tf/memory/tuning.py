@@ -148,7 +148,7 @@ def calibrated_cross_entropy(logits: np.ndarray, probabilities: np.ndarray) -> f
   constant = np.array([0.0, np.log(mean / (1 - mean))])
   found, loss = constant, _cross_entropy(features @ constant, probabilities)
   for _ in range(MAX_NEWTON_STEPS):
-    predicted = 1 / (1 + np.exp(-features @ found))
+    predicted = 0.5 * (1 + np.tanh(features @ found / 2))
     gradient = features.T @ (predicted - probabilities) / len(logits)
     curvature = (features * (predicted * (1 - predicted))[:, None]).T @ features / len(logits)
     step = np.linalg.solve(curvature + RIDGE * np.eye(2), gradient)

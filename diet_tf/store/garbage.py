@@ -26,8 +26,8 @@ from diet_tf.store.writers import clear_dead_writers, dead_writers
 # The protocol of a garbage collection, in order; `on_step` is called after each, for each file and folder. The record
 # of what goes comes first, so that no commit names a parent that nobody knows, and data last, so that none lacks them.
 GARBAGE_STEPS = ("forgotten_recorded", "commit_removed", "data_removed")
-# A writer in an object store, or a refinement, that is silent for so long is taken for dead.
-REMOTE_GRACE_SECONDS = 24 * 3600.0
+# A writer in an object store, or a refinement anywhere, that is silent for so long is taken for dead.
+GRACE_SECONDS = 24 * 3600.0
 
 
 @dataclasses.dataclass(frozen=True)
@@ -52,7 +52,7 @@ class Garbage:
   num_bytes: int
 
 
-def repair(store: StoreReader, grace_seconds: float = REMOTE_GRACE_SECONDS) -> list[str]:
+def repair(store: StoreReader, grace_seconds: float = GRACE_SECONDS) -> list[str]:
   """Removes what dead writers left, and nothing that a commit or a living writer needs; returns the removed paths.
 
   Args:
@@ -75,7 +75,7 @@ def repair(store: StoreReader, grace_seconds: float = REMOTE_GRACE_SECONDS) -> l
 
 
 def collect_garbage(store: StoreReader, keep: int, *, keep_replaced: bool = False, dry_run: bool = False,
-                    grace_seconds: float = REMOTE_GRACE_SECONDS,
+                    grace_seconds: float = GRACE_SECONDS,
                     on_step: Callable[[str], None] | None = None) -> Garbage:
   """Removes all commits but the newest and the pinned ones, the data that only they needed, and what dead writers left.
 
@@ -206,9 +206,17 @@ def _partial_files(store: StoreReader, grace_seconds: float) -> list[str]:
 
 
 def _old_checkpoints(store: StoreReader, grace_seconds: float) -> list[str]:
-  """Checkpoints of refinements that were last written long ago: one under way writes anew every few minutes."""
-  paths = [files.join(store.paths.unfinished, name) for name in files.names_in(store.paths.unfinished)]
-  return [path for path in paths if _age_seconds(path) > grace_seconds]
+  """Checkpoints of refinements that were last written long ago: one under way writes anew every few minutes.
+
+  A refinement holds no lock: one that ends just now removes its checkpoint beside this.
+  """
+  found = []
+  for name in files.names_in(store.paths.unfinished):
+    path = files.join(store.paths.unfinished, name)
+    with contextlib.suppress(DietError), writing(path):
+      if _age_seconds(path) > grace_seconds:
+        found.append(path)
+  return found
 
 
 def _is_abandoned(path: str, grace_seconds: float) -> bool:

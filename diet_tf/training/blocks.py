@@ -11,7 +11,8 @@ import tensorflow as tf
 BLOCK_ROWS = 8192
 
 
-def in_blocks(function: Callable[..., tf.Tensor], *columns: np.ndarray, padded: bool = False) -> np.ndarray:
+def in_blocks(function: Callable[..., tf.Tensor], *columns: np.ndarray, padded: bool = False,
+              block_rows: int = BLOCK_ROWS) -> np.ndarray:
   """What a function returns for examples, `[num_examples, ...]`, computed `BLOCK_ROWS` rows at a time.
 
   Args:
@@ -20,13 +21,15 @@ def in_blocks(function: Callable[..., tf.Tensor], *columns: np.ndarray, padded: 
     padded: whether a last block that is shorter than those before it is filled with zeros for the call, so that a
       compiled function sees two shapes at most. The last digit of an output may depend on the shape.
 
+    block_rows: number of rows of a block.
+
   Returns:
     The outputs in the order of the columns; `[0]` float32 without any example.
   """
   parts = []
-  for start in range(0, len(columns[0]), BLOCK_ROWS):
-    rows = [column[start:start + BLOCK_ROWS] for column in columns]
-    missing = BLOCK_ROWS - len(rows[0]) if padded and start else 0
+  for start in range(0, len(columns[0]), block_rows):
+    rows = [column[start:start + block_rows] for column in columns]
+    missing = block_rows - len(rows[0]) if padded and start else 0
     filled = [np.pad(block, ((0, missing), *((0, 0),) * (block.ndim - 1))) if missing else block for block in rows]
     parts.append(np.asarray(function(*map(tf.constant, filled)))[:len(rows[0])])
   return np.concatenate(parts) if parts else np.zeros([0], np.float32)

@@ -8,6 +8,7 @@ from collections.abc import Iterator, Mapping, Sequence
 
 import numpy as np
 
+from diet_tf.distillation.budget import BudgetSettings
 from diet_tf.errors import ConfigError
 from diet_tf.io import files
 from diet_tf.log import span_patterns
@@ -36,7 +37,8 @@ _HELD_BACK = 0.1
 _SELECTION_SPANS = 3
 # A memory of fewer slots than this is a handful of training steps.
 _LEAST_SLOTS = 256
-_USUAL_FRACTION = 0.01
+_USUAL_FRACTION = BudgetSettings().fraction
+_USUAL_SHARE = f"one slot per {round(1 / _USUAL_FRACTION)} examples"
 _MOST_FRACTION = 0.5
 _ENOUGH_LABELS = 30
 # Of numbers that are estimated, how much smaller they may be.
@@ -274,12 +276,13 @@ def _origins(least: float, greatest: float, seconds: int) -> Iterator[tuple[int,
 
 
 def choose_budget(sizes: SpanSizes, batch_size: int, test_spans: int) -> tuple[float, str]:
-  """Slots per example, and why: one in a hundred, or more where the log is small."""
+  """Slots per example, and why: the default, or more where the log is small."""
   rows = sizes.rows[:max(1, len(sizes) - test_spans)]
   wanted = max(_LEAST_SLOTS / rows.sum(), _MARGIN * batch_size / rows[0])
   if wanted <= _USUAL_FRACTION:
-    return _USUAL_FRACTION, (f"One slot per hundred examples: about {_USUAL_FRACTION * rows.sum():,.0f} for the "
+    return _USUAL_FRACTION, (f"{_USUAL_SHARE.capitalize()}: about {_USUAL_FRACTION * rows.sum():,.0f} for the "
                              f"{rows.sum():,.0f} of the log, the spans for the test left out.")
   fraction = min(_MOST_FRACTION, math.ceil(100 * wanted) / 100)
-  return fraction, (f"The spans but for the test have about {rows.sum():,.0f} rows, the first {rows[0]:,.0f}: one slot "
-                    f"per fifty would be too few to train on. This gives about {fraction * rows.sum():,.0f} slots.")
+  return fraction, (f"The spans but for the test have about {rows.sum():,.0f} rows, the first {rows[0]:,.0f}: "
+                    f"{_USUAL_SHARE} would be too few to train on. This gives about "
+                    f"{fraction * rows.sum():,.0f} slots.")
