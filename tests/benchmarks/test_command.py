@@ -50,7 +50,7 @@ def test_the_command_writes_its_result_and_goes_on_where_it_was(folder, capsys):
   assert [entry["span"] for entry in result["stream"]] == [0, 1, 2]
   passes = [member["log_epochs"] for member in result["members"]]
   assert set(passes) <= {1, 2, 4, 8}
-  assert result["summary"]["cost_ratio"] == pytest.approx(sum(passes) / len(passes) * 1200 / 64, rel=0.2)
+  assert result["summary"]["cost_ratio"] == pytest.approx(sum(passes) / len(passes) * 1200 / 32, rel=0.2)
   assert set(result["members"][0]["baselines"]) == {
       f"{name}/{labels}{cost}" for name in ("random", "recent") for labels in ("hard", "soft")
       for cost in ("", "/equal_cost")}
