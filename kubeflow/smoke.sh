@@ -22,7 +22,7 @@
 #   smoke: the pipeline is compiled
 #   http://localhost:8080/#/runs/details/...
 #   smoke: the run has succeeded
-#   span 0: 32 slots for 5000 examples
+#   span 0: 96 slots for 5000 examples
 #   smoke: passed
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
@@ -36,7 +36,7 @@ S3_REGION=${S3_REGION:-us-east-1}
 TOKEN_FILE=${TOKEN_FILE:-}
 DIET=${DIET:-.venv/bin/diet}
 SECRET=diet-tf-s3
-EXPECTED="span 0: 32 slots for 5000 examples"
+EXPECTED="span 0: 96 slots for 5000 examples"
 
 say() { printf 'smoke: %s\n' "$*"; }
 die() { printf 'smoke: %s\n' "$*" >&2; exit 1; }
