@@ -85,7 +85,7 @@ def test_the_effort_is_that_of_the_command_the_config_or_the_commit(store: Store
                     ("--config", str(config)), ("--config", str(config), "--effort", "fidelity"),
                     ("--config", str(config), "--effort", "fidelity", *STEPS)):
     assert cli.main(["refine", *arguments]) == StoreError.exit_code
-  assert [stage.settings.distill.by_effort.outer_steps for stage in asked] == [0, 250, 33, 250, 4]
+  assert [stage.settings.distill.by_effort.outer_steps for stage in asked] == [0, 200, 33, 200, 4]
   assert [stage.settings.distill.proxies[0] for stage in asked] == ["lr", "lr", "fm", "fm", "fm"]
   # All else is the commit's.
   assert {stage.settings.teacher for stage in asked} == {SETTINGS.teacher} and asked[0].spec == SPEC

@@ -29,4 +29,6 @@ def test_values_out_of_range_are_refused(broken):
 def test_the_docstring_says_the_figures_of_the_table():
   text = " ".join(DistillSettings.__doc__.split())
   for name in ("outer_steps", "refine_growth"):
-    assert "the effort's: {}, {} or {}.".format(*(getattr(effort, name) for effort in EFFORTS.values())) in text
+    values = [getattr(effort, name) for effort in EFFORTS.values()]
+    said = f"{values[0]:g} for all" if len(set(values)) == 1 else "{:g}, {:g} or {:g}".format(*values)
+    assert f"the effort's: {said}." in text

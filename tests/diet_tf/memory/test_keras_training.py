@@ -127,19 +127,20 @@ class TestTune:
 
   @staticmethod
   def memory() -> Memory:
-    """The small memory with scored rows whose probabilities are 1: large rates come closer."""
+    """The small memory with labels by the parity of an id, and scored rows alike: large rates tell them apart sooner."""
     memory = small_memory()
     ids = memory.slots.ids[:, :, 0]
-    return dataclasses.replace(memory, slots=memory.slots.replace(labels=np.ones(30)),
-                               scored_sample=ScoredSample(ids, np.ones(30), 300))
+    labels = np.where(ids[:, 0] % 2, 0.9, 0.1)
+    return dataclasses.replace(memory, slots=memory.slots.replace(labels=labels),
+                               scored_sample=ScoredSample(ids, labels, 300))
 
   def test_a_model_trains_by_the_rates_that_it_chose(self) -> None:
     memory = self.memory()
     tuned, plain = (memory.compile(build_model("fm(embedding_dim=2)", SPEC, seed=1)) for _ in range(2))
     history = memory.fit(tuned, tune=Tuning(), verbose=0)
-    # Up, and up again: twice the rates, and four times that for linear weights.
-    assert history.tuned.factors == (2, 4) and history.tuned.num_trainings == 3
-    faster = dataclasses.replace(memory, recipe=RateFactors(2, 4).of(memory.recipe))
+    chosen, losses = history.tuned.factors, history.tuned.losses
+    assert chosen.overall == 2 and losses[chosen] == min(losses.values()) < losses[RateFactors()]
+    faster = dataclasses.replace(memory, recipe=chosen.of(memory.recipe))
     plain.optimizer = recipe_optimizer(faster.recipe)
     memory.fit(plain, verbose=0)
     for one, other in zip(tuned.get_weights(), plain.get_weights(), strict=True):
