@@ -46,7 +46,7 @@ class TestLog:
 
   def test_other_settings_have_another_folder_and_more_spans_the_same(self, tmp_path):
     folder = self.of(tmp_path).folder
-    assert self.of(tmp_path, "--set", "budget.fraction=0.02").folder != folder
+    assert self.of(tmp_path, "--set", "budget.fraction=0.03").folder != folder
     assert self.of(tmp_path, "--spans", "5").folder == folder
 
   def test_a_log_too_short_is_refused(self, tmp_path):

@@ -127,7 +127,7 @@ class TestTune:
 
   @staticmethod
   def memory() -> Memory:
-    """The small memory with labels by the parity of an id, and scored rows alike: large rates tell them apart sooner."""
+    """The small memory with labels by the parity of an id, and scored rows alike: large rates learn it sooner."""
     memory = small_memory()
     ids = memory.slots.ids[:, :, 0]
     labels = np.where(ids[:, 0] % 2, 0.9, 0.1)
