@@ -54,7 +54,7 @@ def test_values_reach_the_spec_as_texts_and_numbers():
   assert made.inputs["inferred_schema"] is schema and set(made.inputs) == {"examples", "inferred_schema"}
   assert made.outputs["model"].producer_component_id == "Trainer" and made.outputs["schema"].type is Schema
   assert made.exec_properties == {
-      "budget": '{"fraction": 0.01, "max_slots": null}', "span": "7", "seed": 3, "name": "a", "rate": 0.5}
+      "budget": '{"fraction": 0.02, "max_slots": null}', "span": "7", "seed": 3, "name": "a", "rate": 0.5}
   assert set(make().inputs) == {"examples"}
   assert make(span="auto", budget="{}").exec_properties["span"] == "auto"
 

@@ -67,7 +67,7 @@ def test_golden(package: Package):
 
 def test_parameters_of_a_run_have_the_defaults_of_the_config(package: Package):
   assert package.parameters() == {
-      "accept_changes": 0, "budget_fraction": 0.01, "log_pattern": "s3://logs/{SPAN}.parquet", "replace": 0, "seed": 0,
+      "accept_changes": 0, "budget_fraction": 0.02, "log_pattern": "s3://logs/{SPAN}.parquet", "replace": 0, "seed": 0,
       "span": "auto", "store_uri": "s3://diet/memory"}
   kinds = {name: parameter["parameterType"]
            for name, parameter in package.spec["root"]["inputDefinitions"]["parameters"].items()}
