@@ -12,7 +12,7 @@ BLOCK_ROWS = 8192
 
 
 def in_blocks(function: Callable[..., tf.Tensor], *columns: np.ndarray, padded: bool = False,
-              block_rows: int = BLOCK_ROWS) -> np.ndarray:
+              block_rows: int | None = None) -> np.ndarray:
   """What a function returns for examples, `[num_examples, ...]`, computed `BLOCK_ROWS` rows at a time.
 
   Args:
@@ -20,13 +20,12 @@ def in_blocks(function: Callable[..., tf.Tensor], *columns: np.ndarray, padded: 
     columns: arrays `[num_examples, ...]`, such as encoded rows `[num_examples, num_places]` int32.
     padded: whether a last block that is shorter than those before it is filled with zeros for the call, so that a
       compiled function sees two shapes at most. The last digit of an output may depend on the shape.
-
-    block_rows: number of rows of a block.
+    block_rows: number of rows of a block; None takes `BLOCK_ROWS`.
 
   Returns:
     The outputs in the order of the columns; `[0]` float32 without any example.
   """
-  parts = []
+  parts, block_rows = [], block_rows or BLOCK_ROWS
   for start in range(0, len(columns[0]), block_rows):
     rows = [column[start:start + block_rows] for column in columns]
     missing = block_rows - len(rows[0]) if padded and start else 0
