@@ -33,8 +33,9 @@ _MARK = ".diet-demo"
 
 CONFIG: dict[str, Any] = {
     "name": "demo",
-    "budget": {"fraction": 0.02},
-    "distill": {"outer_batch_size": 1024, "num_initialisations": 4},
+    # As few slots as show what a memory is, in two epochs; refined with the first and the last of the five spans.
+    "budget": {"fraction": 0.01},
+    "distill": {"inner": {"epochs": 2}, "outer_batch_size": 1024, "num_initialisations": 4, "refine_growth": 3.5},
     "gate": {"members": ["dnn", "fm"], "num_seeds": 2},
     "panel": {"members": ["lr", "fm", "dnn", "dcn_v2"], "seeds": [0, 1], "learning_rates": [1e-3, 3e-3, 1e-2],
               "log_epochs": [1, 2], "row_epochs": [10]},
