@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import abc
 import dataclasses
 from collections.abc import Mapping
 from typing import Any
@@ -140,8 +141,26 @@ class MemberByMetric:
                differences_of(content["differences"]))
 
 
+class RankedMembers(abc.ABC):
+  """Members of a panel that a metric ranks after training on each kind of data."""
+
+  @abc.abstractmethod
+  def merits(self, kind: str) -> list[float]:
+    """What ranks the members after training on a kind of data: the mean over seeds, so signed that more is better."""
+
+  @property
+  def regret(self) -> float:
+    """What is lost on the log, by the metric, by picking the member that is best on the memory."""
+    return metrics.regret(self.merits(LOG), self.merits(MEMORY))
+
+  @property
+  def regret_at_3(self) -> float:
+    """What is lost on the log, by the metric, by trying the three members alone that are best on the memory."""
+    return metrics.regret(self.merits(LOG), self.merits(MEMORY), 3)
+
+
 @dataclasses.dataclass(frozen=True)
-class MetricResult:
+class MetricResult(RankedMembers):
   """The panel by one metric.
 
   Attributes:
@@ -164,16 +183,6 @@ class MetricResult:
   def merits(self, kind: str) -> list[float]:
     """What ranks the members after training on a kind of data: the mean over seeds, so signed that more is better."""
     return [self.metric.sign * member.trainings[kind].estimate.mean for member in self.members]
-
-  @property
-  def regret(self) -> float:
-    """What is lost on the log, by this metric, by picking the member that is best on the memory."""
-    return metrics.regret(self.merits(LOG), self.merits(MEMORY))
-
-  @property
-  def regret_at_3(self) -> float:
-    """What is lost on the log, by this metric, by trying the three members alone that are best on the memory."""
-    return metrics.regret(self.merits(LOG), self.merits(MEMORY), 3)
 
   @property
   def baselines(self) -> dict[str, dict[str, float]]:

@@ -7,13 +7,12 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from diet_tf import metrics
 from diet_tf.errors import ConfigError, FormatError
 from diet_tf.fidelity import bill as bills
 from diet_tf.fidelity.bill import UNKNOWN, Bill
 from diet_tf.fidelity.grouping import Grouping
 from diet_tf.fidelity.member_fidelity import MemberFidelity, differences_of, member_of, with_resolved
-from diet_tf.fidelity.metric_result import MetricResult
+from diet_tf.fidelity.metric_result import MetricResult, RankedMembers
 from diet_tf.fidelity.own_rates import rates_text
 from diet_tf.fidelity.panel_bill import baselines_of, bill_of, mean_aucs
 from diet_tf.fidelity.panel_metrics import AUC, LOG_LOSS, PanelMetric
@@ -50,7 +49,7 @@ class Cost:
 
 
 @dataclasses.dataclass(frozen=True)
-class FidelityResult:
+class FidelityResult(RankedMembers):
   """How closely training on the memory mirrors training on the log.
 
   Attributes:
@@ -136,16 +135,6 @@ class FidelityResult:
     found = [member.differences[kind] for member in self.members]
     means = (sum(getattr(one, name) for one in found) / len(found) for name in ("mean", "standard_error", "margin"))
     return PairedDifference(*means)
-
-  @property
-  def regret(self) -> float:
-    """What is lost on the log, by the panel's metric, by picking the member that is best on the memory."""
-    return metrics.regret(self.merits(LOG), self.merits(MEMORY))
-
-  @property
-  def regret_at_3(self) -> float:
-    """What is lost on the log, by the panel's metric, by trying the three members alone that are best on the memory."""
-    return metrics.regret(self.merits(LOG), self.merits(MEMORY), 3)
 
   @property
   def baselines(self) -> dict[str, dict[str, float]]:
