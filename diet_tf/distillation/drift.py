@@ -12,6 +12,7 @@ import numpy as np
 
 from diet_tf.distillation.learned_memory import MAX_LABEL_LOGIT
 from diet_tf.memory.slots import Slots
+from diet_tf.pointwise_metrics import click_probabilities
 
 
 def following(slots: Slots, drifts: np.ndarray) -> Slots:
@@ -28,4 +29,4 @@ def following(slots: Slots, drifts: np.ndarray) -> Slots:
   with np.errstate(divide="ignore"):
     logits = np.log(labels) - np.log1p(-labels)
   moved = np.clip(logits + drifts, np.minimum(logits, -MAX_LABEL_LOGIT), np.maximum(logits, MAX_LABEL_LOGIT))
-  return slots.replace(labels=np.where(drifts == 0, labels, 0.5 * (1 + np.tanh(moved / 2))))
+  return slots.replace(labels=np.where(drifts == 0, labels, click_probabilities(moved)))

@@ -214,8 +214,7 @@ def teacher_pass(teacher: Teacher, examples: SpanExamples, slots: Slots | None, 
   """
   batch_size = teacher.settings.batch_size
   # A teacher that has learned nothing yet gave the slots no labels, which it could change its mind about.
-  known = slots is not None and teacher.num_examples_seen > 0
-  before = _slot_logits(teacher, slots if known else None)
+  before = None if slots is None or not teacher.num_examples_seen else teacher.slot_logits(slots)
   loss = teacher.advance(examples.dataset(batch_size, "without"), examples.count("without"), progress=progress)
   scorer = SpanScorer(teacher, influence, share)
   scorer.fit_reference(examples.dataset(influence.batch_size, "only"), slots)
@@ -223,12 +222,10 @@ def teacher_pass(teacher: Teacher, examples: SpanExamples, slots: Slots | None, 
   influences = scorer.score_slots(slots) if slots is not None else np.zeros(0, np.float32)
   teacher.advance(examples.dataset(batch_size, "only"), examples.count("only"), keep_checkpoints=False,
                   progress=progress)
-  drifts = _slot_logits(teacher, slots) - before if known else np.zeros_like(influences)
+  drifts = np.zeros_like(influences)
+  if before is not None and slots is not None:
+    drifts = teacher.slot_logits(slots) - before
   return TeacherPass(loss, influences, drifts)
-
-
-def _slot_logits(teacher: Teacher, slots: Slots | None) -> np.ndarray:
-  return np.zeros(0, np.float32) if slots is None else teacher.slot_logits(slots)
 
 
 def score_span(span: Span, slots: Slots | None, teacher: Teacher, settings: StageSettings,

@@ -25,6 +25,8 @@ from diet_tf.errors import ConfigError, NumericsError
 from diet_tf.log.hashing import mix
 from diet_tf.memory.recipe import Recipe
 from diet_tf.memory.slots import Slots
+from diet_tf.metrics import log_loss
+from diet_tf.pointwise_metrics import click_probabilities
 
 # Rows that are drawn from slots where a memory has rules for users, and so no rows of the log.
 ROWS_FROM_SLOTS = 2048
@@ -146,16 +148,16 @@ def calibrated_cross_entropy(logits: np.ndarray, probabilities: np.ndarray) -> f
   features = np.stack([(logits - logits.mean()) / (spread if spread > 0 else 1.0), np.ones_like(logits)], axis=1)
   mean = np.clip(probabilities.mean(), LEAST_PROBABILITY, 1 - LEAST_PROBABILITY)
   constant = np.array([0.0, np.log(mean / (1 - mean))])
-  found, loss = constant, _cross_entropy(features @ constant, probabilities)
+  found, loss = constant, log_loss(probabilities, features @ constant)
   for _ in range(MAX_NEWTON_STEPS):
-    predicted = 0.5 * (1 + np.tanh(features @ found / 2))
+    predicted = click_probabilities(features @ found)
     gradient = features.T @ (predicted - probabilities) / len(logits)
     curvature = (features * (predicted * (1 - predicted))[:, None]).T @ features / len(logits)
     step = np.linalg.solve(curvature + RIDGE * np.eye(2), gradient)
     # A whole step may go too far where the curve is flat.
     for length in (1.0, 0.5, 0.25, 0.125):
       candidate = found - length * step
-      lower = _cross_entropy(features @ candidate, probabilities)
+      lower = log_loss(probabilities, features @ candidate)
       if lower < loss:
         break
     else:
@@ -163,12 +165,7 @@ def calibrated_cross_entropy(logits: np.ndarray, probabilities: np.ndarray) -> f
     found, gained, loss = candidate, loss - lower, lower
     if gained < LEAST_GAIN:
       break
-  return loss if found[0] >= 0 else _cross_entropy(features @ constant, probabilities)
-
-
-def _cross_entropy(logits: np.ndarray, probabilities: np.ndarray) -> float:
-  """`-p log sigmoid(z) - (1 - p) log sigmoid(-z) = max(z, 0) - p z + log(1 + exp(-|z|))`, its mean."""
-  return float(np.mean(np.maximum(logits, 0) - probabilities * logits + np.log1p(np.exp(-np.abs(logits)))))
+  return loss if found[0] >= 0 else log_loss(probabilities, features @ constant)
 
 
 def choose_factors(loss_of: Callable[[RateFactors], float], tuning: Tuning, subject: str, source: str, *,
